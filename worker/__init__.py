@@ -1,0 +1,1 @@
+"""Enrols a whole Amazon Cognito user pool in TOTP multi-factor authentication."""

@@ -1,0 +1,1 @@
+"""How secrets reach their users: one adapter a file, all passing ``tests/contract/test_channel.py``."""

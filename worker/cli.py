@@ -1,0 +1,290 @@
+"""The commands, thin: what they take and print. What they do is elsewhere, and is imported only when it is asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from worker.errors import ExitCode, WorkerError
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+Command = Callable[..., Any]
+
+_CONFIG = click.option(
+    "--config",
+    "-c",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The settings file (TOML); default: MFA_WORKER_CONFIG.",
+)
+_SET = click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; wins over file and environment."
+)
+
+
+def _configured(command: Command) -> Command:
+    """Give the command ``settings``, loaded from file, environment and flags, and set up logging by them."""
+
+    @_CONFIG
+    @_SET
+    @click.pass_context
+    @wraps(command)
+    def wrapper(context: click.Context, config: Path | None, overrides: tuple[str, ...], **arguments: Any) -> Any:
+        from worker.telemetry import logs
+
+        settings = _load(context, config, overrides)
+        logs.configure(settings.log.format, settings.log.level)
+        return command(settings, **arguments)
+
+    return wrapper
+
+
+def _load(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> Settings:
+    from worker.settings import load
+
+    return load(*_sources(context, config, overrides))
+
+
+def _sources(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> tuple[Path | None, list[str], Any]:
+    import os
+
+    common = context.find_root().params
+    return config or common.get("config"), [*common.get("overrides", ()), *overrides], os.environ
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mfa-worker")
+@_CONFIG
+@_SET
+def cli(config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Enrol a whole Amazon Cognito user pool in TOTP multi-factor authentication.
+
+    A migration script signs users in and pushes their sessions; the worker calls AssociateSoftwareToken for each, within the
+    quota, and writes each secret, sealed, to the delivery channel. Begin with "mfa-worker rehearse".
+    """
+
+
+@cli.command()
+@click.option("--input", "source", metavar="FILE", help="Read requests from a file, or from standard input (-).")
+@click.option("--follow", is_flag=True, help="Stay when the queue is empty.")
+@click.option("--max-users", type=click.IntRange(min=1), metavar="N", help="Stop after N users (exit 5 if work is left).")
+@click.option("--tolerate", default="0", metavar="SHARE", help="Failures that still exit 0, such as 0.5%.")
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the reconciliation to this file, as JSON."
+)
+@_configured
+def run(settings: Settings, source: str | None, follow: bool, max_users: int | None, tolerate: str, report: Path | None) -> int:
+    """Finish what the ledger holds unfinished, drain the queue, reconcile, and exit."""
+    from worker import job
+
+    options = job.RunOptions(source, follow, max_users, _share(tolerate), report)
+    return job.run_async(job.run(settings, options))
+
+
+@cli.command()
+@click.argument("file", default="-", type=click.Path(path_type=str, allow_dash=True))
+@_configured
+def push(settings: Settings, file: str) -> int:
+    """Put requests (JSON lines of FILE, or of standard input) on the queue. Exit 1 if any was malformed."""
+    from worker import commands, job
+
+    with _binary(file) as stream:
+        pushed = job.run_async(commands.push(settings, stream))
+    click.echo(f"accepted {pushed.accepted}, duplicate {pushed.duplicates}, malformed {sum(pushed.malformed.values())}")
+    for reason, number in sorted(pushed.malformed.items()):
+        click.echo(f"malformed: {number} × {reason}", err=True)
+    return ExitCode.SOME_LEFT_OUT if pushed.malformed else ExitCode.DONE
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@_configured
+def status(settings: Settings, as_json: bool) -> None:
+    """Say who stands where: the ledger's states, counted, and what waits."""
+    from worker import commands, job
+    from worker.telemetry import report
+
+    census, backlog = job.run_async(commands.status(settings))
+    if as_json:
+        click.echo(json.dumps(report.status(census, backlog)))
+    else:
+        report.print_table(census, backlog, None, sys.stdout)
+
+
+@cli.command()
+@click.option("--state", required=True, help="Such as needs_session or failed.")
+@_configured
+def export(settings: Settings, state: str) -> None:
+    """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again."""
+    from worker import commands, job
+
+    job.run_async(commands.export(settings, commands.state(state), sys.stdout))
+
+
+@cli.command(name="open")
+@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=str, allow_dash=True))
+@click.option(
+    "--identity", "-i", "identities", multiple=True, required=True, type=click.Path(path_type=Path), help="A key file of keygen."
+)
+@click.option("--show", is_flag=True, help="Print secrets to a terminal too.")
+@_CONFIG
+@_SET
+@click.pass_context
+def open_(
+    context: click.Context,
+    files: tuple[str, ...],
+    identities: tuple[Path, ...],
+    show: bool,
+    config: Path | None,
+    overrides: tuple[str, ...],
+) -> int:
+    """Open sealed records: one JSON object a line, the newest of each user.
+
+    Without FILE, the configured file channel's, or standard input where no settings are given.
+    """
+    from worker import opening
+
+    if sys.stdout.isatty() and not show:
+        raise click.UsageError("the secrets would be shown on this terminal: redirect the output, or say --show")
+    names = files
+    if not names:
+        path, overridden, environ = _sources(context, config, overrides)
+        given = path or overridden or any(name.startswith("MFA_WORKER_") for name in environ)
+        names = (str(_load(context, config, overrides).channel.path),) if given else ("-",)
+    return opening.open_files(names, identities, sys.stdout)
+
+
+@cli.command()
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Where the identity goes, 0600.")
+def keygen(output: Path | None) -> None:
+    """Make an age identity, to be kept away from the worker, and print its recipient, for seal.recipients."""
+    from datetime import UTC, datetime
+
+    from worker import sealing
+
+    if output is None and sys.stdout.isatty():
+        raise click.UsageError("the secret key would be shown on this terminal: name a file with -o")
+    text, recipient = sealing.keygen(datetime.now(UTC).isoformat(timespec="seconds"))
+    if output is None:
+        click.echo(text, nl=False)
+        click.echo(recipient, err=True)
+    else:
+        sealing.write_identity(output, text)
+        click.echo(recipient)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@_configured
+def check(settings: Settings, as_json: bool) -> int:
+    """Say, before anything is touched, what would go wrong."""
+    from worker import checks, job
+
+    findings = job.run_async(checks.check(settings))
+    checks.show(findings, sys.stdout, as_json=as_json)
+    return ExitCode.USAGE if any(finding.fails for finding in findings) else ExitCode.DONE
+
+
+@cli.command()
+@click.option("--users", default=200, type=click.IntRange(min=1), show_default=True, help="How many.")
+@click.option("--rate", default=25.0, type=click.FloatRange(min=0, min_open=True), show_default=True, help="Requests/s.")
+@click.option("--quota", type=click.FloatRange(min=0, min_open=True), help="What the stand-in bears; default: the rate.")
+@click.option(
+    "--credential", type=click.Choice(["token", "session"]), help="Default: token, or session with --session-validity."
+)
+@click.option("--session-validity", metavar="DURATION", help="How long a Session lives, such as 180s or 3m.")
+@click.option("--latency", default=0.05, type=click.FloatRange(min=0), show_default=True, help="Seconds an answer takes.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME=SHARE", help='Such as conflict=2%; "--fault help" lists them.')
+@click.option("--seed", default=0, show_default=True, help="For the dice that roll the faults.")
+@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Keep what the run wrote.")
+@click.option("--json", "as_json", is_flag=True, help="The proof as one JSON object.")
+@_SET
+def rehearse(
+    keep: Path | None, session_validity: str | None, credential: str | None, as_json: bool, **asked: Any
+) -> int:
+    """Rehearse the whole job against a stand-in for Cognito on loopback, and prove every delivered secret.
+
+    Exits 0 where everybody is accounted for and every delivered secret is true, 1 where not; or as "run" does where the
+    faults that were asked for stop it.
+    """
+    from worker.rehearsal import scenario
+    from worker.telemetry import logs
+
+    logs.configure()
+    return scenario.rehearse_in(
+        scenario.planned(credential=credential, session_validity=session_validity, **asked), keep, sys.stdout, as_json=as_json
+    )
+
+
+@cli.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
+@_CONFIG
+@_SET
+@click.pass_context
+def show(context: click.Context, as_json: bool, config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Print every setting as it is in effect, and where it came from; secrets are masked."""
+    from worker.settings import explain
+
+    for row in explain(*_sources(context, config, overrides)):
+        if as_json:
+            click.echo(json.dumps({"key": row.key, "value": row.value, "source": row.source}))
+        else:
+            click.echo(f"{row.key} = {row.value}  # {row.source}")
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise click.UsageError(f"--tolerate takes a share such as 0.5% or 0.005, not {text!r}")
+    return share
+
+
+def _binary(file: str) -> Any:
+    try:
+        return click.open_file(file, "rb")
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
+
+
+def main() -> NoReturn:
+    """Run a command and end the process with its exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = ExitCode.USAGE
+    except WorkerError as error:
+        _complain(error)
+        code = error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us has gone, and there is nobody to tell
+        code = ExitCode.DONE
+    except Exception:
+        import structlog
+
+        structlog.get_logger().exception("bug")
+        code = ExitCode.BUG
+    sys.exit(int(code or 0))
+
+
+def _complain(error: WorkerError) -> None:
+    click.echo(f"mfa-worker: {error}", err=True)
+    if error.hint:
+        click.echo(f"  → {error.hint}", err=True)

@@ -1,0 +1,80 @@
+"""What the small commands do: push, status, export."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, TextIO
+
+from worker.app import Stores, open_stores
+from worker.errors import Malformed, UsageError
+from worker.model import Census, Request, State
+from worker.ports import Backlog
+from worker.records import rfc3339
+from worker.requests import digest, read_lines
+from worker.settings import Settings
+
+_PAGE = 500
+
+
+@dataclass(slots=True)
+class PushResult:
+    """What became of the lines that were pushed; ``malformed`` by reason."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    malformed: Counter[str] = field(default_factory=Counter)
+
+
+async def push(settings: Settings, stream: BinaryIO) -> PushResult:
+    """Put every line of ``stream`` on the queue, durably; malformed ones are put aside by reason and digest."""
+    result = PushResult()
+    async with open_stores(settings) as stores:
+        lines = read_lines(stream)
+        while page := await _next_page(lines, stores, result):
+            pushed = await stores.queue.push(page)
+            result.accepted += pushed.accepted
+            result.duplicates += pushed.duplicates
+    return result
+
+
+async def _next_page(lines: Iterator[bytes], stores: Stores, result: PushResult) -> list[tuple[Request, bytes]]:
+    page: list[tuple[Request, bytes]] = []
+    for line in lines:
+        now = time.time()
+        try:
+            page.append((stores.parser.parse(line, now), stores.parser.body(line, now)))
+        except Malformed as malformed:
+            result.malformed[str(malformed)] += 1
+            await stores.queue.put_aside(str(malformed), digest(line))
+        if len(page) == _PAGE:
+            break
+    return page
+
+
+async def status(settings: Settings) -> tuple[Census, Backlog]:
+    """Who stands where, and what waits. Raises ``UsageError`` where there is no ledger yet."""
+    async with open_stores(settings, must_exist=True) as stores:
+        return await stores.census(), await stores.queue.backlog()
+
+
+def state(text: str) -> State:
+    """The state of that name. Raises ``UsageError`` that names the nearest."""
+    try:
+        return State(text)
+    except ValueError:
+        names = [state.value for state in State]
+        near = difflib.get_close_matches(text, names, 1) or [", ".join(names)]
+        raise UsageError(f"there is no state {text!r}", f"did you mean {near[0]}?") from None
+
+
+async def export(settings: Settings, wanted: State, out: TextIO) -> None:
+    """Write the users in that state, one JSON object a line; control characters stay escaped."""
+    async with open_stores(settings, must_exist=True) as stores:
+        async for row in stores.ledger.rows(wanted):
+            user = {"username": row.username, "state": row.state, "reason": row.reason, "since": rfc3339(row.since)}
+            out.write(json.dumps(user) + "\n")

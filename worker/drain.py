@@ -1,0 +1,303 @@
+"""The loop that runs many users at once: takes a place first, then a message, and acknowledges what is durable.
+
+A place before the call is taken when a message is leased and given up when its request leaves, so that only a few users
+wait, claimed, for their turn at the quota. When told to stop, nothing new begins, whoever merely waits is given back, and
+the rest finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from worker.errors import DependencyAway, MaxUsersReached, NoProgress, PersonMustAct, WorkerError
+from worker.flight import Flight
+from worker.gate import Gate
+from worker.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, State
+from worker.pipeline import Pipeline
+from worker.ports import Books, Clock, Ledger, Lease, Queue
+from worker.telemetry.tally import Tally
+
+log = structlog.get_logger()
+
+BUG_PAUSE = 1.0
+HURRY = 10.0
+"""Seconds in which writes finish once calls are cut off."""
+HANDOFF_CURE = (
+    "a Session dies within minutes and its secret with it: put access tokens on the queue, or state with "
+    "cognito.session_handoff = true that somebody verifies in time"
+)
+MOST_SKEW = 60.0
+"""Seconds by which our clock may differ from Cognito's."""
+
+
+class Skewed(Protocol):
+    """Whoever knows by how many seconds Cognito's clock is ahead of ours."""
+
+    @property
+    def skew(self) -> float | None:
+        """``None`` before the first answer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much at once, and for how long; durations in seconds."""
+
+    concurrency: int
+    ahead: int
+    """How many users may be on the way before their call."""
+    poll: float = 0.5
+    grace: float = 20.0
+    watchdog: float = 300.0
+    sweep: float = 30.0
+    """How often the ledger is searched for what dead workers left."""
+    max_users: int | None = None
+    warn_of_sessions: bool = True
+
+
+class Stopping:
+    """Why the run shall end, if it shall. The first reason counts; a second signal makes it hurry."""
+
+    def __init__(self) -> None:
+        self.reason: WorkerError | None = None
+        self.hurry = asyncio.Event()
+        self.wake = asyncio.Event()
+        """Set whenever the loop should look again."""
+
+    def request(self, reason: WorkerError) -> None:
+        """End the run for ``reason``."""
+        if self.reason is None:
+            self.reason = reason
+            self.wake.set()
+
+    def interrupt(self, reason: WorkerError) -> None:
+        """A signal: the first one drains, the second hurries."""
+        if self.reason is not None:
+            self.hurry.set()
+        self.request(reason)
+
+
+class Drain:
+    """One worker's loop over one queue and one ledger."""
+
+    def __init__(
+        self,
+        *,
+        queue: Queue,
+        ledger: Ledger,
+        books: Books,
+        pipeline: Pipeline,
+        gate: Gate,
+        provider: Skewed,
+        clock: Clock,
+        tally: Tally,
+        stopping: Stopping,
+        limits: Limits,
+    ) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._books = books
+        self._pipeline = pipeline
+        self._gate = gate
+        self._provider = provider
+        self._clock = clock
+        self._tally = tally
+        self._stopping = stopping
+        self._limits = limits
+        self._flights: dict[asyncio.Task[None], Flight] = {}
+        self._finishing: set[str] = set()
+        self._before_call = 0
+        self._worked = 0
+        self._next_sweep = 0.0
+        self._warned = not limits.warn_of_sessions
+        self.bugs = 0
+        """Users whose way was broken by a bug of ours."""
+
+    async def run(self, follow: asyncio.Event | None = None) -> None:
+        """Until nothing is left to do under any worker, or ``stopping`` has a reason; with ``follow`` not before it is set."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            await self._work(follow)
+        except DependencyAway as away:
+            self._stopping.request(away)
+        finally:
+            watching.cancel()
+            await self._land()
+
+    async def _work(self, follow: asyncio.Event | None) -> None:
+        while self._stopping.reason is None:
+            self._stopping.wake.clear()
+            if self._clock.monotonic() >= self._next_sweep:
+                await self._sweep(State.SEALED)
+            room = self._room()
+            leases = await self._queue.lease(room) if room > 0 else ()
+            for lease in leases:
+                self._start(lease)
+            if leases:
+                continue
+            if not self._flights and await self._finished(follow):
+                return
+            if not self._flights and self._users_left() == 0:
+                self._stopping.request(
+                    MaxUsersReached(
+                        f"{self._worked} users were worked on, as asked", "run again to go on with the others"
+                    )
+                )
+                return
+            await self._pause()
+
+    def _room(self) -> int:
+        """How many messages to lease now: few enough that they can be used, enough to be worth asking."""
+        room = min(self._limits.ahead - self._before_call, self._limits.concurrency - len(self._flights))
+        if room < max(1, self._limits.ahead // 4):
+            return 0
+        return min(room, self._users_left())
+
+    def _users_left(self) -> int:
+        if self._limits.max_users is None:
+            return self._limits.concurrency
+        return max(0, self._limits.max_users - self._worked - len(self._flights))
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(self._limits.poll):
+                await self._stopping.wake.wait()
+        except TimeoutError:
+            pass
+
+    # --- one request, one row -----------------------------------------------------------------------------------------
+
+    def _start(self, lease: Lease) -> None:
+        self._before_call += 1
+        place = [lease]
+
+        def leave() -> None:
+            if place:
+                place.clear()
+                self._before_call -= 1
+                self._stopping.wake.set()
+
+        if not self._warned and lease.request.kind is CredentialKind.SESSION:
+            self._warned = True
+            log.warning("sessions_without_handoff", cure=HANDOFF_CURE)
+        self._fly(self._one(lease, flight := Flight(leave)), flight)
+        assert flight.task is not None
+        flight.task.add_done_callback(lambda _: leave())
+
+    def _fly(self, way: Coroutine[Any, Any, None], flight: Flight) -> None:
+        task = flight.task = asyncio.create_task(way)
+        self._flights[task] = flight
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        del self._flights[task]
+        self._stopping.wake.set()
+
+    async def _one(self, lease: Lease, flight: Flight) -> None:
+        try:
+            match await self._pipeline.enrol(lease.request, flight):
+                case Done():
+                    self._worked += 1
+                    await self._queue.acknowledge(lease)
+                case Duplicate():
+                    self._tally.duplicate()
+                    await self._books.count_duplicates(1)
+                    await self._queue.acknowledge(lease)
+                case GiveBack(delay):
+                    self._tally.given_back()
+                    await self._queue.give_back(lease, delay)
+        except DependencyAway as away:
+            self._stopping.request(away)
+        except Exception:
+            self.bugs += 1
+            log.exception("bug", username=lease.request.username)
+            await self._contain(lease, flight)
+
+    async def _contain(self, lease: Lease, flight: Flight) -> None:
+        """One user's bug must not cost the others anything."""
+        try:
+            await self._pipeline.crashed(flight)
+            await self._queue.give_back(lease, BUG_PAUSE)
+        except DependencyAway as away:
+            self._stopping.request(away)
+
+    # --- what dead workers left ---------------------------------------------------------------------------------------
+
+    async def _finished(self, follow: asyncio.Event | None) -> bool:
+        """Whether nobody is unfinished under any worker and no message waits; begins to finish what it finds."""
+        if follow is not None and not follow.is_set():
+            return False
+        if (await self._queue.backlog()).waiting:
+            return False
+        return await self._sweep(*UNFINISHED) == 0
+
+    async def _sweep(self, *states: State) -> int:
+        """Finish the rows in these states that nobody holds any more; how many rows there are."""
+        self._next_sweep = self._clock.monotonic() + self._limits.sweep
+        found = 0
+        async for row in self._ledger.unfinished():
+            if row.state not in states:
+                continue
+            found += 1
+            if row.username not in self._finishing and len(self._flights) < self._limits.concurrency:
+                self._fly(self._finish(row, flight := Flight()), flight)
+        return found
+
+    async def _finish(self, row: Enrolment, flight: Flight) -> None:
+        self._finishing.add(row.username)
+        try:
+            await self._pipeline.finish(row, flight)
+        except DependencyAway as away:
+            self._stopping.request(away)
+        except Exception:
+            self.bugs += 1
+            log.exception("bug", username=row.username)
+        finally:
+            self._finishing.discard(row.username)
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Ends a run that stands still, or whose clock is wrong."""
+        while True:
+            await asyncio.sleep(min(5.0, self._limits.watchdog / 4))
+            skew = self._provider.skew
+            if skew is not None and abs(skew) > MOST_SKEW:
+                self._stopping.request(
+                    PersonMustAct(
+                        f"this machine's clock differs from Cognito's by {skew:+.0f} s, so no deadline can be trusted",
+                        "set the clock (NTP), then run again",
+                    )
+                )
+            if not self._flights:
+                self._tally.progressed()
+            elif self._tally.idle > self._limits.watchdog:
+                what = self._gate.waiting_for or self._tally.waiting_for or "an answer"
+                self._stopping.request(
+                    NoProgress(
+                        f"nothing moved for {self._tally.idle:.0f} s; waiting for {what}",
+                        "look there, then run again: nothing is lost",
+                    )
+                )
+
+    async def _land(self) -> None:
+        """Give back whoever merely waits, let the others finish within the grace, and then hurry."""
+        if not self._flights:
+            return
+        for flight in list(self._flights.values()):
+            flight.stop(hurry=False)
+        landed = asyncio.ensure_future(asyncio.wait(set(self._flights)))
+        hurried = asyncio.ensure_future(self._stopping.hurry.wait())
+        await asyncio.wait({landed, hurried}, timeout=self._limits.grace, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        for flight in list(self._flights.values()):
+            flight.stop(hurry=True)
+        await asyncio.wait({landed}, timeout=HURRY)
+        if self._flights:
+            log.error("left_behind", users=len(self._flights), cure="the next run takes them over")
+        landed.cancel()

@@ -1,0 +1,190 @@
+"""The gate before every call: it closes while something that everybody depends on is away, and lets one probe through.
+
+Pool-wide refusals end the run once a few distinct users agree; an unreachable endpoint ends it when patience is over. A
+write that the ledger has not confirmed keeps it closed too: nobody is issued a secret that could not be recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+
+from worker.errors import EndpointAway, PersonMustAct, WorkerError
+from worker.model import Again, PoolFault, Reply, Trouble
+from worker.ports import Clock
+
+AGREEING_USERS = 3
+AGREEING_ANSWERS = 6
+"""Where fewer users are left than must agree, so many answers with nothing else in between will do."""
+LONGEST_PAUSE = 10.0
+
+
+class Gate:
+    """Open, or closed with single probes at growing intervals.
+
+    ``patience``: seconds an unreachable endpoint is probed; ``refusal_patience``: seconds a refusal that may pass (WAF) is.
+    ``stop`` is called once with the error that ends the run.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        stop: Callable[[WorkerError], None],
+        *,
+        patience: float,
+        refusal_patience: float,
+        first_pause: float = 0.5,
+    ) -> None:
+        self._clock = clock
+        self._stop = stop
+        self._patience = patience
+        self._refusal_patience = refusal_patience
+        self._first_pause = first_pause
+        self._changed = asyncio.Event()
+        self._holds: dict[object, str] = {}
+        self._probing = False
+        self._open()
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps the gate closed, in words; ``None`` when it is open."""
+        if self._holds:
+            return next(iter(self._holds.values()))
+        return self._cause if self._closed else None
+
+    def hold(self, key: object, why: str) -> None:
+        """Close the gate, without probes, until ``release(key)``."""
+        self._holds[key] = why
+
+    def release(self, key: object) -> None:
+        """Undo ``hold(key)``; harmless where there was none."""
+        if self._holds.pop(key, None) is not None:
+            self._wake()
+
+    def open_for(self, *, probe: bool) -> bool:
+        """Whether a request may leave now; a probe may while others may not."""
+        return not self._holds and (probe or not self._closed)
+
+    def passage(self) -> Passage:
+        """``async with`` it: waits until one attempt may be made; while the gate is closed, only one at a time is."""
+        return Passage(self)
+
+    async def _enter(self) -> bool:
+        """Wait to be admitted; whether as the probe."""
+        if self._holds or self._closed:
+            await self._admitted()
+        self._probing |= self._closed
+        return self._closed
+
+    def _leave_probe(self) -> None:
+        self._probing = False
+        self._wake()
+
+    async def _admitted(self) -> None:
+        while self._holds or self._closed:
+            pause: float | None = None
+            if not self._holds and not self._probing:
+                pause = self._next_probe - self._clock.monotonic()
+                if pause <= 0:
+                    return
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def heard(self, username: str, reply: Reply) -> None:
+        """Learn from the reply to one attempt."""
+        match reply:
+            case PoolFault():
+                self._refused(username, reply)
+            case Again(trouble=Trouble.UNSENT | Trouble.NO_ANSWER):
+                self._unanswered(username, reply)
+            case Again(trouble=Trouble.THROTTLED):
+                if self._cause_is_reach:
+                    self._open()
+            case _:
+                if self._closed or self._users:
+                    self._open()
+
+    def _open(self) -> None:
+        self._closed = False
+        self._cause = ""
+        self._cause_is_reach = False
+        self._since = 0.0
+        self._pause = self._first_pause
+        self._next_probe = 0.0
+        self._users: set[str] = set()
+        self._answers = 0
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    def _agree(self, username: str, *, cause: str, reach: bool) -> float:
+        """One more in a row; seconds since the first."""
+        now = self._clock.monotonic()
+        if not self._users or reach != self._cause_is_reach:
+            self._open()
+            self._since = now
+        self._cause, self._cause_is_reach = cause, reach
+        if len(self._users) < AGREEING_USERS:
+            self._users.add(username)
+        self._answers += 1
+        return now - self._since
+
+    def _close(self) -> None:
+        now = self._clock.monotonic()
+        if self._closed and now < self._next_probe:
+            return  # an answer to something sent before the gate closed
+        self._closed = True
+        self._next_probe = now + self._pause
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+
+    def _enough(self) -> bool:
+        return len(self._users) >= AGREEING_USERS or self._answers >= AGREEING_ANSWERS
+
+    def _refused(self, username: str, fault: PoolFault) -> None:
+        lasted = self._agree(username, cause=f"Cognito refuses everybody ({fault.code})", reach=False)
+        self._close()
+        if self._enough() and (not fault.may_pass or lasted >= self._refusal_patience):
+            self._stop(PersonMustAct(f"Cognito refuses every user with {fault.code}", fault.cure))
+
+    def _unanswered(self, username: str, again: Again) -> None:
+        lasted = self._agree(username, cause=f"Cognito's endpoint does not answer ({again.detail})", reach=True)
+        if again.trouble is Trouble.UNSENT or self._enough():
+            self._close()
+        if self._closed and lasted >= self._patience:
+            self._stop(
+                EndpointAway(
+                    f"Cognito's endpoint has not answered for {lasted:.0f} s ({again.detail})",
+                    "check the network, proxy and cognito.endpoint_url, then run again: nothing is lost",
+                )
+            )
+
+
+class Passage:
+    """One attempt's way through the gate."""
+
+    __slots__ = ("_gate", "_probe")
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._probe = False
+
+    @property
+    def still_open(self) -> bool:
+        """Whether the gate did not close since: whoever waited behind it has to look again just before the request leaves."""
+        return self._gate.open_for(probe=self._probe)
+
+    async def __aenter__(self) -> Passage:
+        self._probe = await self._gate._enter()  # noqa: SLF001 - two halves of one thing
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._probe:
+            self._gate._leave_probe()  # noqa: SLF001

@@ -1,0 +1,70 @@
+"""Does in one go, off the event loop, what many tasks ask for at the same time.
+
+One commit for all rows that wait, one fsync for all lines that wait: while one group is being done the next one gathers, so
+groups grow with the load and nobody waits for a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Grouped(Generic[Item, Result]):
+    """``work`` gets up to ``most`` items, in a thread of its own, and gives as many results, or raises for all of them."""
+
+    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], name: str, most: int = 256) -> None:
+        self._work = work
+        self._most = most
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._busy = False
+
+    def submit(self, item: Item) -> asyncio.Future[Result]:
+        """The future result of this item. Cancelling it does not undo the work."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, future))
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._start, loop)
+        return future
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        work = self._executor.submit(self._work, [item for item, _ in group])
+
+        def done(work: Future[Sequence[Result]]) -> None:
+            loop.call_soon_threadsafe(self._finish, loop, [future for _, future in group], work)
+
+        work.add_done_callback(done)
+
+    def _finish(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        futures: Sequence[asyncio.Future[Result]],
+        work: Future[Sequence[Result]],
+    ) -> None:
+        self._busy = bool(self._waiting)
+        if self._busy:
+            self._start(loop)
+        error = work.exception()
+        results = () if error else work.result()
+        for number, future in enumerate(futures):
+            if future.done():
+                continue
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(results[number])
+
+    async def close(self) -> None:
+        """Wait for everything that was submitted, then end the thread."""
+        while self._busy:
+            await asyncio.sleep(0.001)
+        self._executor.shutdown()

@@ -1,0 +1,152 @@
+"""The main job: from the first lease to the exit code, with its signals, its progress and its reconciliation."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from worker import app
+from worker.drain import Stopping
+from worker.errors import ExitCode, Interrupted, WorkerError
+from worker.model import Census, State
+from worker.ports import Backlog, Queue
+from worker.queues.stream import StreamQueue
+from worker.settings import Settings
+from worker.telemetry import progress, report
+from worker.telemetry.tally import Tally
+
+log = structlog.get_logger()
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that writes gets the interpreter from a busy event loop."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What ``run`` is asked for beyond the settings; ``tolerate`` is a share (0.005 is half a per cent)."""
+
+    source: str | None = None
+    follow: bool = False
+    max_users: int | None = None
+    tolerate: float = 0.0
+    report: Path | None = None
+
+
+def run_async(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command's coroutine on the fastest loop there is."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event | None = None) -> ExitCode:
+    """The main job; says to standard error how it went. ``until``: follow the queue until it is set.
+
+    Raises ``UsageError`` before anything was touched; every later end is an exit code.
+    """
+    stopping = Stopping()
+    tally = Tally(app.SystemClock())
+    follow = until or (asyncio.Event() if options.follow else None)
+    async with app.open_stores(settings) as stores:
+        with _signals(stopping), _tuned(), stores.liveness:
+            async with (
+                _intake(stores, options.source) as queue,
+                app.assemble(settings, stores, queue, stopping, tally, options.max_users) as drain,
+            ):
+                async with progress.show(
+                    tally,
+                    _waiting(queue, options),
+                    quota=settings.rate.requests_per_second,
+                    interval=settings.log.interval,
+                ):
+                    await drain.run(follow)
+            census, backlog = await stores.census(), await queue.backlog()
+        code = _exit_code(stopping.reason, drain.bugs, census, backlog, options.tolerate)
+        _say(stopping.reason, census, backlog, tally)
+        if options.report is not None:
+            report.write(
+                options.report,
+                report.reconciliation(census, backlog, tally, exit_code=code, stamp=app.stamp(settings)),
+            )
+        return code
+
+
+@asynccontextmanager
+async def _intake(stores: app.Stores, source: str | None) -> AsyncIterator[Queue]:
+    """The queue, with the stream before it where one was named; gives back what is left when it closes."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(stores.queue.close)
+        if source is None:
+            yield stores.queue
+        else:
+            stream = StreamQueue(source, stores.parser, stores.queue, stores.queue)
+            stack.push_async_callback(stream.close)
+            yield stream
+
+
+def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | None]]:
+    async def waiting() -> int | None:
+        return None if options.source or options.follow else (await queue.backlog()).waiting
+
+    return waiting
+
+
+def _exit_code(reason: WorkerError | None, bugs: int, census: Census, backlog: Backlog, tolerate: float) -> ExitCode:
+    if bugs:
+        return ExitCode.BUG
+    work_left = backlog.waiting > 0 or census.unfinished > 0
+    if reason is not None and (work_left or not isinstance(reason, Interrupted)):
+        return reason.exit_code
+    left_out = census.states.get(State.NEEDS_SESSION, 0) + census.states.get(State.FAILED, 0)
+    return ExitCode.SOME_LEFT_OUT if left_out > tolerate * census.accepted else ExitCode.DONE
+
+
+def _say(reason: WorkerError | None, census: Census, backlog: Backlog, tally: Tally) -> None:
+    report.print_table(census, backlog, tally, sys.stderr)
+    if reason is not None:
+        log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))
+
+
+@contextmanager
+def _signals(stopping: Stopping) -> Iterator[None]:
+    """The first SIGINT or SIGTERM drains, the second hurries."""
+    loop = asyncio.get_running_loop()
+    asked = Interrupted("interrupted with work left", "run the same command again to go on")
+
+    def interrupt(name: str) -> None:
+        log.warning("signal", signal=name, effect="hurrying" if stopping.reason else "draining")
+        stopping.interrupt(asked)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt, number.name)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _tuned() -> Iterator[None]:
+    """A process that does one thing for hours: what is loaded stays, and threads that write need not wait for the loop."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(interval)

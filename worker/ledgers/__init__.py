@@ -1,0 +1,1 @@
+"""Where users stand: one adapter a file, all passing ``tests/contract/test_ledger.py``."""

@@ -1,0 +1,291 @@
+"""The embedded ledger: one table of users in a SQLite file on a local disk."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from worker.errors import LedgerAway, UsageError
+from worker.liveness import Liveness
+from worker.model import Answer, Census, CredentialKind, Enrolment, Put, Reason, Sealed, State
+from worker.ports import Pace
+from worker.sqlite import Database
+
+_COLUMNS = (
+    "username",
+    "version",
+    "state",
+    "reason",
+    "since",
+    "generation",
+    "worker",
+    "lease_until",
+    "doubt",
+    "crashes",
+    "before",
+    "request_id",
+    "kind",
+    "settled",
+    "sealed_generation",
+    "attempt_id",
+    "associated_at",
+    "session_expires_at",
+    "blob",
+    "replaces",
+)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS users (
+    username TEXT PRIMARY KEY, version TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, since REAL NOT NULL,
+    generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT NULL,
+    before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
+    sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stamp (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pace (
+    id INTEGER PRIMARY KEY CHECK (id = 1), reserved_until REAL NOT NULL, rate REAL NOT NULL, changed_at REAL NOT NULL,
+    version INTEGER NOT NULL
+);
+"""
+_SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
+_PAGE = 500
+
+
+class SqliteLedger:
+    """``Ledger``, ``Books`` and ``PaceBook`` in one file. Safe for several processes on one host."""
+
+    def __init__(self, database: Database, liveness: Liveness) -> None:
+        self._database = database
+        self._liveness = liveness
+
+    async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
+        """Open the file, and make sure that it belongs to this rollout: it is stamped at first use.
+
+        Raises ``UsageError`` where it is missing but must exist, or was stamped otherwise; ``LedgerAway``, ``PersonMustAct``.
+        """
+        if must_exist and not self._database.path.exists():
+            raise UsageError(
+                f"the ledger {self._database.path} does not exist",
+                "correct ledger.path, or restore the file: it knows who was delivered already",
+            )
+        await self._database.open(_SCHEMA, LedgerAway)
+        found: Mapping[str, str] = await self._database.write(_stamp, stamp, LedgerAway)
+        for name, value in stamp.items():
+            if found[name] != value:
+                raise UsageError(
+                    f"the ledger {self._database.path} belongs to another rollout: its {name} is {found[name]!r}, not {value!r}",
+                    "use one ledger (ledger.path) for each endpoint, Region and user pool",
+                )
+
+    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+        """See ``ports.Ledger``."""
+        put: Put = await self._database.write(_put, (row, replaces), LedgerAway)
+        return put
+
+    async def read(self, username: str) -> Enrolment | None:
+        """See ``ports.Ledger``."""
+        return await self._database.read(lambda connection: _read(connection, username), LedgerAway)
+
+    async def unfinished(self) -> AsyncIterator[Enrolment]:
+        """See ``ports.Ledger``."""
+        async for row in self._pages("state IN ('in_progress', 'sealed')"):
+            yield row
+
+    def gone(self, worker: str) -> bool:
+        """See ``ports.Ledger``."""
+        return self._liveness.gone(worker)
+
+    async def census(self) -> Census:
+        """See ``ports.Books``."""
+        return await self._database.read(_census, LedgerAway)
+
+    async def rows(self, state: State) -> AsyncIterator[Enrolment]:
+        """See ``ports.Books``."""
+        async for row in self._pages(f"state = '{state.value}'"):
+            yield row
+
+    async def count_duplicates(self, number: int) -> None:
+        """See ``ports.Books``."""
+        await self._database.write(_count, number, LedgerAway)
+
+    async def read_pace(self) -> Pace | None:
+        """See ``ports.PaceBook``."""
+        row = await self._database.read(
+            lambda c: c.execute("SELECT reserved_until, rate, changed_at, version FROM pace").fetchone(), LedgerAway
+        )
+        return Pace(*row) if row else None
+
+    async def put_pace(self, pace: Pace) -> bool:
+        """See ``ports.PaceBook``."""
+        applied: bool = await self._database.write(_put_pace, pace, LedgerAway)
+        return applied
+
+    def shared_time(self) -> float:
+        """One host, one monotonic clock."""
+        return time.monotonic()
+
+    async def _pages(self, condition: str) -> AsyncIterator[Enrolment]:
+        after = ""
+        query = f"{_SELECT} WHERE {condition} AND username > ? ORDER BY username LIMIT {_PAGE}"
+        while True:
+            page = await self._database.read(lambda c, after=after: c.execute(query, (after,)).fetchall(), LedgerAway)  # type: ignore[misc]
+            for row in page:
+                yield _enrolment(row)
+            if len(page) < _PAGE:
+                return
+            after = page[-1][0]
+
+
+# --- in the database's threads ----------------------------------------------------------------------------------------
+
+
+def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]) -> Sequence[Put]:
+    answers: list[Put] = []
+    for group in _distinct_users(puts):
+        if len(group) == 1:
+            answers.append(_put_one(connection, *group[0]))
+            continue
+        connection.execute("SAVEPOINT one_statement")
+        if _upsert(connection, group) == len(group):
+            answers += [Put(Answer.APPLIED, row) for row, _ in group]
+        else:  # somebody was faster somewhere: ask one by one who it was
+            connection.execute("ROLLBACK TO one_statement")
+            answers += [_put_one(connection, row, replaces) for row, replaces in group]
+        connection.execute("RELEASE one_statement")
+    return answers
+
+
+def _put_one(connection: sqlite3.Connection, row: Enrolment, replaces: str | None) -> Put:
+    if _upsert(connection, [(row, replaces)]) == 1:
+        return Put(Answer.APPLIED, row)
+    found = _read(connection, row.username)
+    if found is not None and found.version == row.version:
+        return Put(Answer.ALREADY_MINE, found)
+    return Put(Answer.LOST, found)
+
+
+def _distinct_users(
+    puts: Sequence[tuple[Enrolment, str | None]],
+) -> Iterator[Sequence[tuple[Enrolment, str | None]]]:
+    """Runs in which every user stands once: a statement does not see its own changes."""
+    run: dict[str, tuple[Enrolment, str | None]] = {}
+    for put in puts:
+        if put[0].username in run:
+            yield list(run.values())
+            run = {}
+        run[put[0].username] = put
+    yield list(run.values())
+
+
+def _upsert(connection: sqlite3.Connection, group: Sequence[tuple[Enrolment, str | None]]) -> int:
+    """Write them in one statement, which holds the interpreter lock once; how many applied."""
+    before = connection.total_changes
+    connection.execute(_upsert_statement(len(group)), [value for put in group for value in _values(*put)])
+    return connection.total_changes - before
+
+
+@cache
+def _upsert_statement(rows: int) -> str:
+    names = ", ".join(_COLUMNS)
+    marks = ", ".join([f"({', '.join('?' * len(_COLUMNS))})"] * rows)
+    updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
+    return (
+        f"WITH new ({names}) AS (VALUES {marks}) INSERT INTO users ({names}) SELECT * FROM new "  # noqa: S608
+        "WHERE replaces IS NULL OR EXISTS (SELECT 1 FROM users WHERE users.username = new.username) "
+        f"ON CONFLICT (username) DO UPDATE SET {updates} WHERE users.version = excluded.replaces"
+    )
+
+
+def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
+    sealed = row.sealed
+    return (
+        row.username,
+        row.version,
+        row.state,
+        row.reason,
+        row.since,
+        row.generation,
+        row.worker,
+        row.lease_until,
+        row.doubt,
+        row.crashes,
+        row.before,
+        row.request_id,
+        row.kind,
+        json.dumps(row.settled) if row.settled else "[]",
+        *(
+            (sealed.generation, sealed.attempt_id, sealed.associated_at, sealed.session_expires_at, sealed.blob)
+            if sealed
+            else (None, None, None, None, None)
+        ),
+        replaces,
+    )
+
+
+def _read(connection: sqlite3.Connection, username: str) -> Enrolment | None:
+    row = connection.execute(f"{_SELECT} WHERE username = ?", (username,)).fetchone()
+    return _enrolment(row) if row else None
+
+
+def _enrolment(row: Sequence[Any]) -> Enrolment:
+    sealed = Sealed(row[14], row[15], row[16], row[18], row[17]) if row[15] is not None else None
+    return Enrolment(
+        username=row[0],
+        version=row[1],
+        state=State(row[2]),
+        reason=Reason(row[3]) if row[3] else None,
+        since=row[4],
+        generation=row[5],
+        worker=row[6],
+        lease_until=row[7],
+        doubt=bool(row[8]),
+        crashes=row[9],
+        before=State(row[10]) if row[10] else None,
+        request_id=row[11],
+        kind=CredentialKind(row[12]) if row[12] else None,
+        settled=tuple(json.loads(row[13])),
+        sealed=sealed,
+    )
+
+
+def _census(connection: sqlite3.Connection) -> Census:
+    states: Counter[State] = Counter()
+    reasons: Counter[str] = Counter()
+    for state, reason, number in connection.execute("SELECT state, reason, count(*) FROM users GROUP BY 1, 2"):
+        states[State(state)] += number
+        if reason:
+            reasons[reason] += number
+    counted = dict(connection.execute("SELECT name, value FROM counters").fetchall())
+    return Census(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0))
+
+
+def _count(connection: sqlite3.Connection, numbers: Sequence[int]) -> Sequence[None]:
+    connection.execute(
+        "INSERT INTO counters VALUES ('duplicates', ?1) ON CONFLICT DO UPDATE SET value = value + ?1", (sum(numbers),)
+    )
+    return [None] * len(numbers)
+
+
+def _stamp(connection: sqlite3.Connection, stamps: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:
+    for stamp in stamps:
+        connection.executemany("INSERT OR IGNORE INTO stamp VALUES (?, ?)", list(stamp.items()))
+    found = dict(connection.execute("SELECT name, value FROM stamp").fetchall())
+    return [found] * len(stamps)
+
+
+def _put_pace(connection: sqlite3.Connection, paces: Sequence[Pace]) -> Sequence[bool]:
+    return [
+        connection.execute(
+            "INSERT INTO pace VALUES (1, ?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET "
+            "reserved_until = ?1, rate = ?2, changed_at = ?3, version = ?4 WHERE version = ?4 - 1",
+            (pace.reserved_until, pace.rate, pace.changed_at, pace.version),
+        ).rowcount
+        == 1
+        for pace in paces
+    ]

@@ -1,0 +1,1 @@
+"""Where requests wait: one adapter a file, all passing ``tests/contract/test_queue.py``."""

@@ -1,0 +1,250 @@
+"""The embedded queue: messages in a SQLite file on a local disk, earliest deadline first.
+
+A message is leased for ``visibility`` seconds, and a heartbeat keeps what this worker holds; what a dead worker of this
+host held is visible again at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from worker.errors import DependencyAway, Malformed, QueueAway
+from worker.model import Request
+from worker.ports import Backlog, Lease, Pushed
+from worker.requests import Parser, digest
+from worker.sqlite import Database
+
+log = structlog.get_logger()
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS messages (
+    id INTEGER PRIMARY KEY, username TEXT NOT NULL, request_id TEXT NOT NULL, deadline REAL NOT NULL,
+    visible_at REAL NOT NULL DEFAULT 0, holder TEXT, body BLOB NOT NULL,
+    UNIQUE (username, request_id)
+);
+CREATE INDEX IF NOT EXISTS by_deadline ON messages (deadline, id);
+CREATE INDEX IF NOT EXISTS held ON messages (holder) WHERE holder IS NOT NULL;
+CREATE TABLE IF NOT EXISTS put_aside (
+    digest TEXT NOT NULL, reason TEXT NOT NULL, number INTEGER NOT NULL, last_seen REAL NOT NULL,
+    PRIMARY KEY (digest, reason)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_PUSH = 500
+_ABSURD = 86_400.0
+"""A message that is hidden for longer than this many seconds was hidden by a clock that has been set back since."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    holder: str
+    most: int
+    now: float
+    visible_at: float
+    gone: Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hide:
+    id: int
+    holder: str
+    visible_at: float
+
+
+class SqliteQueue:
+    """``Queue`` and ``Inbox`` in one file.
+
+    ``holder``: this worker's identity; ``gone`` tells which workers are dead; ``visibility`` in seconds.
+    """
+
+    def __init__(
+        self, database: Database, parser: Parser, *, holder: str, gone: Callable[[str], bool], visibility: float
+    ) -> None:
+        self._database = database
+        self._parser = parser
+        self._holder = holder
+        self._gone = gone
+        self._visibility = visibility
+        self._heartbeat: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Open the file. Raises ``QueueAway``, ``PersonMustAct``."""
+        await self._database.open(_SCHEMA, QueueAway)
+
+    async def close(self) -> None:
+        """Give back whatever is still held, and stop the heartbeat; the database is closed by who opened it."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            self._heartbeat = None
+        await self._database.write(_free, self._holder, QueueAway)
+
+    async def lease(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``."""
+        if self._heartbeat is None:
+            self._heartbeat = asyncio.create_task(self._beat())
+        now = time.time()
+        ask = _Ask(self._holder, most, now, now + self._visibility, self._gone)
+        rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, ask, QueueAway)
+        leases = []
+        for id_, body in rows:
+            try:
+                leases.append(Lease(self._parser.parse(body, now), id_))
+            except Malformed as malformed:
+                await self.put_aside(str(malformed), digest(body))
+                await self._database.write(_delete, id_, QueueAway)
+        return leases
+
+    async def acknowledge(self, lease: Lease) -> None:
+        """See ``ports.Queue``."""
+        await self._database.write(_delete, lease.receipt, QueueAway)
+
+    async def give_back(self, lease: Lease, delay: float) -> None:
+        """See ``ports.Queue``."""
+        assert isinstance(lease.receipt, int)
+        visible_at = time.time() + delay if delay > 0 else 0.0
+        await self._database.write(_hide, _Hide(lease.receipt, self._holder, visible_at), QueueAway)
+
+    async def backlog(self) -> Backlog:
+        """See ``ports.Queue``."""
+        return await self._database.read(lambda connection: _backlog(connection, time.time()), QueueAway)
+
+    async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
+        """See ``ports.Inbox``."""
+        accepted = duplicates = 0
+        page: list[tuple[str, str, float, bytes]] = []
+        for request, body in requests:
+            page.append((request.username, request.id, request.expires_at, body))
+            if len(page) == _PUSH:
+                accepted += (added := await self._database.write(_push, page, QueueAway))
+                duplicates += _PUSH - added
+                page = []
+        if page:
+            accepted += (added := await self._database.write(_push, page, QueueAway))
+            duplicates += len(page) - added
+        return Pushed(accepted, duplicates)
+
+    async def put_aside(self, reason: str, digest: str) -> None:
+        """See ``ports.Inbox``."""
+        await self._database.write(_put_aside, (digest, reason, time.time()), QueueAway)
+
+    async def counted(self) -> tuple[int, int]:
+        """Duplicates that were refused at the door, and malformed messages put aside."""
+        return await self._database.read(_counted, QueueAway)
+
+    async def sessions(self) -> int:
+        """How many waiting requests carry a Session (the others carry an access token)."""
+        return await self._database.read(_sessions, QueueAway)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._visibility / 3)
+            try:
+                await self._database.write(_keep, (self._holder, time.time() + self._visibility), QueueAway)
+            except DependencyAway as away:  # the lease of a message protects nothing: the claim does
+                log.warning("heartbeat_failed", cause=str(away))
+
+
+# --- in the database's threads ----------------------------------------------------------------------------------------
+
+
+def _lease(connection: sqlite3.Connection, asks: Sequence[_Ask]) -> Sequence[Sequence[tuple[int, bytes]]]:
+    return [_lease_one(connection, ask) for ask in asks]
+
+
+def _lease_one(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
+    rows = _visible(connection, ask)
+    if len(rows) < ask.most and _free_the_dead(connection, ask.gone):
+        rows = _visible(connection, ask)
+    if rows:
+        connection.execute(
+            f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
+            (ask.holder, ask.visible_at, *(id_ for id_, _ in rows)),
+        )
+    return rows
+
+
+def _visible(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
+    return connection.execute(
+        "SELECT id, body FROM messages INDEXED BY by_deadline WHERE visible_at <= ?1 OR visible_at > ?2 "
+        "ORDER BY deadline, id LIMIT ?3",
+        (ask.now, ask.now + _ABSURD, ask.most),
+    ).fetchall()
+
+
+def _free_the_dead(connection: sqlite3.Connection, gone: Callable[[str], bool]) -> bool:
+    holders = connection.execute("SELECT DISTINCT holder FROM messages WHERE holder IS NOT NULL").fetchall()
+    dead = [holder for (holder,) in holders if gone(holder)]
+    _free(connection, dead)
+    return bool(dead)
+
+
+def _free(connection: sqlite3.Connection, holders: Sequence[str]) -> Sequence[None]:
+    for holder in holders:
+        connection.execute("UPDATE messages SET visible_at = 0, holder = NULL WHERE holder = ?", (holder,))
+    return [None] * len(holders)
+
+
+def _keep(connection: sqlite3.Connection, kept: Sequence[tuple[str, float]]) -> Sequence[None]:
+    for holder, visible_at in kept:
+        connection.execute("UPDATE messages SET visible_at = ? WHERE holder = ?", (visible_at, holder))
+    return [None] * len(kept)
+
+
+def _hide(connection: sqlite3.Connection, hides: Sequence[_Hide]) -> Sequence[None]:
+    for hide in hides:
+        connection.execute(
+            "UPDATE messages SET visible_at = ?, holder = NULL WHERE id = ? AND holder = ?",
+            (hide.visible_at, hide.id, hide.holder),
+        )
+    return [None] * len(hides)
+
+
+def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> Sequence[None]:
+    connection.execute(f"DELETE FROM messages WHERE id IN ({', '.join('?' * len(ids))})", list(ids))  # noqa: S608
+    return [None] * len(ids)
+
+
+def _push(connection: sqlite3.Connection, pages: Sequence[Sequence[tuple[str, str, float, bytes]]]) -> Sequence[int]:
+    accepted = []
+    for page in pages:
+        before = connection.total_changes
+        connection.executemany(
+            "INSERT OR IGNORE INTO messages (username, request_id, deadline, body) VALUES (?, ?, ?, ?)", page
+        )
+        accepted.append(connection.total_changes - before)
+        if refused := len(page) - accepted[-1]:
+            connection.execute(
+                "INSERT INTO counters VALUES ('refused', ?1) ON CONFLICT DO UPDATE SET value = value + ?1", (refused,)
+            )
+    return accepted
+
+
+def _put_aside(connection: sqlite3.Connection, found: Sequence[tuple[str, str, float]]) -> Sequence[None]:
+    connection.executemany(
+        "INSERT INTO put_aside VALUES (?1, ?2, 1, ?3) ON CONFLICT DO UPDATE SET number = number + 1, last_seen = ?3", found
+    )
+    return [None] * len(found)
+
+
+def _backlog(connection: sqlite3.Connection, now: float) -> Backlog:
+    waiting, expired = connection.execute(
+        "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM messages WHERE deadline <= ?)", (now,)
+    ).fetchone()
+    return Backlog(waiting, expired)
+
+
+def _counted(connection: sqlite3.Connection) -> tuple[int, int]:
+    refused = connection.execute("SELECT value FROM counters WHERE name = 'refused'").fetchone()
+    malformed = connection.execute("SELECT total(number) FROM put_aside").fetchone()
+    return (refused[0] if refused else 0), int(malformed[0])
+
+
+def _sessions(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute("SELECT count(*) FROM messages WHERE body ->> 'session' IS NOT NULL").fetchone()
+    return int(number)

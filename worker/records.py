@@ -1,0 +1,64 @@
+"""What a user is delivered: the secret as a JSON record, sealed to the recipients before anybody else sees it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+from worker.model import Issued, Request, Sealed
+from worker.ports import Sealer
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFormat:
+    """How records name the service (``issuer``) and the user (``account``: ``username`` or an attribute's name).
+
+    ``session_validity``: seconds that the Session in Cognito's reply lives.
+    """
+
+    issuer: str
+    account: str = "username"
+    session_validity: float = 180.0
+
+
+def seal_record(
+    request: Request, issued: Issued, generation: int, now: float, form: RecordFormat, sealer: Sealer
+) -> Sealed:
+    """One delivered record, sealed; ``now`` in UTC seconds is when Cognito answered."""
+    attempt_id = str(uuid.uuid4())
+    associated_at = rfc3339(now)
+    account = request.username
+    if form.account != "username":
+        account = request.attributes.get(form.account, account)
+    secret_code = issued.secret_code.reveal()
+    record: dict[str, object] = {
+        "username": request.username,
+        "generation": generation,
+        "attempt_id": attempt_id,
+        "secret_code": secret_code,
+        "otpauth_uri": otpauth_uri(form.issuer, account, secret_code),
+        "associated_at": associated_at,
+        "request_id": issued.request_id,
+        "attributes": dict(request.attributes),
+    }
+    expires = None
+    if issued.session is not None:
+        expires = now + form.session_validity
+        record["session"] = issued.session.reveal()
+        record["session_expires_at"] = rfc3339(expires)
+    blob = sealer.seal(json.dumps(record, separators=(",", ":")).encode())
+    return Sealed(generation, attempt_id, associated_at, blob, expires)
+
+
+def rfc3339(at: float) -> str:
+    """UTC seconds since the epoch as RFC 3339, to the millisecond."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def otpauth_uri(issuer: str, account: str, secret_code: str) -> str:
+    """The Key URI that authenticator applications read from a QR code."""
+    issuer, account = quote(issuer, safe=""), quote(account, safe="")
+    return f"otpauth://totp/{issuer}:{account}?secret={secret_code}&issuer={issuer}&algorithm=SHA1&digits=6&period=30"

@@ -1,0 +1,63 @@
+"""What the service answers: results, and its errors with the very codes and messages that clients match."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Answer(NamedTuple):
+    """One answer, before it meets the wire."""
+
+    status: int
+    body: dict[str, Any] | str
+    """A JSON object, or a page of HTML from something in between."""
+    error: str | None = None
+    """The error's code; None for a success, `HTTP <status>` for a page."""
+
+
+def success(**members: Any) -> Answer:
+    """Return the result of an operation."""
+    return Answer(200, members)
+
+
+def error(code: str, message: str, status: int = 400) -> Answer:
+    """Return an error as the service words it."""
+    return Answer(status, {"__type": code, "message": message}, code)
+
+
+def page(status: int, title: str) -> Answer:
+    """Return what a load balancer answers by itself."""
+    html = (
+        f"<html>\r\n<head><title>{status} {title}</title></head>\r\n<body><h1>{status} {title}</h1></body>\r\n</html>"
+    )
+    return Answer(status, html, f"HTTP {status}")
+
+
+def not_authorized(message: str) -> Answer:
+    """Return the error of a credential that does not serve."""
+    return error("NotAuthorizedException", message)
+
+
+def invalid_parameter(message: str) -> Answer:
+    """Return the error of malformed input."""
+    return error("InvalidParameterException", message)
+
+
+NOTHING = Answer(0, "")
+"""What nobody will see, because the wire fails."""
+
+SESSION_EXPIRED = not_authorized("Invalid session for the user, session is expired.")
+SESSION_SPENT = not_authorized("Invalid session for the user, session can only be used once.")
+SESSION_INVALID = not_authorized("Invalid session for the user.")
+TOKEN_INVALID = not_authorized("Invalid Access Token")
+TOKEN_EXPIRED = not_authorized("Access Token has expired")
+TOKEN_REVOKED = not_authorized("Access Token has been revoked")
+TOKEN_SCOPE = not_authorized("Access Token does not have required scopes")
+
+CONFLICT = error("ConcurrentModificationException", "Concurrent modification of the user, try again.")
+INTERNAL = error("InternalErrorException", "Internal error, please try again later.", 500)
+TOO_MANY_REQUESTS = error("TooManyRequestsException", "Too many requests")
+WRONG_CODE = error("EnableSoftwareTokenMFAException", "Code mismatch")
+NOT_VERIFIED = invalid_parameter("User does not have delivery config set to turn on SOFTWARE_TOKEN_MFA")
+MALFORMED = error("SerializationException", "The request body is not a JSON object")
+UNKNOWN_OPERATION = error("UnknownOperationException", "Unknown operation")

@@ -1,0 +1,104 @@
+"""The kinds of values that settings have, beyond pydantic's own: durations, lists in variables, addresses, public keys.
+
+Nothing raised here repeats a value: it may be a secret that was put in the wrong place.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from typing import Annotated
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", re.ASCII)
+_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}")  # an X25519 public key in bech32
+
+
+def _seconds(value: object) -> object:
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return value
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not found:
+        raise ValueError("should be a duration: a number of seconds, or text such as '500ms', '90s', '3m' or '1h'")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def _listed(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('should be a list, in variables and flags as JSON: ["one", "two"]') from None
+
+
+def _endpoint(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host = None
+    if not host or url.username is not None or url.path.strip("/") or url.query or url.fragment:
+        raise ValueError("should be a URL of scheme, host and port alone, such as https://host:8443")
+    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
+        raise ValueError(
+            "should begin with https; http is for loopback (127.0.0.1) only, because credentials travel there"
+        )
+    return value.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _public_keys(value: tuple[str, ...]) -> tuple[str, ...]:
+    for number, each in enumerate(value, 1):
+        if each.strip().upper().startswith("AGE-SECRET-KEY-"):
+            raise ValueError(
+                f"entry {number} is a private key and must not be here: make a new one, and write its age1…"
+            )
+        if not _RECIPIENT.fullmatch(each):
+            raise ValueError(f"entry {number} should be a public key: age1 and 58 more small letters and digits")
+    return tuple(dict.fromkeys(value))
+
+
+IS_SECONDS = BeforeValidator(_seconds)
+Seconds = Annotated[float, IS_SECONDS, Field(gt=0, allow_inf_nan=False)]
+"""More than zero."""
+SecondsOrZero = Annotated[float, IS_SECONDS, Field(ge=0, allow_inf_nan=False)]
+Optional = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
+"""Text; empty is the same as absent."""
+Endpoint = Annotated[Optional, AfterValidator(_endpoint)]
+"""A URL without a path: https, or http on loopback."""
+Recipients = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys)]
+"""age's X25519 public keys, each once."""
+
+
+def shown(value: object, *, is_seconds: bool = False) -> str:
+    """A value as a settings file would have it; empty for none. Credentials inside a URL are masked."""
+    if value is None:
+        return ""
+    if is_seconds and isinstance(value, float):
+        return f'"{value:g}s"'
+    if isinstance(value, bool | int | float | tuple):
+        return json.dumps(value)
+    return json.dumps(_masked(str(value)))
+
+
+def _masked(text: str) -> str:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return text
+    if not url.scheme or "@" not in url.netloc:
+        return text
+    return urlunsplit(url._replace(netloc=f"***@{url.netloc.rpartition('@')[2]}"))

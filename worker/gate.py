@@ -18,6 +18,8 @@ AGREEING_USERS = 3
 AGREEING_ANSWERS = 6
 """Where fewer users are left than must agree, so many answers with nothing else in between will do."""
 LONGEST_PAUSE = 10.0
+UNCONFIRMED_AFTER = 2.0
+"""Seconds after which a write that is not confirmed closes the gate for new calls."""
 
 
 class Gate:
@@ -42,29 +44,43 @@ class Gate:
         self._refusal_patience = refusal_patience
         self._first_pause = first_pause
         self._changed = asyncio.Event()
-        self._holds: dict[object, str] = {}
+        self._writing: dict[object, float] = {}
+        self._unconfirmed: dict[object, str] = {}
         self._probing = False
         self._open()
 
     @property
     def waiting_for(self) -> str | None:
         """What keeps the gate closed, in words; ``None`` when it is open."""
-        if self._holds:
-            return next(iter(self._holds.values()))
+        if self._unconfirmed:
+            return next(iter(self._unconfirmed.values()))
+        if self._write_is_overdue():
+            return "the ledger to confirm a write"
         return self._cause if self._closed else None
 
-    def hold(self, key: object, why: str) -> None:
-        """Close the gate, without probes, until ``release(key)``."""
-        self._holds[key] = why
+    def writing(self, key: object) -> None:
+        """A write to the ledger begins; unless ``written(key)`` follows soon, the gate closes until it does."""
+        self._writing[key] = self._clock.monotonic()
 
-    def release(self, key: object) -> None:
-        """Undo ``hold(key)``; harmless where there was none."""
-        if self._holds.pop(key, None) is not None:
+    def unconfirmed(self, key: object, why: str) -> None:
+        """The ledger did not confirm: the gate closes at once."""
+        self._unconfirmed[key] = why
+
+    def written(self, key: object) -> None:
+        """What became of the write is known."""
+        del self._writing[key]
+        self._unconfirmed.pop(key, None)
+        if not self._changed.is_set():
             self._wake()
+
+    def _write_is_overdue(self) -> bool:
+        for began in self._writing.values():  # the first one is the oldest
+            return self._clock.monotonic() - began >= UNCONFIRMED_AFTER
+        return False
 
     def open_for(self, *, probe: bool) -> bool:
         """Whether a request may leave now; a probe may while others may not."""
-        return not self._holds and (probe or not self._closed)
+        return (probe or not self._closed) and not self._unconfirmed and not self._write_is_overdue()
 
     def passage(self) -> Passage:
         """``async with`` it: waits until one attempt may be made; while the gate is closed, only one at a time is."""
@@ -72,28 +88,25 @@ class Gate:
 
     async def _enter(self) -> bool:
         """Wait to be admitted; whether as the probe."""
-        if self._holds or self._closed:
-            await self._admitted()
-        self._probing |= self._closed
-        return self._closed
+        while not self.open_for(probe=False):
+            if self.open_for(probe=True) and not self._probing and self._clock.monotonic() >= self._next_probe:
+                self._probing = True
+                return True
+            await self._wait_for_change()
+        return False
 
     def _leave_probe(self) -> None:
         self._probing = False
         self._wake()
 
-    async def _admitted(self) -> None:
-        while self._holds or self._closed:
-            pause: float | None = None
-            if not self._holds and not self._probing:
-                pause = self._next_probe - self._clock.monotonic()
-                if pause <= 0:
-                    return
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(pause):
-                    await self._changed.wait()
-            except TimeoutError:
-                continue
+    async def _wait_for_change(self) -> None:
+        probe_in = self._next_probe - self._clock.monotonic() if self._closed and not self._probing else None
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(None if probe_in is None or probe_in <= 0 else probe_in):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
 
     def heard(self, username: str, reply: Reply) -> None:
         """Learn from the reply to one attempt."""

@@ -143,7 +143,6 @@ def _tuned() -> Iterator[None]:
     """A process that does one thing for hours: what is loaded stays, and threads that write need not wait for the loop."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
-    gc.collect()
     gc.freeze()
     try:
         yield

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 class Secret:
@@ -96,22 +96,23 @@ class Reason(StrEnum):
 EXPIRED = {CredentialKind.SESSION: Reason.SESSION_EXPIRED, CredentialKind.ACCESS_TOKEN: Reason.TOKEN_EXPIRED}
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(NamedTuple):
     """One secret, sealed to the recipients: what the outbox holds and the channel gets, byte for byte the same each time."""
 
     generation: int
     attempt_id: str
     associated_at: str
-    blob: bytes = field(repr=False)
+    blob: bytes
     """The age file; empty once it is delivered."""
     session_expires_at: float | None = None
     """When the Session inside dies (Session path only)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """A user's row. Every change is a new row that replaces one known ``version``, or it is refused."""
+class Enrolment(NamedTuple):
+    """A user's row. Every change is a new row that replaces one known ``version``, or it is refused.
+
+    A named tuple, since every user costs about ten of them, and copying one with ``_replace`` is cheap.
+    """
 
     username: str
     state: State

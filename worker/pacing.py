@@ -1,8 +1,8 @@
 """One rate for all workers of a rollout, and the only place that knows asyncio-throttle.
 
-Workers reserve slices of one shared timeline. In its slices, and only there, a worker sends at the shared rate; what it does
-not use is lost, never saved up. Answers that say "too many" lower the shared rate at once; while all goes well it rises
-again, slowly, and never above what was configured.
+Workers reserve slices of one shared timeline. In its slices, and only there, a worker sends at the shared rate; what it
+does not use is lost, never saved up. Answers that say "too many" lower the shared rate at once; while all goes well it
+rises again, slowly, and never above what was configured.
 
 One waiter at the throttle, ever: asyncio-throttle polls, so all others wait behind a lock.
 """
@@ -12,106 +12,249 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Self
 
-from asyncio_throttle import Throttler
+from asyncio_throttle.throttler import Throttler
 
 from worker.errors import LedgerAway
 from worker.ports import Clock, Pace, PaceBook
+from worker.timeline import MARGIN, cut, plan, slice_length
 
-SLICE = 0.4
-"""Seconds of the timeline that a worker reserves at a time; longer where that is less than ``FEWEST`` sends."""
-FIRST_SLICE = 0.1
-"""Seconds, where nobody sent before: others shall not wait long to join in."""
-FEWEST = 3
 FORESIGHT = 0.75
 """The next slice is reserved when less than this part of a slice is left."""
-MARGIN = 0.003
-"""The part of the rate that is left unused, so that jitter on the way stays within the quota."""
-
-CUT = 0.95
-"""What a "too many" multiplies the rate by, at most once a round trip."""
-RISE = 0.003
-"""What each second of work adds to the rate, as a part of the configured one."""
-LOWEST = 0.02
-"""The part of the configured rate below which no cut goes, unless that is above ``LOWEST_RATE``."""
-FORGET_AFTER = 60.0
-"""Seconds without a send after which a lowered rate says nothing any more."""
-LONGEST_WAIT = 60.0
-"""Seconds, or a hundred slices: a timeline that is reserved further ahead was written by another clock."""
-
-BURST = 0.02
-"""Seconds' worth of sends that may leave together, since timers are no finer than milliseconds."""
-CATCH_UP = 0.93
-"""How much faster than the rate sends may follow each other to make up for a timer that came late."""
-WARM_UP = 1.0
-"""Seconds without catching up after a time of silence, so that sends spread evenly over every second to come."""
+BURST = 0.04
+"""Seconds' worth of sends that may leave together: timers are no finer than milliseconds, and ring late."""
+CATCH_UP = 0.9
+"""How close, as a part of the usual distance, sends may follow each other to make up for timers that rang late."""
+MEMORY = 1.0
+"""Seconds back from which lateness is made up for."""
 TIMER = 0.0006
-"""Seconds by which a timer may ring too early."""
+"""Seconds by which a timer may ring early."""
+
+TOUCHING = 0.001
+"""Seconds between two slices that are as good as one."""
+PAUSES = 0.1, 2.0
+"""Seconds between tries to reach a ledger that is away: the first, and the longest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """Part of the timeline (seconds of the shared clock) that belongs to one worker, for so many sends."""
+class _Limit:
+    """At most so many sends in any such period, by asyncio-throttle, made to look when a place is free."""
+
+    def __init__(self) -> None:
+        self._throttler = Throttler(1)
+        self._sends, self._period = 1, 1.0
+        self._times: deque[float] = deque()
+
+    def set(self, sends: int, period: float) -> None:
+        self._throttler.rate_limit, self._throttler.period = self._sends, self._period = sends, period
+
+    def left(self) -> float:
+        """Seconds until a place is free."""
+        while len(self._times) > self._sends:
+            self._times.popleft()
+        if len(self._times) < self._sends:
+            return 0.0
+        return max(0.0, self._times[0] + self._period - time.monotonic())
+
+    async def acquire(self) -> None:
+        self._throttler.retry_interval = self.left() + TIMER
+        await self._throttler.acquire()  # type: ignore[no-untyped-call]
+        self._times.append(time.monotonic())
+
+
+class _Spacing:
+    """Two throttles in a row: the guard keeps any second within the rate, the spread keeps its sends apart."""
+
+    def __init__(self, rate: float) -> None:
+        self._guard, self._spread = _Limit(), _Limit()
+        self._due = 0.0
+        self.set(rate)
+
+    def set(self, rate: float) -> None:
+        self._rate = rate
+        sends = max(1, int(rate))
+        self._guard.set(sends, sends * (1 + MARGIN) / rate)
+
+    def begin(self) -> None:
+        """Sends were not possible until now, so none is late."""
+        self._due = max(self._due, time.monotonic())
+
+    def left(self) -> float:
+        """Seconds until the next send is due. Catches up only when sends are late, so that a start spreads evenly."""
+        sends = max(1, round(self._rate * BURST))
+        self._spread.set(sends, sends / self._rate * (CATCH_UP if self._due < time.monotonic() else 1.0))
+        return max(self._spread.left(), self._guard.left())
+
+    async def acquire(self) -> None:
+        await self._spread.acquire()
+        await self._guard.acquire()
+        self._due = max(self._due, time.monotonic() - MEMORY) + (1 + MARGIN) / self._rate
+
+
+@dataclass(slots=True)
+class _Grant:
+    """A slice, or several without a gap, in monotonic seconds, with the sends that are left of it."""
 
     start: float
     end: float
     sends: int
-    fresh: bool
-    """Nobody sent just before it."""
+    begun: bool = False
 
 
-def plan(pace: Pace | None, now: float, configured: float) -> tuple[Pace, Slice]:
-    """Reserve the next slice at shared time ``now``: the pace to write, and the slice that is ours once it is written."""
-    if pace is None or now - pace.reserved_until > FORGET_AFTER:
-        pace = Pace(now, configured, now, pace.version if pace else 0)
-    length = max(SLICE, FEWEST / pace.rate)
-    ahead = pace.reserved_until - now
-    start = pace.reserved_until if 0 <= ahead <= max(LONGEST_WAIT, 100 * length) else now
-    sends = max(1, round(pace.rate * (FIRST_SLICE if start == now else length)))
-    end = start + sends / pace.rate * (1 + MARGIN)
-    rate = bounded(pace.rate + RISE * configured * (end - start), configured)
-    written = Pace(end, rate, min(pace.changed_at, now), pace.version + 1)
-    return written, Slice(start, end, sends, fresh=start == now)
+class SharedPacer:
+    """The ``Pacer`` port: at most ``configured`` requests/s by all workers that share ``book``. For ``async with``."""
 
+    def __init__(self, book: PaceBook, configured: float, clock: Clock) -> None:
+        self._book, self._configured, self._clock = book, configured, clock
+        self._spacing = _Spacing(configured)
+        self._turn = asyncio.Lock()
+        self._grants: deque[_Grant] = deque()
+        self._reserved_until = 0.0
+        self._asked = False
+        self._woken, self._granted = asyncio.Event(), asyncio.Event()
+        self._row: Pace | None = None
+        """The shared row as it was last seen; ``None`` where it has to be read."""
+        self._pace = Pace(0.0, configured, 0.0)
+        """The same with our own cuts, written or not yet."""
+        self._cuts: list[tuple[float, float]] = []
+        """Cuts to be written: when the request left and when the answer came, in shared time."""
+        self._lag = 0.0
+        """Seconds that the last write took."""
 
-def cut(pace: Pace, sent_at: float, now: float, configured: float) -> Pace:
-    """The pace after a "too many" for a request of shared time ``sent_at``; unchanged if the last cut came after it."""
-    if sent_at <= min(pace.changed_at, now):
-        return pace
-    return replace(pace, rate=bounded(pace.rate * CUT, configured), changed_at=now)
+    async def __aenter__(self) -> Self:
+        self._keeper = asyncio.create_task(self._keep())
+        self._keeper.add_done_callback(lambda _: self._granted.set())
+        return self
 
+    async def __aexit__(self, *_: object) -> None:
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+        if not self._keeper.cancelled():
+            self._keeper.result()
 
-def bounded(rate: float, configured: float) -> float:
-    """``rate``, neither above the configured one nor hopelessly low (requests/s)."""
-    return min(configured, max(rate, LOWEST * configured, min(LOWEST_RATE, configured)))
-
-
-LOWEST_RATE = 0.5
-
-
-class _Limit:
-    """At most so many sends in any such period, by asyncio-throttle, polled only when a place becomes free."""
-
-    def __init__(self) -> None:
-        self._throttler = Throttler(1)
-        self._times: deque[float] = deque()
-
-    def set(self, sends: int, period: float) -> None:
-        self._throttler.rate_limit = sends
-        self._throttler.period = period
-
-    def left(self) -> float:
-        """Seconds until a place is free; below 0 if one is."""
-        while len(self._times) > self._throttler.rate_limit:
-            self._times.popleft()
-        if len(self._times) < self._throttler.rate_limit:
-            return 0.0
-        return self._times[0] + self._throttler.period - time.monotonic()
+    @property
+    def rate(self) -> float:
+        """Requests/s that the quota seems to bear now."""
+        return self._pace.rate
 
     async def acquire(self) -> None:
-        self._throttler.retry_interval = max(0.0, self.left()) + TIMER
-        await self._throttler.acquire()
-        self._times.append(time.monotonic())
+        """Wait until one request may leave; while the ledger is away, until it is back."""
+        async with self._turn:
+            while True:
+                self._ask()
+                grant = await self._next_grant()
+                if self._clock.monotonic() + self._spacing.left() >= grant.end:
+                    grant.sends = 0
+                    continue
+                await self._spacing.acquire()
+                if self._clock.monotonic() < grant.end:
+                    grant.sends -= 1
+                    return
+
+    def throttled(self, sent_at: float) -> None:
+        """A request sent at that monotonic moment was answered "too many": slow down, once a round trip."""
+        now = self._book.shared_time()
+        one = now - (self._clock.monotonic() - sent_at), now
+        pace = cut(self._pace, *one, self._configured)
+        if pace is not self._pace:
+            self._cuts.append(one)
+            self._adopt(pace)
+            self._woken.set()
+
+    def _adopt(self, pace: Pace) -> None:
+        self._pace = pace
+        self._spacing.set(pace.rate)
+
+    def _ask(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._woken.set()
+
+    async def _next_grant(self) -> _Grant:
+        """Wait for our turn on the timeline."""
+        while True:
+            now = self._clock.monotonic()
+            while self._grants and (self._grants[0].end <= now or self._grants[0].sends == 0):
+                self._grants.popleft()
+            if not self._grants:
+                if self._keeper.done():
+                    self._keeper.result()
+                self._ask()
+                self._granted.clear()
+                await self._granted.wait()
+            elif (early := self._grants[0].start - now) > 0:
+                await asyncio.sleep(early)
+            else:
+                grant = self._grants[0]
+                if not grant.begun:
+                    self._spacing.begin()
+                    grant.begun = True
+                return grant
+
+    async def _keep(self) -> None:
+        """Reserve slices before they are needed, only if they are, and write cuts down at once."""
+        pause = PAUSES[0]
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._until_needed()):
+                    await self._woken.wait()
+            self._woken.clear()
+            try:
+                await self._write()
+                pause = PAUSES[0]
+            except LedgerAway:
+                self._row = None
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, PAUSES[1])
+                self._woken.set()
+
+    def _until_needed(self) -> float | None:
+        """Seconds until a slice has to be reserved; ``None`` while nobody asks."""
+        if not self._asked:
+            return None
+        early = FORESIGHT * slice_length(self._pace.rate) + 2 * self._lag
+        return max(0.0, self._reserved_until - early - self._clock.monotonic())
+
+    async def _write(self) -> None:
+        """Write what there is to write into the shared row. Raises ``LedgerAway``."""
+        started = self._clock.monotonic()
+        needed, cuts = self._until_needed() == 0, len(self._cuts)
+        if not needed and not cuts:
+            return
+        row = self._row or await self._book.read_pace()
+        pace = row and self._with_cuts(row)
+        now, mine = self._book.shared_time(), self._clock.monotonic()
+        slice_ = None
+        if needed:
+            pace, slice_ = plan(pace, now + self._lag, self._configured)
+        elif pace is not row and pace:
+            pace = replace(pace, version=pace.version + 1)
+        if pace is not row and pace and not await self._book.put_pace(pace):
+            self._row = None
+            self._woken.set()
+            return
+        self._lag = self._clock.monotonic() - started
+        self._row = pace
+        del self._cuts[:cuts]
+        if pace:
+            self._adopt(self._with_cuts(pace))
+        if slice_:
+            self._asked = False
+            self._grant(slice_.start - now + mine, slice_.end - now + mine, slice_.sends)
+
+    def _with_cuts(self, pace: Pace) -> Pace:
+        for one in self._cuts:
+            pace = cut(pace, *one, self._configured)
+        return pace
+
+    def _grant(self, start: float, end: float, sends: int) -> None:
+        last = self._grants[-1] if self._grants else None
+        if last and abs(last.end - start) < TOUCHING:
+            last.end = end
+            last.sends += sends
+        else:
+            self._grants.append(_Grant(start, end, sends))
+        self._reserved_until = end
+        self._granted.set()

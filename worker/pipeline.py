@@ -12,7 +12,7 @@ here it is done. ``drain`` runs many of these at once and acknowledges.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from worker import rules
 from worker.errors import ChannelAway
@@ -307,7 +307,7 @@ class Pipeline:
     # --- no secret ----------------------------------------------------------------------------------------------------
 
     async def _conclude(self, claim: _Claim, state: State, reason: Reason) -> Verdict:
-        row = replace(claim.row, doubt=claim.row.doubt or claim.doubt)
+        row = claim.row._replace(doubt=claim.row.doubt or claim.doubt)
         put = await self._ledger.put(rules.conclude(row, state, reason, self._clock.utc()), claim.row)
         if put.answer is Answer.LOST or put.row is None:
             return await self._overtaken(claim)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote
+
+from pydantic_core import to_json
 
 from worker.model import Issued, Request, Sealed
 from worker.ports import Sealer
@@ -49,13 +50,13 @@ def seal_record(
         expires = now + form.session_validity
         record["session"] = issued.session.reveal()
         record["session_expires_at"] = rfc3339(expires)
-    blob = sealer.seal(json.dumps(record, separators=(",", ":")).encode())
+    blob = sealer.seal(to_json(record))
     return Sealed(generation, attempt_id, associated_at, blob, expires)
 
 
 def rfc3339(at: float) -> str:
     """UTC seconds since the epoch as RFC 3339, to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def otpauth_uri(issuer: str, account: str, secret_code: str) -> str:

@@ -7,7 +7,7 @@ that nobody was faster; where somebody was, it asks these rules again about what
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from worker.model import (
     ENROLLED,
@@ -97,8 +97,8 @@ def next_step(request: Request, row: Enrolment | None, me: Holder, held_for: Cal
     if row.state in ENROLLED:
         if not request.replace:
             return Skip()
-        return _call_or_conclude(request, replace(row, before=row.state), me)
-    return _call_or_conclude(request, replace(row, before=None, doubt=False, crashes=0), me)
+        return _call_or_conclude(request, row._replace(before=row.state), me)
+    return _call_or_conclude(request, row._replace(before=None, doubt=False, crashes=0), me)
 
 
 def without_request(row: Enrolment, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
@@ -107,7 +107,7 @@ def without_request(row: Enrolment, me: Holder, held_for: Callable[[Enrolment], 
         return Wait(left)
     if row.state is State.SEALED:
         return Deliver(_hold(row, me))
-    abandoned = replace(_took_over(row), request_id=None)
+    abandoned = _took_over(row)._replace(request_id=None)
     reason = EXPIRED[row.kind] if row.kind else Reason.SESSION_EXPIRED
     return Conclude(conclude(abandoned, State.NEEDS_SESSION, reason, me.now))
 
@@ -120,15 +120,15 @@ def _took_over(row: Enrolment) -> Enrolment:
     """A hold that ran out, or whose worker died, may have called; one that was given back says itself what it did."""
     if row.worker is None:
         return row
-    return replace(row, doubt=True, crashes=row.crashes + 1)
+    return row._replace(doubt=True, crashes=row.crashes + 1)
 
 
 def _hold(row: Enrolment, me: Holder) -> Enrolment:
-    return replace(row, worker=me.worker, lease_until=me.now + me.lease)
+    return row._replace(worker=me.worker, lease_until=me.now + me.lease)
 
 
 def _call_or_conclude(request: Request, row: Enrolment, me: Holder) -> Step:
-    row = replace(row, request_id=request.id, kind=request.kind)
+    row = row._replace(request_id=request.id, kind=request.kind)
     if row.crashes >= MOST_CRASHES:
         return Conclude(conclude(row, State.FAILED, Reason.WORKER_CRASHED, me.now))
     if request.mismatch:
@@ -136,8 +136,7 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Holder) -> Step:
     if too_late(request, me.now):
         return Conclude(conclude(row, State.NEEDS_SESSION, EXPIRED[request.kind], me.now))
     return Call(
-        replace(
-            row,
+        row._replace(
             state=State.IN_PROGRESS,
             reason=None,
             since=me.now,
@@ -173,7 +172,7 @@ def conclude(row: Enrolment, state: State, reason: Reason | None, now: float) ->
 
 def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
     """The secret exists, sealed: from here on it is the one to deliver."""
-    return replace(row, state=State.SEALED, since=now, sealed=sealed, doubt=False, before=None)
+    return row._replace(state=State.SEALED, since=now, sealed=sealed, doubt=False, before=None)
 
 
 def delivered(row: Enrolment, now: float) -> Enrolment:
@@ -194,23 +193,22 @@ def void(row: Enrolment, now: float) -> Enrolment:
 
 def released(row: Enrolment, now: float, *, doubt: bool, crashed: bool = False) -> Enrolment:
     """Given back before its outcome. A replacement that surely issued nothing leaves the user as before."""
-    row = replace(row, worker=None, lease_until=0.0, doubt=row.doubt or doubt, crashes=row.crashes + crashed)
+    row = row._replace(worker=None, lease_until=0.0, doubt=row.doubt or doubt, crashes=row.crashes + crashed)
     if row.state is State.IN_PROGRESS and row.before is not None and not row.doubt:
-        return replace(row, state=row.before, since=now, before=None, request_id=None)
+        return row._replace(state=row.before, since=now, before=None, request_id=None)
     return row
 
 
 def in_doubt(row: Enrolment, now: float) -> Enrolment:
     """Somebody who was overtaken holds a secret, or may: nobody can say which one is valid now."""
-    return _finished(replace(row, request_id=None), State.NEEDS_SESSION, Reason.REPLY_LOST, now)
+    return _finished(row._replace(request_id=None), State.NEEDS_SESSION, Reason.REPLY_LOST, now)
 
 
 def _finished(row: Enrolment, state: State, reason: Reason | None, now: float) -> Enrolment:
     settled = row.settled
     if row.request_id is not None and row.request_id not in settled:
         settled = (*settled, row.request_id)
-    return replace(
-        row,
+    return row._replace(
         state=state,
         reason=reason,
         since=now,
@@ -221,5 +219,5 @@ def _finished(row: Enrolment, state: State, reason: Reason | None, now: float) -
         before=None,
         request_id=None,
         settled=settled,
-        sealed=replace(row.sealed, blob=b"") if row.sealed else None,
+        sealed=row.sealed._replace(blob=b"") if row.sealed else None,
     )

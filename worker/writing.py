@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import TypeVar
 
 from worker.errors import LedgerAway
@@ -17,8 +16,6 @@ from worker.gate import Gate
 from worker.model import Answer, Enrolment, Put
 from worker.ports import Clock, Ledger
 
-UNCONFIRMED_AFTER = 2.0
-"""Seconds after which a write that is not confirmed closes the gate for new calls."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 Result = TypeVar("Result")
@@ -40,7 +37,7 @@ class Writer:
 
         Raises ``LedgerAway`` when patience is over: then it is not known whether the write applied.
         """
-        row = replace(row, version=f"{self._worker}:{next(self._numbers)}")
+        row = row._replace(version=f"{self._worker}:{next(self._numbers)}")
         expected = replaces.version if replaces else None
         put = await self._insist(row.version, lambda: self._ledger.put(row, expected))
         return put if put.answer is Answer.LOST else Put(put.answer, row)
@@ -50,20 +47,19 @@ class Writer:
         return await self._insist(object(), lambda: self._ledger.read(username))
 
     async def _insist(self, key: object, once: Callable[[], Awaitable[Result]]) -> Result:
-        timer = asyncio.get_running_loop().call_later(UNCONFIRMED_AFTER, self._gate.hold, key, "the ledger to confirm")
+        self._gate.writing(key)
         try:
             return await once()
         except LedgerAway as away:
             return await self._insist_again(key, once, away)
         finally:
-            timer.cancel()
-            self._gate.release(key)
+            self._gate.written(key)
 
     async def _insist_again(self, key: object, once: Callable[[], Awaitable[Result]], away: LedgerAway) -> Result:
         deadline = self._clock.monotonic() + self._patience
         pause = FIRST_PAUSE
         while self._clock.monotonic() < deadline:
-            self._gate.hold(key, f"the ledger: {away}")
+            self._gate.unconfirmed(key, f"the ledger: {away}")
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
             try:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.errors import Malformed
-from worker.model import CredentialKind, Secret
+from worker.model import CredentialKind, Request, Secret
 from worker.requests import MAX_MESSAGE, Parser, digest, read_lines
 
 POOL = "eu-central-1_AbCdEfGhI"
@@ -41,11 +41,20 @@ def why(raw: bytes) -> str:
     return str(caught.value)
 
 
+def either(raw: bytes) -> Request | str:
+    """The request, or why it is none."""
+    try:
+        return PARSER.parse(raw, NOW)
+    except Malformed as error:
+        return str(error)
+
+
 def test_a_session_lives_from_the_moment_it_was_pushed() -> None:
     request = PARSER.parse(message(), NOW)
     assert (request.username, request.kind, request.expires_at) == ("alice", CredentialKind.SESSION, NOW + 180)
     assert request.credential == Secret(SESSION)
     assert not request.mismatch
+    assert SESSION not in repr(request)
 
 
 def test_a_session_lives_from_issued_at_where_that_is_known() -> None:
@@ -89,8 +98,10 @@ def test_the_token_of_another_user_or_pool_is_a_mismatch(claims: dict[str, Any])
 
 @pytest.mark.parametrize(
     "credential",
-    ["opaque", "a.b.c", "..", "e30.e30.e30", token(exp=None), token(exp="soon"), token(exp=True), token(exp=10**400)]
-    + [token(username=7), "x." + base64.urlsafe_b64encode(b"[" * 9_000).decode() + ".x"],
+    [
+        *("opaque", "a.b.c", "..", "e30.e30.e30", "x." + base64.urlsafe_b64encode(b"[" * 9_000).decode() + ".x"),
+        *(token(exp=None), token(exp="soon"), token(exp=True), token(exp=10**400), token(username=7)),
+    ],
 )
 def test_a_token_that_does_not_say_whose_it_is_or_when_it_dies_is_a_mismatch(credential: str) -> None:
     request = PARSER.parse(with_token(credential), NOW)
@@ -184,7 +195,6 @@ def test_lines_are_read_without_their_ends_and_without_the_blank_ones() -> None:
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
 def test_the_longest_line_is_read_whole(end: bytes) -> None:
     line = b"x" * MAX_MESSAGE
-    assert list(read_lines(io.BytesIO(line + end + b"next\n")))[0][:MAX_MESSAGE] == line
     assert list(read_lines(io.BytesIO(b"first\n" + line + end))) == [b"first", line]
 
 
@@ -216,21 +226,17 @@ credentials = st.text("0123456789-_АБВГДЕЖЗИЙКЛМНО", min_size=8, 
 
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_request_or_malformed(raw: bytes) -> None:
-    try:
-        PARSER.parse(raw, NOW)
-    except Malformed as error:
-        assert str(error).isprintable()
+    assert isinstance(either(raw), str)
 
 
 @given(st.dictionaries(names | st.text(max_size=60), values, max_size=6), st.booleans())
 def test_any_object_is_a_request_or_malformed(keys: dict[str, Any], complete: bool) -> None:
     raw = json.dumps(keys | ({"username": "alice", "session": SESSION} if complete else {})).encode()
-    try:
-        request = PARSER.parse(raw, NOW)
-    except Malformed as error:
-        assert str(error).isprintable()
+    found = either(raw)
+    if isinstance(found, str):
+        assert found.isprintable()
     else:
-        assert PARSER.parse(PARSER.body(raw, NOW), NOW + 5) == request
+        assert PARSER.parse(PARSER.body(raw, NOW), NOW + 5) == found
 
 
 @given(
@@ -255,7 +261,6 @@ def test_what_was_asked_is_what_is_read(username: str, session: str, attributes:
     request = PARSER.parse(raw, NOW)
     assert (request.username, request.credential.reveal()) == (username, session)
     assert (request.attributes, request.replace) == (attributes, replace)
-    assert session not in repr(request)
     assert PARSER.parse(PARSER.body(raw, NOW), NOW + 60) == request
 
 

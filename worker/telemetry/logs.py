@@ -1,15 +1,158 @@
-"""SKELETON."""
+"""Logs that cannot leak and cannot play tricks on a terminal.
+
+Everything that is logged, by this project or by a library, passes one chain. Its last step before rendering cleans every
+string: what looks like a credential becomes ``***``, and what does not print is escaped. Nobody has to remember to.
+"""
 
 from __future__ import annotations
 
+import logging
+import re
+import sys
 from typing import Literal, TextIO
 
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
-def configure(format: Literal["auto", "json", "console"] = "auto", level: str = "info", stream: TextIO | None = None) -> None:  # noqa: A002
-    """``None``: whatever ``sys.stderr`` is at the moment of writing. Then use ``structlog.get_logger()`` anywhere."""
-    raise NotImplementedError
+from worker.model import Secret
+
+MASK = "***"
+_DEEPEST = 6
+
+_CREDENTIAL_KEYS = frozenset(
+    {
+        *("access_token", "session", "secret_code", "otpauth_uri", "secret", "credential", "credentials", "plaintext"),
+        *("token", "id_token", "refresh_token", "session_token", "aws_session_token", "x_amz_security_token"),
+        *("password", "passwd", "passphrase", "identity", "private_key", "secret_key", "api_key", "otpauth"),
+        *("secret_access_key", "aws_secret_access_key", "authorization", "cookie", "set_cookie"),
+    }
+)
+_BARE_KEYS = frozenset(key.replace("_", "") for key in _CREDENTIAL_KEYS)  # secret_code, SecretCode, secret-code
+_LOOKS_SECRET = re.compile(
+    r"""
+      eyJ[\w-]{4,}(?:\.[\w-]*)+                 # a JWT, also a torn one
+    | (?i:AGE-(?:SECRET-KEY|PLUGIN)-[\w-]+)     # an age identity
+    | (?i:otpauth(?:-migration)?://\S*)         # a Key URI
+    | [A-Z2-7]{16,}=*                           # a secret code in base32
+    | [\w+/=-]{100,}                            # an opaque Session
+    """,
+    re.VERBOSE | re.ASCII,
+)
 
 
 def clean(text: str) -> str:
-    """Redacted and escaped: safe for a log line or a terminal (also for usernames, error texts)."""
-    raise NotImplementedError
+    """The text, fit for a log line or a terminal: what looks like a credential masked, what does not print escaped."""
+    return escape(_LOOKS_SECRET.sub(MASK, text))
+
+
+def escape(text: str) -> str:
+    """The text with control, bidirectional, invisible and other unprintable characters written as Python would."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def configure(
+    format: Literal["auto", "json", "console"] = "auto",  # noqa: A002 - the setting's name
+    level: str = "info",
+    stream: TextIO | None = None,
+) -> None:
+    """Set up structlog and the standard library's logging for the whole process; may be called again.
+
+    ``auto`` is readable on a terminal and JSON lines elsewhere. Without ``stream`` it is whatever ``sys.stderr`` is at
+    the moment of writing, so that a progress bar can lift lines above itself.
+    """
+    terminal = (stream or sys.stderr).isatty()
+    console = format == "console" or (format == "auto" and terminal)
+    renderer: Processor = (
+        structlog.dev.ConsoleRenderer(
+            colors=terminal, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+        )
+        if console
+        else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,  # the plain one: without local variables
+            _Cleaner(margin="  | " if console else ""),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: _Lines(stream),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_ToStructlog(logging.WARNING)]
+    root.setLevel(logging.WARNING)  # at any level of ours: libraries write whole requests into their debug logs
+    logging.captureWarnings(capture=True)
+
+
+class _Cleaner:
+    """The processor that cleans; ``margin`` marks the lines of a traceback, so that none can pass for a log line."""
+
+    def __init__(self, margin: str) -> None:
+        self._margin = margin
+
+    def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
+        trace = event.pop("exception", None)
+        cleaned = {key: self._value(key, value, 0) for key, value in event.items()}
+        if trace is not None:
+            lines = _LOOKS_SECRET.sub(MASK, str(trace)).splitlines()
+            cleaned["exception"] = "\n".join(self._margin + escape(line) for line in lines)
+        return cleaned
+
+    def _value(self, key: object, value: object, depth: int) -> object:
+        if str(key).replace("_", "").replace("-", "").lower() in _BARE_KEYS or isinstance(value, Secret):
+            return MASK
+        if isinstance(value, str):
+            return clean(value)
+        if value is None or isinstance(value, bool | int | float):
+            return value
+        if isinstance(value, dict | list | tuple | set | frozenset):
+            if depth == _DEEPEST:
+                return "…"
+            if isinstance(value, dict):
+                return {clean(str(inner)): self._value(inner, each, depth + 1) for inner, each in value.items()}
+            return [self._value("", each, depth + 1) for each in value]
+        return clean(_described(value))
+
+
+def _described(value: object) -> str:
+    try:
+        return f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else str(value)
+    except Exception as error:  # noqa: BLE001 - somebody else's object must not stop a log line
+        return f"<{type(value).__name__}: {type(error).__name__} when shown>"
+
+
+class _Lines:
+    """What structlog writes to. A log that cannot be written stops nobody."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def msg(self, line: str) -> None:
+        stream = self._stream or sys.stderr
+        try:
+            try:
+                stream.write(f"{line}\n")
+            except UnicodeEncodeError:
+                stream.write(f"{line.encode('ascii', 'backslashreplace').decode()}\n")
+            stream.flush()
+        except (OSError, ValueError):  # closed, full, or its reader is gone
+            pass
+
+    log = debug = info = warn = warning = error = exception = critical = fatal = msg
+
+
+class _ToStructlog(logging.Handler):
+    """Sends the records of libraries through the same chain."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # arguments that do not fit their text; they may be anything, so leave them out
+            text = str(record.msg)
+        level = min(record.levelno // 10 * 10, logging.CRITICAL)
+        structlog.get_logger().log(level, text, logger=record.name, exc_info=record.exc_info)

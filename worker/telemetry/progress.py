@@ -1,22 +1,148 @@
-"""SKELETON."""
+"""How far a run is, while it runs: a bar on a terminal, elsewhere a log line now and then. It only reads the tally."""
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TextIO
 
+import structlog
+
+from worker.errors import WorkerError
+from worker.model import State
+from worker.telemetry.logs import clean
+from worker.telemetry.report import duration
 from worker.telemetry.tally import Tally
+
+log = structlog.get_logger()
+
+REDRAW = 0.5
+"""Seconds between two looks of the bar; each costs about a millisecond."""
+
+Waiting = Callable[[], Awaitable[int | None]]
 
 
 @asynccontextmanager
 async def show(
-    tally: Tally,
-    waiting: Callable[[], Awaitable[int | None]],
-    *,
-    quota: float,
-    interval: float,
-    stream: TextIO | None = None,
+    tally: Tally, waiting: Waiting, *, quota: float, interval: float, stream: TextIO | None = None
 ) -> AsyncIterator[None]:
-    """``waiting()``: messages that wait, leased ones included; ``None`` where nobody knows (a pipe)."""
-    yield
+    """Show the tally while the body runs.
+
+    ``waiting()``: how many messages wait, leased ones included, or ``None`` where nobody can know (a pipe); asked every
+    ``interval`` seconds. ``quota``: the configured requests/s. What fails in here never reaches the run.
+    """
+    out = stream or sys.stderr
+    view = _View(tally, waiting, quota)
+    drawing = asyncio.create_task(_bar(view, interval, out) if out.isatty() else _lines(view, interval))
+    try:
+        yield
+    finally:
+        drawing.cancel()
+        (failure,) = await asyncio.gather(drawing, return_exceptions=True)
+        if isinstance(failure, Exception):
+            log.warning("progress_failed", cause=failure)
+
+
+@dataclass(slots=True)
+class _View:
+    """The numbers that both renderings show."""
+
+    tally: Tally
+    waiting: Waiting
+    quota: float
+    left: int | None = None
+    """Messages that waited when they were last counted."""
+    worked_then: int = 0
+
+    async def look(self) -> None:
+        """Count the waiting messages again; where they cannot be counted, the last count stays."""
+        try:
+            self.left = await self.waiting()
+        except WorkerError:
+            return
+        self.worked_then = self.worked
+
+    @property
+    def worked(self) -> int:
+        """Messages that are done with."""
+        return self.tally.done + self.tally.duplicates + self.tally.malformed_messages
+
+    @property
+    def total(self) -> int | None:
+        """Messages of this run, as far as they are known."""
+        return None if self.left is None else max(self.worked, self.worked_then + self.left)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the present speed."""
+        speed = self.tally.users_per_second
+        return None if self.total is None or speed <= 0 else (self.total - self.worked) / speed
+
+
+async def _lines(view: _View, interval: float) -> None:
+    while True:
+        await asyncio.sleep(interval)
+        await view.look()
+        tally, left = view.tally, view.seconds_left
+        log.info(
+            "progress",
+            done=tally.done,
+            waiting=view.left,
+            users_per_second=round(tally.users_per_second, 1),
+            requests_per_second=round(tally.requests_per_second, 1),
+            quota=view.quota,
+            seconds_left=None if left is None else round(left),
+            needs_session=tally.states[State.NEEDS_SESSION],
+            failed=tally.states[State.FAILED],
+            duplicates=tally.duplicates,
+            throttled=tally.throttles,
+            **({"waiting_for": tally.waiting_for} if tally.waiting_for else {}),
+        )
+
+
+async def _bar(view: _View, interval: float, out: TextIO) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.fields[count]}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[rest]}", markup=False),
+    )
+    redirect = out is sys.stderr  # lifts log lines above the bar
+    bar = Progress(
+        *columns, console=Console(file=out), auto_refresh=False, redirect_stdout=False, redirect_stderr=redirect
+    )
+    task = bar.add_task("", total=None, count="", rest="")
+
+    def draw() -> None:
+        count, rest = _words(view)
+        bar.update(task, total=view.total, completed=view.worked, count=count, rest=rest)
+        bar.refresh()
+
+    with bar:
+        try:
+            while True:
+                await view.look()
+                for _ in range(max(1, round(interval / REDRAW))):
+                    draw()
+                    await asyncio.sleep(REDRAW)
+        finally:
+            draw()
+
+
+def _words(view: _View) -> tuple[str, str]:
+    """What stands before the bar and after it."""
+    tally, left = view.tally, view.seconds_left
+    count = f"{view.worked:,}" + ("" if view.total is None else f" of {view.total:,}")
+    rest = [
+        f"{tally.requests_per_second:.1f} of {view.quota:g} requests/s",
+        f"{duration(left)} left" if left is not None else "",
+        f"{tally.states[State.NEEDS_SESSION]:,} need a session" if tally.states[State.NEEDS_SESSION] else "",
+        f"{tally.states[State.FAILED]:,} failed" if tally.states[State.FAILED] else "",
+        f"waiting for {clean(tally.waiting_for)}" if tally.waiting_for else "",
+    ]
+    return count, " · ".join(part for part in rest if part)

@@ -1,36 +1,148 @@
-"""SKELETON."""
+"""The reconciliation: who was accepted and what became of everyone, as JSON for scripts and as a table for people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from worker.model import Census
+from worker.errors import DependencyAway
+from worker.model import Census, State
 from worker.ports import Backlog
 from worker.telemetry.tally import Tally
 
+_WORDS = {
+    State.DELIVERED: "delivered",
+    State.ACTIVE: "active",
+    State.SKIPPED: "skipped",
+    State.NEEDS_SESSION: "need a session",
+    State.FAILED: "failed",
+    State.SEALED: "sealed but not delivered",
+    State.IN_PROGRESS: "in progress",
+}
+
 
 def status(census: Census, backlog: Backlog) -> dict[str, Any]:
-    """The object of ``status --json``."""
-    raise NotImplementedError
+    """The object of ``status --json``: all states, but only the reasons that occur."""
+    return {
+        "states": {state.value: census.states.get(state, 0) for state in State},
+        "reasons": {str(reason): number for reason, number in sorted(census.reasons.items()) if number},
+        "accepted": census.accepted,
+        "backlog": backlog.waiting,
+        "duplicates": census.duplicates,
+        "malformed": census.malformed,
+        "past_session_expiry": backlog.expired,
+    }
 
 
-def reconciliation(census: Census, backlog: Backlog, tally: Tally, *, exit_code: int, stamp: Mapping[str, str]) -> dict[str, Any]:
-    """``status`` plus ``verdict``, ``exit_code``, ``rollout`` (the stamp: endpoint, region, pool) and ``run`` (what this process did)."""
-    raise NotImplementedError
+def reconciliation(
+    census: Census, backlog: Backlog, tally: Tally, *, exit_code: int, stamp: Mapping[str, str]
+) -> dict[str, Any]:
+    """``status`` with its ``verdict``, the ``exit_code``, the ``rollout`` it is about, and what this ``run`` did."""
+    seconds = tally.elapsed
+    return {
+        **status(census, backlog),
+        "verdict": verdict(census, backlog),
+        "exit_code": int(exit_code),
+        "rollout": dict(stamp),
+        "run": {
+            "began_at": datetime.fromtimestamp(tally.began_at, UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "users": tally.done,
+            "users_per_second": round(tally.done / seconds, 3) if seconds > 0 else 0.0,
+            "states": {state.value: number for state, number in sorted(tally.states.items())},
+            "reasons": {reason.value: number for reason, number in sorted(tally.reasons.items())},
+            "requests": tally.requests,
+            "again": {trouble.value: number for trouble, number in sorted(tally.troubles.items())},
+            "duplicates": tally.duplicates,
+            "given_back": tally.returned,
+        },
+    }
 
 
 def write(path: Path, report: Mapping[str, Any]) -> None:
-    """Atomic, mode 0600. Raises ``UsageError`` (cannot be written there)."""
-    raise NotImplementedError
+    """Write the report as JSON, mode 0600: the whole of it or nothing. Raises ``DependencyAway``."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(report, file, indent=2)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise DependencyAway(
+            f"the report cannot be written: {error.strerror}", "the ledger has it all: mfa-worker status --json"
+        ) from None
 
 
 def verdict(census: Census, backlog: Backlog) -> str:
-    """One sentence."""
-    raise NotImplementedError
+    """One sentence: where everybody is, and what to do about those who are not enrolled."""
+    parts = [f"{census.states[state]:,} {word}" for state, word in _WORDS.items() if census.states.get(state)]
+    told = [
+        f"{census.accepted:,} accepted" + (f" = {' + '.join(parts)}" if parts else ""),
+        *_next_steps(census, backlog),
+    ]
+    return "; ".join(told) + "."
 
 
-def print_table(census: Census, backlog: Backlog, tally: Tally | None, stream: TextIO) -> None:
-    """For people: states, reasons, backlog, rate, time left, verdict."""
-    raise NotImplementedError
+def _next_steps(census: Census, backlog: Backlog) -> Iterator[str]:
+    if backlog.waiting:
+        yield f"{backlog.waiting:,} requests wait, run again for them"
+    if census.unfinished:
+        yield "run again to finish those under way"
+    for state, cure in ((State.NEEDS_SESSION, "sign them in again"), (State.FAILED, "see why")):
+        if census.states.get(state):
+            yield f"{cure}: mfa-worker export --state {state.value}"
+
+
+def print_table(
+    census: Census, backlog: Backlog, tally: Tally | None, stream: TextIO, *, quota: float | None = None
+) -> None:
+    """For people: states, reasons, what waits, and the verdict; of a run also its speed.
+
+    With ``quota`` (requests/s) also how long the waiting requests will take at least.
+    """
+    rows = [(word, census.states.get(state, 0)) for state, word in _WORDS.items()]
+    rows = [(word, number) for word, number in rows if number] or [("delivered", 0)]
+    rows += [("accepted", census.accepted), ("waiting", backlog.waiting)]
+    rows += [(f"  {reason}", number) for reason, number in sorted(census.reasons.items()) if number]
+    others = {
+        "past their deadline": backlog.expired,
+        "duplicate requests": census.duplicates,
+        "malformed messages": census.malformed,
+    }
+    rows += [(word, number) for word, number in others.items() if number]
+    lines = [f"{word:<26}{number:>12,}" for word, number in rows]
+    if tally is not None:
+        lines.append(_speed(tally))
+    if quota and backlog.waiting:
+        lines.append(f"{duration(backlog.waiting / quota)} left at {quota:g} requests/s")
+    stream.write("\n".join([*lines, verdict(census, backlog)]) + "\n")
+    stream.flush()
+
+
+def _speed(tally: Tally) -> str:
+    seconds = tally.elapsed
+    speed = tally.done / seconds if seconds > 0 else 0.0
+    throttled = f", {tally.throttles:,} of them throttled" if tally.throttles else ""
+    return (
+        f"this run: {tally.done:,} users in {duration(seconds)} ({speed:.1f}/s), {tally.requests:,} requests{throttled}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """For people: ``42 s``, ``7 min``, ``5.6 h``."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"

@@ -1,4 +1,4 @@
-"""SKELETON."""
+"""One count of what this run does, kept by the pipeline; bar, lines, table and report only render it."""
 
 from __future__ import annotations
 
@@ -7,48 +7,127 @@ from collections import Counter
 from worker.model import Reason, State, Trouble
 from worker.ports import Clock
 
+SPAN = 10
+"""Seconds that a current rate looks back."""
+
 
 class Tally:
-    states: Counter[State]
-    reasons: Counter[Reason]
-    troubles: Counter[Trouble]
-    duplicates: int
-    malformed_messages: int
-    returned: int
-    requests: int
-    throttles: int
-    in_flight: int
-    waiting_for: str
-    last_progress: float  # monotonic seconds
+    """What this process did so far. No I/O, no locks: for one event loop."""
 
-    def __init__(self, clock: Clock) -> None: ...
-    def settled(self, state: State, reason: Reason | None = None) -> None: ...
-    def duplicate(self) -> None: ...
-    def malformed(self) -> None: ...
-    def given_back(self) -> None: ...
-    def sent(self) -> None: ...
-    def throttled(self) -> None: ...
-    def trouble(self, kind: Trouble) -> None: ...
-    def progressed(self) -> None: ...
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        now = clock.monotonic()
+        self._began = now
+        self._sends = _Window(now)
+        self._users = _Window(now)
+        self.began_at = clock.utc()
+        """UTC seconds."""
+        self.last_progress = now
+        """Monotonic seconds of the last thing that moved the run on."""
+        self.states: Counter[State] = Counter()
+        """Users settled by this run, by outcome."""
+        self.reasons: Counter[Reason] = Counter()
+        self.troubles: Counter[Trouble] = Counter()
+        """Wire attempts that have to be made again, by why."""
+        self.requests = 0
+        """Wire attempts."""
+        self.duplicates = 0
+        self.malformed_messages = 0
+        self.returned = 0
+        """Messages given back."""
+        self.in_flight = 0
+        """Users under way now."""
+        self.waiting_for = ""
+        """What holds the run up, in words; empty when nothing does."""
+
+    def settled(self, state: State, reason: Reason | None = None) -> None:
+        """A user's outcome is durable."""
+        self.states[state] += 1
+        if reason is not None:
+            self.reasons[reason] += 1
+        self._users.add(self.progressed())
+
+    def duplicate(self) -> None:
+        """There was nothing to do for a request."""
+        self.duplicates += 1
+        self.progressed()
+
+    def malformed(self) -> None:
+        """A message was put aside."""
+        self.malformed_messages += 1
+        self.progressed()
+
+    def given_back(self) -> None:
+        """A message was given back, which moves nothing on."""
+        self.returned += 1
+
+    def sent(self) -> None:
+        """A wire attempt was made."""
+        self.requests += 1
+        self._sends.add(self.progressed())
+
+    def trouble(self, kind: Trouble) -> None:
+        """A wire attempt has to be made again."""
+        self.troubles[kind] += 1
+
+    def throttled(self) -> None:
+        """A wire attempt was over the quota."""
+        self.trouble(Trouble.THROTTLED)
+
+    def progressed(self) -> float:
+        """Something moved the run on; gives the moment, in monotonic seconds."""
+        self.last_progress = self._clock.monotonic()
+        return self.last_progress
 
     @property
-    def elapsed(self) -> float:
-        raise NotImplementedError
+    def throttles(self) -> int:
+        """Wire attempts that were over the quota."""
+        return self.troubles[Trouble.THROTTLED]
 
     @property
     def done(self) -> int:
-        """Users settled by this run, whatever the outcome."""
-        raise NotImplementedError
+        """Users settled, whatever the outcome."""
+        return self.states.total()
 
     @property
-    def requests_per_second(self) -> float:
-        raise NotImplementedError
-
-    @property
-    def users_per_second(self) -> float:
-        raise NotImplementedError
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self._clock.monotonic() - self._began
 
     @property
     def idle(self) -> float:
         """Seconds since something moved, for a watchdog."""
-        raise NotImplementedError
+        return self._clock.monotonic() - self.last_progress
+
+    @property
+    def requests_per_second(self) -> float:
+        """Wire attempts/s over the last ten seconds."""
+        return self._sends.per_second(self._clock.monotonic())
+
+    @property
+    def users_per_second(self) -> float:
+        """Users settled/s over the last ten seconds."""
+        return self._users.per_second(self._clock.monotonic())
+
+
+class _Window:
+    """Events of the last ``SPAN`` seconds, in a ring of one count a second."""
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._counts = [0] * SPAN
+        self._second = int(now)
+
+    def add(self, now: float) -> None:
+        self._turn(int(now))
+        self._counts[self._second % SPAN] += 1
+
+    def per_second(self, now: float) -> float:
+        self._turn(int(now))
+        looked_back = min(SPAN - 1 + now % 1, now - self._began)
+        return sum(self._counts) / max(1.0, looked_back)
+
+    def _turn(self, second: int) -> None:
+        for passed in range(max(self._second + 1, second - SPAN + 1), second + 1):
+            self._counts[passed % SPAN] = 0
+        self._second = max(self._second, second)

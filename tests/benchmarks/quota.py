@@ -1,0 +1,117 @@
+"""How much of the quota is used, and how little refused: pacer and provider against the stand-in, in its own process.
+
+    python -m tests.benchmarks.quota [--seconds 20] [--rates 25,100,1000] [--only plain,faults,fast]
+
+Prints a line for each row with the numbers that it must reach; exits 1 if one does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import uvloop
+
+from tests.pacebook import MemoryPaceBook
+from worker.app import SystemClock
+from worker.cognito import cognito
+from worker.model import Again, CredentialKind, Request, Secret, Trouble
+from worker.pacing import SharedPacer
+from worker.ports import Pacer, Provider
+from worker.rehearsal.standin_config import StandInConfig
+from worker.rehearsal.standin_process import StandIn, Stats, start_standin
+
+LATENCY = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is measured, and what it must reach."""
+
+    name: str
+    faults: tuple[str, ...] = ()
+    configured: float = 1.0
+    """By the real quota."""
+    settle: float = 2.0
+    """Seconds before the measurement begins, at the least."""
+    least_used: float = 0.99
+    most_refused: float = 0.001
+    window: bool = True
+    """Whether any one second must be within the quota, but for one request or 0.5 %."""
+
+
+ROWS = (
+    Row("plain"),
+    Row("faults", faults=("conflict=2%", "internal_error=2%"), least_used=0.98),
+    Row("fast", configured=1.2, settle=20.0, least_used=0.95, most_refused=0.005, window=False),
+)
+
+
+async def measure(row: Row, quota: float, seconds: float) -> Stats:
+    """Work for ``seconds`` after the row's time to settle; what the stand-in saw meanwhile."""
+    config = StandInConfig(quota=quota, latency=LATENCY, faults=row.faults)
+    async with start_standin(config) as standin:
+        requests = await _requests(standin, quota)
+        clock = SystemClock()
+        concurrency = int(10 + 4 * quota * LATENCY)
+        async with (
+            cognito(config.region, endpoint_url=standin.url, concurrency=concurrency, clock=clock) as provider,
+            SharedPacer(MemoryPaceBook(), row.configured * quota, clock) as pacer,
+        ):
+            begin = time.monotonic() + row.settle
+            end = begin + seconds
+            await asyncio.gather(*(_work(requests, provider, pacer, end) for _ in range(concurrency)))
+        return await standin.stats(since=begin, until=end)
+
+
+async def _requests(standin: StandIn, quota: float) -> deque[Request]:
+    """Users whose tokens serve again and again, enough of them that no user has two calls at once."""
+    users = standin.sign_in_many(int(100 + quota), credential="token")
+    kind = CredentialKind.ACCESS_TOKEN
+    return deque([Request(one.username, kind, Secret(one.value), "1", one.expires_at) async for one in users])
+
+
+async def _work(requests: deque[Request], provider: Provider, pacer: Pacer, end: float) -> None:
+    while time.monotonic() < end:
+        await pacer.acquire()
+        request = requests.popleft()
+        sent_at = time.monotonic()
+        reply = await provider.associate(request)
+        requests.append(request)
+        if isinstance(reply, Again) and reply.trouble is Trouble.THROTTLED:
+            pacer.throttled(sent_at)
+
+
+def judge(row: Row, quota: float, stats: Stats) -> bool:
+    """Print a line, and say whether the row holds."""
+    used, refused = stats.utilisation or 0.0, stats.refused / max(1, stats.wire_requests)
+    window = quota + max(1.0, 0.005 * quota)
+    holds = used >= row.least_used and refused <= row.most_refused
+    holds &= not row.window or stats.largest_window <= window
+    limit = f" (at most {window:g})" if row.window else ""
+    print(
+        f"{row.name:7}{quota:6g}/s  used {used:.2%} (at least {row.least_used:.0%})"
+        f"  refused {refused:.2%} (at most {row.most_refused:.1%})"
+        f"  in one second {stats.largest_window}{limit}  {'holds' if holds else 'MISSED'}",
+        flush=True,
+    )
+    return holds
+
+
+async def main(rows: list[Row], quotas: list[float], seconds: float) -> bool:
+    """Every row at every quota, one after the other."""
+    return all([judge(row, quota, await measure(row, quota, seconds)) for row in rows for quota in quotas])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rates", default="25,100,1000")
+    parser.add_argument("--only", default=",".join(row.name for row in ROWS))
+    options = parser.parse_args()
+    chosen = [row for row in ROWS if row.name in options.only.split(",")]
+    sys.exit(not uvloop.run(main(chosen, [float(rate) for rate in options.rates.split(",")], options.seconds)))

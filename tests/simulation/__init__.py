@@ -1,0 +1,1 @@
+"""The unchanged worker in virtual time, killed, stopped and deceived at every point: see ``world``."""

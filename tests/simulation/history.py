@@ -1,0 +1,89 @@
+"""What really happened, as nobody inside the simulation can know it: what the invariants judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from worker.model import Enrolment, Request, Sealed
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+
+
+@dataclass(eq=False, slots=True)
+class Write:
+    """A row that became durable in the ledger."""
+
+    at: float
+    process: Process
+    row: Enrolment
+    before: Enrolment | None
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One request on the wire."""
+
+    process: Process
+    request: Request
+    sent_at: float
+    late: bool
+    """Its process was paused between the last look at the clock and the first byte on the wire."""
+    answered: bool = False
+    """Its caller saw a whole and certain answer."""
+    ambiguous: bool = False
+    """Its caller was told that nobody knows what became of it."""
+    acts_at: float | None = None
+    """When Cognito acts on it; ``None`` where it never arrives."""
+    over: bool = False
+    """Nothing can come of it any more."""
+    act: Callable[[], None] = lambda: None
+    secret: str | None = None
+    """What Cognito issued for it."""
+
+
+@dataclass(eq=False, slots=True)
+class Delivery:
+    """A record in the channel. ``started_at``: when the attempt to deliver it began; both in seconds of virtual time."""
+
+    at: float
+    started_at: float
+    process: Process
+    username: str
+    sealed: Sealed
+    late: bool
+
+
+@dataclass(eq=False, slots=True)
+class Acknowledgement:
+    """A message that was deleted by a worker. ``leased_at``: when that worker got it."""
+
+    at: float
+    process: Process
+    request: Request
+    leased_at: float
+
+
+@dataclass(eq=False, slots=True)
+class Exit:
+    """A process that ended by itself because it found nothing left to do."""
+
+    at: float
+    process: Process
+
+
+Event = Write | Call | Delivery | Acknowledgement | Exit
+
+
+@dataclass(slots=True)
+class UserHistory:
+    """Everything about one user, in the order in which it happened."""
+
+    writes: list[Write] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    issued: list[Call] = field(default_factory=list)
+    """In the order in which Cognito issued; the last one is the truth."""
+    deliveries: list[Delivery] = field(default_factory=list)
+    acknowledgements: list[Acknowledgement] = field(default_factory=list)

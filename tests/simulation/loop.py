@@ -1,0 +1,96 @@
+"""An event loop without I/O, whose time is whatever the world says, and which runs one callback at a time.
+
+Every simulated process has a loop of its own. Killing a process is never running its loop again; stopping it (SIGSTOP) is
+not running it for a while. What other processes and the wire do meanwhile is not affected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """``now`` gives the seconds of virtual time; ``complain`` hears of exceptions that nobody caught."""
+
+    def __init__(self, now: Callable[[], float], complain: Callable[[str], None]) -> None:
+        super().__init__()
+        self._now = now
+        self._complain = complain
+        self._callbacks: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timer_number = 0
+
+    # --- what asyncio calls -------------------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        return self._now()
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._callbacks.append(handle)
+        return handle
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timer_number += 1
+        heapq.heappush(self._timers, (when, self._timer_number, handle))
+        return handle
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        return self.call_at(self._now() + delay, callback, *args, context=context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        self._complain(f"{context.get('message')}: {error!r}")
+
+    def is_running(self) -> bool:
+        return True
+
+    # --- what the world calls -----------------------------------------------------------------------------------------
+
+    def next_moment(self) -> float | None:
+        """When there is something to run: a moment that may have passed already, or ``None`` for never."""
+        if self._callbacks:
+            return self._now()
+        while self._timers and self._timers[0][2].cancelled():
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def run_one(self) -> bool:
+        """Run the next callback that is due; whether there was one."""
+        now = self._now()
+        while self._timers and self._timers[0][0] <= now:
+            handle = heapq.heappop(self._timers)[2]
+            if not handle.cancelled():
+                self._callbacks.append(handle)
+        while self._callbacks:
+            callback = self._callbacks.popleft()
+            if callback.cancelled():
+                continue
+            asyncio._set_running_loop(self)
+            try:
+                callback._run()
+            finally:
+                asyncio._set_running_loop(None)
+            return True
+        return False
+
+    def abandon(self) -> None:
+        """Forget everything that still waits, without letting it do anything: its process is gone."""
+        self._complain = lambda _: None
+        for task in asyncio.all_tasks(self):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine: Any = task.get_coro()
+            for _ in range(10):
+                with contextlib.suppress(BaseException):
+                    coroutine.close()
+                    break
+        self._callbacks.clear()
+        self._timers.clear()
+        self.close()

@@ -1,0 +1,240 @@
+"""The worker's ports as one simulated process sees them.
+
+Every operation has two steps at which its process may be killed, paused or told to stop: *before* anything leaves the
+process, and *after* it is durable, with the reply not yet seen. What has left goes its way whatever becomes of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from tests.simulation.history import Call
+from tests.simulation.scenario import CALL_TIMEOUT, Operation, Wrong
+from tests.simulation.stores import Waiting
+from tests.simulation.truth import JUST_UNDER, NO_ANSWER, Course
+from worker.errors import ChannelAway, DependencyAway, LedgerAway, QueueAway
+from worker.model import UNFINISHED, Again, Census, Enrolment, Put, Reply, Request, Sealed, State
+from worker.ports import Backlog, Lease
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+
+Result = TypeVar("Result")
+REQUESTS_PER_SECOND = 5.0
+
+
+class _Port:
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._world = process.world
+
+    async def _operation(
+        self, name: Operation, about: str, away: type[DependencyAway], effect: Callable[[], Result]
+    ) -> Result:
+        process, world = self._process, self._world
+        await process.before(f"{name} {about}".strip())
+        wrong = world.wrong(name)
+        reply: asyncio.Future[Result] = process.loop.create_future()
+
+        def arrive() -> None:
+            if wrong is Wrong.AWAY:
+                world.tell(process.name, f"{name} {about}: away")
+                process.answer(reply, away("away"))
+                return
+            if wrong is Wrong.AWAY_LATE:
+                process.answer(reply, away("away"))
+                world.after(world.latency() * 50, effect)
+                return
+            result = effect()
+            process.after(f"{name} {about}".strip())
+            process.answer(reply, result if wrong is None else away("away"))
+
+        world.after(world.latency(), arrive)
+        return await reply
+
+
+class SimulatedLedger(_Port):
+    """``Ledger`` and ``Books``."""
+
+    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+        ledger, process = self._world.ledger, self._process
+        return await self._operation(
+            "put", f"{row.username} {row.state}", LedgerAway, lambda: ledger.put(process, row, replaces)
+        )
+
+    async def read(self, username: str) -> Enrolment | None:
+        rows = self._world.ledger.rows
+        return await self._operation("read", username, LedgerAway, lambda: rows.get(username))
+
+    async def unfinished(self) -> AsyncIterator[Enrolment]:
+        rows = self._world.ledger.rows
+
+        def found() -> list[Enrolment]:
+            return [row for row in rows.values() if row.state in UNFINISHED]
+
+        for row in await self._operation("unfinished", "", LedgerAway, found):
+            yield row
+
+    def gone(self, worker: str) -> bool:
+        return self._world.scenario.deaths_known and self._world.process(worker).gone
+
+    async def census(self) -> Census:
+        raise NotImplementedError
+
+    async def rows(self, state: State) -> AsyncIterator[Enrolment]:
+        raise NotImplementedError
+        yield
+
+    async def count_duplicates(self, number: int) -> None:
+        self._world.ledger.duplicates += number
+
+
+class SimulatedQueue(_Port):
+    """``Queue``."""
+
+    async def lease(self, most: int) -> Sequence[Lease]:
+        queue, process = self._world.queue, self._process
+        return await self._operation("lease", "", QueueAway, lambda: queue.lease(process, most))
+
+    async def acknowledge(self, lease: Lease) -> None:
+        queue, process, message = self._world.queue, self._process, cast(Waiting, lease.receipt)
+        await self._operation(
+            "acknowledge", lease.request.id, QueueAway, lambda: queue.acknowledge(process, message)
+        )
+
+    async def give_back(self, lease: Lease, delay: float) -> None:
+        queue, process, message = self._world.queue, self._process, cast(Waiting, lease.receipt)
+        await self._operation(
+            "give_back", lease.request.id, QueueAway, lambda: queue.give_back(process, message, delay)
+        )
+
+    async def backlog(self) -> Backlog:
+        messages = self._world.queue.messages
+        return await self._operation("backlog", "", QueueAway, lambda: Backlog(len(messages)))
+
+
+class SimulatedChannel(_Port):
+    """``Channel``."""
+
+    async def deliver(self, username: str, sealed: Sealed) -> None:
+        channel, process = self._world.channel, self._process
+        started_at, pauses = self._world.now, process.pauses
+
+        def append() -> None:
+            channel.append(process, username, sealed, started_at, late=process.pauses > pauses)
+
+        await self._operation("deliver", f"{username} g{sealed.generation}", ChannelAway, append)
+
+
+class SimulatedProvider(_Port):
+    """``Provider``."""
+
+    @property
+    def skew(self) -> float:
+        return -self._process.skew
+
+    async def associate(self, request: Request) -> Reply:
+        process, world, cognito = self._process, self._world, self._world.cognito
+        about = f"associate {request.username} {request.id}"
+        late = await process.before(about)
+        if world.scenario.killer == request.username:
+            world.kill(process)
+            await process.loop.create_future()
+        course = cognito.course(world.wrong("associate"))
+        call = cognito.receive(process, request, late=late)
+        answer: asyncio.Future[Reply] = process.loop.create_future()
+
+        def act() -> None:
+            if call.over:
+                return
+            cognito.close(call)
+            reply = cognito.act(call)
+            process.after(about)
+            if course.instead is None:
+                world.after(course.heard_after - cast(float, course.acts_after), lambda: process.answer(answer, reply))
+
+        self._schedule(call, course, act, answer)
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                reply = await answer
+        except TimeoutError:
+            reply = NO_ANSWER
+        except asyncio.CancelledError:
+            self.given_up(call, act)
+            raise
+        call.ambiguous = isinstance(reply, Again) and reply.ambiguous
+        call.answered = not call.ambiguous
+        return reply
+
+    def _schedule(self, call: Call, course: Course, act: Callable[[], None], answer: asyncio.Future[Reply]) -> None:
+        process, world = self._process, self._world
+        call.act = act
+        if course.acts_after is None:
+            world.after(course.heard_after, lambda: world.cognito.close(call))
+        else:
+            call.acts_at = world.now + course.acts_after
+            world.after(course.acts_after, act)
+        if course.instead is not None:
+            instead = course.instead
+            world.tell(process.name, f"associate {call.request.username}: will be told {instead}")
+            world.after(course.heard_after, lambda: process.answer(answer, instead))
+
+    def given_up(self, call: Call, act: Callable[[], None]) -> None:
+        """What is on the wire when its caller gives up or dies is over within one call time-out."""
+        limit = CALL_TIMEOUT * JUST_UNDER
+        if call.acts_at is not None and call.acts_at > self._world.now + limit:
+            self._world.after(limit, act)
+
+
+class SimulatedPacer:
+    """``Pacer``: an even pace, and no waiting at all where there is room."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._next = 0.0
+
+    async def acquire(self) -> None:
+        now = self._process.world.now
+        self._next = max(now, self._next)
+        wait, self._next = self._next - now, self._next + 1 / REQUESTS_PER_SECOND
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    def throttled(self, sent_at: float) -> None:
+        pass
+
+
+class OpenSealer:
+    """``Sealer`` whose seal the invariants can see through."""
+
+    def seal(self, plaintext: bytes) -> bytes:
+        return plaintext
+
+
+class FakeTally:
+    """What the loop counts for people."""
+
+    def __init__(self, process: Process) -> None:
+        self._world = process.world
+        self._moved_at = process.world.now
+        self.waiting_for = ""
+
+    def settled(self, *_: object) -> None:
+        self.progressed()
+
+    def duplicate(self) -> None:
+        self.progressed()
+
+    given_back = sent = duplicate
+
+    def trouble(self, *_: object) -> None:
+        pass
+
+    def progressed(self) -> None:
+        self._moved_at = self._world.now
+
+    @property
+    def idle(self) -> float:
+        return self._world.now - self._moved_at

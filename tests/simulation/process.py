@@ -1,0 +1,130 @@
+"""One simulated worker process: the unchanged pipeline and drain on a loop, a clock and ports of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from tests.simulation import ports
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, LEASE, MIN_VALIDITY, SESSION_VALIDITY
+from worker.drain import Drain, Limits, Stopping
+from worker.errors import Interrupted
+from worker.gate import Gate
+from worker.holds import Holds
+from worker.pipeline import Pipeline, Terms
+from worker.records import RecordFormat
+from worker.retrying import RetryPolicy
+from worker.telemetry.tally import Tally
+from worker.writing import Writer
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+EPOCH = 1_700_000_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process is made of; the tests that prove the simulation's worth put broken parts in."""
+
+    pipeline: type[Pipeline] = Pipeline
+    drain: type[Drain] = Drain
+    holds: type[Holds] = Holds
+    writer: type[Writer] = Writer
+
+
+class Process:
+    """Runs, is paused, or is gone for good. Also the ``Clock`` of its worker."""
+
+    def __init__(self, world: World, name: str, skew: float, parts: Parts) -> None:
+        self.world = world
+        self.name = name
+        self.skew = skew
+        self.running = True
+        self.gone = False
+        self.stopped_at = 0.0
+        """When it was paused last, or died; only where it does not run."""
+        self.pauses = 0
+        self.hurried = False
+        self.loop = VirtualLoop(lambda: world.now, lambda what: world.complain(f"{name}: {what}"))
+        self.stopping = Stopping()
+        self.drain = self._assemble(parts)
+        self.main = self.loop.create_task(self.drain.run())
+
+    def monotonic(self) -> float:
+        return self.world.now
+
+    def utc(self) -> float:
+        return EPOCH + self.world.now + self.skew
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    async def before(self, what: str) -> bool:
+        """Nothing has left yet. Never comes back if the process is killed here; whether it was paused here."""
+        self.world.step(self, f"{what} …")
+        if self.gone:
+            await self.loop.create_future()
+        if self.running:
+            return False
+        await asyncio.sleep(0)  # nothing of a paused process runs: it stands here until it goes on
+        return True
+
+    def after(self, what: str) -> None:
+        """It is durable, and its reply on the way back."""
+        if not self.gone:
+            self.world.step(self, f"{what}: done")
+
+    def answer(self, reply: asyncio.Future[Any], result: object) -> None:
+        """The reply arrives; a paused process will see it when it goes on."""
+        if not self.gone:
+            self.loop.call_soon(_resolve, reply, result)
+
+    def interrupt(self) -> None:
+        """A signal."""
+        self.loop.call_soon(self.stopping.interrupt, Interrupted("interrupted"))
+
+    # --- made of ------------------------------------------------------------------------------------------------------
+
+    def _assemble(self, parts: Parts) -> Drain:
+        ledger, queue, provider = ports.SimulatedLedger(self), ports.SimulatedQueue(self), ports.SimulatedProvider(self)
+        tally = cast(Tally, ports.FakeTally(self))
+        gate = Gate(self, self.stopping.request, patience=120.0, refusal_patience=45.0)
+        pipeline = parts.pipeline(
+            ledger=parts.writer(ledger, self.name, gate, self, patience=20.0),
+            channel=ports.SimulatedChannel(self),
+            sealer=ports.OpenSealer(),
+            provider=provider,
+            pacer=ports.SimulatedPacer(self),
+            gate=gate,
+            holds=parts.holds(
+                self, ledger.gone, lease=LEASE, clock_skew=CLOCK_SKEW, call_timeout=CALL_TIMEOUT
+            ),
+            clock=self,
+            tally=tally,
+            terms=Terms(worker=self.name, lease=LEASE, min_validity=MIN_VALIDITY, channel_patience=60.0),
+            retry=RetryPolicy(call_timeout=CALL_TIMEOUT),
+            record_format=RecordFormat("Example", session_validity=SESSION_VALIDITY),
+        )
+        return parts.drain(
+            queue=queue,
+            ledger=ledger,
+            books=ledger,
+            pipeline=pipeline,
+            gate=gate,
+            provider=provider,
+            clock=self,
+            tally=tally,
+            stopping=self.stopping,
+            limits=Limits(concurrency=4, ahead=2, poll=2.0, grace=10.0, sweep=LEASE / 2, warn_of_sessions=False),
+        )
+
+
+def _resolve(reply: asyncio.Future[Any], result: object) -> None:
+    if reply.done():
+        return
+    if isinstance(result, Exception):
+        reply.set_exception(result)
+    else:
+        reply.set_result(result)

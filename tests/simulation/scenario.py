@@ -1,0 +1,151 @@
+"""What happens in one simulated rollout: who asks for what, what goes wrong, and who is killed or stopped where.
+
+A scenario is plain data that prints as the Python expression that makes it, so that a failure can be pasted and replayed.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+LEASE, CALL_TIMEOUT, CLOCK_SKEW, VISIBILITY = 30.0, 5.0, 60.0, 20.0
+"""Seconds; smaller than in earnest, in the same proportions."""
+SESSION_VALIDITY, MIN_VALIDITY = 180.0, 30.0
+
+
+class Wrong(StrEnum):
+    """What may become of one operation."""
+
+    AWAY = "away"
+    """It fails, and nothing happened."""
+    AWAY_DONE = "away, done"
+    """It fails, and happened."""
+    AWAY_LATE = "away, done later"
+    """It fails, and happens afterwards."""
+    UNSENT = "unsent"
+    LOST = "lost request"
+    LOST_REPLY = "lost reply"
+    RESET = "reset, done later"
+    """The connection breaks at once, and the service acts afterwards."""
+    TIMED_OUT = "timed out, done later"
+    CONFLICT = "conflict"
+    INTERNAL = "internal error"
+    INTERNAL_DONE = "internal error, done"
+    THROTTLED = "throttled"
+    FORBIDDEN = "forbidden"
+    INVALID = "invalid parameter"
+
+
+PLAIN = (Wrong.AWAY, Wrong.AWAY_DONE, Wrong.AWAY_LATE)
+CALLING = tuple(wrong for wrong in Wrong if wrong not in PLAIN)
+Operation = Literal["put", "read", "associate", "deliver", "lease", "acknowledge", "give_back", "backlog", "unfinished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The operations of that name with the numbers ``first`` … ``first + count - 1``, counted over all processes, go wrong."""
+
+    operation: Operation
+    first: int
+    wrong: Wrong
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """What is done to the process that reaches step number ``step`` of the whole run; ``seconds``: how long it is paused."""
+
+    step: int
+    what: Literal["kill", "pause", "stop", "hurry"]
+    seconds: float = 0.0
+    purge: bool = False
+    """And every message is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One request on the queue. Durations in seconds."""
+
+    user: str
+    token: bool = False
+    replace: bool = False
+    life: float = 10_000.0
+    """How long the credential lives from the start of the rollout."""
+    arrives: float = 0.0
+    copies: int = 1
+    again: float | None = None
+    """Delivered once more so long after it was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Everything that decides how a rollout goes; the same scenario always goes the same way."""
+
+    messages: tuple[Message, ...]
+    blows: tuple[Blow, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    workers: int = 1
+    skews: tuple[float, ...] = (0.0,)
+    """Seconds by which the UTC clocks of the processes are wrong, in the order of their starts, again and again."""
+    deaths_known: bool = True
+    """The ledger and the queue know who is dead, as the embedded ones do."""
+    killer: str | None = None
+    """A user whose call kills the worker."""
+    rounds: int = 1
+    """How often those who need a session sign in again."""
+    seed: int = 0
+    """Of all latencies and jitters."""
+
+
+def random_scenario(seed: int) -> Scenario:
+    """A scenario with a little of everything, the same for the same seed."""
+    dice = random.Random(seed)
+    workers = dice.choice((1, 1, 2, 2, 3))
+    return Scenario(
+        messages=_messages(dice),
+        blows=tuple(_blow(dice) for _ in range(dice.choice((0, 1, 1, 2, 3, 4)))),
+        faults=tuple(_fault(dice) for _ in range(dice.choice((0, 0, 1, 2, 4)))),
+        workers=workers,
+        skews=tuple(dice.choice((0.0, dice.uniform(-30, 30), -30.0, 30.0)) for _ in range(4)),
+        deaths_known=dice.random() < 0.5,
+        killer="u0" if dice.random() < 0.05 else None,
+        rounds=dice.choice((0, 1, 1, 2)),
+        seed=seed,
+    )
+
+
+def _messages(dice: random.Random) -> tuple[Message, ...]:
+    messages = []
+    for number in range(dice.randint(1, 4)):
+        for _ in range(dice.choice((1, 1, 1, 2, 3))):
+            messages.append(  # noqa: PERF401 - two nested loops are easier to read
+                Message(
+                    user=f"u{number}",
+                    token=dice.random() < 0.5,
+                    replace=dice.random() < 0.25,
+                    life=dice.choice((10_000.0, 10_000.0, 900.0, 180.0, dice.uniform(0, 200))),
+                    arrives=dice.choice((0.0, 0.0, 0.0, dice.uniform(0, 200))),
+                    copies=dice.choice((1, 1, 1, 2)),
+                    again=dice.choice((None, None, None, dice.uniform(0, 100))),
+                )
+            )
+    return tuple(messages)
+
+
+def _blow(dice: random.Random) -> Blow:
+    what: Literal["kill", "pause", "stop", "hurry"] = dice.choice(("kill", "kill", "pause", "pause", "stop", "hurry"))
+    return Blow(
+        step=1 + int(dice.random() ** 1.5 * 120),
+        what=what,
+        seconds=round(dice.choice((dice.uniform(1, 40), dice.uniform(40, 400))), 1) if what == "pause" else 0.0,
+        purge=dice.random() < 0.1,
+    )
+
+
+def _fault(dice: random.Random) -> Fault:
+    names: tuple[Operation, ...] = ("put", "put", "associate", "associate", "associate", "deliver", "deliver", "read", "lease")
+    operation = dice.choice((*names, "acknowledge", "give_back", "backlog", "unfinished"))
+    wrong = dice.choice(CALLING if operation == "associate" else PLAIN)
+    return Fault(operation, dice.randint(1, 12), wrong, dice.choice((1, 1, 2, 5, 8)))

@@ -1,0 +1,112 @@
+"""What is durable: the ledger's rows, the queue's messages, the channel's records. Nobody's death changes it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.simulation.history import Acknowledgement, Delivery, UserHistory, Write
+from tests.simulation.scenario import VISIBILITY
+from worker.model import Answer, Enrolment, Put, Request, Sealed
+from worker.ports import Lease
+
+if TYPE_CHECKING:
+    from tests.simulation.process import Process
+    from tests.simulation.world import World
+
+
+class Users(defaultdict[str, UserHistory]):
+    """The history of every user."""
+
+    def __init__(self) -> None:
+        super().__init__(UserHistory)
+
+
+class LedgerStore:
+    """Rows by username, changed by compare-and-set only."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.rows: dict[str, Enrolment] = {}
+        self.duplicates = 0
+
+    def put(self, process: Process, row: Enrolment, replaces: str | None) -> Put:
+        stands = self.rows.get(row.username)
+        if stands is not None and stands.version == row.version:
+            return Put(Answer.ALREADY_MINE, stands)
+        if (stands.version if stands else None) != replaces:
+            return Put(Answer.LOST, stands)
+        self.rows[row.username] = row
+        write = Write(self._world.now, process, row, stands)
+        self._world.users[row.username].writes.append(write)
+        self._world.happened(write)
+        return Put(Answer.APPLIED, row)
+
+
+@dataclass(eq=False, slots=True)
+class Waiting:
+    """A message on the queue."""
+
+    request: Request
+    visible_at: float
+    again: float | None = None
+    holder: Process | None = None
+    leased_at: float = 0.0
+
+
+class QueueStore:
+    """Messages with leases; at least once, and sometimes once more."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.messages: list[Waiting] = []
+
+    def push(self, request: Request, *, again: float | None = None) -> None:
+        self.messages.append(Waiting(request, self._world.now, again))
+
+    def lease(self, process: Process, most: int) -> list[Lease]:
+        now = self._world.now
+        free = [message for message in self.messages if message.visible_at <= now and not self._held(message)]
+        free.sort(key=lambda message: message.request.expires_at)
+        for message in free[:most]:
+            message.holder, message.leased_at = process, now
+        return [Lease(message.request, message) for message in free[:most]]
+
+    def _held(self, message: Waiting) -> bool:
+        """Whoever runs keeps his leases alive."""
+        holder = message.holder
+        if holder is None:
+            return False
+        if holder.gone and self._world.scenario.deaths_known:
+            return False
+        return holder.running or self._world.now < holder.stopped_at + VISIBILITY
+
+    def acknowledge(self, process: Process, message: Waiting) -> None:
+        if message not in self.messages:
+            return
+        self.messages.remove(message)
+        event = Acknowledgement(self._world.now, process, message.request, message.leased_at)
+        self._world.users[message.request.username].acknowledgements.append(event)
+        self._world.happened(event)
+        if message.again is not None:
+            self._world.after(message.again, lambda: self._world.push(message.request))
+
+    def give_back(self, process: Process, message: Waiting, delay: float) -> None:
+        if message.holder is process:
+            message.holder, message.visible_at = None, self._world.now + delay
+
+    def purge(self) -> None:
+        self.messages.clear()
+
+
+class ChannelStore:
+    """Records, in the order in which they arrived; nothing is ever overwritten."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def append(self, process: Process, username: str, sealed: Sealed, started_at: float, late: bool) -> None:
+        delivery = Delivery(self._world.now, started_at, process, username, sealed, late)
+        self._world.users[username].deliveries.append(delivery)
+        self._world.happened(delivery)

@@ -95,9 +95,7 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
         if settings.queue.path != settings.ledger.path:
             database = Database(settings.queue.path)
             stack.push_async_callback(database.close)
-        queue = SqliteQueue(
-            database, parser, holder=worker, gone=liveness.gone, visibility=settings.queue.visibility
-        )
+        queue = SqliteQueue(database, parser, holder=worker, gone=liveness.gone, visibility=settings.queue.visibility)
         await queue.open()
         yield Stores(worker, liveness, parser, queue, ledger)
 
@@ -106,7 +104,7 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
 async def assemble(
     settings: Settings, stores: Stores, queue: Queue, stopping: Stopping, tally: Tally, max_users: int | None
 ) -> AsyncIterator[Drain]:
-    """The worker, wired: everything from the gate to the channel. Raises ``UsageError`` for recipients that are none."""
+    """The worker, wired, from the gate to the channel. Raises ``UsageError`` for recipients that are none."""
     clock = SystemClock()
     cognito, rate, concurrency = settings.cognito, settings.rate.requests_per_second, settings.run.concurrency
     sealer = AgeSealer(settings.seal.recipients)

@@ -56,7 +56,11 @@ async def check(settings: Settings) -> list[Finding]:
     if settings.ledger.path.exists():
         findings += await _stores(settings)
     elif settings.ledger.must_exist:
-        findings.append(Finding("ledger", Level.FAILS, f"{settings.ledger.path} does not exist", "restore it, or correct ledger.path"))
+        findings.append(
+            Finding(
+                "ledger", Level.FAILS, f"{settings.ledger.path} does not exist", "restore it, or correct ledger.path"
+            )
+        )
     return findings
 
 
@@ -73,7 +77,12 @@ def _recipients(settings: Settings) -> Finding:
 
 def _otp(settings: Settings) -> Finding:
     if settings.otp.issuer == settings.cognito.user_pool_id:
-        return Finding("otp", Level.ADVICE, f"people will see {settings.otp.issuer!r} in their app", "name your service in otp.issuer")
+        return Finding(
+            "otp",
+            Level.ADVICE,
+            f"people will see {settings.otp.issuer!r} in their app",
+            "name your service in otp.issuer",
+        )
     return Finding("otp", Level.OK, f"people will see {settings.otp.issuer!r} in their app")
 
 
@@ -90,7 +99,9 @@ def _folder(about: str, path: Path) -> Finding:
 def _file_system(path: Path) -> Finding:
     kind = _mounted(path.parent.resolve())
     if kind in UNSAFE_FILE_SYSTEMS:
-        return Finding("ledger", Level.ADVICE, f"{path} is on {kind}", "keep it on a local disk that outlives the container")
+        return Finding(
+            "ledger", Level.ADVICE, f"{path} is on {kind}", "keep it on a local disk that outlives the container"
+        )
     return Finding("ledger", Level.OK, f"on {kind or 'a file system of unknown kind'}")
 
 
@@ -115,7 +126,12 @@ async def _reach(settings: Settings) -> Finding:
             _, writer = await asyncio.open_connection(url.hostname, url.port or (443 if url.scheme == "https" else 80))
         writer.close()
     except (OSError, TimeoutError) as error:
-        return Finding("cognito", Level.FAILS, f"cannot connect to {url.netloc}: {type(error).__name__}", "check network, proxy and cognito.endpoint_url")
+        return Finding(
+            "cognito",
+            Level.FAILS,
+            f"cannot connect to {url.netloc}: {type(error).__name__}",
+            "check network, proxy and cognito.endpoint_url",
+        )
     return Finding("cognito", Level.OK, f"{url.netloc} can be reached")
 
 
@@ -132,7 +148,12 @@ def _backlog(settings: Settings, backlog: Backlog) -> Finding:
     rate = settings.rate.requests_per_second
     needed = backlog.waiting / rate
     if backlog.expired:
-        return Finding("queue", Level.ADVICE, f"{backlog.expired} of {backlog.waiting} credentials have died already", "they will be needs_session: export and sign in again")
+        return Finding(
+            "queue",
+            Level.ADVICE,
+            f"{backlog.expired} of {backlog.waiting} credentials have died already",
+            "they will be needs_session: export and sign in again",
+        )
     return Finding("queue", Level.OK, f"{backlog.waiting} wait: {needed / 60:.0f} min at {rate:g}/s")
 
 
@@ -142,9 +163,13 @@ def _way(settings: Settings, sessions: int) -> Finding:
         return Finding("way", Level.OK, "access tokens: the user confirms, on a page of the application")
     limit = f"at {rate:g}/s the oldest {validity:g} s session that can be saved is number {rate * validity:,.0f}"
     if settings.cognito.session_handoff:
-        return Finding("way", Level.ADVICE if sessions > rate * validity else Level.OK, f"{sessions} sessions wait; {limit}")
+        return Finding(
+            "way", Level.ADVICE if sessions > rate * validity else Level.OK, f"{sessions} sessions wait; {limit}"
+        )
     return Finding(
-        "way", Level.ADVICE, f"{sessions} sessions wait: a secret dies with its session unless somebody verifies in time; {limit}",
+        "way",
+        Level.ADVICE,
+        f"{sessions} sessions wait: a secret dies with its session unless somebody verifies in time; {limit}",
         "put access tokens on the queue, or state cognito.session_handoff = true",
     )
 

@@ -1,4 +1,4 @@
-"""The commands, thin: what they take and print. What they do is elsewhere, and is imported only when it is asked for."""
+"""The commands, thin: what they take and print. What they do is elsewhere, imported only when it is asked for."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ _CONFIG = click.option(
     help="The settings file (TOML); default: MFA_WORKER_CONFIG.",
 )
 _SET = click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="One setting; wins over file and environment."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="One setting; wins over file and environment.",
 )
 
 
 def _configured(command: Command) -> Command:
     """Give the command ``settings``, loaded from file, environment and flags, and set up logging by them."""
 
-    @_CONFIG
-    @_SET
-    @click.pass_context
     @wraps(command)
     def wrapper(context: click.Context, config: Path | None, overrides: tuple[str, ...], **arguments: Any) -> Any:
         from worker.telemetry import logs
@@ -43,7 +44,8 @@ def _configured(command: Command) -> Command:
         logs.configure(settings.log.format, settings.log.level)
         return command(settings, **arguments)
 
-    return wrapper
+    decorated: Command = click.pass_context(wrapper)
+    return _CONFIG(_SET(decorated))
 
 
 def _load(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> Settings:
@@ -52,7 +54,9 @@ def _load(context: click.Context, config: Path | None, overrides: tuple[str, ...
     return load(*_sources(context, config, overrides))
 
 
-def _sources(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> tuple[Path | None, list[str], Any]:
+def _sources(
+    context: click.Context, config: Path | None, overrides: tuple[str, ...]
+) -> tuple[Path | None, list[str], Any]:
     import os
 
     common = context.find_root().params
@@ -66,21 +70,25 @@ def _sources(context: click.Context, config: Path | None, overrides: tuple[str, 
 def cli(config: Path | None, overrides: tuple[str, ...]) -> None:
     """Enrol a whole Amazon Cognito user pool in TOTP multi-factor authentication.
 
-    A migration script signs users in and pushes their sessions; the worker calls AssociateSoftwareToken for each, within the
-    quota, and writes each secret, sealed, to the delivery channel. Begin with "mfa-worker rehearse".
+    A migration script signs users in and pushes their sessions; the worker calls AssociateSoftwareToken for each,
+    within the quota, and writes each secret, sealed, to the delivery channel. Begin with "mfa-worker rehearse".
     """
 
 
 @cli.command()
 @click.option("--input", "source", metavar="FILE", help="Read requests from a file, or from standard input (-).")
 @click.option("--follow", is_flag=True, help="Stay when the queue is empty.")
-@click.option("--max-users", type=click.IntRange(min=1), metavar="N", help="Stop after N users (exit 5 if work is left).")
+@click.option(
+    "--max-users", type=click.IntRange(min=1), metavar="N", help="Stop after N users (exit 5 if work is left)."
+)
 @click.option("--tolerate", default="0", metavar="SHARE", help="Failures that still exit 0, such as 0.5%.")
 @click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the reconciliation to this file, as JSON."
 )
 @_configured
-def run(settings: Settings, source: str | None, follow: bool, max_users: int | None, tolerate: str, report: Path | None) -> int:
+def run(
+    settings: Settings, source: str | None, follow: bool, max_users: int | None, tolerate: str, report: Path | None
+) -> int:
     """Finish what the ledger holds unfinished, drain the queue, reconcile, and exit."""
     from worker import job
 
@@ -131,7 +139,13 @@ def export(settings: Settings, state: str) -> None:
 @cli.command(name="open")
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=str, allow_dash=True))
 @click.option(
-    "--identity", "-i", "identities", multiple=True, required=True, type=click.Path(path_type=Path), help="A key file of keygen."
+    "--identity",
+    "-i",
+    "identities",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A key file of keygen.",
 )
 @click.option("--show", is_flag=True, help="Print secrets to a terminal too.")
 @_CONFIG
@@ -194,16 +208,26 @@ def check(settings: Settings, as_json: bool) -> int:
 
 @cli.command()
 @click.option("--users", default=200, type=click.IntRange(min=1), show_default=True, help="How many.")
-@click.option("--rate", default=25.0, type=click.FloatRange(min=0, min_open=True), show_default=True, help="Requests/s.")
-@click.option("--quota", type=click.FloatRange(min=0, min_open=True), help="What the stand-in bears; default: the rate.")
+@click.option(
+    "--rate", default=25.0, type=click.FloatRange(min=0, min_open=True), show_default=True, help="Requests/s."
+)
+@click.option(
+    "--quota", type=click.FloatRange(min=0, min_open=True), help="What the stand-in bears; default: the rate."
+)
 @click.option(
     "--credential", type=click.Choice(["token", "session"]), help="Default: token, or session with --session-validity."
 )
 @click.option("--session-validity", metavar="DURATION", help="How long a Session lives, such as 180s or 3m.")
-@click.option("--latency", default=0.05, type=click.FloatRange(min=0), show_default=True, help="Seconds an answer takes.")
-@click.option("--fault", "faults", multiple=True, metavar="NAME=SHARE", help='Such as conflict=2%; "--fault help" lists them.')
+@click.option(
+    "--latency", default=0.05, type=click.FloatRange(min=0), show_default=True, help="Seconds an answer takes."
+)
+@click.option(
+    "--fault", "faults", multiple=True, metavar="NAME=SHARE", help='Such as conflict=2%; "--fault help" lists them.'
+)
 @click.option("--seed", default=0, show_default=True, help="For the dice that roll the faults.")
-@click.option("--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Keep what the run wrote.")
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Keep what the run wrote."
+)
 @click.option("--json", "as_json", is_flag=True, help="The proof as one JSON object.")
 @_SET
 def rehearse(
@@ -219,7 +243,10 @@ def rehearse(
 
     logs.configure()
     return scenario.rehearse_in(
-        scenario.planned(credential=credential, session_validity=session_validity, **asked), keep, sys.stdout, as_json=as_json
+        scenario.planned(credential=credential, session_validity=session_validity, **asked),
+        keep,
+        sys.stdout,
+        as_json=as_json,
     )
 
 
@@ -276,7 +303,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read us has gone, and there is nobody to tell
         code = ExitCode.DONE
-    except Exception:
+    except Exception:  # noqa: BLE001 - the last one to be told
         import structlog
 
         structlog.get_logger().exception("bug")

@@ -1,8 +1,8 @@
 """The loop that runs many users at once: takes a place first, then a message, and acknowledges what is durable.
 
 A place before the call is taken when a message is leased and given up when its request leaves, so that only a few users
-wait, claimed, for their turn at the quota. When told to stop, nothing new begins, whoever merely waits is given back, and
-the rest finish.
+wait, claimed, for their turn at the quota. When told to stop, nothing new begins, whoever merely waits is given
+back, and the rest finish.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker.flight import Flight
 from worker.gate import Gate
 from worker.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, State
 from worker.pipeline import Pipeline
-from worker.ports import Books, Clock, Ledger, Lease, Queue
+from worker.ports import Books, Clock, Lease, Ledger, Queue
 from worker.telemetry.tally import Tally
 
 log = structlog.get_logger()
@@ -119,7 +119,7 @@ class Drain:
         """Users whose way was broken by a bug of ours."""
 
     async def run(self, follow: asyncio.Event | None = None) -> None:
-        """Until nothing is left to do under any worker, or ``stopping`` has a reason; with ``follow`` not before it is set."""
+        """Until nothing is left to do under any worker, or ``stopping`` has a reason; not before ``follow`` is set."""
         watching = asyncio.create_task(self._watch())
         try:
             await self._work(follow)

@@ -1,7 +1,7 @@
 """One user on the way, as the loop sees it: when it may be stopped, and at what price.
 
-Stopping is a cancellation that is only ever delivered where it costs nothing, or, in a hurry, where it costs a doubt. It is
-never delivered between a reply and its durable outcome, so nothing there needs a shield.
+Stopping is a cancellation that is only ever delivered where it costs nothing, or, in a hurry, where it costs a
+doubt. It is never delivered between a reply and its durable outcome, so nothing there needs a shield.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ UNCONFIRMED_AFTER = 2.0
 class Gate:
     """Open, or closed with single probes at growing intervals.
 
-    ``patience``: seconds an unreachable endpoint is probed; ``refusal_patience``: seconds a refusal that may pass (WAF) is.
-    ``stop`` is called once with the error that ends the run.
+    ``patience``: seconds an unreachable endpoint is probed; ``refusal_patience``: seconds a refusal that may pass
+    (WAF) is. ``stop`` is called once with the error that ends the run.
     """
 
     def __init__(
@@ -189,15 +189,15 @@ class Passage:
 
     @property
     def still_open(self) -> bool:
-        """Whether the gate did not close since: whoever waited behind it has to look again just before the request leaves."""
+        """Whether the gate did not close since: to be looked at again just before the request leaves."""
         return self._gate.open_for(probe=self._probe)
 
     async def __aenter__(self) -> Passage:
-        self._probe = await self._gate._enter()  # noqa: SLF001 - two halves of one thing
+        self._probe = await self._gate._enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._probe:
-            self._gate._leave_probe()  # noqa: SLF001
+            self._gate._leave_probe()

@@ -1,7 +1,7 @@
 """Does in one go, off the event loop, what many tasks ask for at the same time.
 
-One commit for all rows that wait, one fsync for all lines that wait: while one group is being done the next one gathers, so
-groups grow with the load and nobody waits for a timer.
+One commit for all rows that wait, one fsync for all lines that wait: while one group is being done the next one
+gathers, so groups grow with the load and nobody waits for a timer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 class Grouped(Generic[Item, Result]):
-    """``work`` gets up to ``most`` items, in a thread of its own, and gives as many results, or raises for all of them."""
+    """``work`` gets up to ``most`` items, in a thread of its own, and gives as many results, or raises for all."""
 
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], name: str, most: int = 256) -> None:
         self._work = work

@@ -1,8 +1,8 @@
 """How long another worker's hold on a user must be respected.
 
-A hold ends when its lease is over by the clock, plus an allowance for clocks that disagree; or when it was seen unchanged for
-a whole lease of our own monotonic time, whatever the clocks say; or, where the ledger knows that the worker is dead, as soon
-as a call that it may have made is surely over.
+A hold ends when its lease is over by the clock, plus an allowance for clocks that disagree; or when it was seen
+unchanged for a whole lease of our own monotonic time, whatever the clocks say; or, where the ledger knows that the
+worker is dead, as soon as a call that it may have made is surely over.
 """
 
 from __future__ import annotations

@@ -64,14 +64,14 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
             async with (
                 _intake(stores, options.source) as queue,
                 app.assemble(settings, stores, queue, stopping, tally, options.max_users) as drain,
-            ):
-                async with progress.show(
+                progress.show(
                     tally,
                     _waiting(queue, options),
                     quota=settings.rate.requests_per_second,
                     interval=settings.log.interval,
-                ):
-                    await drain.run(follow)
+                ),
+            ):
+                await drain.run(follow)
             census, backlog = await stores.census(), await queue.backlog()
         code = _exit_code(stopping.reason, drain.bugs, census, backlog, options.tolerate)
         _say(stopping.reason, census, backlog, tally)
@@ -140,7 +140,7 @@ def _signals(stopping: Stopping) -> Iterator[None]:
 
 @contextmanager
 def _tuned() -> Iterator[None]:
-    """A process that does one thing for hours: what is loaded stays, and threads that write need not wait for the loop."""
+    """A process that does one thing for hours: what is loaded stays, and writing threads need not wait for the loop."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.freeze()

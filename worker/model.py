@@ -97,7 +97,7 @@ EXPIRED = {CredentialKind.SESSION: Reason.SESSION_EXPIRED, CredentialKind.ACCESS
 
 
 class Sealed(NamedTuple):
-    """One secret, sealed to the recipients: what the outbox holds and the channel gets, byte for byte the same each time."""
+    """One secret, sealed to the recipients: what the outbox holds and the channel gets, the same bytes each time."""
 
     generation: int
     attempt_id: str

@@ -28,7 +28,8 @@ Found = tuple[int, Callable[[], Record]]
 def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) -> ExitCode:
     """Open the lines, or the single age file, of every file (``-``: standard input), the newest record of each user.
 
-    Gives 1 where a record could not be opened. Raises ``UsageError`` for a file that cannot be read, or no identity in one.
+    Gives 1 where a record could not be opened. Raises ``UsageError`` for a file that cannot be read, or no identity
+    in one.
     """
     opener = AgeOpener(identities)
     newest: dict[str, Found] = {}
@@ -101,4 +102,6 @@ def _seekable(name: str) -> BinaryIO:
     try:
         return Path(name).open("rb")
     except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror}", "name the file that the worker delivered to") from None
+        raise UsageError(
+            f"cannot read {name}: {error.strerror}", "name the file that the worker delivered to"
+        ) from None

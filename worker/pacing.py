@@ -24,9 +24,11 @@ from worker.timeline import MARGIN, cut, plan, slice_length
 
 FORESIGHT = 0.75
 """The next slice is reserved when less than this part of a slice is left."""
-BURST = 0.04
+GUARD = 0.0035
+"""The part of the rate that even catching up does not touch; less than ``MARGIN``, so that it seldom has to wait."""
+BURST = 0.012
 """Seconds' worth of sends that may leave together: timers are no finer than milliseconds, and ring late."""
-CATCH_UP = 0.9
+CATCH_UP = 0.75
 """How close, as a part of the usual distance, sends may follow each other to make up for timers that rang late."""
 MEMORY = 1.0
 """Seconds back from which lateness is made up for."""
@@ -49,42 +51,52 @@ class _Limit:
 
     def set(self, sends: int, period: float) -> None:
         self._throttler.rate_limit, self._throttler.period = self._sends, self._period = sends, period
+        while len(self._times) > sends:
+            self._times.popleft()
+
+    @property
+    def oldest(self) -> float | None:
+        """When the send left that the next one has to keep its distance from."""
+        return self._times[0] if len(self._times) == self._sends else None
 
     def left(self) -> float:
         """Seconds until a place is free."""
-        while len(self._times) > self._sends:
-            self._times.popleft()
-        if len(self._times) < self._sends:
-            return 0.0
-        return max(0.0, self._times[0] + self._period - time.monotonic())
+        oldest = self.oldest
+        return 0.0 if oldest is None else max(0.0, oldest + self._period - time.monotonic())
 
     async def acquire(self) -> None:
         self._throttler.retry_interval = self.left() + TIMER
         await self._throttler.acquire()  # type: ignore[no-untyped-call]
+        if len(self._times) == self._sends:
+            self._times.popleft()
         self._times.append(time.monotonic())
 
 
 class _Spacing:
-    """Two throttles in a row: the guard keeps any second within the rate, the spread keeps its sends apart."""
+    """Two throttles in a row: the spread keeps sends apart, the guard keeps any second within the rate."""
 
     def __init__(self, rate: float) -> None:
-        self._guard, self._spread = _Limit(), _Limit()
+        self._spread, self._guard = _Limit(), _Limit()
         self._due = 0.0
+        """When the next send is due if all leave evenly."""
         self.set(rate)
 
     def set(self, rate: float) -> None:
         self._rate = rate
+        self._together = max(1, round(rate * BURST))
         sends = max(1, int(rate))
-        self._guard.set(sends, sends * (1 + MARGIN) / rate)
+        self._guard.set(sends, sends * (1 + GUARD) / rate)
+        self._spread.set(self._together, self._together / rate)
 
     def begin(self) -> None:
         """Sends were not possible until now, so none is late."""
         self._due = max(self._due, time.monotonic())
 
     def left(self) -> float:
-        """Seconds until the next send is due. Catches up only when sends are late, so that a start spreads evenly."""
-        sends = max(1, round(self._rate * BURST))
-        self._spread.set(sends, sends / self._rate * (CATCH_UP if self._due < time.monotonic() else 1.0))
+        """Seconds until the next send may leave: when it is due, or a little closer to the last ones if that is over."""
+        usual = self._together * (1 + MARGIN) / self._rate
+        if (oldest := self._spread.oldest) is not None:
+            self._spread.set(self._together, min(usual, max(CATCH_UP * usual, self._due - oldest)))
         return max(self._spread.left(), self._guard.left())
 
     async def acquire(self) -> None:

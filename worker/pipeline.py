@@ -165,7 +165,7 @@ class Pipeline:
             self._done(put.row)
 
     async def crashed(self, flight: Flight) -> None:
-        """A bug broke the way of this user: counted like a worker that died over it, so that it cannot go on forever."""
+        """A bug broke the way of this user: counted like a worker that died over it, so that it cannot go on."""
         if flight.claim is not None:
             row = rules.released(flight.claim, self._clock.utc(), doubt=True, crashed=True)
             await self._ledger.put(row, flight.claim)
@@ -271,7 +271,7 @@ class Pipeline:
         return Done(row.state, row.reason)
 
     async def _deliver(self, row: Enrolment, flight: Flight) -> Enrolment:
-        """Deliver what the row holds, and settle it. Gives the row that stands then: still sealed if we were stopped."""
+        """Deliver what the row holds, and settle it. Gives the row that stands then: sealed, if we were stopped."""
         assert row.sealed is not None
         tried_since = self._clock.monotonic()
         pause = FIRST_DELIVERY_PAUSE
@@ -320,7 +320,7 @@ class Pipeline:
         return GiveBack()
 
     async def _overtaken(self, claim: _Claim) -> Verdict:
-        """Another worker took the user. If one of our calls may have issued a secret, nobody knows which is valid: say so."""
+        """Another worker took the user. If a call of ours may have issued a secret, nobody knows which is valid."""
         if not claim.doubt:
             return GiveBack(OVERTAKEN_PAUSE)
         while (row := await self._ledger.read(claim.row.username)) is not None:

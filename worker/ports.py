@@ -1,8 +1,8 @@
 """The architecture on one page: what the pipeline needs of the world, as small protocols.
 
-Each has an embedded adapter (SQLite, a file, loopback) and others for AWS; all pass one contract suite in ``tests/contract``.
-Where a method can fail for a reason outside, it raises the matching ``DependencyAway``; after that the caller may not assume
-that nothing happened, only that repeating the same call is harmless.
+Each has an embedded adapter (SQLite, a file, loopback) and others for AWS; all pass one contract suite in
+``tests/contract``. Where a method can fail for a reason outside, it raises the matching ``DependencyAway``; after
+that the caller may not assume that nothing happened, only that repeating the same call is harmless.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Messages that wait, whoever holds them (SQS: approximate), and how many of them are past their deadline already."""
+    """Messages that wait, whoever holds them (SQS: approximate), and how many of them have died already."""
 
     waiting: int
     expired: int = 0
@@ -43,7 +43,7 @@ class Queue(Protocol):
     """Where requests wait. Leases are kept alive by the adapter until they are acknowledged or given back."""
 
     async def lease(self, most: int) -> Sequence[Lease]:
-        """Up to ``most`` messages, earliest deadline first; empty when there are none for now. Puts malformed ones aside."""
+        """Up to ``most`` messages, earliest deadline first; none when none is ready. Puts malformed ones aside."""
         ...
 
     async def acknowledge(self, lease: Lease) -> None:

@@ -1,4 +1,5 @@
-"""The only place that knows tenacity: the attempts of one call, bounded in number and time, with full jitter between them.
+"""The only place that knows tenacity: the attempts of one call, bounded in number and time, with full jitter between
+them.
 
 Being throttled, and a request that never left, are no attempts: they wait, but use nothing up.
 """
@@ -19,7 +20,7 @@ Decided = TypeVar("Decided")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How many ``attempts`` count, and in seconds: first (``base``) and longest (``cap``) backoff, and all together (``total``)."""
+    """How many ``attempts`` count; in seconds: the first backoff (``base``), the longest, and all together."""
 
     attempts: int = 5
     base: float = 0.2
@@ -68,7 +69,8 @@ async def until_decided(
     spent_calling: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> Decided | Again:
-    """Repeat ``attempt`` until it gives something else than ``Again``, or the last ``Again`` when the policy's bounds are reached.
+    """Repeat ``attempt`` until it gives something else than ``Again``, or the last ``Again`` when the policy's
+    bounds are reached.
 
     ``spent_calling`` tells the seconds that the counted attempts took on the wire so far.
     """

@@ -1,7 +1,7 @@
 """What may happen to a user next: the rules of claiming, fencing and concluding, without any I/O.
 
-Every function takes the row that stands and gives the row that shall replace it. The pipeline writes it on the condition
-that nobody was faster; where somebody was, it asks these rules again about what stands there now.
+Every function takes the row that stands and gives the row that shall replace it. The pipeline writes it on the
+condition that nobody was faster; where somebody was, it asks these rules again about what stands there now.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Holder:
 
 
 def next_step(request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
-    """What to do for ``request``, given the user's row; ``held_for`` tells how long (seconds) a hold must be respected."""
+    """What to do for ``request``, given the user's row; ``held_for``: seconds for which a hold must be respected."""
     if row is None:
         return _call_or_conclude(request, _fresh(request, me), me)
     if request.id in row.settled or row.state is State.SKIPPED:
@@ -101,7 +101,7 @@ def next_step(request: Request, row: Enrolment | None, me: Holder, held_for: Cal
     return _call_or_conclude(request, row._replace(before=None, doubt=False, crashes=0), me)
 
 
-def without_request(row: Enrolment, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
+def without_request(row: Enrolment, me: Holder, held_for: Callable[[Enrolment], float]) -> Deliver | Conclude | Wait:
     """What to do for an unfinished row that no waiting message will finish."""
     if (left := held_for(row)) > 0:
         return Wait(left)
@@ -160,8 +160,8 @@ def renewed(row: Enrolment, me: Holder) -> Enrolment:
 def conclude(row: Enrolment, state: State, reason: Reason | None, now: float) -> Enrolment:
     """The outcome of a request that brought no secret.
 
-    Where a secret may exist that nobody has, the user must sign in again; where surely none was issued, somebody who was
-    enrolled before stays so.
+    Where a secret may exist that nobody has, the user must sign in again; where surely none was issued, somebody who
+    was enrolled before stays so.
     """
     if row.doubt and (row.before is not None or reason in _MAY_MEAN_IT_WORKED):
         state, reason = State.NEEDS_SESSION, Reason.REPLY_LOST

@@ -25,7 +25,8 @@ class AgeSealer:
 
     def seal(self, plaintext: bytes) -> bytes:
         """See ``ports.Sealer``."""
-        return pyrage.encrypt(plaintext, self._recipients)
+        sealed: bytes = pyrage.encrypt(plaintext, self._recipients)
+        return sealed
 
 
 def _recipient(text: str) -> pyrage.x25519.Recipient:
@@ -34,7 +35,9 @@ def _recipient(text: str) -> pyrage.x25519.Recipient:
     except pyrage.RecipientError:
         hint = "a recipient begins with age1"
         if text.upper().startswith("AGE-SECRET-KEY"):
-            raise UsageError("a secret key stands in seal.recipients", "put the recipient there, and keep the key away") from None
+            raise UsageError(
+                "a secret key stands in seal.recipients", "put the recipient there, and keep the key away"
+            ) from None
         raise UsageError(f"seal.recipients holds {text[:80]!r}, which is no age recipient", hint) from None
 
 
@@ -47,16 +50,19 @@ class AgeOpener:
     def open(self, sealed: bytes) -> bytes:
         """The plaintext. Raises ``ValueError`` where no identity fits, or the file is damaged."""
         try:
-            return pyrage.decrypt(sealed, self._identities)
+            plaintext: bytes = pyrage.decrypt(sealed, self._identities)
         except pyrage.DecryptError as error:
             raise ValueError(str(error)) from None
+        return plaintext
 
 
 def _identities(file: Path) -> list[pyrage.x25519.Identity]:
     try:
         text = file.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the identity file {file}: {_why(error)}", "name the file that keygen wrote") from None
+        raise UsageError(
+            f"cannot read the identity file {file}: {_why(error)}", "name the file that keygen wrote"
+        ) from None
     lines = [line.strip() for line in text.splitlines()]
     try:
         found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]

@@ -62,7 +62,7 @@ class Database:
         return connection
 
     async def write(self, work: Work, item: Any, away: type[DependencyAway]) -> Any:
-        """Do ``work`` for ``item``, together with everything else that waits; durable when it returns. Raises ``away``."""
+        """Do ``work`` for ``item``, with everything else that waits; durable when it returns. Raises ``away``."""
         try:
             return await self._writes.submit((work, item))
         except sqlite3.Error as error:
@@ -118,7 +118,9 @@ class Database:
         self._reading = self._writing = None
 
 
-def _explained(error: sqlite3.Error | OSError, path: Path, away: type[DependencyAway]) -> DependencyAway | PersonMustAct:
+def _explained(
+    error: sqlite3.Error | OSError, path: Path, away: type[DependencyAway]
+) -> DependencyAway | PersonMustAct:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _CORRUPT:
         return PersonMustAct(

@@ -1,7 +1,7 @@
 """Writing to the ledger until it is known what became of the write.
 
-Every write carries a version of its own, so that repeating one whose answer was lost is recognised as the same write. While
-any write stays unconfirmed the gate is closed: nobody is issued a secret that could not be recorded.
+Every write carries a version of its own, so that repeating one whose answer was lost is recognised as the same
+write. While any write stays unconfirmed the gate is closed: nobody is issued a secret that could not be recorded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Peak throughput and cost: the whole worker, every guarantee kept, against a bare aioboto3 loop, in turn, on one server.
+"""Peak throughput and cost: the whole worker, every guarantee kept, against a bare aioboto3 loop, in turn, on one
+server.
 
 The bare loop has aioboto3's default settings and only makes the call: no queue, no ledger, no sealing, no delivery.
 
@@ -83,7 +84,11 @@ async def _worker(standin: StandIn, credentials: list[Credential]) -> Cost:
 async def _bare(standin: StandIn, credentials: list[Credential]) -> Cost:
     places = asyncio.Semaphore(CONCURRENCY)
     async with aioboto3.Session().client(
-        "cognito-idp", region_name="us-east-1", endpoint_url=standin.url, aws_access_key_id="x", aws_secret_access_key="x"
+        "cognito-idp",
+        region_name="us-east-1",
+        endpoint_url=standin.url,
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
     ) as client:
 
         async def enrol(credential: Credential) -> None:

@@ -32,7 +32,8 @@ class FileChannel:
             await self._appends.submit(line(username, sealed))
         except OSError as error:
             raise ChannelAway(
-                f"{self._path}: {error.strerror}", "free space, or make the folder writable; what waits is sealed in the ledger"
+                f"{self._path}: {error.strerror}",
+                "free space, or make the folder writable; what waits is sealed in the ledger",
             ) from None
 
     async def close(self) -> None:

@@ -41,8 +41,8 @@ _COLUMNS = (
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
     username TEXT PRIMARY KEY, version TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, since REAL NOT NULL,
-    generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT NULL,
-    before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
+    generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
+    NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
     sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
@@ -67,7 +67,8 @@ class SqliteLedger:
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
         """Open the file, and make sure that it belongs to this rollout: it is stamped at first use.
 
-        Raises ``UsageError`` where it is missing but must exist, or was stamped otherwise; ``LedgerAway``, ``PersonMustAct``.
+        Raises ``UsageError`` where it is missing but must exist, or was stamped otherwise; ``LedgerAway``,
+        ``PersonMustAct``.
         """
         if must_exist and not self._database.path.exists():
             raise UsageError(
@@ -79,7 +80,8 @@ class SqliteLedger:
         for name, value in stamp.items():
             if found[name] != value:
                 raise UsageError(
-                    f"the ledger {self._database.path} belongs to another rollout: its {name} is {found[name]!r}, not {value!r}",
+                    f"the ledger {self._database.path} belongs to another rollout: "
+                    f"its {name} is {found[name]!r}, not {value!r}",
                     "use one ledger (ledger.path) for each endpoint, Region and user pool",
                 )
 

@@ -227,7 +227,8 @@ def _push(connection: sqlite3.Connection, pages: Sequence[Sequence[tuple[str, st
 
 def _put_aside(connection: sqlite3.Connection, found: Sequence[tuple[str, str, float]]) -> Sequence[None]:
     connection.executemany(
-        "INSERT INTO put_aside VALUES (?1, ?2, 1, ?3) ON CONFLICT DO UPDATE SET number = number + 1, last_seen = ?3", found
+        "INSERT INTO put_aside VALUES (?1, ?2, 1, ?3) ON CONFLICT DO UPDATE SET number = number + 1, last_seen = ?3",
+        found,
     )
     return [None] * len(found)
 

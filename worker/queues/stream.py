@@ -1,7 +1,8 @@
 """Requests from a file or a pipe, read no faster than they can be used, so that a pipe brakes whoever writes into it.
 
-When nothing is ready here, the queue behind is drained as well. Lines of a pipe that were read and could not be used are put
-on that queue when the run ends, so that nobody who was handed over is forgotten; a file keeps its lines itself.
+When nothing is ready here, the queue behind is drained as well. Lines of a pipe that were read and could not be used
+are put on that queue when the run ends, so that nobody who was handed over is forgotten; a file keeps its lines
+itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import stat
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +60,8 @@ class _Splitter:
 
 
 class StreamQueue:
-    """``Queue`` over the lines of ``source`` (``-`` is standard input) and the queue ``behind``, whose ``inbox`` takes the rest.
+    """``Queue`` over the lines of ``source`` (``-`` is standard input) and the queue ``behind``, whose ``inbox``
+    takes the rest.
 
     Raises ``UsageError`` where the source cannot be read.
     """
@@ -158,16 +161,15 @@ class StreamQueue:
 
     def _shrink_pipe(self) -> None:
         """A pipe's own buffer holds requests that grow old unseen: make it as small as the system allows."""
-        if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode):
-            if hasattr(fcntl, "F_SETPIPE_SZ"):
-                try:
-                    fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
-                except OSError:
-                    pass  # more is in it already
+        if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode) and hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):  # more is in it already
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
 
 
 def _open(path: Path) -> int:
     try:
         return os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", "name a file of requests, one JSON object a line") from None
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", "name a file of requests, one JSON object a line"
+        ) from None

@@ -1,8 +1,9 @@
 """The rehearsal: the whole job, with the unchanged worker, against the stand-in, and then the proof.
 
-A script signs users in and pushes them no faster than their credentials survive; the worker enrols them; whoever needs a
-session is exported, signed in again and pushed again, as a migration script would do. At the end every delivered secret is
-opened and compared with what the stand-in knows: the newest secret of each user is the only true one.
+A script signs users in and pushes them no faster than their credentials survive; the worker enrols them; whoever
+needs a session is exported, signed in again and pushed again, as a migration script would do. At the end every
+delivered secret is opened and compared with what the stand-in knows: the newest secret of each user is the only true
+one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from worker import app, job, sealing
 from worker.errors import ExitCode, UsageError
 from worker.model import Census, State
 from worker.opening import open_files
-from worker.rehearsal.faults import FAULTS, FaultError, FaultPlan
+from worker.rehearsal.faults import FaultError, FaultPlan
 from worker.rehearsal.standin_config import StandInConfig
 from worker.rehearsal.standin_process import Credential, StandIn, Stats, start_standin
 from worker.settings import Settings, load
@@ -39,7 +40,7 @@ SESSION_VALIDITY = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What to rehearse: ``rate`` and ``quota`` in requests/s, durations in seconds, ``faults`` such as ``conflict=2%``."""
+    """What to rehearse: ``rate`` and ``quota`` in requests/s, durations in seconds, ``faults`` like ``conflict=2%``."""
 
     users: int = 200
     rate: float = 25.0
@@ -80,7 +81,7 @@ class Proof:
 
 
 async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bool) -> int:
-    """Rehearse in ``folder`` and print the proof; gives 0 where every promise held, 1 where not, or what ended the run."""
+    """Rehearse in ``folder`` and print the proof: 0 where every promise held, 1 where not, or what ended the run."""
     text, recipient = sealing.keygen("rehearsal")
     identity = folder / "identity.txt"
     sealing.write_identity(identity, text)
@@ -155,7 +156,7 @@ async def _feeding(
     async def feed() -> None:
         async with app.open_stores(settings) as stores:
             for page in _pages(usernames, min(PAGE, most)):
-                while (await stores.queue.backlog()).waiting + len(page) > most:
+                while (await stores.queue.backlog()).waiting + len(page) > most:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
                 await _push(stores, await standin.sign_in(page, credential=scenario.credential))  # type: ignore[arg-type]
         fed.set()
@@ -253,7 +254,7 @@ def planned(
         FaultPlan(faults)
         validity = TypeAdapter(Seconds).validate_python(session_validity or SESSION_VALIDITY)
     except FaultError as error:
-        raise UsageError(str(error), "the names: " + ", ".join(FAULTS)) from None
+        raise UsageError(str(error)) from None
     except ValidationError as error:
         raise UsageError(f"--session-validity {error.errors()[0]['msg']}", "such as 180s or 3m") from None
     return Scenario(

@@ -1,7 +1,7 @@
 """Logs that cannot leak and cannot play tricks on a terminal.
 
-Everything that is logged, by this project or by a library, passes one chain. Its last step before rendering cleans every
-string: what looks like a credential becomes ``***``, and what does not print is escaped. Nobody has to remember to.
+Everything that is logged, by this project or by a library, passes one chain. Its last step before rendering cleans
+every string: what looks like a credential becomes ``***``, and what does not print is escaped.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from worker.model import Secret
 
 MASK = "***"
 _DEEPEST = 6
+_SHORTEST = 16
+"""Characters of the shortest credential there is: a secret code."""
 
 _CREDENTIAL_KEYS = frozenset(
     {
@@ -42,7 +44,7 @@ _LOOKS_SECRET = re.compile(
 
 def clean(text: str) -> str:
     """The text, fit for a log line or a terminal: what looks like a credential masked, what does not print escaped."""
-    return escape(_LOOKS_SECRET.sub(MASK, text))
+    return escape(_LOOKS_SECRET.sub(MASK, text) if len(text) >= _SHORTEST else text)
 
 
 def escape(text: str) -> str:

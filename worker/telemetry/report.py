@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from worker.errors import DependencyAway
-from worker.model import Census, State
+from worker.model import Census, Reason, State
 from worker.ports import Backlog
 from worker.telemetry.tally import Tally
 
@@ -25,6 +25,14 @@ _WORDS = {
     State.SEALED: "sealed but not delivered",
     State.IN_PROGRESS: "in progress",
 }
+
+_FAILURES = {
+    Reason.INVALID_PARAMETER,
+    Reason.CREDENTIAL_MISMATCH,
+    Reason.RETRIES_EXHAUSTED,
+    Reason.WORKER_CRASHED,
+}
+"""All other reasons are those of users who need a session."""
 
 
 def status(census: Census, backlog: Backlog) -> dict[str, Any]:
@@ -88,12 +96,28 @@ def write(path: Path, report: Mapping[str, Any]) -> None:
 
 def verdict(census: Census, backlog: Backlog) -> str:
     """One sentence: where everybody is, and what to do about those who are not enrolled."""
-    parts = [f"{census.states[state]:,} {word}" for state, word in _WORDS.items() if census.states.get(state)]
+    parts = [
+        f"{census.states[state]:,} {word}{_why(census, state)}"
+        for state, word in _WORDS.items()
+        if census.states.get(state)
+    ]
     told = [
         f"{census.accepted:,} accepted" + (f" = {' + '.join(parts)}" if parts else ""),
         *_next_steps(census, backlog),
     ]
     return "; ".join(told) + "."
+
+
+def _why(census: Census, state: State) -> str:
+    if state not in (State.NEEDS_SESSION, State.FAILED):
+        return ""
+    reasons = sorted(census.reasons.items(), key=lambda each: (-each[1], each[0]))
+    found = [
+        f"{number:,} {reason}"
+        for reason, number in reasons
+        if number and (reason in _FAILURES) == (state is State.FAILED)
+    ]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _next_steps(census: Census, backlog: Backlog) -> Iterator[str]:

@@ -34,6 +34,8 @@ WAF_PATIENCE = 45.0
 """Seconds for which a refusal by WAF is probed before a person is called."""
 AHEAD = 0.05
 """Seconds of work that wait, claimed, for their turn at the quota."""
+LOOK_AHEAD, MOST_LOOK_AHEAD = 1.0, 64
+"""Seconds of work, and messages, that are leased in one go."""
 LEDGER_PATIENCE = 60.0
 """Seconds for which a write that the ledger does not confirm is repeated."""
 
@@ -95,7 +97,14 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
         if settings.queue.path != settings.ledger.path:
             database = Database(settings.queue.path)
             stack.push_async_callback(database.close)
-        queue = SqliteQueue(database, parser, holder=worker, gone=liveness.gone, visibility=settings.queue.visibility)
+        queue = SqliteQueue(
+            database,
+            parser,
+            holder=worker,
+            gone=liveness.gone,
+            visibility=settings.queue.visibility,
+            look_ahead=math.ceil(min(MOST_LOOK_AHEAD, settings.rate.requests_per_second * LOOK_AHEAD)),
+        )
         await queue.open()
         yield Stores(worker, liveness, parser, queue, ledger)
 

@@ -39,15 +39,17 @@ class Flight:
         return self._phase is _Phase.CALLING
 
     def may_stop(self) -> None:
-        """From here on nothing is at stake."""
+        """From here on nothing is at stake. Raises ``CancelledError`` if told to stop before."""
+        if self._stopping:
+            raise asyncio.CancelledError
         self._phase = _Phase.WAITING
-        self._cancel_if_due()
 
     def calls(self) -> None:
-        """A request leaves; until its reply is here, stopping would cost a doubt."""
+        """A request leaves: until its reply is here, stopping costs a doubt. Raises ``CancelledError`` in a hurry."""
+        if self._hurry:
+            raise asyncio.CancelledError
         self._phase = _Phase.CALLING
         self._on_sent()
-        self._cancel_if_due()
 
     def must_finish(self) -> None:
         """From here on a guarantee is at stake."""
@@ -57,9 +59,6 @@ class Flight:
         """Stop at the next moment that costs nothing; in a ``hurry`` also in a call."""
         self._stopping = True
         self._hurry |= hurry
-        self._cancel_if_due()
-
-    def _cancel_if_due(self) -> None:
-        due = self._stopping and (self._phase is _Phase.WAITING or (self._hurry and self._phase is _Phase.CALLING))
+        due = self._phase is _Phase.WAITING or (self._hurry and self._phase is _Phase.CALLING)
         if due and self.task is not None and not self.task.cancelling():
             self.task.cancel()

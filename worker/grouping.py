@@ -14,6 +14,9 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+PATIENCE = 0.05
+"""Seconds that a patient item waits for others."""
+
 
 class Grouped(Generic[Item, Result]):
     """``work`` gets up to ``most`` items, in a thread of its own, and gives as many results, or raises for all."""
@@ -23,17 +26,24 @@ class Grouped(Generic[Item, Result]):
         self._most = most
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
-    def submit(self, item: Item) -> asyncio.Future[Result]:
-        """The future result of this item. Cancelling it does not undo the work."""
+    def submit(self, item: Item, *, patient: bool = False) -> asyncio.Future[Result]:
+        """The future result of this item; a ``patient`` one may wait a moment for others. Cancelling undoes nothing."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
-        if not self._busy:
-            self._busy = True
-            loop.call_soon(self._start, loop)
+        if patient and self._idle.is_set():
+            loop.call_later(PATIENCE, self._begin, loop)
+        else:
+            self._begin(loop)
         return future
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting and self._idle.is_set():
+            self._idle.clear()
+            loop.call_soon(self._start, loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
@@ -50,9 +60,10 @@ class Grouped(Generic[Item, Result]):
         futures: Sequence[asyncio.Future[Result]],
         work: Future[Sequence[Result]],
     ) -> None:
-        self._busy = bool(self._waiting)
-        if self._busy:
+        if self._waiting:
             self._start(loop)
+        else:
+            self._idle.set()
         error = work.exception()
         results = () if error else work.result()
         for number, future in enumerate(futures):
@@ -65,6 +76,6 @@ class Grouped(Generic[Item, Result]):
 
     async def close(self) -> None:
         """Wait for everything that was submitted, then end the thread."""
-        while self._busy:
-            await asyncio.sleep(0.001)
+        self._begin(asyncio.get_running_loop())
+        await self._idle.wait()
         self._executor.shutdown()

@@ -26,21 +26,25 @@ class Holds:
         self._lease = lease
         self._clock_skew = clock_skew
         self._call_timeout = call_timeout
-        self._first_seen: dict[str, float] = {}
+        self._first_seen: dict[tuple[str, bool], float] = {}
 
     def left(self, row: Enrolment) -> float:
         """Seconds until the row may be taken over; 0 when it may be now."""
-        if row.worker is None:
+        if not row.lease_until:
             return 0.0
+        dead = row.worker is not None and self._gone(row.worker)
         now = self._clock.monotonic()
-        seen_for = now - self._first_seen.setdefault(row.version, now)
+        seen_for = now - self._first_seen.setdefault((row.version, dead), now)
         if len(self._first_seen) > _MOST_REMEMBERED:
             self._forget(now)
-        patience = self._call_timeout if self._gone(row.worker) else self._lease + self._call_timeout
+        if row.worker is None:  # given up, with a call that may still act for as long as it says
+            patience, after_lease = row.lease_until - row.since, 0.0
+        else:
+            patience, after_lease = self._call_timeout + (0.0 if dead else self._lease), self._call_timeout
         by_watching = patience - seen_for
-        by_the_clock = row.lease_until + self._clock_skew - self._clock.utc()
+        by_the_clock = row.lease_until + after_lease + self._clock_skew - self._clock.utc()
         return max(0.0, min(by_watching, by_the_clock))
 
     def _forget(self, now: float) -> None:
         oldest = now - 2 * (self._lease + self._call_timeout)
-        self._first_seen = {version: seen for version, seen in self._first_seen.items() if seen > oldest}
+        self._first_seen = {hold: seen for hold, seen in self._first_seen.items() if seen > oldest}

@@ -43,9 +43,7 @@ def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) ->
                     newest[username] = found
         for username, (generation, read) in newest.items():
             try:
-                record = read()
-                if (record["username"], record["generation"]) != (username, generation):
-                    raise ValueError("the line says something else than the record within")
+                record = _checked(read(), username, generation)
             except (ValueError, KeyError, TypeError):
                 unreadable += 1
             else:
@@ -84,6 +82,12 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[str | None, Fo
                 yield None, (0, dict)
         offset += len(line)
         file.seek(offset)
+
+
+def _checked(record: Record, username: str, generation: int) -> Record:
+    if (record["username"], record["generation"]) != (username, generation):
+        raise ValueError("the line says something else than the record within")
+    return record
 
 
 def _object(text: bytes) -> Record:

@@ -26,8 +26,10 @@ FORESIGHT = 0.75
 """The next slice is reserved when less than this part of a slice is left."""
 GUARD = 0.0035
 """The part of the rate that even catching up does not touch; less than ``MARGIN``, so that it seldom has to wait."""
-BURST = 0.012
-"""Seconds' worth of sends that may leave together: timers are no finer than milliseconds, and ring late."""
+BURST = 0.02
+"""Seconds' worth of sends that keep their distance from each other as one."""
+AT_ONCE = 0.003
+"""Seconds within which what is due leaves at once: timers are no finer than milliseconds, and each one costs."""
 CATCH_UP = 0.75
 """How close, as a part of the usual distance, sends may follow each other to make up for timers that rang late."""
 MEMORY = 1.0
@@ -93,10 +95,12 @@ class _Spacing:
         self._due = max(self._due, time.monotonic())
 
     def left(self) -> float:
-        """Seconds until the next send may leave: when it is due, or a little closer to the last ones if that is over."""
-        usual = self._together * (1 + MARGIN) / self._rate
-        if (oldest := self._spread.oldest) is not None:
-            self._spread.set(self._together, min(usual, max(CATCH_UP * usual, self._due - oldest)))
+        """Seconds until the next send may leave: when it is due, or closer to the last ones if it is late."""
+        oldest = self._spread.oldest
+        if oldest is not None:
+            now, usual = time.monotonic(), self._together * (1 + MARGIN) / self._rate
+            target = self._due if self._due > now + AT_ONCE else now
+            self._spread.set(self._together, min(usual, max(CATCH_UP * usual, target - oldest)))
         return max(self._spread.left(), self._guard.left())
 
     async def acquire(self) -> None:

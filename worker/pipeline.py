@@ -77,7 +77,7 @@ Answered = Reply | TooLate | Overtaken
 class _Claim:
     """The right to call for one user, and what was done with it."""
 
-    __slots__ = ("doubt", "expires", "row", "spent_calling", "troubles")
+    __slots__ = ("acting_until", "doubt", "expires", "row", "spent_calling", "troubles")
 
     def __init__(self, row: Enrolment, expires: float) -> None:
         self.row = row
@@ -85,6 +85,8 @@ class _Claim:
         """Monotonic seconds, counted from before the claim was written."""
         self.doubt = False
         """One of our calls may have issued a secret that nobody has."""
+        self.acting_until = 0.0
+        """Monotonic seconds up to which a call without an answer may still act."""
         self.spent_calling = 0.0
         self.troubles: set[Trouble] = set()
 
@@ -167,7 +169,8 @@ class Pipeline:
     async def crashed(self, flight: Flight) -> None:
         """A bug broke the way of this user: counted like a worker that died over it, so that it cannot go on."""
         if flight.claim is not None:
-            row = rules.released(flight.claim, self._clock.utc(), doubt=True, crashed=True)
+            acting = self._retry.call_timeout
+            row = rules.released(flight.claim, self._clock.utc(), doubt=True, crashed=True, acting=acting)
             await self._ledger.put(row, flight.claim)
 
     # --- claimed: obtain a secret -------------------------------------------------------------------------------------
@@ -177,7 +180,8 @@ class Pipeline:
         try:
             answered = await self._ask(request, claim, flight)
         except asyncio.CancelledError:
-            claim.doubt |= flight.was_calling
+            if flight.was_calling:
+                self._no_answer(claim)
             flight.must_finish()
             return await self._release(claim)
         match answered:
@@ -208,15 +212,16 @@ class Pipeline:
         async def sleep(seconds: float) -> None:
             flight.may_stop()
             await asyncio.sleep(min(seconds, max(0.0, request.expires_at - self._clock.utc())))
+            flight.must_finish()
 
         return await until_decided(attempt, self._retry, spent_calling=lambda: claim.spent_calling, sleep=sleep)
 
     async def _attempt(self, request: Request, claim: _Claim, flight: Flight) -> Answered:
         """At most one request on the wire, if it still makes sense and is still ours to make."""
         while True:
-            flight.may_stop()
             if rules.too_late(request, self._clock.utc()):
                 return TooLate()
+            flight.may_stop()
             async with self._gate.passage() as passage:
                 await self._pacer.acquire()
                 flight.must_finish()
@@ -250,11 +255,20 @@ class Pipeline:
             self._tally.trouble(reply.trouble)
             claim.troubles.add(reply.trouble)
             claim.doubt |= reply.ambiguous
+            if reply.trouble is Trouble.NO_ANSWER:
+                self._no_answer(claim)
             if reply.counts:
                 claim.spent_calling += self._clock.monotonic() - sent_at
             if reply.trouble is Trouble.THROTTLED:
                 self._pacer.throttled(sent_at)
         return reply
+
+    def _no_answer(self, claim: _Claim) -> None:
+        claim.doubt = True
+        claim.acting_until = self._clock.monotonic() + self._retry.call_timeout
+
+    def _acting(self, claim: _Claim) -> float:
+        return claim.acting_until - self._clock.monotonic()
 
     # --- issued: nothing may be lost from here on ---------------------------------------------------------------------
 
@@ -308,13 +322,15 @@ class Pipeline:
 
     async def _conclude(self, claim: _Claim, state: State, reason: Reason) -> Verdict:
         row = claim.row._replace(doubt=claim.row.doubt or claim.doubt)
-        put = await self._ledger.put(rules.conclude(row, state, reason, self._clock.utc()), claim.row)
+        row = rules.conclude(row, state, reason, self._clock.utc(), acting=self._acting(claim))
+        put = await self._ledger.put(row, claim.row)
         if put.answer is Answer.LOST or put.row is None:
             return await self._overtaken(claim)
         return self._done(put.row)
 
     async def _release(self, claim: _Claim) -> Verdict:
-        put = await self._ledger.put(rules.released(claim.row, self._clock.utc(), doubt=claim.doubt), claim.row)
+        row = rules.released(claim.row, self._clock.utc(), doubt=claim.doubt, acting=self._acting(claim))
+        put = await self._ledger.put(row, claim.row)
         if put.answer is Answer.LOST:
             return await self._overtaken(claim)
         return GiveBack()
@@ -324,7 +340,9 @@ class Pipeline:
         if not claim.doubt:
             return GiveBack(OVERTAKEN_PAUSE)
         while (row := await self._ledger.read(claim.row.username)) is not None:
-            put = await self._ledger.put(rules.in_doubt(row, self._clock.utc()), row)
+            acting = self._terms.lease + self._retry.call_timeout
+            doubted = rules.in_doubt(row, claim.row.request_id, self._clock.utc(), acting=acting)
+            put = await self._ledger.put(doubted, row)
             if put.answer is not Answer.LOST:
                 break
         self._tally.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)

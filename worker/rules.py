@@ -157,8 +157,8 @@ def renewed(row: Enrolment, me: Holder) -> Enrolment:
     return _hold(row, me)
 
 
-def conclude(row: Enrolment, state: State, reason: Reason | None, now: float) -> Enrolment:
-    """The outcome of a request that brought no secret.
+def conclude(row: Enrolment, state: State, reason: Reason | None, now: float, *, acting: float = 0.0) -> Enrolment:
+    """The outcome of a request that brought no secret; a call of its may still act for ``acting`` seconds.
 
     Where a secret may exist that nobody has, the user must sign in again; where surely none was issued, somebody who
     was enrolled before stays so.
@@ -167,7 +167,7 @@ def conclude(row: Enrolment, state: State, reason: Reason | None, now: float) ->
         state, reason = State.NEEDS_SESSION, Reason.REPLY_LOST
     elif row.before is not None:
         state, reason = row.before, None
-    return _finished(row, state, reason, now)
+    return _finished(row, state, reason, now, acting)
 
 
 def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
@@ -191,20 +191,37 @@ def void(row: Enrolment, now: float) -> Enrolment:
     return _finished(row, State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST, now)
 
 
-def released(row: Enrolment, now: float, *, doubt: bool, crashed: bool = False) -> Enrolment:
-    """Given back before its outcome. A replacement that surely issued nothing leaves the user as before."""
-    row = row._replace(worker=None, lease_until=0.0, doubt=row.doubt or doubt, crashes=row.crashes + crashed)
+def released(row: Enrolment, now: float, *, doubt: bool, crashed: bool = False, acting: float = 0.0) -> Enrolment:
+    """Given back before its outcome; a call may still act for ``acting`` seconds.
+
+    A replacement that surely issued nothing leaves the user as before.
+    """
+    row = row._replace(
+        worker=None,
+        lease_until=_quiet_at(now, acting),
+        since=now,
+        doubt=row.doubt or doubt,
+        crashes=row.crashes + crashed,
+    )
     if row.state is State.IN_PROGRESS and row.before is not None and not row.doubt:
-        return row._replace(state=row.before, since=now, before=None, request_id=None)
+        return row._replace(state=row.before, before=None, request_id=None)
     return row
 
 
-def in_doubt(row: Enrolment, now: float) -> Enrolment:
-    """Somebody who was overtaken holds a secret, or may: nobody can say which one is valid now."""
-    return _finished(row._replace(request_id=None), State.NEEDS_SESSION, Reason.REPLY_LOST, now)
+def in_doubt(row: Enrolment, request_id: str | None, now: float, *, acting: float) -> Enrolment:
+    """Somebody who was overtaken with ``request_id`` holds a secret, or may: nobody can say which one is valid now.
+
+    Whoever overtook may call for ``acting`` seconds yet, not knowing.
+    """
+    return _finished(row._replace(request_id=request_id), State.NEEDS_SESSION, Reason.REPLY_LOST, now, acting)
 
 
-def _finished(row: Enrolment, state: State, reason: Reason | None, now: float) -> Enrolment:
+def _quiet_at(now: float, acting: float) -> float:
+    """What ``lease_until`` says of a row without a holder: when no call for it can act any more, 0 if none was left."""
+    return now + acting if acting > 0 else 0.0
+
+
+def _finished(row: Enrolment, state: State, reason: Reason | None, now: float, acting: float = 0.0) -> Enrolment:
     settled = row.settled
     if row.request_id is not None and row.request_id not in settled:
         settled = (*settled, row.request_id)
@@ -213,7 +230,7 @@ def _finished(row: Enrolment, state: State, reason: Reason | None, now: float) -
         reason=reason,
         since=now,
         worker=None,
-        lease_until=0.0,
+        lease_until=_quiet_at(now, acting),
         doubt=False,
         crashes=0,
         before=None,

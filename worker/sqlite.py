@@ -61,10 +61,10 @@ class Database:
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 
-    async def write(self, work: Work, item: Any, away: type[DependencyAway]) -> Any:
+    async def write(self, work: Work, item: Any, away: type[DependencyAway], *, patient: bool = False) -> Any:
         """Do ``work`` for ``item``, with everything else that waits; durable when it returns. Raises ``away``."""
         try:
-            return await self._writes.submit((work, item))
+            return await self._writes.submit((work, item), patient=patient)
         except sqlite3.Error as error:
             raise _explained(error, self.path, away) from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -60,17 +61,27 @@ class _Hide:
 class SqliteQueue:
     """``Queue`` and ``Inbox`` in one file.
 
-    ``holder``: this worker's identity; ``gone`` tells which workers are dead; ``visibility`` in seconds.
+    ``holder``: this worker's identity; ``gone`` tells which workers are dead; ``visibility`` in seconds; ``look_ahead``:
+    messages that may be leased before they are asked for, since every lease is a commit.
     """
 
     def __init__(
-        self, database: Database, parser: Parser, *, holder: str, gone: Callable[[str], bool], visibility: float
+        self,
+        database: Database,
+        parser: Parser,
+        *,
+        holder: str,
+        gone: Callable[[str], bool],
+        visibility: float,
+        look_ahead: int = 0,
     ) -> None:
         self._database = database
         self._parser = parser
         self._holder = holder
         self._gone = gone
         self._visibility = visibility
+        self._look_ahead = look_ahead
+        self._ahead: deque[Lease] = deque()
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -82,12 +93,18 @@ class SqliteQueue:
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             self._heartbeat = None
+        self._ahead.clear()
         await self._database.write(_free, self._holder, QueueAway)
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
         if self._heartbeat is None:
             self._heartbeat = asyncio.create_task(self._beat())
+        if not self._ahead:
+            self._ahead.extend(await self._lease(max(most, self._look_ahead)))
+        return [self._ahead.popleft() for _ in range(min(most, len(self._ahead)))]
+
+    async def _lease(self, most: int) -> Sequence[Lease]:
         now = time.time()
         ask = _Ask(self._holder, most, now, now + self._visibility, self._gone)
         rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, ask, QueueAway)
@@ -102,7 +119,7 @@ class SqliteQueue:
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
-        await self._database.write(_delete, lease.receipt, QueueAway)
+        await self._database.write(_delete, lease.receipt, QueueAway, patient=True)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
         """See ``ports.Queue``."""

@@ -17,6 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from worker.model import Secret
 
 MASK = "***"
+_FIRST = ("timestamp", "level", "event")
 _DEEPEST = 6
 _SHORTEST = 16
 """Characters of the shortest credential there is: a secret code."""
@@ -99,7 +100,8 @@ class _Cleaner:
 
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
         trace = event.pop("exception", None)
-        cleaned = {key: self._value(key, value, 0) for key, value in event.items()}
+        keys = [*(key for key in _FIRST if key in event), *(key for key in event if key not in _FIRST)]
+        cleaned = {key: self._value(key, event[key], 0) for key in keys}
         if trace is not None:
             lines = _LOOKS_SECRET.sub(MASK, str(trace)).splitlines()
             cleaned["exception"] = "\n".join(self._margin + escape(line) for line in lines)

@@ -71,6 +71,11 @@ class _View:
         return self.tally.done + self.tally.duplicates + self.tally.malformed_messages
 
     @property
+    def outdated(self) -> bool:
+        """Whether all messages that were counted are done with: by now there may be more."""
+        return self.left is not None and self.worked >= self.worked_then + self.left
+
+    @property
     def total(self) -> int | None:
         """Messages of this run, as far as they are known."""
         return None if self.left is None else max(self.worked, self.worked_then + self.left)
@@ -79,7 +84,7 @@ class _View:
     def seconds_left(self) -> float | None:
         """At the present speed."""
         speed = self.tally.users_per_second
-        return None if self.total is None or speed <= 0 else (self.total - self.worked) / speed
+        return None if self.total is None or self.outdated or speed <= 0 else (self.total - self.worked) / speed
 
 
 async def _lines(view: _View, interval: float) -> None:
@@ -130,6 +135,8 @@ async def _bar(view: _View, interval: float, out: TextIO) -> None:
                 for _ in range(max(1, round(interval / REDRAW))):
                     draw()
                     await asyncio.sleep(REDRAW)
+                    if view.outdated:
+                        break
         finally:
             draw()
 

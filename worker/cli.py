@@ -123,7 +123,7 @@ def status(settings: Settings, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.status(census, backlog)))
     else:
-        report.print_table(census, backlog, None, sys.stdout)
+        report.print_table(census, backlog, None, sys.stdout, quota=settings.rate.requests_per_second)
 
 
 @cli.command()
@@ -268,7 +268,8 @@ def show(context: click.Context, as_json: bool, config: Path | None, overrides: 
         if as_json:
             click.echo(json.dumps({"key": row.key, "value": row.value, "source": row.source}))
         else:
-            click.echo(f"{row.key} = {row.value}  # {row.source}")
+            unset = "" if row.value else "# "
+            click.echo(f"{unset}{row.key} = {row.value}  # {row.source}")
 
 
 def _share(text: str) -> float:

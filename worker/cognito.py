@@ -116,9 +116,14 @@ async def cognito(
         try:
             opening = aioboto3.Session().client("cognito-idp", region, endpoint_url=endpoint_url, config=config)
             client = await stack.enter_async_context(opening)
-        except (BotoCoreError, ValueError) as error:
-            raise UsageError(f"the AWS SDK refuses these settings: {error}", "Look at cognito.region first.") from error
-        yield Cognito(transports[0], await _draft(client), call_timeout, clock)
+            draft = await _draft(client)
+            await transports[0].open(draft.url)
+        except (BotoCoreError, OSError, ValueError) as error:
+            raise UsageError(
+                f"the AWS SDK does not work with these settings: {error}",
+                "Look at cognito.region, the proxy, and the certificates that AWS_CA_BUNDLE names.",
+            ) from error
+        yield Cognito(transports[0], draft, call_timeout, clock)
 
 
 class _Drafted(Exception):  # noqa: N818 - it carries the draft out of the SDK before anything is sent
@@ -157,6 +162,10 @@ def _transport_class() -> Any:
             return self._session.request(method, allow_redirects=False, **options)
 
     class Transport(AIOHTTPSession):  # type: ignore[misc]
+        async def open(self, url: str) -> None:
+            """Read the certificates now: that takes a while, and fails where they cannot be read."""
+            await self._get_session(self._proxy_config.proxy_url_for(url))
+
         async def _get_session(self, proxy_url: str | None) -> Straight:
             return Straight(await super()._get_session(proxy_url))
 

@@ -176,5 +176,4 @@ def read_fault(error: Exception) -> Again:
     cause = error.kwargs.get("error") if isinstance(error, BotoCoreError) else None
     unsent = isinstance(error, ConnectTimeoutError | ProxyConnectionError | SSLError)
     unsent = unsent or isinstance(cause, ClientConnectorError | ClientHttpProxyError)
-    unsent = unsent or isinstance(cause, FileNotFoundError | PermissionError)  # certificates that cannot be read
     return Again(Trouble.UNSENT if unsent else Trouble.NO_ANSWER, type(cause or error).__name__)

@@ -265,7 +265,8 @@ class Drain:
     async def _watch(self) -> None:
         """Ends a run that stands still, or whose clock is wrong."""
         while True:
-            await asyncio.sleep(min(5.0, self._limits.watchdog / 4))
+            await asyncio.sleep(min(1.0, self._limits.watchdog / 4))
+            self._tally.waiting_for = self._gate.waiting_for or self._tally.waiting_for
             skew = self._provider.skew
             if skew is not None and abs(skew) > MOST_SKEW:
                 self._stopping.request(
@@ -277,7 +278,7 @@ class Drain:
             if not self._flights:
                 self._tally.progressed()
             elif self._tally.idle > self._limits.watchdog:
-                what = self._gate.waiting_for or self._tally.waiting_for or "an answer"
+                what = self._tally.waiting_for or "an answer"
                 self._stopping.request(
                     NoProgress(
                         f"nothing moved for {self._tally.idle:.0f} s; waiting for {what}",

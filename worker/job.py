@@ -7,7 +7,7 @@ import gc
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ import structlog
 
 from worker import app
 from worker.drain import Stopping
-from worker.errors import ExitCode, Interrupted, WorkerError
+from worker.errors import ExitCode, Interrupted, UsageError, WorkerError
 from worker.model import Census, State
 from worker.ports import Backlog, Queue
 from worker.queues.stream import StreamQueue
@@ -56,6 +56,10 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
 
     Raises ``UsageError`` before anything was touched; every later end is an exit code.
     """
+    if options.report is not None and not options.report.parent.is_dir():
+        raise UsageError(
+            f"there is no folder {options.report.parent} for the report", "create it, or name another --report"
+        )
     stopping = Stopping()
     tally = Tally(app.SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
@@ -114,7 +118,8 @@ def _exit_code(reason: WorkerError | None, bugs: int, census: Census, backlog: B
 
 
 def _say(reason: WorkerError | None, census: Census, backlog: Backlog, tally: Tally) -> None:
-    report.print_table(census, backlog, tally, sys.stderr)
+    with suppress(OSError):  # the terminal may be gone; the exit code is not
+        report.print_table(census, backlog, tally, sys.stderr)
     if reason is not None:
         log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))
 

@@ -250,6 +250,7 @@ class Pipeline:
         flight.calls()
         reply = await self._provider.associate(request)
         flight.must_finish()
+        self._tally.waiting_for = ""
         self._gate.heard(request.username, reply)
         if isinstance(reply, Again):
             self._tally.trouble(reply.trouble)

@@ -12,7 +12,8 @@ from worker.ports import Pace
 SLICE = 0.4
 """Seconds of the timeline that a worker reserves at a time; longer where that is less than ``FEWEST`` sends."""
 FIRST_SLICE = 0.1
-"""Seconds, where nobody sent before: others shall not wait long to join in."""
+"""Seconds, after a silence of ``SILENCE`` seconds: others shall not wait long to join in."""
+SILENCE = 1.0
 FEWEST = 3
 FARTHEST = 60.0
 """Seconds, or a hundred slices: a timeline that is reserved further ahead was written by another clock."""
@@ -41,13 +42,14 @@ class Slice:
 
 def plan(pace: Pace | None, now: float, configured: float) -> tuple[Pace, Slice]:
     """The next slice from shared time ``now`` on, and the pace to write: once that is written, the slice is ours."""
+    silent = pace is None or now - pace.reserved_until > SILENCE
     if pace is None or now - pace.reserved_until > FORGET_AFTER:
         pace = Pace(now, configured, now, pace.version if pace else 0)
     pace = replace(pace, rate=_bounded(pace.rate, configured))
     length = slice_length(pace.rate)
     joins = 0 < pace.reserved_until - now <= max(FARTHEST, 100 * length)
     start = pace.reserved_until if joins else now
-    sends = max(1, round(pace.rate * (length if joins else FIRST_SLICE)))
+    sends = max(1, round(pace.rate * (FIRST_SLICE if silent else length)))
     end = start + sends * (1 + MARGIN) / pace.rate
     rate = _bounded(pace.rate + RISE * configured * (end - start), configured)
     return Pace(end, rate, min(pace.changed_at, now), pace.version + 1), Slice(start, end, sends)

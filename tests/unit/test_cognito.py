@@ -151,6 +151,13 @@ async def test_a_region_that_is_no_region_is_a_usage_error() -> None:
             pass
 
 
+async def test_certificates_that_cannot_be_read_are_a_usage_error(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nonexistent.pem")
+    with pytest.raises(UsageError):
+        async with client(wire.url):
+            pass
+
+
 def test_importing_the_provider_does_not_import_the_sdk() -> None:
     script = "import sys, worker.cognito; print([m for m in ('aioboto3', 'botocore', 'aiohttp') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, check=True).stdout == b"[]\n"
@@ -186,7 +193,7 @@ async def test_a_name_that_does_not_exist_sent_nothing() -> None:
 
 
 async def test_tls_that_does_not_come_about_sent_nothing(wire: Wire) -> None:
-    async with client(wire.url.replace("http:", "https:"), timeout=0.5) as provider:
+    async with client(wire.url.replace("http:", "https:"), timeout=1.5) as provider:
         reply = await provider.associate(request())
     assert trouble(reply) is Trouble.UNSENT
 
@@ -196,7 +203,7 @@ async def test_a_connection_that_never_stands_sent_nothing() -> None:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         first.connect(full.getsockname())  # the only place in the queue
-        async with client(f"http://127.0.0.1:{full.getsockname()[1]}", timeout=0.4) as provider:
+        async with client(f"http://127.0.0.1:{full.getsockname()[1]}", timeout=1.5) as provider:
             reply = await provider.associate(request())
     assert trouble(reply) is Trouble.UNSENT
 

@@ -1,4 +1,4 @@
-"""The real chain on a real stream: whatever is logged, by whomever, no credential and no control character comes out."""
+"""The real chain on a real stream: whatever is logged, by whomever, no credential and no control character gets out."""
 
 from __future__ import annotations
 
@@ -62,10 +62,8 @@ def test_a_line_is_one_json_object_with_time_level_and_event(lines: io.StringIO)
     structlog.get_logger().info("settled", username="zoë", state="delivered", seconds=1.5, more=None)
     line = only(lines)
     assert line.pop("timestamp").endswith("Z")
-    assert line == {
-        **{"event": "settled", "level": "info", "username": "zoë", "state": "delivered"},
-        **{"seconds": 1.5, "more": None},
-    }
+    assert line.pop("level") == "info"
+    assert line == {"event": "settled", "username": "zoë", "state": "delivered", "seconds": 1.5, "more": None}
 
 
 @pytest.mark.parametrize("text", CREDENTIALS)
@@ -127,10 +125,8 @@ def test_a_traceback_has_neither_local_variables_nor_credentials(stream: io.Stri
 def test_a_readable_traceback_cannot_pass_for_a_log_line() -> None:
     out = io.StringIO()
     configure("console", "info", out)
-    try:
-        raise ValueError("first\n2026-01-01 [info] all is well\x1b[2J")
-    except ValueError:
-        structlog.get_logger().exception("bug")
+    error = ValueError("first\n2026-01-01 [info] all is well\x1b[2J")
+    structlog.get_logger().error("bug", exc_info=error)
     assert not any(line.startswith("2026-01-01") for line in out.getvalue().splitlines())
     assert "\x1b[2J" not in out.getvalue()
 
@@ -188,11 +184,11 @@ def test_libraries_are_heard_from_warnings_on_even_where_we_debug() -> None:
     assert only(out)["event"] == "ours"
 
 
-def test_a_library_that_logs_badly_neither_fails_nor_leaks(
-    lines: io.StringIO, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_library_that_logs_badly_neither_fails_nor_leaks(capsys: pytest.CaptureFixture[str]) -> None:
+    out = io.StringIO()
+    configure("json", "info", out)  # here: it takes away pytest's own handler, which would fail
     logging.getLogger("x").error("%d users", "hunter2")
-    assert only(lines)["event"] == "%d users"
+    assert only(out)["event"] == "%d users"
     assert "hunter2" not in capsys.readouterr().err
 
 

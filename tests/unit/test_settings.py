@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from worker.errors import ExitCode, UsageError
 from worker.settings import Cognito, Ledger, Queue, Rate, Settings, explain, load
+from worker.settings_sources import fields
 
 POOL = "eu-central-1_AbCdEfGhI"
 NEEDED = [f"cognito.user_pool_id={POOL}"]
@@ -46,8 +47,8 @@ def test_flags_win_over_the_environment_and_the_environment_over_the_file(config
     config.write_text('[rate]\nrequests_per_second = 1\n[run]\npoll = "1s"\ngrace = 1\n[log]\nlevel = "error"')
     environ = {"MFA_WORKER_RATE__REQUESTS_PER_SECOND": "2", "MFA_WORKER_RUN__POLL": "2s"}
     settings = load(config, [*NEEDED, "rate.requests_per_second=3"], environ)
-    found = (settings.rate.requests_per_second, settings.run.poll, settings.run.grace, settings.log.level)
-    assert found == (3, 2, 1, "error")
+    found = [settings.rate.requests_per_second, settings.run.poll, settings.run.grace]
+    assert (found, settings.log.level) == ([3, 2, 1], "error")
     assert load(None, [*NEEDED, "run.poll=1", "run.poll=2"], {}).run.poll == 2
 
 
@@ -67,8 +68,7 @@ def test_the_environment_of_the_process_is_not_read_behind_the_callers_back(monk
 
 def test_a_value_may_stand_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "issuer").write_text("Example\n")
-    settings = load(None, NEEDED, {"MFA_WORKER_OTP__ISSUER_FILE": str(tmp_path / "issuer")})
-    assert settings.otp.issuer == "Example"
+    assert load(None, NEEDED, {"MFA_WORKER_OTP__ISSUER_FILE": str(tmp_path / "issuer")}).otp.issuer == "Example"
 
 
 def test_a_value_in_a_file_that_cannot_be_read_is_an_error_that_does_not_repeat_the_path(tmp_path: Path) -> None:
@@ -89,9 +89,7 @@ def test_lists_are_json_outside_of_the_file(config: Path) -> None:
     assert load(config, NEEDED, {}).seal.recipients == (KEY,)
     assert load(None, [*NEEDED, f'seal.recipients=["{KEY}"]'], {}).seal.recipients == (KEY,)
     assert load(None, NEEDED, {"MFA_WORKER_SEAL__RECIPIENTS": f'["{KEY}"]'}).seal.recipients == (KEY,)
-    assert "seal.recipients (from MFA_WORKER_SEAL__RECIPIENTS): should be a list" in complaint(
-        MFA_WORKER_SEAL__RECIPIENTS=KEY
-    )
+    assert "(from --set seal.recipients): should be a list" in complaint(f"seal.recipients={KEY}")
 
 
 @pytest.mark.parametrize("text", [KEY[:-1], KEY.upper(), "ssh-ed25519 AAAA", "age1" + "b" * 58, ""])
@@ -105,41 +103,27 @@ def test_a_private_key_among_the_recipients_is_refused_and_not_repeated() -> Non
     assert "QQQ" not in text
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("90", 90),
-        ("1.5", 1.5),
-        ("500ms", 0.5),
-        ("90s", 90),
-        (" 3 m ", 180),
-        ("1h", 3600),
-        ("0.5h", 1800),
-        ("1d", 86400),
-    ],
-)
+DURATIONS = {"90": 90, "1.5": 1.5, "500ms": 0.5, "90s": 90, " 3 m ": 180, "1h": 3600, "0.5h": 1800, "1d": 86400}
+
+
+@pytest.mark.parametrize(("text", "seconds"), DURATIONS.items())
 def test_durations_are_seconds_or_have_a_unit(text: str, seconds: float) -> None:
     assert load(None, [*NEEDED, f"channel.patience={text}"], {}).channel.patience == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-1", "1 s s", "nan", "inf", "1e3", "٣s", "3 weeks", '"3m"'])
 def test_anything_else_is_no_duration(text: str) -> None:
-    assert "channel.patience (from --set channel.patience): should be a duration" in complaint(
-        f"channel.patience={text}"
-    )
+    assert "(from --set channel.patience): should be a duration" in complaint(f"channel.patience={text}")
 
 
 def test_durations_that_make_no_sense_are_refused(config: Path) -> None:
-    config.write_text(
-        "[run]\npoll = 0\ngrace = -1\nwatchdog = inf\n[cognito]\nsession_validity = '16m'\npatience = true"
-    )
+    config.write_text("[run]\npoll = 0\ngrace = -1\nwatchdog = inf\n[cognito]\nsession_validity = '16m'")
     text = complaint(config=config)
     assert "run.poll (from " in text
     assert "should be greater than 0" in text
     assert "should be greater than or equal to 0" in text
     assert "should be a finite number" in text
     assert "cognito.session_validity" in text
-    assert "cognito.patience" in text
 
 
 @pytest.mark.parametrize(("rate", "users"), [(1, 16), (20, 40), (25.4, 51), (1_000, 256)])
@@ -155,18 +139,17 @@ def test_queue_and_ledger_are_one_file_where_it_is_not_set() -> None:
 
 
 def test_sections_made_by_hand_are_completed_as_well() -> None:
-    settings = Settings(
-        cognito=Cognito(user_pool_id=POOL), rate=Rate(requests_per_second=50), queue=Queue(path=Path("q"))
-    )
+    cognito, rate, queue = Cognito(user_pool_id=POOL), Rate(requests_per_second=50), Queue(path=Path("q"))
+    settings = Settings(cognito=cognito, rate=rate, queue=queue)
     assert (settings.run.concurrency, settings.ledger.path, settings.otp.issuer) == (100, Path("q"), POOL)
 
 
-def test_settings_do_not_change() -> None:
+@pytest.mark.parametrize(("section", "key"), [("run", "poll"), ("cognito", "region"), ("seal", "recipients")])
+def test_settings_do_not_change(section: str, key: str) -> None:
     settings = load(None, NEEDED, {})
-    with pytest.raises(ValidationError):
-        settings.run.poll = 1.0
-    with pytest.raises(ValidationError):
-        settings.rate = Rate()
+    for owner, name in ((settings, section), (getattr(settings, section), key)):
+        with pytest.raises(ValidationError):
+            setattr(owner, name, None)
 
 
 def test_a_lease_outlasts_three_calls() -> None:
@@ -261,9 +244,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, config: Path) ->
 def test_all_mistakes_are_listed_at_once() -> None:
     text = complaint("rate.requests_per_second=-1", "log.level=loud", "run.polll=1", MFA_WORKER_RETRY__ATTEMPTS="many")
     assert text.startswith("4 settings are wrong:\n")
-    assert (
-        "rate.requests_per_second (from --set rate.requests_per_second): should be greater than 0. It is: req" in text
-    )
+    assert "(from --set rate.requests_per_second): should be greater than 0. It is: requests/s" in text
     assert "log.level (from --set log.level): should be 'debug', 'info', 'warning' or 'error'" in text
     assert "retry.attempts (from MFA_WORKER_RETRY__ATTEMPTS): should be a valid integer" in text
     with pytest.raises(UsageError, match=r"cognito.user_pool_id is required: .* --set cognito.user_pool_id="):
@@ -271,20 +252,14 @@ def test_all_mistakes_are_listed_at_once() -> None:
 
 
 def test_variables_that_kubernetes_makes_of_a_service_are_no_mistakes() -> None:
-    environ = {
-        "MFA_WORKER_SERVICE_HOST": "10.0.0.1",
-        "MFA_WORKER_PORT": "tcp://10.0.0.1:80",
-        "MFA_WORKER_PORT_80_TCP": "x",
-    }
-    assert load(None, NEEDED, environ)
+    names = ("SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR")
+    assert load(None, NEEDED, {f"MFA_WORKER_{name}": "x" for name in names})
 
 
-@given(st.sampled_from(list(explain(None, NEEDED, {}))), st.text(min_size=8))
-def test_no_complaint_repeats_a_value(row: object, value: str) -> None:
-    key = getattr(row, "key", "")
-    value = f"hunter2{value}"
+@given(st.sampled_from([key for key, _ in fields(Settings)]), st.text(min_size=8))
+def test_no_complaint_repeats_a_value(key: str, value: str) -> None:
     try:
-        load(None, [*NEEDED, f"{key}={value}"], {})
+        load(None, [*NEEDED, f"{key}=hunter2{value}"], {})
     except UsageError as error:
         assert "hunter2" not in str(error) + error.hint  # noqa: PT017 - most values are right for some keys
 
@@ -293,11 +268,15 @@ def test_config_show_gives_every_key_with_value_source_and_help(config: Path) ->
     config.write_text("[run]\npoll = 0.25")
     rows = {row.key: row for row in explain(config, NEEDED, {"MFA_WORKER_OTP__ISSUER": "Zoë"})}
     assert len(rows) == sum(len(section) for section in tomllib.loads(uncommented()).values())
-    assert (rows["run.poll"].value, rows["run.poll"].source) == ('"0.25s"', str(config))
-    assert (rows["otp.issuer"].value, rows["otp.issuer"].source) == (r'"Zo\u00eb"', "MFA_WORKER_OTP__ISSUER")
-    assert (rows["cognito.region"].value, rows["cognito.region"].source) == ('"eu-central-1"', "default")
-    assert rows["cognito.session_handoff"].value == "false"
-    assert (rows["run.concurrency"].value, rows["ledger.table"].value) == ("40", "")
+    shown = {key: (row.value, row.source) for key, row in rows.items()}
+    assert shown["run.poll"] == ('"0.25s"', str(config))
+    assert shown["otp.issuer"] == (r'"Zo\u00eb"', "MFA_WORKER_OTP__ISSUER")
+    assert shown["cognito.region"] == ('"eu-central-1"', "default")
+    assert [shown[key][0] for key in ("cognito.session_handoff", "run.concurrency", "ledger.table")] == [
+        "false",
+        "40",
+        "",
+    ]
     assert all(row.help for row in rows.values())
 
 
@@ -317,6 +296,5 @@ def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> Non
     shown, spelt = (explain(each, [], {}) for each in (EXAMPLE, path))
     assert {row.key for row in spelt if row.source != str(path)} == set()
     examples = {"cognito.endpoint_url", "queue.url", "ledger.table"}
-    assert {row.key: row.value for row in shown if row.value} == {
-        row.key: row.value for row in spelt if row.key not in examples
-    }
+    values = [{row.key: row.value for row in rows if row.key not in examples} for rows in (shown, spelt)]
+    assert values[0] == values[1]

@@ -61,8 +61,8 @@ class _Hide:
 class SqliteQueue:
     """``Queue`` and ``Inbox`` in one file.
 
-    ``holder``: this worker's identity; ``gone`` tells which workers are dead; ``visibility`` in seconds; ``look_ahead``:
-    messages that may be leased before they are asked for, since every lease is a commit.
+    ``holder``: this worker's identity; ``gone`` tells which workers are dead; ``visibility`` in seconds;
+    ``look_ahead``: messages that may be leased before they are asked for, since every lease is a commit.
     """
 
     def __init__(

@@ -29,7 +29,10 @@ class Wire(enum.Enum):
     WHOLE = enum.auto()
     RESET = enum.auto()
     CLOSED = enum.auto()
+    CUT_BODY = enum.auto()
+    """Half of the body that its length announces, and the connection closes."""
     TRUNCATED = enum.auto()
+    """Half of the body, and a length that fits."""
     CORRUPT = enum.auto()
     NEVER = enum.auto()
 
@@ -117,6 +120,8 @@ FAULTS: dict[str, Fault] = {
         ),
         Fault("cut_before", "the connection is reset, did not act", wire=Wire.RESET),
         Fault("cut_after", "acts, then closes the connection without an answer", acts=True, wire=Wire.CLOSED),
+        Fault("reset_after", "acts, then the connection is reset", acts=True, wire=Wire.RESET),
+        Fault("cut_body", "acts, then HTTP 200, but the connection ends half-way", acts=True, wire=Wire.CUT_BODY),
         Fault("truncated", "acts, then HTTP 200 with half of the body", acts=True, wire=Wire.TRUNCATED),
         Fault("corrupt", "acts, then HTTP 200 with a body of invalid UTF-8", acts=True, wire=Wire.CORRUPT),
         Fault("empty_200", "acts, then HTTP 200 with an empty object", acts=True, answer=answers.success()),

@@ -67,6 +67,8 @@ class Proof:
     """Delivered users whose newest record is not the newest secret of the stand-in."""
     called_at_once: int = 0
     """Users for whom two calls overlapped."""
+    stopped: bool = False
+    """The run ended before everybody had an outcome."""
     wire_requests: int = 0
     refused: int = 0
     secrets_issued: int = 0
@@ -99,9 +101,10 @@ async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bo
         proof = Proof(scenario.users)
         code = await _enrol_everybody(scenario, settings, standin, proof)
         await _prove(proof, settings, standin, identity)
+    proof.stopped = code not in (ExitCode.DONE, ExitCode.SOME_LEFT_OUT)
     proof.seconds = time.monotonic() - started
     _print(proof, out, as_json=as_json)
-    if code not in (ExitCode.DONE, ExitCode.SOME_LEFT_OUT):
+    if proof.stopped:
         return code
     return ExitCode.DONE if proof.holds else ExitCode.SOME_LEFT_OUT
 
@@ -237,8 +240,14 @@ def _print(proof: Proof, out: TextIO, *, as_json: bool) -> None:
         f"unaccounted for     {proof.unaccounted:,}\n"
         f"stale secrets       {proof.stale:,}\n"
         f"overlapping calls   {proof.called_at_once:,}\n"
-        f"{'every promise held' if proof.holds else 'A PROMISE WAS BROKEN'}, in {proof.seconds:.1f} s\n"
+        f"{_verdict(proof)}, in {proof.seconds:.1f} s\n"
     )
+
+
+def _verdict(proof: Proof) -> str:
+    if not proof.holds:
+        return "A PROMISE WAS BROKEN"
+    return "stopped, with every promise held so far" if proof.stopped else "every promise held"
 
 
 def planned(

@@ -137,11 +137,18 @@ class CognitoProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         head, body = _render(answer, request_id, self._cognito.now())
+        length = len(body)
         if wire is Wire.CORRUPT:
             body = b"\xff\xfe" + body[2:]
         elif wire is Wire.TRUNCATED:
-            body = body[: len(body) // 2]
-        self._transport.write(b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body))
+            body = body[: length // 2]
+            length = len(body)
+        elif wire is Wire.CUT_BODY:
+            body = body[: length // 2]
+        self._transport.write(b"%sContent-Length: %d\r\n\r\n%s" % (head, length, body))
+        if wire is Wire.CUT_BODY:
+            self._close()
+            return
         self._busy = False
         if self._received:
             self._next()

@@ -68,7 +68,7 @@ class _View:
     @property
     def worked(self) -> int:
         """Messages that are done with."""
-        return self.tally.done + self.tally.duplicates + self.tally.malformed_messages
+        return self.tally.done + self.tally.duplicates
 
     @property
     def outdated(self) -> bool:

@@ -32,11 +32,8 @@ class Tally:
         self.requests = 0
         """Wire attempts."""
         self.duplicates = 0
-        self.malformed_messages = 0
         self.returned = 0
         """Messages given back."""
-        self.in_flight = 0
-        """Users under way now."""
         self.waiting_for = ""
         """What holds the run up, in words; empty when nothing does."""
 
@@ -50,11 +47,6 @@ class Tally:
     def duplicate(self) -> None:
         """There was nothing to do for a request."""
         self.duplicates += 1
-        self.progressed()
-
-    def malformed(self) -> None:
-        """A message was put aside."""
-        self.malformed_messages += 1
         self.progressed()
 
     def given_back(self) -> None:

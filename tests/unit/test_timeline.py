@@ -1,0 +1,145 @@
+"""The arithmetic of the shared timeline: slices never overlap, nothing is saved up, the rate does only what it may."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.ports import Pace
+from worker.timeline import (
+    CUT,
+    FARTHEST,
+    FORGET_AFTER,
+    LOWEST,
+    LOWEST_RATE,
+    RISE,
+    SLICE,
+    cut,
+    plan,
+)
+
+rates = st.floats(0.05, 5000)
+moments = st.floats(0, 1e9)
+paces = st.builds(Pace, reserved_until=moments, rate=rates, changed_at=moments, version=st.integers(0, 9))
+
+
+def within(rate: float, configured: float) -> bool:
+    return min(configured, max(LOWEST * configured, LOWEST_RATE)) <= rate <= configured
+
+
+@given(st.none() | paces, moments, rates)
+def test_a_slice_is_ours_alone_and_lies_ahead(pace: Pace | None, now: float, configured: float) -> None:
+    written, mine = plan(pace, now, configured)
+    assert now <= mine.start < mine.end == written.reserved_until
+    if pace and pace.reserved_until <= now + FARTHEST:
+        assert mine.start >= pace.reserved_until
+    assert written.version == (pace.version if pace else 0) + 1
+
+
+@given(st.none() | paces, moments, rates)
+def test_a_slice_holds_at_least_one_send_and_no_more_than_the_rate_allows(
+    pace: Pace | None, now: float, configured: float
+) -> None:
+    _, mine = plan(pace, now, configured)
+    assert mine.sends >= 1
+    assert mine.sends <= configured * (mine.end - mine.start) + 1e-3 * mine.sends + 1e-6 * now
+
+
+@given(st.none() | paces, moments, rates)
+def test_the_rate_stays_between_the_lowest_and_the_configured_one(
+    pace: Pace | None, now: float, configured: float
+) -> None:
+    written, _ = plan(pace, now, configured)
+    assert within(written.rate, configured)
+    assert within(cut(written, now, now, configured).rate, configured)
+
+
+@given(rates, st.floats(0.1, 1.0))
+def test_the_rate_rises_by_a_part_of_the_configured_one_for_each_second_of_work(configured: float, part: float) -> None:
+    pace = Pace(100.0, max(configured * part, min(LOWEST_RATE, configured)), 0.0, 1)
+    written, mine = plan(pace, 99.9, configured)
+    risen = pace.rate + RISE * configured * (mine.end - mine.start)
+    assert math.isclose(written.rate, min(configured, risen))
+    assert written.changed_at == pace.changed_at
+
+
+@given(rates, moments)
+def test_too_many_cuts_the_rate_once_a_round_trip(configured: float, now: float) -> None:
+    pace = Pace(now, configured, now - 10, 3)
+    once = cut(pace, now - 1, now, configured)
+    assert once.changed_at == now
+    assert once.rate == min(configured, max(CUT * configured, LOWEST_RATE))
+    assert cut(once, now - 1, now + 0.1, configured) is once
+    assert cut(once, now, now + 0.1, configured) is once
+    assert cut(once, now + 0.1, now + 0.2, configured).rate <= once.rate
+
+
+def test_cuts_never_stop_everything() -> None:
+    pace = Pace(0.0, 100.0, 0.0)
+    for moment in range(1, 500):
+        pace = cut(pace, float(moment), moment + 0.5, 100.0)
+    assert pace.rate == LOWEST * 100.0
+
+
+def test_unused_time_is_lost_and_not_saved_up() -> None:
+    written, first = plan(None, 1000.0, 25.0)
+    _, later = plan(written, 1010.0, 25.0)
+    assert later.start == 1010.0
+    assert (first.sends, later.sends) == (2, 2)
+
+
+def test_a_first_slice_is_short_and_those_that_follow_are_longer() -> None:
+    written, first = plan(None, 1000.0, 100.0)
+    _, second = plan(written, 1000.01, 100.0)
+    assert second.start == first.end
+    assert first.end - first.start < 0.5 * (second.end - second.start)
+    assert second.end - second.start == pytest.approx(SLICE, rel=0.01)
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 3.0])
+def test_at_a_low_rate_a_slice_is_long_enough_for_a_few_sends(rate: float) -> None:
+    written, first = plan(None, 1000.0, rate)
+    _, second = plan(written, 1000.01, rate)
+    assert (first.sends, second.sends) == (1, 3)
+    assert second.end - second.start == pytest.approx(3 / rate, rel=0.01)
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0, 25.0, 1000.0])
+def test_workers_in_turn_share_one_rate_without_gap_or_overlap(rate: float) -> None:
+    pace, mine = plan(None, 1000.0, rate)
+    slices = [mine]
+    for _ in range(100):
+        pace, mine = plan(pace, pace.reserved_until - 0.01, rate)
+        slices.append(mine)
+    assert all(one.end == other.start for one, other in pairwise(slices))
+    span = slices[-1].end - slices[0].start
+    assert 0.99 * rate * span <= sum(one.sends for one in slices) <= rate * span
+
+
+def test_a_timeline_that_another_clock_reserved_is_not_waited_for() -> None:
+    absurd = Pace(reserved_until=5000.0, rate=20.0, changed_at=5000.0, version=7)
+    written, mine = plan(absurd, 1000.0, 25.0)
+    assert mine.start == 1000.0
+    assert written.version == 8
+    assert cut(written, 1001.0, 1001.1, 25.0).rate < written.rate
+
+
+def test_a_low_rate_is_forgotten_after_a_long_silence_and_no_sooner() -> None:
+    slow = Pace(reserved_until=1000.0, rate=5.0, changed_at=900.0, version=7)
+    assert plan(slow, 1000.0 + FORGET_AFTER - 1, 25.0)[0].rate < 6
+    assert plan(slow, 1000.0 + FORGET_AFTER + 1, 25.0)[0].rate == 25.0
+
+
+def test_a_lower_configured_rate_holds_at_once() -> None:
+    _, mine = plan(Pace(1000.0, 100.0, 900.0), 999.0, 10.0)
+    assert mine.sends / (mine.end - mine.start) <= 10.0
+
+
+def test_a_cut_from_the_future_of_another_clock_does_not_forbid_cuts() -> None:
+    pace = replace(Pace(1000.0, 25.0, 0.0), changed_at=9e9)
+    assert cut(pace, 1000.0, 1000.1, 25.0).rate == CUT * 25.0

@@ -21,6 +21,7 @@ from worker.pacing import SharedPacer
 from worker.pipeline import Pipeline, Terms
 from worker.ports import Clock, Queue
 from worker.queues.sqlite import SqliteQueue
+from worker.queues.stream import StreamQueue
 from worker.records import RecordFormat
 from worker.requests import Parser
 from worker.retrying import RetryPolicy
@@ -107,6 +108,19 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
         )
         await queue.open()
         yield Stores(worker, liveness, parser, queue, ledger)
+
+
+@asynccontextmanager
+async def open_intake(stores: Stores, source: str | None) -> AsyncIterator[Queue]:
+    """The queue, with the stream before it where one was named; gives back what is left when it closes."""
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(stores.queue.close)
+        if source is None:
+            yield stores.queue
+        else:
+            stream = StreamQueue(source, stores.parser, stores.queue, stores.queue)
+            stack.push_async_callback(stream.close)
+            yield stream
 
 
 @asynccontextmanager

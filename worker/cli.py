@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -57,8 +59,6 @@ def _load(context: click.Context, config: Path | None, overrides: tuple[str, ...
 def _sources(
     context: click.Context, config: Path | None, overrides: tuple[str, ...]
 ) -> tuple[Path | None, list[str], Any]:
-    import os
-
     common = context.find_root().params
     return config or common.get("config"), [*common.get("overrides", ()), *overrides], os.environ
 
@@ -293,6 +293,7 @@ def main() -> NoReturn:
     """Run a command and end the process with its exit code."""
     try:
         code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
         code = ExitCode.INTERRUPTED
     except click.ClickException as error:
@@ -301,18 +302,28 @@ def main() -> NoReturn:
     except WorkerError as error:
         _complain(error)
         code = error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read us has gone, and there is nobody to tell
+    except (BrokenPipeError, SystemExit):  # click's own answer to a broken pipe is SystemExit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone: nobody is to be told
         code = ExitCode.DONE
     except Exception:  # noqa: BLE001 - the last one to be told
-        import structlog
-
-        structlog.get_logger().exception("bug")
+        _confess()
         code = ExitCode.BUG
     sys.exit(int(code or 0))
 
 
 def _complain(error: WorkerError) -> None:
-    click.echo(f"mfa-worker: {error}", err=True)
-    if error.hint:
-        click.echo(f"  → {error.hint}", err=True)
+    with suppress(OSError):
+        click.echo(f"mfa-worker: {error}", err=True)
+        if error.hint:
+            click.echo(f"  → {error.hint}", err=True)
+
+
+def _confess() -> None:
+    """Log a bug, by the chain that shows no secret, also where a command did not set it up."""
+    import structlog
+
+    from worker.telemetry import logs
+
+    if not structlog.is_configured():
+        logs.configure()
+    structlog.get_logger().exception("bug")

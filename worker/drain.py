@@ -17,8 +17,8 @@ import structlog
 from worker.errors import DependencyAway, MaxUsersReached, NoProgress, PersonMustAct, WorkerError
 from worker.flight import Flight
 from worker.gate import Gate
-from worker.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, State
-from worker.pipeline import Pipeline
+from worker.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
+from worker.pipeline import LOOK_AGAIN, Pipeline
 from worker.ports import Books, Clock, Lease, Ledger, Queue
 from worker.telemetry.tally import Tally
 
@@ -110,7 +110,8 @@ class Drain:
         self._stopping = stopping
         self._limits = limits
         self._flights: dict[asyncio.Task[None], Flight] = {}
-        self._finishing: set[str] = set()
+        self._under_way: set[str] = set()
+        """The users of the flights."""
         self._before_call = 0
         self._worked = 0
         self._next_sweep = 0.0
@@ -200,7 +201,7 @@ class Drain:
 
     async def _one(self, lease: Lease, flight: Flight) -> None:
         try:
-            match await self._pipeline.enrol(lease.request, flight):
+            match await self._enrol(lease.request, flight):
                 case Done():
                     self._worked += 1
                     await self._queue.acknowledge(lease)
@@ -217,6 +218,16 @@ class Drain:
             self.bugs += 1
             log.exception("bug", username=lease.request.username)
             await self._contain(lease, flight)
+
+    async def _enrol(self, request: Request, flight: Flight) -> Verdict:
+        """One flight a user at a time: his other messages wait for it, and cannot take over from it."""
+        if request.username in self._under_way:
+            return GiveBack(LOOK_AGAIN)
+        self._under_way.add(request.username)
+        try:
+            return await self._pipeline.enrol(request, flight)
+        finally:
+            self._under_way.discard(request.username)
 
     async def _contain(self, lease: Lease, flight: Flight) -> None:
         """One user's bug must not cost the others anything."""
@@ -244,12 +255,14 @@ class Drain:
             if row.state not in states:
                 continue
             found += 1
-            if row.username not in self._finishing and len(self._flights) < self._limits.concurrency:
+            if row.username in self._under_way or len(self._flights) >= self._limits.concurrency:
+                continue
+            if self._pipeline.is_free(row):
                 self._fly(self._finish(row, flight := Flight()), flight)
         return found
 
     async def _finish(self, row: Enrolment, flight: Flight) -> None:
-        self._finishing.add(row.username)
+        self._under_way.add(row.username)
         try:
             await self._pipeline.finish(row, flight)
         except DependencyAway as away:
@@ -258,7 +271,7 @@ class Drain:
             self.bugs += 1
             log.exception("bug", username=row.username)
         finally:
-            self._finishing.discard(row.username)
+            self._under_way.discard(row.username)
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from worker.drain import Stopping
 from worker.errors import ExitCode, Interrupted, UsageError, WorkerError
 from worker.model import Census, State
 from worker.ports import Backlog, Queue
-from worker.queues.stream import StreamQueue
+from worker.sealing import AgeSealer
 from worker.settings import Settings
 from worker.telemetry import progress, report
 from worker.telemetry.tally import Tally
@@ -56,17 +57,14 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
 
     Raises ``UsageError`` before anything was touched; every later end is an exit code.
     """
-    if options.report is not None and not options.report.parent.is_dir():
-        raise UsageError(
-            f"there is no folder {options.report.parent} for the report", "create it, or name another --report"
-        )
+    _refuse_early(settings, options)
     stopping = Stopping()
     tally = Tally(app.SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     async with app.open_stores(settings) as stores:
         with _signals(stopping), _tuned(), stores.liveness:
             async with (
-                _intake(stores, options.source) as queue,
+                app.open_intake(stores, options.source) as queue,
                 app.assemble(settings, stores, queue, stopping, tally, options.max_users) as drain,
                 progress.show(
                     tally,
@@ -78,7 +76,7 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
                 await drain.run(follow)
             census, backlog = await stores.census(), await queue.backlog()
         code = _exit_code(stopping.reason, drain.bugs, census, backlog, options.tolerate)
-        _say(stopping.reason, census, backlog, tally)
+        _say(stopping.reason, code, census, backlog, tally)
         if options.report is not None:
             report.write(
                 options.report,
@@ -87,17 +85,15 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
         return code
 
 
-@asynccontextmanager
-async def _intake(stores: app.Stores, source: str | None) -> AsyncIterator[Queue]:
-    """The queue, with the stream before it where one was named; gives back what is left when it closes."""
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(stores.queue.close)
-        if source is None:
-            yield stores.queue
-        else:
-            stream = StreamQueue(source, stores.parser, stores.queue, stores.queue)
-            stack.push_async_callback(stream.close)
-            yield stream
+def _refuse_early(settings: Settings, options: RunOptions) -> None:
+    """What can be seen to be wrong before the ledger is touched. Raises ``UsageError``."""
+    AgeSealer(settings.seal.recipients)
+    if options.source not in (None, "-") and not os.access(options.source, os.R_OK):
+        raise UsageError(f"cannot read {options.source}", "name a file of requests, one JSON object a line")
+    if options.report is not None and not options.report.parent.is_dir():
+        raise UsageError(
+            f"there is no folder {options.report.parent} for the report", "create it, or name another --report"
+        )
 
 
 def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | None]]:
@@ -117,11 +113,11 @@ def _exit_code(reason: WorkerError | None, bugs: int, census: Census, backlog: B
     return ExitCode.SOME_LEFT_OUT if left_out > tolerate * census.accepted else ExitCode.DONE
 
 
-def _say(reason: WorkerError | None, census: Census, backlog: Backlog, tally: Tally) -> None:
+def _say(reason: WorkerError | None, code: ExitCode, census: Census, backlog: Backlog, tally: Tally) -> None:
     with suppress(OSError):  # the terminal may be gone; the exit code is not
         report.print_table(census, backlog, tally, sys.stderr)
-    if reason is not None:
-        log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))
+    if reason is not None and code is reason.exit_code:
+        log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(code))
 
 
 @contextmanager

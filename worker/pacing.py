@@ -24,7 +24,7 @@ from worker.timeline import MARGIN, cut, plan, slice_length
 
 FORESIGHT = 0.75
 """The next slice is reserved when less than this part of a slice is left."""
-GUARD = 0.0035
+GUARD = 0.003
 """The part of the rate that even catching up does not touch; less than ``MARGIN``, so that it seldom has to wait."""
 BURST = 0.02
 """Seconds' worth of sends that keep their distance from each other as one."""

@@ -153,6 +153,10 @@ class Pipeline:
                     if put.row.request_id == request.id:
                         return Done(row.state, row.reason)
 
+    def is_free(self, row: Enrolment) -> bool:
+        """Whether nobody's hold on the row must be respected any more."""
+        return self._holds.left(row) <= 0
+
     async def finish(self, row: Enrolment, flight: Flight) -> None:
         """Finish a row that no message will finish: deliver what it holds, or say that the user must sign in again."""
         step = rules.without_request(row, self._me(), self._holds.left)

@@ -93,7 +93,7 @@ def next_step(request: Request, row: Enrolment | None, me: Holder, held_for: Cal
     if row.state is State.SEALED:
         return Deliver(_hold(row, me))
     if row.state is State.IN_PROGRESS:
-        return _call_or_conclude(request, _took_over(row), me)
+        return _call_or_conclude(request, _carried_on(_took_over(row), request), me)
     if row.state in ENROLLED:
         if not request.replace:
             return Skip()
@@ -121,6 +121,13 @@ def _took_over(row: Enrolment) -> Enrolment:
     if row.worker is None:
         return row
     return row._replace(doubt=True, crashes=row.crashes + 1)
+
+
+def _carried_on(row: Enrolment, request: Request) -> Enrolment:
+    """A replacement that another request carries on is not made once more for the one that began it."""
+    if row.before is None or row.request_id is None or row.request_id in (request.id, *row.settled):
+        return row
+    return row._replace(settled=(*row.settled, row.request_id))
 
 
 def _hold(row: Enrolment, me: Holder) -> Enrolment:

@@ -42,6 +42,8 @@ class Call:
     act: Callable[[], None] = lambda: None
     secret: str | None = None
     """What Cognito issued for it."""
+    told: int = 0
+    """How often its user was told that its reply was lost."""
 
 
 @dataclass(eq=False, slots=True)
@@ -87,3 +89,5 @@ class UserHistory:
     """In the order in which Cognito issued; the last one is the truth."""
     deliveries: list[Delivery] = field(default_factory=list)
     acknowledgements: list[Acknowledgement] = field(default_factory=list)
+    sealed: set[tuple[str, str, str, bytes]] = field(default_factory=set)
+    """Attempt id, secret, generation and blob of everything that was ever recorded or delivered."""

@@ -25,6 +25,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._callbacks: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timer_number = 0
+        self._tasks: list[asyncio.Task[Any]] = []
 
     # --- what asyncio calls -------------------------------------------------------------------------------------------
 
@@ -45,12 +46,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
         return self.call_at(self._now() + delay, callback, *args, context=context)
 
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
+        task = super().create_task(coro, name=name, context=context)
+        self._tasks.append(task)
+        return task
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
         self._complain(f"{context.get('message')}: {error!r}")
-
-    def is_running(self) -> bool:
-        return True
 
     # --- what the world calls -----------------------------------------------------------------------------------------
 
@@ -62,29 +65,31 @@ class VirtualLoop(asyncio.BaseEventLoop):
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
-    def run_one(self) -> bool:
-        """Run the next callback that is due; whether there was one."""
-        now = self._now()
-        while self._timers and self._timers[0][0] <= now:
-            handle = heapq.heappop(self._timers)[2]
+    def run(self, allowed: Callable[[], bool]) -> bool:
+        """Run whatever is due, one callback after the other, for as long as it is ``allowed``; whether there was anything."""
+        timers, callbacks, now = self._timers, self._callbacks, self._now()
+        while timers and timers[0][0] <= now:
+            handle = heapq.heappop(timers)[2]
             if not handle.cancelled():
-                self._callbacks.append(handle)
-        while self._callbacks:
-            callback = self._callbacks.popleft()
-            if callback.cancelled():
-                continue
-            asyncio._set_running_loop(self)
-            try:
-                callback._run()
-            finally:
-                asyncio._set_running_loop(None)
-            return True
-        return False
+                callbacks.append(handle)
+        if not callbacks:
+            return False
+        asyncio._set_running_loop(self)
+        try:
+            while callbacks and allowed():
+                callback = callbacks.popleft()
+                if not callback.cancelled():
+                    callback._run()
+        finally:
+            asyncio._set_running_loop(None)
+        return True
 
     def abandon(self) -> None:
         """Forget everything that still waits, without letting it do anything: its process is gone."""
         self._complain = lambda _: None
-        for task in asyncio.all_tasks(self):
+        for task in self._tasks:
+            if task.done():
+                continue
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine: Any = task.get_coro()
             for _ in range(10):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from tests.simulation.history import Call
 from tests.simulation.scenario import CALL_TIMEOUT, Operation, Wrong
 from tests.simulation.stores import Waiting
-from tests.simulation.truth import JUST_UNDER, NO_ANSWER, Course
+from tests.simulation.truth import NO_ANSWER, Course
 from worker.errors import ChannelAway, DependencyAway, LedgerAway, QueueAway
 from worker.model import UNFINISHED, Again, Census, Enrolment, Put, Reply, Request, Sealed, State
 from worker.ports import Backlog, Lease
@@ -69,9 +69,10 @@ class SimulatedLedger(_Port):
         return await self._operation("read", username, LedgerAway, lambda: rows.get(username))
 
     async def unfinished(self) -> AsyncIterator[Enrolment]:
-        rows = self._world.ledger.rows
+        process, rows = self._process, self._world.ledger.rows
 
         def found() -> list[Enrolment]:
+            process.looked_at = process.world.now
             return [row for row in rows.values() if row.state in UNFINISHED]
 
         for row in await self._operation("unfinished", "", LedgerAway, found):
@@ -111,8 +112,13 @@ class SimulatedQueue(_Port):
         )
 
     async def backlog(self) -> Backlog:
-        messages = self._world.queue.messages
-        return await self._operation("backlog", "", QueueAway, lambda: Backlog(len(messages)))
+        process, messages = self._process, self._world.queue.messages
+
+        def count() -> Backlog:
+            process.counted_at = process.world.now
+            return Backlog(len(messages))
+
+        return await self._operation("backlog", "", QueueAway, count)
 
 
 class SimulatedChannel(_Port):
@@ -162,7 +168,7 @@ class SimulatedProvider(_Port):
         except TimeoutError:
             reply = NO_ANSWER
         except asyncio.CancelledError:
-            self.given_up(call, act)
+            cognito.give_up(call)
             raise
         call.ambiguous = isinstance(reply, Again) and reply.ambiguous
         call.answered = not call.ambiguous
@@ -180,12 +186,6 @@ class SimulatedProvider(_Port):
             instead = course.instead
             world.tell(process.name, f"associate {call.request.username}: will be told {instead}")
             world.after(course.heard_after, lambda: process.answer(answer, instead))
-
-    def given_up(self, call: Call, act: Callable[[], None]) -> None:
-        """What is on the wire when its caller gives up or dies is over within one call time-out."""
-        limit = CALL_TIMEOUT * JUST_UNDER
-        if call.acts_at is not None and call.acts_at > self._world.now + limit:
-            self._world.after(limit, act)
 
 
 class SimulatedPacer:
@@ -211,30 +211,3 @@ class OpenSealer:
 
     def seal(self, plaintext: bytes) -> bytes:
         return plaintext
-
-
-class FakeTally:
-    """What the loop counts for people."""
-
-    def __init__(self, process: Process) -> None:
-        self._world = process.world
-        self._moved_at = process.world.now
-        self.waiting_for = ""
-
-    def settled(self, *_: object) -> None:
-        self.progressed()
-
-    def duplicate(self) -> None:
-        self.progressed()
-
-    given_back = sent = duplicate
-
-    def trouble(self, *_: object) -> None:
-        pass
-
-    def progressed(self) -> None:
-        self._moved_at = self._world.now
-
-    @property
-    def idle(self) -> float:
-        return self._world.now - self._moved_at

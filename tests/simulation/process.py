@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from tests.simulation import ports
 from tests.simulation.loop import VirtualLoop
@@ -48,6 +48,10 @@ class Process:
         """When it was paused last, or died; only where it does not run."""
         self.pauses = 0
         self.hurried = False
+        self.looked_at = 0.0
+        """When it searched the ledger for unfinished rows last."""
+        self.counted_at = 0.0
+        """When it counted the messages that wait last."""
         self.loop = VirtualLoop(lambda: world.now, lambda what: world.complain(f"{name}: {what}"))
         self.stopping = Stopping()
         self.drain = self._assemble(parts)
@@ -58,6 +62,9 @@ class Process:
 
     def utc(self) -> float:
         return EPOCH + self.world.now + self.skew
+
+    def may_run(self) -> bool:
+        return self.running and not self.main.done()
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -89,7 +96,7 @@ class Process:
 
     def _assemble(self, parts: Parts) -> Drain:
         ledger, queue, provider = ports.SimulatedLedger(self), ports.SimulatedQueue(self), ports.SimulatedProvider(self)
-        tally = cast(Tally, ports.FakeTally(self))
+        tally = Tally(self)
         gate = Gate(self, self.stopping.request, patience=120.0, refusal_patience=45.0)
         pipeline = parts.pipeline(
             ledger=parts.writer(ledger, self.name, gate, self, patience=20.0),
@@ -117,7 +124,7 @@ class Process:
             clock=self,
             tally=tally,
             stopping=self.stopping,
-            limits=Limits(concurrency=4, ahead=2, poll=2.0, grace=10.0, sweep=LEASE / 2, warn_of_sessions=False),
+            limits=Limits(concurrency=4, ahead=2, poll=5.0, grace=10.0, sweep=LEASE / 2, warn_of_sessions=False),
         )
 
 

@@ -49,6 +49,7 @@ class Waiting:
     """A message on the queue."""
 
     request: Request
+    pushed_at: float
     visible_at: float
     again: float | None = None
     holder: Process | None = None
@@ -63,7 +64,7 @@ class QueueStore:
         self.messages: list[Waiting] = []
 
     def push(self, request: Request, *, again: float | None = None) -> None:
-        self.messages.append(Waiting(request, self._world.now, again))
+        self.messages.append(Waiting(request, self._world.now, self._world.now, again))
 
     def lease(self, process: Process, most: int) -> list[Lease]:
         now = self._world.now

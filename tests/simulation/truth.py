@@ -116,6 +116,12 @@ class Cognito:
         session = None if token else Secret(f"session-after-{call.secret}")
         return Issued(Secret(call.secret), session, f"request-{self._issued}")
 
+    def give_up(self, call: Call) -> None:
+        """Its caller gave up or died: what is on the wire is over within one call time-out."""
+        limit = CALL_TIMEOUT * JUST_UNDER
+        if call.acts_at is not None and call.acts_at > self._world.now + limit:
+            self._world.after(limit, call.act)
+
     def close(self, call: Call) -> None:
         """Nothing can come of the call any more."""
         call.over = True

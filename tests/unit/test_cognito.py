@@ -124,12 +124,7 @@ async def test_the_draft_of_the_request_is_never_sent(wire: Wire) -> None:
     assert wire.seen == []
 
 
-async def test_without_an_address_the_region_says_where_it_goes() -> None:
-    async with cognito("eu-west-1", clock=StillClock()) as provider:
-        assert provider._draft.url == "https://cognito-idp.eu-west-1.amazonaws.com/"
-
-
-async def test_the_environment_cannot_send_credentials_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_region_and_not_the_environment_says_where_credentials_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://127.0.0.1:1")
     async with cognito("eu-west-1", clock=StillClock()) as provider:

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
-    id INTEGER PRIMARY KEY, username TEXT NOT NULL, request_id TEXT NOT NULL, deadline REAL NOT NULL,
+    id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL, request_id TEXT NOT NULL, deadline REAL NOT NULL,
     visible_at REAL NOT NULL DEFAULT 0, holder TEXT, body BLOB NOT NULL,
     UNIQUE (username, request_id)
 );
@@ -38,8 +38,9 @@ CREATE TABLE IF NOT EXISTS put_aside (
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 _PUSH = 500
-_ABSURD = 86_400.0
-"""A message that is hidden for longer than this many seconds was hidden by a clock that has been set back since."""
+_SLACK = 60.0
+"""Seconds. Nobody hides a message for longer than the visibility; one that is hidden for so much longer was hidden by a
+clock that has been set back since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class _Ask:
     holder: str
     most: int
     now: float
-    visible_at: float
+    visibility: float
     gone: Callable[[str], bool]
 
 
@@ -99,6 +100,7 @@ class SqliteQueue:
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
         if self._heartbeat is None:
+            await self._database.write(_free_the_dead, self._gone, QueueAway)
             self._heartbeat = asyncio.create_task(self._beat())
         if not self._ahead:
             self._ahead.extend(await self._lease(max(most, self._look_ahead)))
@@ -106,15 +108,14 @@ class SqliteQueue:
 
     async def _lease(self, most: int) -> Sequence[Lease]:
         now = time.time()
-        ask = _Ask(self._holder, most, now, now + self._visibility, self._gone)
+        ask = _Ask(self._holder, most, now, self._visibility, self._gone)
         rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, ask, QueueAway)
         leases = []
         for id_, body in rows:
             try:
                 leases.append(Lease(self._parser.parse(body, now), id_))
             except Malformed as malformed:
-                await self.put_aside(str(malformed), digest(body))
-                await self._database.write(_delete, id_, QueueAway)
+                await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueAway)
         return leases
 
     async def acknowledge(self, lease: Lease) -> None:
@@ -122,9 +123,9 @@ class SqliteQueue:
         await self._database.write(_delete, lease.receipt, QueueAway, patient=True)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
-        """See ``ports.Queue``."""
+        """See ``ports.Queue``; never for longer than the visibility."""
         assert isinstance(lease.receipt, int)
-        visible_at = time.time() + delay if delay > 0 else 0.0
+        visible_at = time.time() + min(delay, self._visibility) if delay > 0 else 0.0
         await self._database.write(_hide, _Hide(lease.receipt, self._holder, visible_at), QueueAway)
 
     async def backlog(self) -> Backlog:
@@ -163,6 +164,7 @@ class SqliteQueue:
             await asyncio.sleep(self._visibility / 3)
             try:
                 await self._database.write(_keep, (self._holder, time.time() + self._visibility), QueueAway)
+                await self._database.write(_free_the_dead, self._gone, QueueAway)
             except DependencyAway as away:  # the lease of a message protects nothing: the claim does
                 log.warning("heartbeat_failed", cause=str(away))
 
@@ -176,29 +178,29 @@ def _lease(connection: sqlite3.Connection, asks: Sequence[_Ask]) -> Sequence[Seq
 
 def _lease_one(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
     rows = _visible(connection, ask)
-    if len(rows) < ask.most and _free_the_dead(connection, ask.gone):
+    if len(rows) < ask.most and any(_free_the_dead(connection, [ask.gone])):
         rows = _visible(connection, ask)
     if rows:
         connection.execute(
             f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
-            (ask.holder, ask.visible_at, *(id_ for id_, _ in rows)),
+            (ask.holder, ask.now + ask.visibility, *(id_ for id_, _ in rows)),
         )
     return rows
 
 
 def _visible(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
     return connection.execute(
-        "SELECT id, body FROM messages INDEXED BY by_deadline WHERE visible_at <= ?1 OR visible_at > ?2 "
-        "ORDER BY deadline, id LIMIT ?3",
-        (ask.now, ask.now + _ABSURD, ask.most),
+        "SELECT id, body FROM messages INDEXED BY by_deadline "
+        "WHERE (visible_at <= ?1 OR visible_at > ?2) AND holder IS NOT ?3 ORDER BY deadline, id LIMIT ?4",
+        (ask.now, ask.now + ask.visibility + _SLACK, ask.holder, ask.most),
     ).fetchall()
 
 
-def _free_the_dead(connection: sqlite3.Connection, gone: Callable[[str], bool]) -> bool:
+def _free_the_dead(connection: sqlite3.Connection, asks: Sequence[Callable[[str], bool]]) -> Sequence[bool]:
     holders = connection.execute("SELECT DISTINCT holder FROM messages WHERE holder IS NOT NULL").fetchall()
-    dead = [holder for (holder,) in holders if gone(holder)]
+    dead = [holder for (holder,) in holders if asks[0](holder)]
     _free(connection, dead)
-    return bool(dead)
+    return [bool(dead)] * len(asks)
 
 
 def _free(connection: sqlite3.Connection, holders: Sequence[str]) -> Sequence[None]:
@@ -227,6 +229,11 @@ def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> Sequence[None
     return [None] * len(ids)
 
 
+def _discard(connection: sqlite3.Connection, found: Sequence[tuple[int, str, str, float]]) -> Sequence[None]:
+    _put_aside(connection, [message for _, *message in found])
+    return _delete(connection, [id_ for id_, *_ in found])
+
+
 def _push(connection: sqlite3.Connection, pages: Sequence[Sequence[tuple[str, str, float, bytes]]]) -> Sequence[int]:
     accepted = []
     for page in pages:
@@ -242,7 +249,7 @@ def _push(connection: sqlite3.Connection, pages: Sequence[Sequence[tuple[str, st
     return accepted
 
 
-def _put_aside(connection: sqlite3.Connection, found: Sequence[tuple[str, str, float]]) -> Sequence[None]:
+def _put_aside(connection: sqlite3.Connection, found: Sequence[Sequence[object]]) -> Sequence[None]:
     connection.executemany(
         "INSERT INTO put_aside VALUES (?1, ?2, 1, ?3) ON CONFLICT DO UPDATE SET number = number + 1, last_seen = ?3",
         found,
@@ -264,5 +271,8 @@ def _counted(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _sessions(connection: sqlite3.Connection) -> int:
-    (number,) = connection.execute("SELECT count(*) FROM messages WHERE body ->> 'session' IS NOT NULL").fetchone()
+    (number,) = connection.execute(
+        "SELECT count(*) FROM messages WHERE CASE WHEN json_valid(CAST(body AS TEXT)) "
+        "THEN json_extract(CAST(body AS TEXT), '$.session') IS NOT NULL END"
+    ).fetchone()
     return int(number)

@@ -1,0 +1,1 @@
+"""The contract from outside, line by line: real processes against the stand-in."""

@@ -1,0 +1,286 @@
+"""A world in which a rollout can go wrong in every way that is known, thousands of times a minute.
+
+The ``Pipeline`` and the ``Drain`` that run here are the real ones, with the real rules, gate, holds, writer and retries. What
+they stand on is not: time is virtual and jumps to the next moment at which something happens (``loop``), and ledger, queue,
+channel and Cognito keep what was durably done and forget the rest (``stores``, ``truth``). In between lies a wire: what has
+left a process goes its way, whether or not the process lives to see the answer (``ports``).
+
+Every operation of a port is two *steps*: before it leaves, and when it is durable with its reply not yet seen. They are
+counted over the whole run, so "kill at step 17" is exact and can be repeated. At a step a process may be killed (its loop
+never runs again), paused (its loop does not run for a while), or told to stop (``scenario``).
+
+The truth is Cognito's list of issued secrets. ``invariants`` compare it with what the worker believes, after every event and
+at rest. What is found prints the scenario and a timeline. To look at one again::
+
+    python -m tests.simulation --seed 123
+
+More seeds than in CI: ``MFA_SIMULATION_SEEDS=20000 pytest tests/simulation``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+import traceback
+from collections import Counter
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import structlog
+
+from tests.simulation import invariants
+from tests.simulation.history import Event, Exit
+from tests.simulation.invariants import Violation
+from tests.simulation.process import EPOCH, Parts, Process
+from tests.simulation.scenario import Blow, Message, Operation, Scenario, Wrong
+from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
+from tests.simulation.truth import Cognito
+from worker.model import UNFINISHED, CredentialKind, Request, Secret, State
+
+RESTART = 1.0
+"""Seconds after which a process that died or stopped is started again."""
+STAGGER = 0.7
+MOST_STEPS = 60_000
+
+
+class World:
+    """One run of one scenario."""
+
+    def __init__(self, scenario: Scenario, parts: Parts | None = None) -> None:
+        self.scenario = scenario
+        self.now = 0.0
+        self.dice = random.Random(scenario.seed)
+        self.users = Users()
+        self.ledger = LedgerStore(self)
+        self.queue = QueueStore(self)
+        self.channel = ChannelStore(self)
+        self.cognito = Cognito(self)
+        self.processes: list[Process] = []
+        self.steps = 0
+        self.quiet_since = 0.0
+        """When something was last done to the rollout from outside."""
+        self.story: list[tuple[float, str, str]] = []
+        self._parts = parts or Parts()
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
+        self._event_number = 0
+        self._blows = {blow.step: blow for blow in scenario.blows}
+        self._counts: Counter[Operation] = Counter()
+        self._violations: list[Violation] = []
+        self._requests = 0
+        self._living: list[Process] = []
+        self.replacing: set[str | None] = set()
+        """The ids of the requests that ask for a replacement."""
+
+    # --- what everybody uses ------------------------------------------------------------------------------------------
+
+    def after(self, seconds: float, event: Callable[[], object]) -> None:
+        self._event_number += 1
+        heapq.heappush(self._events, (self.now + seconds, self._event_number, event))
+
+    def latency(self) -> float:
+        """Seconds for one way of an operation."""
+        return self.dice.choice((0.0, 0.001, 0.004, 0.02, 0.1))
+
+    def tell(self, who: str, what: str) -> None:
+        self.story.append((self.now, who, what))
+
+    def complain(self, what: str) -> None:
+        """A bug that is not about users: an exception that nobody caught."""
+        self._violations.append(Violation(f"a bug: {what}"))
+
+    def happened(self, event: Event) -> None:
+        try:
+            invariants.judge(self, event)
+        except Violation as violation:
+            self._violations.append(violation)
+
+    def process(self, name: str) -> Process:
+        return self.processes[int(name.removeprefix("w"))]
+
+    def wrong(self, operation: Operation) -> Wrong | None:
+        """What goes wrong with the next operation of this name."""
+        self._counts[operation] += 1
+        number = self._counts[operation]
+        for fault in self.scenario.faults:
+            if fault.operation == operation and fault.first <= number < fault.first + fault.count:
+                self.disturbed()
+                return fault.wrong
+        return None
+
+    def disturbed(self) -> None:
+        self.quiet_since = self.now
+
+    # --- blows --------------------------------------------------------------------------------------------------------
+
+    def step(self, process: Process, what: str) -> None:
+        self.steps += 1
+        self.tell(process.name, f"[{self.steps}] {what}")
+        if blow := self._blows.get(self.steps):
+            self._strike(process, blow)
+
+    def _strike(self, process: Process, blow: Blow) -> None:
+        self.disturbed()
+        match blow.what:
+            case "kill":
+                self.kill(process)
+            case "pause":
+                self.pause(process, blow.seconds)
+            case "stop" | "hurry":
+                self.tell(process.name, f"*** told to {blow.what}")
+                process.interrupt()
+                if blow.what == "hurry":
+                    process.hurried = True
+                    process.interrupt()
+        if blow.purge:
+            self.tell("queue", "*** every message is deleted")
+            self.queue.purge()
+
+    def kill(self, process: Process) -> None:
+        self.tell(process.name, "*** killed")
+        self._gone(process)
+        self.after(RESTART, self.spawn)
+
+    def pause(self, process: Process, seconds: float) -> None:
+        self.tell(process.name, f"*** paused for {seconds} s")
+        process.running = False
+        process.stopped_at = self.now
+        process.pauses += 1
+
+        def resume() -> None:
+            if not process.gone:
+                self.tell(process.name, "*** goes on")
+                self.disturbed()
+                process.running = True
+
+        self.after(seconds, resume)
+
+    def _gone(self, process: Process) -> None:
+        self.disturbed()
+        process.running, process.gone, process.stopped_at = False, True, self.now
+        self._living = [other for other in self._living if other is not process]
+        for call in self.cognito.open_calls:
+            if call.process is process:
+                self.cognito.give_up(call)
+
+    # --- the run ------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """To rest. Raises ``Violation``."""
+        state, config = random.getstate(), structlog.get_config()
+        random.seed(self.scenario.seed)
+        structlog.configure(processors=[self._logged], cache_logger_on_first_use=False)
+        try:
+            self._run()
+        finally:
+            random.setstate(state)
+            structlog.configure(**config)
+            for process in self.processes:
+                process.loop.abandon()
+
+    def _run(self) -> None:
+        for number, message in enumerate(self.scenario.messages):
+            self._produce(message, f"r{number}")
+        for number in range(self.scenario.workers):
+            self.after(number * STAGGER, self.spawn)
+        self._finish()
+        for _ in range(self.scenario.rounds):
+            if self._sign_in_again():
+                self._finish()
+        invariants.judge_at_rest(self)
+
+    def _produce(self, message: Message, id_: str) -> None:
+        kind = CredentialKind.ACCESS_TOKEN if message.token else CredentialKind.SESSION
+        credential = f"{kind}-{id_}"
+        request = Request(
+            username=message.user,
+            kind=kind,
+            credential=Secret(credential),
+            id=id_,
+            expires_at=EPOCH + message.life,
+            replace=message.replace,
+        )
+        self._requests += 1
+        if message.replace:
+            self.replacing.add(id_)
+        self.cognito.grant(request, message.life)
+        for _ in range(message.copies):
+            self.after(message.arrives, lambda: self.push(request, again=message.again))
+
+    def push(self, request: Request, *, again: float | None = None) -> None:
+        self.disturbed()
+        self.tell("queue", f"{request.id} for {request.username} arrives")
+        self.queue.push(request, again=again)
+        if self.processes and not self._alive():
+            self.after(RESTART, self.spawn)
+
+    def _sign_in_again(self) -> bool:
+        """New credentials for those who need them; whether anybody does."""
+        wanting = [row.username for row in self.ledger.rows.values() if row.state in (State.NEEDS_SESSION, State.FAILED)]
+        for number, user in enumerate(wanting):
+            life = self.now + 10_000.0
+            self._produce(Message(user, token=number % 2 == 0, life=life), f"r{self._requests}")
+        return bool(wanting)
+
+    def spawn(self) -> None:
+        number = len(self.processes)
+        skews = self.scenario.skews
+        self.tell(f"w{number}", "starts")
+        self.disturbed()
+        process = Process(self, f"w{number}", skews[number % len(skews)], self._parts)
+        self.processes.append(process)
+        self._living = [*self._living, process]
+
+    def _alive(self) -> list[Process]:
+        return self._living
+
+    def _finish(self) -> None:
+        """Until nothing is left that anybody could do; what a late write or message leaves is one more run's work."""
+        self._drive()
+        while self.queue.messages or any(row.state in UNFINISHED for row in self.ledger.rows.values()):
+            self.spawn()
+            self._drive()
+
+    def _drive(self) -> None:
+        """Until nobody runs and nothing more will happen; a process that stopped early is started again."""
+        while True:
+            self._run_processes()
+            self._raise()
+            moments = [self._events[0][0]] if self._events else []
+            for process in self._alive():
+                if process.running and (moment := process.loop.next_moment()) is not None:
+                    moments.append(moment)
+            if not moments:
+                return
+            self.now = max(self.now, min(moments))
+            invariants.in_bounded_time(self)
+            while self._events and self._events[0][0] <= self.now:
+                heapq.heappop(self._events)[2]()
+
+    def _run_processes(self) -> None:
+        for process in self._alive():
+            if process.running and process.loop.run(process.may_run):
+                self._raise()
+                if process.main.done() and not process.gone:
+                    self._ended(process)
+
+    def _ended(self, process: Process) -> None:
+        error, reason = process.main.exception(), process.stopping.reason
+        if error is not None:
+            raise Violation(f"a bug: the loop itself broke: {error!r}")
+        self._gone(process)
+        self.tell(process.name, f"ends: {reason!r}" if reason else "ends: nothing is left to do")
+        if reason is None:
+            self.happened(Exit(self.now, process))
+        else:
+            self.after(RESTART, self.spawn)
+
+    def _raise(self) -> None:
+        if self._violations:
+            raise self._violations[0]
+        if self.steps > MOST_STEPS:
+            raise Violation("11: no end in sight")
+
+    def _logged(self, _: object, __: str, event: MutableMapping[str, Any]) -> Any:
+        if event.get("event") == "bug":
+            self.complain(traceback.format_exc())
+        raise structlog.DropEvent

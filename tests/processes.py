@@ -193,7 +193,8 @@ class Rollout:
         *arguments: str,
         command: tuple[str, ...] = COMMAND,
         env: Mapping[str, str] | None = None,
-        stdin: int | None = subprocess.DEVNULL,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = None,
         limits: Callable[[], object] | None = None,
         config: bool = True,
     ) -> Process:
@@ -209,7 +210,7 @@ class Rollout:
                 cwd=self.folder,
                 env={**inherited, **(env or {})},
                 stdin=stdin,
-                stdout=to_out,
+                stdout=to_out if stdout is None else stdout,
                 stderr=to_err,
                 preexec_fn=limits,
             )

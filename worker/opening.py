@@ -68,8 +68,8 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[str | None, Fo
         file.seek(0)
         try:
             record = _object(opener.open(file.read()))
-            yield record["username"], (record["generation"], lambda: record)
-        except (ValueError, KeyError):
+            yield str(record["username"]), (int(record["generation"]), lambda: record)
+        except (ValueError, KeyError, TypeError):
             yield None, (0, dict)
         return
     offset = file.seek(0)

@@ -282,6 +282,8 @@ class Pipeline:
         sealed = seal_record(request, issued, claim.row.generation, now, self._format, self._sealer)
         put = await self._ledger.put(rules.recorded(claim.row, sealed, now), claim.row)
         if put.answer is Answer.LOST or put.row is None:
+            if put.row is not None and put.row.sealed is not None and put.row.sealed.attempt_id == sealed.attempt_id:
+                return GiveBack(LOOK_AGAIN)  # an earlier try was not confirmed, and somebody went on from there
             claim.doubt = True
             return await self._overtaken(claim)
         row = await self._deliver(put.row, flight)

@@ -186,7 +186,7 @@ async def channel(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     file = FileChannel(path)
 
     async def arrived() -> list[tuple[str, int, str, bytes]]:
-        return delivered_lines(path)
+        return delivered_lines(path) if path.exists() else []
 
     yield ChannelUnderTest(file, arrived)
     await file.close()

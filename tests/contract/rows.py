@@ -35,22 +35,12 @@ def version() -> str:
 
 def row(username: str = "ana", state: State = State.IN_PROGRESS, **fields: Any) -> Enrolment:
     """A row of its own version."""
-    return Enrolment(
-        **{"username": username, "state": state, "since": 1.7e9, "generation": 1, "version": version()} | fields
-    )
+    return Enrolment(username, state, since=1.7e9, generation=1, version=version())._replace(**fields)
 
 
 def sealed(generation: int = 1, **fields: Any) -> Sealed:
     """A sealed secret."""
-    return Sealed(
-        **{
-            "generation": generation,
-            "attempt_id": f"attempt-{generation}",
-            "associated_at": "2025-01-31T12:00:00.000Z",
-            "blob": b"age\0\xff",
-        }
-        | fields
-    )
+    return Sealed(generation, f"attempt-{generation}", "2025-01-31T12:00:00.000Z", b"age\0\xff")._replace(**fields)
 
 
 usernames = st.text(min_size=1, max_size=128) | st.sampled_from(NASTY_NAMES)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import os
 import pty
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from tests.processes import COMMAND, Rollout, until
+from tests.processes import COMMAND, Rollout
 from worker import sealing
 
 STATES = ["in_progress", "sealed", "delivered", "active", "needs_session", "failed", "skipped"]
@@ -117,26 +118,17 @@ async def test_export_of_a_state_that_is_none_names_the_nearest(rollout: Rollout
     assert "needs_session" in ended.err
 
 
-async def test_a_reader_that_goes_away_is_no_error(rollout: Rollout) -> None:
-    await rollout.push([])
-    await rollout.run("--input", rollout.file(await rollout.sign_in(*(f"user-{n}" for n in range(1000)), validity=0)))
-
-    piped = subprocess.run(
-        [*COMMAND, "export", "--state", "needs_session"],
-        stdout=(pipe := _closed_pipe()),
-        stderr=subprocess.PIPE,
-        env={**os.environ, "MFA_WORKER_CONFIG": str(rollout.config)},
-        check=False,
-    )
-    os.close(pipe)
-
-    assert (piped.returncode, piped.stderr) == (0, b"")
-
-
-def _closed_pipe() -> int:
+@pytest.mark.parametrize("users", [1, 1000])
+async def test_a_reader_that_goes_away_is_no_error(rollout: Rollout, users: int) -> None:
+    requests = await rollout.sign_in(*(f"user-{number}" for number in range(users)), validity=0)
+    await rollout.run("--input", rollout.file(requests))
     reading, writing = os.pipe()
     os.close(reading)
-    return writing
+
+    ended = await rollout.command("export", "--state", "needs_session", stdout=writing)
+    os.close(writing)
+
+    assert (ended.code, ended.err) == (0, "")
 
 
 async def test_open_gives_the_highest_generation_of_each_user(rollout: Rollout) -> None:
@@ -160,23 +152,26 @@ async def test_open_gives_the_highest_generation_of_each_user(rollout: Rollout) 
 async def test_open_reads_a_single_age_file_and_standard_input(rollout: Rollout) -> None:
     await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
     sealed = json.loads(rollout.channel.read_text())["sealed"]
-    age = rollout.folder / "ana.age"
-    age.write_bytes(__import__("base64").b64decode(sealed))
+    age, odd = rollout.folder / "ana.age", rollout.folder / "odd.age"
+    age.write_bytes(base64.b64decode(sealed))
+    odd.write_bytes(sealing.AgeSealer([rollout.recipient]).seal(b"[]"))
 
     single = await rollout.command("open", "-i", str(rollout.identity), "ana.age")
+    strange = await rollout.command("open", "-i", str(rollout.identity), "odd.age")
     with rollout.channel.open("rb") as stream:
         piped = await rollout.command("open", "-i", str(rollout.identity), "-", stdin=stream.fileno())
 
     assert single.out == piped.out
     assert json.loads(single.out)["username"] == "ana"
+    assert (strange.code, strange.out) == (1, "")
 
 
 async def test_open_shows_secrets_on_a_terminal_only_when_told_so(rollout: Rollout) -> None:
     await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
     secret = rollout.opened()["ana"]["secret_code"]
 
-    refused = _on_a_terminal(rollout, "open", "-i", str(rollout.identity))
-    shown = _on_a_terminal(rollout, "open", "-i", str(rollout.identity), "--show")
+    refused = await _on_a_terminal(rollout, "open", "-i", str(rollout.identity))
+    shown = await _on_a_terminal(rollout, "open", "-i", str(rollout.identity), "--show")
 
     assert refused[0] == 2
     assert "--show" in refused[1]
@@ -185,8 +180,12 @@ async def test_open_shows_secrets_on_a_terminal_only_when_told_so(rollout: Rollo
     assert secret in shown[1]
 
 
-def _on_a_terminal(rollout: Rollout, *arguments: str) -> tuple[int, str]:
+async def _on_a_terminal(rollout: Rollout, *arguments: str) -> tuple[int, str]:
     """Exit code, and what a person saw."""
+    return await asyncio.to_thread(_play_terminal, rollout, arguments)
+
+
+def _play_terminal(rollout: Rollout, arguments: tuple[str, ...]) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*COMMAND, *arguments],
@@ -210,7 +209,7 @@ def _on_a_terminal(rollout: Rollout, *arguments: str) -> tuple[int, str]:
 async def test_progress_and_logs_on_a_terminal_stay_off_standard_output(rollout: Rollout) -> None:
     requests = rollout.file(await rollout.sign_in("ana", "\x1b[31mben"))
 
-    code, seen = _on_a_terminal(rollout, "run", "--input", requests)
+    code, seen = await _on_a_terminal(rollout, "run", "--input", requests)
 
     assert code == 0
     assert "2 accepted = 2 delivered." in seen
@@ -233,7 +232,7 @@ async def test_keygen_makes_a_private_file_and_never_writes_over_one(rollout: Ro
 
 async def test_keygen_into_a_pipe_prints_the_identity_and_on_a_terminal_it_refuses(rollout: Rollout) -> None:
     piped = await rollout.command("keygen", config=False)
-    code, seen = _on_a_terminal(rollout, "keygen")
+    code, seen = await _on_a_terminal(rollout, "keygen")
 
     assert "AGE-SECRET-KEY-1" in piped.out
     assert piped.err.startswith("age1")
@@ -270,7 +269,7 @@ async def test_check_says_everything_that_would_go_wrong_at_once(rollout: Rollou
 
 
 async def test_a_rehearsal_proves_every_promise(rollout: Rollout) -> None:
-    arguments = ("--users", "60", "--rate", "100", "--latency", "0", "--fault", "cut_after=10%", "--json")
+    arguments = ("--users", "60", "--rate", "100", "--latency", "0", "--fault", "conflict=10%", "--json")
 
     ended = await rollout.command("rehearse", *arguments, config=False)
 
@@ -343,9 +342,8 @@ async def test_wrong_usage_exits_with_2_and_prints_no_result(rollout: Rollout, a
 
 
 async def test_the_folder_of_a_rehearsal_can_be_kept(rollout: Rollout) -> None:
-    kept: Path = rollout.folder / "kept"
-    running = rollout.start("rehearse", "--users", "3", "--latency", "0", "--keep", str(kept), config=False)
-    await until(lambda: running.is_over)
+    ended = await rollout.command("rehearse", "--users", "3", "--latency", "0", "--keep", "kept", config=False)
 
-    assert (await running.ended()).code == 0
-    assert {"enrolments.jsonl", "identity.txt", "rehearsal.db"} <= {path.name for path in kept.iterdir()}
+    assert ended.code == 0
+    kept = rollout.folder / "kept"
+    assert all((kept / name).exists() for name in ("enrolments.jsonl", "identity.txt", "rehearsal.db"))

@@ -277,11 +277,14 @@ def a_lost_reply_was_lost(world: World, write: Write) -> None:
         return
     user = world.users[write.row.username]
     recorded = {secret for _, secret, _, _ in user.sealed}
+    stands = _secret_of_attempt(user, write.before.sealed) if write.before and write.before.sealed else None
+    if write.process.pauses and stands is not None:  # who was overtaken cannot know what became of a record since
+        recorded -= {call.secret for call in user.issued if call.process is write.process and call.secret != stands}
     owed = [call for call in user.calls if not call.answered or (call.secret and call.secret not in recorded)]
     owed = [call for call in owed if call.told < 1 + (call.process.pauses > 0)]
     if not owed and (not _taken_over(user, write) or _could_ask(world, write)):
         raise Violation(f"10: {write.row.username} is told that a reply was lost, and none was")
-    for call in owed:
+    for call in [call for call in owed if call.process is write.process] or owed:
         call.told += 1
 
 

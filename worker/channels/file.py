@@ -68,24 +68,16 @@ def line(username: str, sealed: Sealed) -> bytes:
 def _locked(path: Path) -> Iterator[int]:
     """The file that stands at ``path`` now, open for appending, and ours alone."""
     while True:
-        descriptor, created = _open(path)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _stands_there(path, descriptor):
-                if created:
+                if not os.fstat(descriptor).st_size:  # new, by whomever
                     _sync_folder(path.parent)
                 yield descriptor
                 return
         finally:
             os.close(descriptor)
-
-
-def _open(path: Path) -> tuple[int, bool]:
-    flags = os.O_RDWR | os.O_APPEND
-    try:
-        return os.open(path, flags), False
-    except FileNotFoundError:
-        return os.open(path, flags | os.O_CREAT, 0o600), True
 
 
 def _stands_there(path: Path, descriptor: int) -> bool:

@@ -1,26 +1,27 @@
 """Requests from a file or a pipe, read no faster than they can be used, so that a pipe brakes whoever writes into it.
 
-When nothing is ready here, the queue behind is drained as well. Lines of a pipe that were read and could not be used
-are put on that queue when the run ends, so that nobody who was handed over is forgotten; a file keeps its lines
-itself.
+When nothing is ready here, the queue behind is drained as well. Lines that a pipe handed over and nobody could use are
+put on that queue when the run ends, so that nobody is forgotten; a file keeps its lines itself.
 """
 
 from __future__ import annotations
 
 import asyncio
+import codecs
+import errno
 import fcntl
 import heapq
 import itertools
 import os
+import select
 import stat
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-from worker.errors import Malformed, UsageError
+from worker.errors import Malformed, QueueAway, UsageError
 from worker.model import Request
 from worker.ports import Backlog, Inbox, Lease, Queue
 from worker.requests import MAX_MESSAGE, Parser, digest
@@ -29,9 +30,11 @@ _CHUNK = 16_384
 _PATIENCE = 0.5
 """Seconds to wait for a line before looking at the queue behind."""
 _SMALLEST_PIPE = 4_096
+_MOST_LEFT = 65_536
+"""Bytes that are still taken out of a pipe at the end: more than its buffer, and not all that a fast writer has."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Line:
     raw: bytes
     read_at: float
@@ -45,7 +48,7 @@ class _Splitter:
         self._skipping = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that this chunk completes, without their ends and without blank ones; ``b""`` is the end."""
+        """The lines that this chunk completes, as ``requests.read_lines`` gives them; ``b""`` is the end."""
         *lines, rest = (self._rest + (chunk or b"\n")).split(b"\n")
         if lines and self._skipping:
             del lines[0]
@@ -56,7 +59,7 @@ class _Splitter:
             lines.append(rest)
             self._skipping, rest = True, b""
         self._rest = rest
-        return [line for line in lines if line.strip()]
+        return [text for line in lines if (text := line.strip().removeprefix(codecs.BOM_UTF8))]
 
 
 class StreamQueue:
@@ -72,47 +75,68 @@ class StreamQueue:
         self._inbox = inbox
         self._lines = _Splitter()
         self._ready: deque[_Line] = deque()
-        self._later: list[tuple[float, int, Lease]] = []
+        self._later: list[tuple[float, int, _Line, Lease]] = []
         self._numbers = itertools.count()
-        self._held = 0
+        self._held: set[_Line] = set()
         self._ended = False
-        self._descriptor = 0 if source == "-" else _open(Path(source))
-        self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._source = source
+        self._descriptor, mode = _open(source)
+        self._is_pipe = not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or os.isatty(self._descriptor))
         self._shrink_pipe()
 
     async def lease(self, most: int) -> Sequence[Lease]:
-        """See ``ports.Queue``."""
+        """See ``ports.Queue``. Raises ``QueueAway`` also where the source breaks."""
         leases = self._due(most)
-        while len(leases) < most and (line := await self._next_line(may_wait=not leases)) is not None:
+        while len(leases) < most and await self._has_line(may_wait=not leases):
+            line = self._ready[0]
             try:
                 leases.append(Lease(self._parser.parse(line.raw, line.read_at), line))
             except Malformed as malformed:
                 await self._inbox.put_aside(str(malformed), digest(line.raw))
-        self._held += len(leases)
+            else:
+                self._held.add(line)
+            self._ready.popleft()
         return leases or await self._behind.lease(most)
 
     def _due(self, most: int) -> list[Lease]:
         now, due = time.monotonic(), list[Lease]()
         while self._later and self._later[0][0] <= now and len(due) < most:
-            due.append(heapq.heappop(self._later)[2])
+            line, lease = heapq.heappop(self._later)[2:]
+            self._held.add(line)
+            due.append(lease)
         return due
 
-    async def _next_line(self, *, may_wait: bool) -> _Line | None:
+    async def _has_line(self, *, may_wait: bool) -> bool:
         while not self._ready and not self._ended:
-            if not self._is_file and not await self._readable(_PATIENCE if may_wait else 0):
-                return None
-            chunk = await asyncio.to_thread(os.read, self._descriptor, _CHUNK)
-            self._ended = not chunk
-            now = time.time()
-            self._ready.extend(_Line(raw, now) for raw in self._lines.feed(chunk))
-        return self._ready.popleft() if self._ready else None
+            if self._is_pipe and not self._readable() and not (may_wait and await self._becomes_readable()):
+                return False
+            self._take(await asyncio.to_thread(self._read))
+        return bool(self._ready)
 
-    async def _readable(self, patience: float) -> bool:
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._descriptor, _CHUNK)
+        except OSError as error:
+            raise QueueAway(
+                f"cannot read on from {self._source}: {error.strerror}", "run again with the rest"
+            ) from None
+
+    def _take(self, chunk: bytes) -> None:
+        self._ended = not chunk
+        now = time.time()
+        self._ready.extend(_Line(raw, now) for raw in self._lines.feed(chunk))
+
+    def _readable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    async def _becomes_readable(self) -> bool:
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         loop.add_reader(self._descriptor, readable.set)
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(_PATIENCE):
                 await readable.wait()
         except TimeoutError:
             return False
@@ -124,40 +148,60 @@ class StreamQueue:
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
         if isinstance(lease.receipt, _Line):
-            self._held -= 1
+            self._held.discard(lease.receipt)
         else:
             await self._behind.acknowledge(lease)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
         """See ``ports.Queue``."""
-        if isinstance(lease.receipt, _Line):
-            self._held -= 1
-            heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), lease))
-        else:
+        line = lease.receipt
+        if not isinstance(line, _Line):
             await self._behind.give_back(lease, delay)
+        elif line in self._held:
+            self._held.remove(line)
+            heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), line, lease))
 
     async def backlog(self) -> Backlog:
         """See ``ports.Queue``; a stream that has not ended counts as one more."""
         behind = await self._behind.backlog()
-        here = len(self._ready) + len(self._later) + self._held + (not self._ended)
+        here = len(self._ready) + len(self._later) + len(self._held) + (not self._ended)
         return Backlog(behind.waiting + here, behind.expired)
 
     async def close(self) -> None:
         """Put what a pipe handed over, and nobody could use, on the queue behind. Raises ``QueueAway``."""
-        if self._is_file:
+        if self._is_pipe:
+            with suppress(QueueAway):
+                self._empty_pipe()
+        self._close_descriptor()
+        if not self._is_pipe:
             return
         left: list[tuple[Request, bytes]] = []
-        for line in [*self._ready, *(lease.receipt for _, _, lease in self._later)]:
-            assert isinstance(line, _Line)
+        for line in [*self._held, *self._ready, *(line for _, _, line, _ in self._later)]:
             try:
                 request = self._parser.parse(line.raw, line.read_at)
             except Malformed as malformed:
                 await self._inbox.put_aside(str(malformed), digest(line.raw))
             else:
                 left.append((request, self._parser.body(line.raw, line.read_at)))
-        self._ready.clear()
-        self._later.clear()
         await self._inbox.push(left)
+        for handed_over in (self._held, self._ready, self._later):
+            handed_over.clear()
+
+    def _empty_pipe(self) -> None:
+        """Whoever wrote a line into a pipe before it was closed may believe that it arrived."""
+        left = _MOST_LEFT
+        while left > 0 and not self._ended and self._readable():
+            self._take(chunk := self._read())
+            left -= len(chunk)
+
+    def _close_descriptor(self) -> None:
+        """From here on a writer is told that nobody reads."""
+        if self._descriptor:
+            os.close(self._descriptor)
+        elif self._is_pipe:
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, self._descriptor)
+            os.close(nothing)
 
     def _shrink_pipe(self) -> None:
         """A pipe's own buffer holds requests that grow old unseen: make it as small as the system allows."""
@@ -166,10 +210,16 @@ class StreamQueue:
                 fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
 
 
-def _open(path: Path) -> int:
+def _open(source: str) -> tuple[int, int]:
+    """The descriptor and its file mode."""
     try:
-        return os.open(path, os.O_RDONLY)
+        descriptor = 0 if source == "-" else os.open(source, os.O_RDONLY)
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            os.close(descriptor)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except OSError as error:
         raise UsageError(
-            f"cannot read {path}: {error.strerror}", "name a file of requests, one JSON object a line"
+            f"cannot read {source}: {error.strerror}", "name a file of requests, one JSON object a line"
         ) from None
+    return descriptor, mode

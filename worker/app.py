@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
+from worker.calling import Caller
 from worker.channels.file import FileChannel
 from worker.cognito import cognito as connected
-from worker.drain import Drain, Limits, Stopping
+from worker.drain import Drain, Limits
 from worker.gate import Gate
 from worker.holds import Holds
 from worker.ledgers.sqlite import SqliteLedger
@@ -28,6 +29,7 @@ from worker.retrying import RetryPolicy
 from worker.sealing import AgeSealer
 from worker.settings import Settings
 from worker.sqlite import Database
+from worker.stopping import Stopping
 from worker.telemetry.tally import Tally
 from worker.writing import Writer
 
@@ -144,13 +146,22 @@ async def assemble(
                 clock=clock,
             )
         )
-        pipeline = Pipeline(
-            ledger=Writer(stores.ledger, stores.worker, gate, clock, patience=LEDGER_PATIENCE),
-            channel=channel,
-            sealer=sealer,
+        writer = Writer(stores.ledger, stores.worker, gate, clock, patience=LEDGER_PATIENCE)
+        caller = Caller(
             provider=provider,
             pacer=await stack.enter_async_context(SharedPacer(stores.ledger, rate, clock)),
             gate=gate,
+            ledger=writer,
+            clock=clock,
+            tally=tally,
+            retry=_retry_policy(settings),
+            lease=settings.ledger.lease,
+        )
+        pipeline = Pipeline(
+            ledger=writer,
+            channel=channel,
+            sealer=sealer,
+            caller=caller,
             holds=_holds(settings, stores, clock),
             clock=clock,
             tally=tally,
@@ -160,7 +171,6 @@ async def assemble(
                 min_validity=settings.channel.min_validity,
                 channel_patience=settings.channel.patience,
             ),
-            retry=_retry_policy(settings),
             record_format=RecordFormat(settings.otp.issuer, settings.otp.account, cognito.session_validity),
         )
         yield Drain(

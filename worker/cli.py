@@ -5,68 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from worker.cli_settings import CONFIG, SET, configured, load, sources
 from worker.errors import ExitCode, WorkerError
 
 if TYPE_CHECKING:
     from worker.settings import Settings
 
-Command = Callable[..., Any]
-
-_CONFIG = click.option(
-    "--config",
-    "-c",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The settings file (TOML); default: MFA_WORKER_CONFIG.",
-)
-_SET = click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="One setting; wins over file and environment.",
-)
-
-
-def _configured(command: Command) -> Command:
-    """Give the command ``settings``, loaded from file, environment and flags, and set up logging by them."""
-
-    @wraps(command)
-    def wrapper(context: click.Context, config: Path | None, overrides: tuple[str, ...], **arguments: Any) -> Any:
-        from worker.telemetry import logs
-
-        settings = _load(context, config, overrides)
-        logs.configure(settings.log.format, settings.log.level)
-        return command(settings, **arguments)
-
-    decorated: Command = click.pass_context(wrapper)
-    return _CONFIG(_SET(decorated))
-
-
-def _load(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> Settings:
-    from worker.settings import load
-
-    return load(*_sources(context, config, overrides))
-
-
-def _sources(
-    context: click.Context, config: Path | None, overrides: tuple[str, ...]
-) -> tuple[Path | None, list[str], Any]:
-    common = context.find_root().params
-    return config or common.get("config"), [*common.get("overrides", ()), *overrides], os.environ
-
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="mfa-worker")
-@_CONFIG
-@_SET
+@CONFIG
+@SET
 def cli(config: Path | None, overrides: tuple[str, ...]) -> None:
     """Enrol a whole Amazon Cognito user pool in TOTP multi-factor authentication.
 
@@ -85,7 +40,7 @@ def cli(config: Path | None, overrides: tuple[str, ...]) -> None:
 @click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the reconciliation to this file, as JSON."
 )
-@_configured
+@configured
 def run(
     settings: Settings, source: str | None, follow: bool, max_users: int | None, tolerate: str, report: Path | None
 ) -> int:
@@ -98,7 +53,7 @@ def run(
 
 @cli.command()
 @click.argument("file", default="-", type=click.Path(path_type=str, allow_dash=True))
-@_configured
+@configured
 def push(settings: Settings, file: str) -> int:
     """Put requests (JSON lines of FILE, or of standard input) on the queue. Exit 1 if any was malformed."""
     from worker import commands, job
@@ -113,7 +68,7 @@ def push(settings: Settings, file: str) -> int:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-@_configured
+@configured
 def status(settings: Settings, as_json: bool) -> None:
     """Say who stands where: the ledger's states, counted, and what waits."""
     from worker import commands, job
@@ -128,7 +83,7 @@ def status(settings: Settings, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--state", required=True, help="Such as needs_session or failed.")
-@_configured
+@configured
 def export(settings: Settings, state: str) -> None:
     """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again."""
     from worker import commands, job
@@ -148,8 +103,8 @@ def export(settings: Settings, state: str) -> None:
     help="A key file of keygen.",
 )
 @click.option("--show", is_flag=True, help="Print secrets to a terminal too.")
-@_CONFIG
-@_SET
+@CONFIG
+@SET
 @click.pass_context
 def open_(
     context: click.Context,
@@ -169,9 +124,9 @@ def open_(
         raise click.UsageError("the secrets would be shown on this terminal: redirect the output, or say --show")
     names = files
     if not names:
-        path, overridden, environ = _sources(context, config, overrides)
+        path, overridden, environ = sources(context, config, overrides)
         given = path or overridden or any(name.startswith("MFA_WORKER_") for name in environ)
-        names = (str(_load(context, config, overrides).channel.path),) if given else ("-",)
+        names = (str(load(context, config, overrides).channel.path),) if given else ("-",)
     return opening.open_files(names, identities, sys.stdout)
 
 
@@ -196,7 +151,7 @@ def keygen(output: Path | None) -> None:
 
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-@_configured
+@configured
 def check(settings: Settings, as_json: bool) -> int:
     """Say, before anything is touched, what would go wrong."""
     from worker import checks, job
@@ -229,7 +184,7 @@ def check(settings: Settings, as_json: bool) -> int:
     "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Keep what the run wrote."
 )
 @click.option("--json", "as_json", is_flag=True, help="The proof as one JSON object.")
-@_SET
+@SET
 def rehearse(
     keep: Path | None, session_validity: str | None, credential: str | None, as_json: bool, **asked: Any
 ) -> int:
@@ -257,14 +212,14 @@ def config() -> None:
 
 @config.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
-@_CONFIG
-@_SET
+@CONFIG
+@SET
 @click.pass_context
 def show(context: click.Context, as_json: bool, config: Path | None, overrides: tuple[str, ...]) -> None:
     """Print every setting as it is in effect, and where it came from; secrets are masked."""
     from worker.settings import explain
 
-    for row in explain(*_sources(context, config, overrides)):
+    for row in explain(*sources(context, config, overrides)):
         if as_json:
             click.echo(json.dumps({"key": row.key, "value": row.value, "source": row.source}))
         else:

@@ -14,12 +14,13 @@ from typing import Any, Protocol
 
 import structlog
 
-from worker.errors import DependencyAway, MaxUsersReached, NoProgress, PersonMustAct, WorkerError
+from worker.errors import DependencyAway, MaxUsersReached, NoProgress, PersonMustAct
 from worker.flight import Flight
 from worker.gate import Gate
 from worker.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
 from worker.pipeline import LOOK_AGAIN, Pipeline
 from worker.ports import Books, Clock, Lease, Ledger, Queue
+from worker.stopping import Stopping
 from worker.telemetry.tally import Tally
 
 log = structlog.get_logger()
@@ -58,28 +59,6 @@ class Limits:
     """How often the ledger is searched for what dead workers left."""
     max_users: int | None = None
     warn_of_sessions: bool = True
-
-
-class Stopping:
-    """Why the run shall end, if it shall. The first reason counts; a second signal makes it hurry."""
-
-    def __init__(self) -> None:
-        self.reason: WorkerError | None = None
-        self.hurry = asyncio.Event()
-        self.wake = asyncio.Event()
-        """Set whenever the loop should look again."""
-
-    def request(self, reason: WorkerError) -> None:
-        """End the run for ``reason``."""
-        if self.reason is None:
-            self.reason = reason
-            self.wake.set()
-
-    def interrupt(self, reason: WorkerError) -> None:
-        """A signal: the first one drains, the second hurries."""
-        if self.reason is not None:
-            self.hurry.set()
-        self.request(reason)
 
 
 class Drain:

@@ -28,9 +28,12 @@ class Grouped(Generic[Item, Result]):
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._idle = asyncio.Event()
         self._idle.set()
+        self._closed = False
 
     def submit(self, item: Item, *, patient: bool = False) -> asyncio.Future[Result]:
         """The future result of this item; a ``patient`` one may wait a moment for others. Cancelling undoes nothing."""
+        if self._closed:
+            raise RuntimeError("asked for work after the end")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
@@ -47,12 +50,18 @@ class Grouped(Generic[Item, Result]):
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-        work = self._executor.submit(self._work, [item for item, _ in group])
+        work = self._executor.submit(self._do, [item for item, _ in group])
 
         def done(work: Future[Sequence[Result]]) -> None:
             loop.call_soon_threadsafe(self._finish, loop, [future for _, future in group], work)
 
         work.add_done_callback(done)
+
+    def _do(self, items: Sequence[Item]) -> Sequence[Result]:
+        results = self._work(items)
+        if len(results) != len(items):
+            raise ValueError(f"{len(results)} results for {len(items)} items")
+        return results
 
     def _finish(
         self,
@@ -76,6 +85,7 @@ class Grouped(Generic[Item, Result]):
 
     async def close(self) -> None:
         """Wait for everything that was submitted, then end the thread."""
+        self._closed = True
         self._begin(asyncio.get_running_loop())
         await self._idle.wait()
         self._executor.shutdown()

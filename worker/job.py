@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import structlog
 
 from worker import app
-from worker.drain import Stopping
 from worker.errors import ExitCode, Interrupted, UsageError, WorkerError
 from worker.model import Census, State
 from worker.ports import Backlog, Queue
 from worker.sealing import AgeSealer
 from worker.settings import Settings
+from worker.stopping import Stopping
 from worker.telemetry import progress, report
 from worker.telemetry.tally import Tally
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from worker.errors import LedgerAway
@@ -36,8 +37,10 @@ class Liveness:
 
     def _begin(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._lock = os.open(self._file(self._worker), os.O_CREAT | os.O_RDWR, 0o600)
+        unborn = self._folder / f".{self._worker}"
+        self._lock = os.open(unborn, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unborn.rename(self._file(self._worker))  # whoever sees the name finds it locked
         for other in self._folder.iterdir():
             self.gone(other.name)
 
@@ -49,27 +52,33 @@ class Liveness:
             self._lock = None
 
     def gone(self, worker: str) -> bool:
-        """Whether that worker is dead for certain. The dead do not come back: every start has a new identity."""
+        """Whether that worker is dead for certain; ``False`` where it cannot be known.
+
+        The dead do not come back: every start has a new identity.
+        """
         if worker == self._worker:
             return False
         if worker in self._dead:
             return True
-        if not _WORKER.match(worker) or self._is_locked(worker):
+        if not _WORKER.match(worker) or self._may_be_locked(worker):
             return False
         self._dead.add(worker)
         return True
 
-    def _is_locked(self, worker: str) -> bool:
+    def _may_be_locked(self, worker: str) -> bool:
         try:
             other = os.open(self._file(worker), os.O_RDWR)
         except FileNotFoundError:
             return False
+        except OSError:
+            return True
         try:
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except OSError:
             return True
         else:
-            self._file(worker).unlink(missing_ok=True)
+            with suppress(OSError):
+                self._file(worker).unlink()
             return False
         finally:
             os.close(other)

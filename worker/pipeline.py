@@ -15,9 +15,9 @@ import asyncio
 from dataclasses import dataclass
 
 from worker import rules
+from worker.calling import Caller, Claim, Overtaken, TooLate
 from worker.errors import ChannelAway
 from worker.flight import Flight
-from worker.gate import Gate
 from worker.holds import Holds
 from worker.model import (
     EXPIRED,
@@ -32,15 +32,13 @@ from worker.model import (
     PoolFault,
     Reason,
     Refused,
-    Reply,
     Request,
     State,
     Trouble,
     Verdict,
 )
-from worker.ports import Channel, Clock, Pacer, Provider, Sealer
+from worker.ports import Channel, Clock, Sealer
 from worker.records import RecordFormat, seal_record
-from worker.retrying import RetryPolicy, until_decided
 from worker.telemetry.tally import Tally
 from worker.writing import Writer
 
@@ -63,34 +61,6 @@ class Terms:
     channel_patience: float = 300.0
 
 
-class TooLate:
-    """The credential dies before another call could be made."""
-
-
-class Overtaken:
-    """The claim is lost: another worker holds the user now."""
-
-
-Answered = Reply | TooLate | Overtaken
-
-
-class _Claim:
-    """The right to call for one user, and what was done with it."""
-
-    __slots__ = ("acting_until", "doubt", "expires", "row", "spent_calling", "troubles")
-
-    def __init__(self, row: Enrolment, expires: float) -> None:
-        self.row = row
-        self.expires = expires
-        """Monotonic seconds, counted from before the claim was written."""
-        self.doubt = False
-        """One of our calls may have issued a secret that nobody has."""
-        self.acting_until = 0.0
-        """Monotonic seconds up to which a call without an answer may still act."""
-        self.spent_calling = 0.0
-        self.troubles: set[Trouble] = set()
-
-
 class Pipeline:
     """Brings one user at a time to an outcome; keeps nothing between users."""
 
@@ -100,27 +70,21 @@ class Pipeline:
         ledger: Writer,
         channel: Channel,
         sealer: Sealer,
-        provider: Provider,
-        pacer: Pacer,
-        gate: Gate,
+        caller: Caller,
         holds: Holds,
         clock: Clock,
         tally: Tally,
         terms: Terms,
-        retry: RetryPolicy,
         record_format: RecordFormat,
     ) -> None:
         self._ledger = ledger
         self._channel = channel
         self._sealer = sealer
-        self._provider = provider
-        self._pacer = pacer
-        self._gate = gate
+        self._caller = caller
         self._holds = holds
         self._clock = clock
         self._tally = tally
         self._terms = terms
-        self._retry = retry
         self._format = record_format
 
     async def enrol(self, request: Request, flight: Flight) -> Verdict:
@@ -143,7 +107,7 @@ class Pipeline:
             assert put.row is not None
             match step:
                 case rules.Call():
-                    return await self._obtain(request, _Claim(put.row, started + self._terms.lease), flight)
+                    return await self._obtain(request, Claim(put.row, started + self._terms.lease), flight)
                 case rules.Conclude():
                     return self._done(put.row)
                 case rules.Deliver():
@@ -173,19 +137,19 @@ class Pipeline:
     async def crashed(self, flight: Flight) -> None:
         """A bug broke the way of this user: counted like a worker that died over it, so that it cannot go on."""
         if flight.claim is not None:
-            acting = self._retry.call_timeout
+            acting = self._caller.call_timeout
             row = rules.released(flight.claim, self._clock.utc(), doubt=True, crashed=True, acting=acting)
             await self._ledger.put(row, flight.claim)
 
     # --- claimed: obtain a secret -------------------------------------------------------------------------------------
 
-    async def _obtain(self, request: Request, claim: _Claim, flight: Flight) -> Verdict:
+    async def _obtain(self, request: Request, claim: Claim, flight: Flight) -> Verdict:
         flight.claim = claim.row
         try:
-            answered = await self._ask(request, claim, flight)
+            answered = await self._caller.ask(request, claim, flight)
         except asyncio.CancelledError:
             if flight.was_calling:
-                self._no_answer(claim)
+                self._caller.was_cut_off(claim)
             flight.must_finish()
             return await self._release(claim)
         match answered:
@@ -204,80 +168,9 @@ class Pipeline:
                     return await self._conclude(claim, State.NEEDS_SESSION, Reason.REPLY_LOST)
                 return await self._conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED)
 
-    async def _ask(self, request: Request, claim: _Claim, flight: Flight) -> Answered:
-        first = await self._attempt(request, claim, flight)
-        if not isinstance(first, Again):
-            return first
-        known = iter([first])  # only now is a retry policy worth its cost; it judges the first attempt like the others
-
-        async def attempt() -> Answered:
-            return next(known, None) or await self._attempt(request, claim, flight)
-
-        async def sleep(seconds: float) -> None:
-            flight.may_stop()
-            await asyncio.sleep(min(seconds, max(0.0, request.expires_at - self._clock.utc())))
-            flight.must_finish()
-
-        return await until_decided(attempt, self._retry, spent_calling=lambda: claim.spent_calling, sleep=sleep)
-
-    async def _attempt(self, request: Request, claim: _Claim, flight: Flight) -> Answered:
-        """At most one request on the wire, if it still makes sense and is still ours to make."""
-        while True:
-            if rules.too_late(request, self._clock.utc()):
-                return TooLate()
-            flight.may_stop()
-            async with self._gate.passage() as passage:
-                await self._pacer.acquire()
-                flight.must_finish()
-                if not passage.still_open:
-                    continue
-                if rules.too_late(request, self._clock.utc()):
-                    return TooLate()
-                if not await self._still_ours(claim, flight):
-                    return Overtaken()
-                return await self._send(request, claim, flight)
-
-    async def _still_ours(self, claim: _Claim, flight: Flight) -> bool:
-        """A call may start only while the claim outlasts it; renews one that does not."""
-        while claim.expires - self._clock.monotonic() <= self._retry.call_timeout:
-            started = self._clock.monotonic()
-            put = await self._ledger.put(rules.renewed(claim.row, self._me()), claim.row)
-            if put.answer is Answer.LOST or put.row is None:
-                return False
-            claim.row = flight.claim = put.row
-            claim.expires = started + self._terms.lease
-        return True
-
-    async def _send(self, request: Request, claim: _Claim, flight: Flight) -> Reply:
-        sent_at = self._clock.monotonic()
-        self._tally.sent()
-        flight.calls()
-        reply = await self._provider.associate(request)
-        flight.must_finish()
-        self._tally.waiting_for = ""
-        self._gate.heard(request.username, reply)
-        if isinstance(reply, Again):
-            self._tally.trouble(reply.trouble)
-            claim.troubles.add(reply.trouble)
-            claim.doubt |= reply.ambiguous
-            if reply.trouble is Trouble.NO_ANSWER:
-                self._no_answer(claim)
-            if reply.counts:
-                claim.spent_calling += self._clock.monotonic() - sent_at
-            if reply.trouble is Trouble.THROTTLED:
-                self._pacer.throttled(sent_at)
-        return reply
-
-    def _no_answer(self, claim: _Claim) -> None:
-        claim.doubt = True
-        claim.acting_until = self._clock.monotonic() + self._retry.call_timeout
-
-    def _acting(self, claim: _Claim) -> float:
-        return claim.acting_until - self._clock.monotonic()
-
     # --- issued: nothing may be lost from here on ---------------------------------------------------------------------
 
-    async def _secure(self, request: Request, issued: Issued, claim: _Claim, flight: Flight) -> Verdict:
+    async def _secure(self, request: Request, issued: Issued, claim: Claim, flight: Flight) -> Verdict:
         now = self._clock.utc()
         sealed = seal_record(request, issued, claim.row.generation, now, self._format, self._sealer)
         put = await self._ledger.put(rules.recorded(claim.row, sealed, now), claim.row)
@@ -327,27 +220,27 @@ class Pipeline:
 
     # --- no secret ----------------------------------------------------------------------------------------------------
 
-    async def _conclude(self, claim: _Claim, state: State, reason: Reason) -> Verdict:
+    async def _conclude(self, claim: Claim, state: State, reason: Reason) -> Verdict:
         row = claim.row._replace(doubt=claim.row.doubt or claim.doubt)
-        row = rules.conclude(row, state, reason, self._clock.utc(), acting=self._acting(claim))
+        row = rules.conclude(row, state, reason, self._clock.utc(), acting=self._caller.acting(claim))
         put = await self._ledger.put(row, claim.row)
         if put.answer is Answer.LOST or put.row is None:
             return await self._overtaken(claim)
         return self._done(put.row)
 
-    async def _release(self, claim: _Claim) -> Verdict:
-        row = rules.released(claim.row, self._clock.utc(), doubt=claim.doubt, acting=self._acting(claim))
+    async def _release(self, claim: Claim) -> Verdict:
+        row = rules.released(claim.row, self._clock.utc(), doubt=claim.doubt, acting=self._caller.acting(claim))
         put = await self._ledger.put(row, claim.row)
         if put.answer is Answer.LOST:
             return await self._overtaken(claim)
         return GiveBack()
 
-    async def _overtaken(self, claim: _Claim) -> Verdict:
+    async def _overtaken(self, claim: Claim) -> Verdict:
         """Another worker took the user. If a call of ours may have issued a secret, nobody knows which is valid."""
         if not claim.doubt:
             return GiveBack(OVERTAKEN_PAUSE)
         while (row := await self._ledger.read(claim.row.username)) is not None:
-            acting = self._terms.lease + self._retry.call_timeout
+            acting = self._terms.lease + self._caller.call_timeout
             doubted = rules.in_doubt(row, claim.row.request_id, self._clock.utc(), acting=acting)
             put = await self._ledger.put(doubted, row)
             if put.answer is not Answer.LOST:

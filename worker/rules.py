@@ -159,9 +159,9 @@ def too_late(request: Request, now: float) -> bool:
     return request.expires_at - now <= DEADLINE_MARGIN
 
 
-def renewed(row: Enrolment, me: Holder) -> Enrolment:
+def renewed(row: Enrolment, lease_until: float) -> Enrolment:
     """The same hold, for longer."""
-    return _hold(row, me)
+    return row._replace(lease_until=lease_until)
 
 
 def conclude(row: Enrolment, state: State, reason: Reason | None, now: float, *, acting: float = 0.0) -> Enrolment:

@@ -13,11 +13,11 @@ from tests.processes import Process, Request, Rollout, until
 
 
 class Writer:
-    """Whoever pipes requests into a run: writes as fast as the pipe takes them, and knows how many whole lines it took."""
+    """Whoever pipes requests into a run, as fast as the pipe takes them; knows how many whole lines it took."""
 
     def __init__(self, rollout: Rollout, requests: list[Request], *arguments: str) -> None:
         reading, self._pipe = os.pipe()
-        os.set_blocking(self._pipe, False)  # noqa: FBT003
+        os.set_blocking(self._pipe, False)
         self.process: Process = rollout.start("run", "--input", "-", *arguments, stdin=reading)
         os.close(reading)
         self._lines = [json.dumps(request).encode() + b"\n" for request in requests]

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation import ports
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, LEASE, MIN_VALIDITY, SESSION_VALIDITY
-from worker.drain import Drain, Limits, Stopping
+from worker.calling import Caller
+from worker.drain import Drain, Limits
 from worker.errors import Interrupted
 from worker.gate import Gate
 from worker.holds import Holds
 from worker.pipeline import Pipeline, Terms
 from worker.records import RecordFormat
 from worker.retrying import RetryPolicy
+from worker.stopping import Stopping
 from worker.telemetry.tally import Tally
 from worker.writing import Writer
 
@@ -30,6 +32,7 @@ class Parts:
     """What a process is made of; the tests that prove the simulation's worth put broken parts in."""
 
     pipeline: type[Pipeline] = Pipeline
+    caller: type[Caller] = Caller
     drain: type[Drain] = Drain
     holds: type[Holds] = Holds
     writer: type[Writer] = Writer
@@ -98,20 +101,26 @@ class Process:
         ledger, queue, provider = ports.SimulatedLedger(self), ports.SimulatedQueue(self), ports.SimulatedProvider(self)
         tally = Tally(self)
         gate = Gate(self, self.stopping.request, patience=120.0, refusal_patience=45.0)
-        pipeline = parts.pipeline(
-            ledger=parts.writer(ledger, self.name, gate, self, patience=20.0),
-            channel=ports.SimulatedChannel(self),
-            sealer=ports.OpenSealer(),
+        writer = parts.writer(ledger, self.name, gate, self, patience=20.0)
+        caller = parts.caller(
             provider=provider,
             pacer=ports.SimulatedPacer(self),
             gate=gate,
-            holds=parts.holds(
-                self, ledger.gone, lease=LEASE, clock_skew=CLOCK_SKEW, call_timeout=CALL_TIMEOUT
-            ),
+            ledger=writer,
+            clock=self,
+            tally=tally,
+            retry=RetryPolicy(call_timeout=CALL_TIMEOUT),
+            lease=LEASE,
+        )
+        pipeline = parts.pipeline(
+            ledger=writer,
+            channel=ports.SimulatedChannel(self),
+            sealer=ports.OpenSealer(),
+            caller=caller,
+            holds=parts.holds(self, ledger.gone, lease=LEASE, clock_skew=CLOCK_SKEW, call_timeout=CALL_TIMEOUT),
             clock=self,
             tally=tally,
             terms=Terms(worker=self.name, lease=LEASE, min_validity=MIN_VALIDITY, channel_patience=60.0),
-            retry=RetryPolicy(call_timeout=CALL_TIMEOUT),
             record_format=RecordFormat("Example", session_validity=SESSION_VALIDITY),
         )
         return parts.drain(

@@ -82,7 +82,7 @@ def test_only_the_composition_root_names_adapters(module: str) -> None:
         ("pyrage", {"worker.sealing"}),
         ("sqlite3", {"worker.sqlite", "worker.ledgers.sqlite", "worker.queues.sqlite"}),
         ("aioboto3", {"worker.cognito"}),
-        ("click", {"worker.cli"}),
+        ("click", {"worker.cli", "worker.cli_settings"}),
     ],
 )
 def test_each_library_has_one_home(library: str, home: set[str]) -> None:

@@ -32,7 +32,7 @@ class Work:
 async def test_everybody_gets_the_result_of_their_own_item() -> None:
     grouped = Grouped(work := Work(), "doubling")
     assert await asyncio.gather(*(grouped.submit(number) for number in range(1000))) == [2 * n for n in range(1000)]
-    assert sum(work.groups, []) == list(range(1000)), "in the order they came"
+    assert [number for group in work.groups for number in group] == list(range(1000)), "in the order they came"
     await grouped.close()
 
 
@@ -90,6 +90,24 @@ async def test_closing_waits_for_everything_that_was_asked_for() -> None:
     assert [future.result() for future in futures] == [2 * number for number in range(9)]
 
 
+async def test_the_patient_wait_for_others_and_are_done_all_the_same() -> None:
+    grouped = Grouped(work := Work(), "doubling")
+    patient = grouped.submit(1, patient=True)
+    await asyncio.sleep(0)
+    assert await grouped.submit(2) == 4
+    assert work.groups == [[1, 2]]
+    assert await patient == 2
+    assert await grouped.submit(3, patient=True) == 6
+    await grouped.close()
+
+
+async def test_closing_hurries_the_patient() -> None:
+    grouped = Grouped(Work(), "doubling")
+    patient = grouped.submit(1, patient=True)
+    await grouped.close()
+    assert patient.result() == 2
+
+
 async def test_asking_after_the_end_fails_at_once_instead_of_waiting_for_ever() -> None:
     grouped = Grouped(Work(), "doubling")
     await grouped.close()
@@ -99,7 +117,7 @@ async def test_asking_after_the_end_fails_at_once_instead_of_waiting_for_ever() 
 
 
 async def test_a_work_that_gives_too_few_results_leaves_nobody_waiting() -> None:
-    grouped = Grouped(lambda group: group[1:], "forgetful")
+    grouped: Grouped[int, int] = Grouped(lambda group: group[1:], "forgetful")
     with pytest.raises(ValueError, match="results"):
         await asyncio.wait_for(asyncio.gather(grouped.submit(1), grouped.submit(2)), 1)
     await grouped.close()

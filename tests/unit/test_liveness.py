@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -103,9 +104,7 @@ def test_whoever_comes_next_clears_away_the_dead_and_no_one_else(ledger: Path, s
 
 def test_a_worker_is_alive_from_the_moment_it_can_be_seen(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who looks between a file's creation and its lock would take a newborn for dead."""
-    import fcntl
-
-    flock, seen = fcntl.flock, []
+    flock, seen = fcntl.flock, list[bool]()
 
     def slow(descriptor: int, operation: int) -> None:
         if operation == fcntl.LOCK_EX and not seen:
@@ -157,7 +156,7 @@ def test_a_folder_that_cannot_be_written_is_the_ledger_away(tmp_path: Path) -> N
 def test_a_child_process_does_not_keep_its_parent_alive(ledger: Path) -> None:
     with Liveness(ledger, "me"):
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
-        lock = os.stat(ledger.with_name("rollout.db.workers") / "me")
-        held = [os.stat(file) for file in Path(f"/proc/{child.pid}/fd").iterdir() if file.exists()]
+        lock = (ledger.with_name("rollout.db.workers") / "me").stat()
+        held = [file.stat() for file in Path(f"/proc/{child.pid}/fd").iterdir() if file.exists()]
         assert not any(os.path.samestat(lock, file) for file in held)
         child.communicate()

@@ -1,0 +1,60 @@
+"""How every command takes its settings: ``--config`` and ``--set``, before the command or behind it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+Command = Callable[..., Any]
+
+CONFIG = click.option(
+    "--config",
+    "-c",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The settings file (TOML); default: MFA_WORKER_CONFIG.",
+)
+SET = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="One setting; wins over file and environment.",
+)
+
+
+def configured(command: Command) -> Command:
+    """Give the command ``settings``, loaded from file, environment and flags, and set up logging by them."""
+
+    @wraps(command)
+    def wrapper(context: click.Context, config: Path | None, overrides: tuple[str, ...], **arguments: Any) -> Any:
+        from worker.telemetry import logs
+
+        settings = load(context, config, overrides)
+        logs.configure(settings.log.format, settings.log.level)
+        return command(settings, **arguments)
+
+    decorated: Command = click.pass_context(wrapper)
+    return CONFIG(SET(decorated))
+
+
+def load(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> Settings:
+    """The settings that are in effect. Raises ``UsageError``."""
+    from worker import settings
+
+    return settings.load(*sources(context, config, overrides))
+
+
+def sources(
+    context: click.Context, config: Path | None, overrides: tuple[str, ...]
+) -> tuple[Path | None, list[str], Any]:
+    """Where settings come from: the file, the flags in front of the command and behind it, the environment."""
+    common = context.find_root().params
+    return config or common.get("config"), [*common.get("overrides", ()), *overrides], os.environ

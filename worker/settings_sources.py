@@ -25,7 +25,7 @@ from worker.errors import UsageError
 
 PREFIX = "MFA_WORKER_"
 CONFIG = f"{PREFIX}CONFIG"
-LIST = "`mfa-worker config show` lists every key with its meaning"
+LIST = "config/mfa-worker.toml, in the project, explains every key"
 
 # A Kubernetes Service named mfa-worker puts these into the environment of every pod of its namespace.
 _SERVICE_LINK = re.compile(r"MFA_WORKER_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")

@@ -32,7 +32,7 @@ Answered = Reply | TooLate | Overtaken
 class Claim:
     """The right to call for one user, and what was done with it."""
 
-    __slots__ = ("acting_until", "doubt", "expires", "row", "spent_calling", "troubles")
+    __slots__ = ("acting_until", "doubt", "expires", "row", "sent_at", "spent_calling", "troubles")
 
     def __init__(self, row: Enrolment, expires: float) -> None:
         self.row = row
@@ -42,6 +42,8 @@ class Claim:
         """One of our calls may have issued a secret that nobody has."""
         self.acting_until = 0.0
         """Monotonic seconds up to which a call without an answer may still act."""
+        self.sent_at = 0.0
+        """UTC seconds at which the last request left; what it brought lives from then on, at the least."""
         self.spent_calling = 0.0
         self.troubles: set[Trouble] = set()
 
@@ -124,7 +126,7 @@ class Caller:
         return True
 
     async def _send(self, request: Request, claim: Claim, flight: Flight) -> Reply:
-        sent_at = self._clock.monotonic()
+        sent_at, claim.sent_at = self._clock.monotonic(), self._clock.utc()
         self._tally.sent()
         flight.calls()
         reply = await self._provider.associate(request)

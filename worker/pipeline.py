@@ -171,9 +171,8 @@ class Pipeline:
     # --- issued: nothing may be lost from here on ---------------------------------------------------------------------
 
     async def _secure(self, request: Request, issued: Issued, claim: Claim, flight: Flight) -> Verdict:
-        now = self._clock.utc()
-        sealed = seal_record(request, issued, claim.row.generation, now, self._format, self._sealer)
-        put = await self._ledger.put(rules.recorded(claim.row, sealed, now), claim.row)
+        sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, self._format, self._sealer)
+        put = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
         if put.answer is Answer.LOST or put.row is None:
             if put.row is not None and put.row.sealed is not None and put.row.sealed.attempt_id == sealed.attempt_id:
                 return GiveBack(LOOK_AGAIN)  # an earlier try was not confirmed, and somebody went on from there

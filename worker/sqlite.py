@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +26,8 @@ Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 BUSY_TIMEOUT = 15.0
 """Seconds to wait for another process that writes."""
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BUG = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
+"""What no disk is to blame for; raised as it is."""
 
 
 class Database:
@@ -44,9 +48,13 @@ class Database:
             raise _explained(error, self.path, away) from None
 
     def _open(self, schema: str) -> None:
-        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+        # A file that exists must not be opened and closed here: that would free the locks that SQLite holds on it for
+        # this process, and the next process to close the file would take the write-ahead log away from under us.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         if self._writing is None:
             self._writing = self._connect()
+        if self._reading is None:
             self._reading = self._connect()
         self._writing.executescript(schema)
 
@@ -54,11 +62,15 @@ class Database:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA cache_size = -4000")
-        connection.execute("PRAGMA temp_store = MEMORY")
+        try:
+            _write_ahead(connection)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA cache_size = -4000")
+            connection.execute("PRAGMA temp_store = MEMORY")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     async def write(self, work: Work, item: Any, away: type[DependencyAway], *, patient: bool = False) -> Any:
@@ -118,18 +130,33 @@ class Database:
         self._reading = self._writing = None
 
 
-def _explained(
-    error: sqlite3.Error | OSError, path: Path, away: type[DependencyAway]
-) -> DependencyAway | PersonMustAct:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Where two processes begin a file together, SQLite refuses one at once instead of letting it wait."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary code; 0 where it gave none."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def _explained(error: sqlite3.Error | OSError, path: Path, away: type[DependencyAway]) -> Exception:
+    code = _code(error)
     if code in _CORRUPT:
         return PersonMustAct(
             f"{path} is damaged or no SQLite file ({error})",
             "restore it from a backup; do not start over with an empty one, it knows who was delivered",
         )
+    if code in _BUG or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        return error
     return away(f"{path}: {error}", "free space, or make the folder writable, then run again: nothing is lost")
-
-
-def schema_script(*statements: str) -> str:
-    """Statements that create what is missing, as one script."""
-    return ";\n".join(statements) + ";"

@@ -40,8 +40,8 @@ def judge(world: World, event: Event) -> None:
             a_send_has_a_claim(world, event)
             calls_do_not_overlap(world, event)
             an_outcome_ends_a_request(world, event)
-            no_fourth_call_after_three_deaths(world, event)
         case Write():
+            three_deaths_are_enough(world, event)
             an_attempt_is_one_secret(world, event.row.username)
             delivered_is_left_for_a_reason(world, event)
             a_delivered_session_lived_long_enough(world, event)
@@ -227,7 +227,7 @@ def done_means_nobody_is_unfinished(world: World, exit_: Exit) -> None:
 
     That the states sum to the ledger's rows is true by construction here; the adapters' own tests show it of theirs.
     """
-    looked_at = exit_.process.looked_at
+    looked_at = exit_.at if exit_.process.looked_at is None else exit_.process.looked_at
     for username, user in world.users.items():
         row = next((write.row for write in reversed(user.writes) if write.at <= looked_at), None)
         if row is not None and row.state in UNFINISHED:
@@ -280,7 +280,12 @@ def a_lost_reply_was_lost(world: World, write: Write) -> None:
     stands = _secret_of_attempt(user, write.before.sealed) if write.before and write.before.sealed else None
     if write.process.pauses and stands is not None:  # who was overtaken cannot know what became of a record since
         recorded -= {call.secret for call in user.issued if call.process is write.process and call.secret != stands}
-    owed = [call for call in user.calls if not call.answered or (call.secret and call.secret not in recorded)]
+    owed = [
+        call
+        for call in user.calls
+        if not call.answered
+        or (call.secret and call.secret not in recorded and (call.process.killed or call.process.pauses))
+    ]
     owed = [call for call in owed if call.told < 1 + (call.process.pauses > 0)]
     if not owed and (not _taken_over(user, write) or _could_ask(world, write)):
         raise Violation(f"10: {write.row.username} is told that a reply was lost, and none was")
@@ -338,16 +343,18 @@ def everybody_has_an_outcome(world: World) -> None:
         raise Violation("11: messages at rest")
 
 
-def no_fourth_call_after_three_deaths(world: World, call: Call) -> None:
-    """A user over whom three workers died is failed, without a fourth call."""
+def three_deaths_are_enough(world: World, last: Write) -> None:
+    """12. A user over whom three workers died is failed, without a fourth call: without a fourth claim."""
+    if last.row.state is not State.IN_PROGRESS or last.row.worker is None:
+        return
     deaths = 0
-    for write in world.users[call.request.username].writes:
+    for write in world.users[last.row.username].writes:
         if write.row.state not in UNFINISHED:
             deaths = 0
         elif (old := write.before) and old.state is State.IN_PROGRESS and old.worker not in (None, write.process.name):
             deaths += world.process(old.worker).gone
     if deaths >= MOST_CRASHES:
-        raise Violation(f"{deaths} workers died over {call.request.username}, and still there is a call")
+        raise Violation(f"12: {deaths} workers died over {last.row.username}, and still there is a claim")
 
 
 def _secret(sealed: Sealed) -> str:

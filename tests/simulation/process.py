@@ -50,8 +50,8 @@ class Process:
         self.stopped_at = 0.0
         """When it was paused last, or died; only where it does not run."""
         self.pauses = 0
-        self.hurried = False
-        self.looked_at = 0.0
+        self.killed = False
+        self.looked_at: float | None = None
         """When it searched the ledger for unfinished rows last."""
         self.counted_at = 0.0
         """When it counted the messages that wait last."""

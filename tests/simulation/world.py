@@ -40,7 +40,7 @@ from worker.model import UNFINISHED, CredentialKind, Request, Secret, State
 RESTART = 1.0
 """Seconds after which a process that died or stopped is started again."""
 STAGGER = 0.7
-MOST_STEPS = 60_000
+MOST_STEPS, MOST_PROCESSES = 60_000, 100
 
 
 class World:
@@ -129,7 +129,6 @@ class World:
                 self.tell(process.name, f"*** told to {blow.what}")
                 process.interrupt()
                 if blow.what == "hurry":
-                    process.hurried = True
                     process.interrupt()
         if blow.purge:
             self.tell("queue", "*** every message is deleted")
@@ -137,6 +136,7 @@ class World:
 
     def kill(self, process: Process) -> None:
         self.tell(process.name, "*** killed")
+        process.killed = True
         self._gone(process)
         self.after(RESTART, self.spawn)
 
@@ -277,7 +277,7 @@ class World:
     def _raise(self) -> None:
         if self._violations:
             raise self._violations[0]
-        if self.steps > MOST_STEPS:
+        if self.steps > MOST_STEPS or len(self.processes) > MOST_PROCESSES:
             raise Violation("11: no end in sight")
 
     def _logged(self, _: object, __: str, event: MutableMapping[str, Any]) -> Any:

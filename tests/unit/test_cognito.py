@@ -7,8 +7,8 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
@@ -55,12 +55,11 @@ Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 @dataclass
 class Wire:
-    """A server that does what it is told, once per request, and remembers what it was sent."""
+    """A server that does what it is told, once per request, and remembers the head and body that it was sent."""
 
     url: str = ""
     does: Behaviour | bytes = field(default_factory=answer)
     seen: list[tuple[str, bytes]] = field(default_factory=list)
-    """Head and body of each request."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -91,8 +90,8 @@ def client(url: str, clock: StillClock | None = None, timeout: float = 5.0) -> A
     return cognito("eu-west-1", endpoint_url=url, call_timeout=timeout, concurrency=4, clock=clock or StillClock())
 
 
-@asynccontextmanager
-async def unused_port() -> AsyncIterator[str]:
+@contextmanager
+def unused_port() -> Iterator[str]:
     """A port of ours on which nobody listens."""
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
@@ -176,8 +175,9 @@ async def test_a_token_gets_a_secret_and_no_session(wire: Wire) -> None:
 
 
 async def test_a_refused_connection_sent_nothing() -> None:
-    async with unused_port() as url, client(url) as provider:
-        reply = await provider.associate(request())
+    with unused_port() as url:
+        async with client(url) as provider:
+            reply = await provider.associate(request())
     assert reply == Again(Trouble.UNSENT, "ClientConnectorError")
 
 
@@ -251,7 +251,6 @@ async def test_a_cancelled_call_stops_at_once(wire: Wire) -> None:
 
     async def hang(_: asyncio.StreamWriter) -> None:
         arrived.set()
-        await asyncio.sleep(60)
 
     wire.does = hang
     async with client(wire.url) as provider:

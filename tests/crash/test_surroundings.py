@@ -1,0 +1,308 @@
+"""The world around a worker fails: full and read-only disks, damaged and missing files, connections that hang."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Rollout, until
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
+
+
+@contextmanager
+def _small_disk(folder: Path, size: str) -> Iterator[None]:
+    folder.mkdir()
+    _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], check=False, capture_output=True)
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount here: {done.stderr.decode().strip()}")
+
+
+@contextmanager
+def _full(disk: Path) -> Iterator[None]:
+    """Until the last byte."""
+    filler = disk / "filler"
+    descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT)
+    try:
+        while os.write(descriptor, b"x" * 4096):
+            pass
+    except OSError:
+        pass
+    os.close(descriptor)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@root_only
+async def test_a_full_disk_under_the_ledger_exits_with_75_and_loses_nobody(rollout: Rollout) -> None:
+    disk = rollout.folder / "disk"
+    rollout.ledger = disk / "rollout.db"
+    rollout.configure(
+        queue={"path": str(rollout.ledger)},
+        run={"grace": 0.5, "watchdog": 2.0},
+        rate={"requests_per_second": 50},
+    )
+    with _small_disk(disk, "8m"):
+        await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(150)), credential="session"))
+        running = rollout.start("run")
+        await _lines(rollout, 20)
+        with _full(disk):
+            stopped = await running.ended()
+            at_start = await rollout.run()
+        ended = await rollout.run()
+
+        assert (stopped.code, at_start.code) == (75, 75)
+        assert "disk is full" in stopped.err
+        assert "disk is full" in at_start.err
+        lost = await rollout.users("needs_session")
+        assert set(lost.values()) <= {"reply_lost"}
+        assert ended.code == (1 if lost else 0)
+        assert (await rollout.states())["delivered"] == 150 - len(lost)
+        assert not (await rollout.audit()).stale
+
+
+@root_only
+async def test_a_full_disk_under_the_channel_keeps_secrets_sealed_until_there_is_space(rollout: Rollout) -> None:
+    disk = rollout.folder / "disk"
+    rollout.channel = disk / "enrolments.jsonl"
+    rollout.configure(channel={"path": str(rollout.channel), "patience": 0.5}, run={"concurrency": 8})
+    with _small_disk(disk, "1m"):
+        await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(40)), credential="session"))
+        with _full(disk):
+            stopped = await rollout.run()
+            waiting = await rollout.states(), (await rollout.standin.stats()).issued
+        ended = await rollout.run()
+
+        assert stopped.code == 75
+        assert "No space left" in stopped.logged("stopped")[0]["cause"]
+        assert waiting[0].get("sealed") == waiting[1] > 0
+        assert ended.code == 0
+        assert len(rollout.opened()) == (await rollout.standin.stats()).issued == 40
+        assert not (await rollout.audit()).stale
+
+
+async def test_a_folder_that_cannot_be_written_exits_with_75(rollout: Rollout) -> None:
+    disk = rollout.folder / "disk"
+    disk.mkdir()
+    with _read_only(disk):
+        rollout.configure(channel={"path": str(disk / "enrolments.jsonl"), "patience": 0.3})
+        requests = rollout.file(await rollout.sign_in("ana", credential="session"))
+        channel = await rollout.run("--input", requests)
+        states = await rollout.states()
+        rollout.configure(queue={"path": str(disk / "rollout.db")})
+        ledger = await rollout.run("--input", requests)
+
+    assert (channel.code, ledger.code) == (75, 75)
+    assert states == {"sealed": 1}
+    assert "writable" in channel.err
+    assert "writable" in ledger.err
+    assert "Traceback" not in channel.err + ledger.err
+
+
+@contextmanager
+def _read_only(folder: Path) -> Iterator[None]:
+    if os.geteuid() == 0:  # whom permissions do not stop
+        _mount("-t", "tmpfs", "-o", "ro", "tmpfs", str(folder))
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    else:
+        folder.chmod(0o500)
+        yield
+        folder.chmod(0o700)
+
+
+@pytest.mark.parametrize("damage", ["beginning", "middle", "no database"])
+async def test_a_damaged_ledger_is_said_to_be_damaged_and_never_begun_anew(rollout: Rollout, damage: str) -> None:
+    requests = rollout.file(await rollout.sign_in(*(f"user-{number}" for number in range(200))))
+    await rollout.run("--max-users", "100", "--input", requests)
+    intact = rollout.ledger.read_bytes()
+    damaged = {
+        "beginning": b"\xff" * 200 + intact[200:],
+        "middle": intact[:8192] + b"\xff" * (len(intact) - 8192),
+        "no database": b"these are my notes\n" * 1000,
+    }[damage]
+    rollout.ledger.write_bytes(damaged)
+
+    ended = await rollout.run("--input", requests)
+    status = await rollout.command("status")
+
+    assert (ended.code, status.code) == (3, 3)
+    for said in (ended.err, status.err):
+        assert "damaged" in said
+        assert "backup" in said
+        assert "Traceback" not in said
+    assert (await rollout.standin.stats()).wire_requests == 100
+
+    for leftover in rollout.folder.glob("rollout.db-*"):
+        leftover.unlink()
+    rollout.ledger.write_bytes(intact)
+    assert (await rollout.run("--input", requests)).code == 0
+    assert (await rollout.standin.stats()).issued == 200
+
+
+async def test_a_ledger_that_vanished_is_not_begun_anew_where_it_must_exist(rollout: Rollout) -> None:
+    rollout.configure(ledger={"must_exist": None})
+    requests = rollout.file(await rollout.sign_in("ana"))
+    await rollout.run("--input", requests)
+    rollout.configure(ledger={"must_exist": True})
+    rollout.ledger.unlink()
+
+    ended = await rollout.run("--input", requests)
+
+    assert ended.code == 2
+    assert "restore" in ended.err
+    assert not rollout.ledger.exists()
+
+
+async def test_a_rebuilt_ledger_still_gives_the_later_secret_the_higher_generation(rollout: Rollout) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    for file in rollout.folder.glob("rollout.db*"):
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
+
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+
+    assert not (await rollout.audit()).stale
+
+
+async def test_an_output_file_that_is_rotated_away_is_followed_by_a_new_one(rollout: Rollout) -> None:
+    rollout.configure(rate={"requests_per_second": 60})
+    await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(90))))
+    running = rollout.start("run")
+    rotated = [rollout.folder / f"enrolments.{number}.jsonl" for number in (1, 2)]
+
+    for target in rotated:
+        await _lines(rollout, 10)
+        rollout.channel.rename(target)
+    ended = await running.ended()
+
+    assert ended.code == 0
+    files = [*rotated, rollout.channel]
+    assert sum(file.read_bytes().count(b"\n") for file in files) == 90
+    audit = await rollout.audit(*files)
+    assert (audit.stale, audit.lost, audit.twice) == (set(), set(), set())
+
+
+async def test_a_channel_that_is_away_for_a_while_makes_secrets_wait_and_calls_pause(rollout: Rollout) -> None:
+    rollout.channel = rollout.folder / "mounted" / "enrolments.jsonl"
+    rollout.channel.parent.mkdir()
+    rollout.configure(
+        channel={"path": str(rollout.channel), "patience": 60.0},
+        run={"concurrency": 8},
+        rate={"requests_per_second": 50},
+    )
+    await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(80)), credential="session"))
+    running = rollout.start("run")
+    await _lines(rollout, 10)
+    away = rollout.folder / "away"
+
+    rollout.channel.parent.rename(away)
+    await _sealed(rollout, 8)
+    called = (await rollout.standin.stats()).wire_requests
+    await _quiet_for(rollout, 0.5)
+    assert (await rollout.standin.stats()).wire_requests == called
+    away.rename(rollout.channel.parent)
+    ended = await running.ended()
+
+    assert ended.code == 0
+    assert (await rollout.standin.stats()).issued == 80
+    assert not (await rollout.audit()).stale
+
+
+async def test_a_torn_line_is_closed_and_skipped(rollout: Rollout) -> None:
+    rollout.channel.write_bytes(b'{"username": "ana", "gener')
+
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana", "ben")))
+    opened = await rollout.command("open", "-i", str(rollout.identity))
+
+    assert opened.code == 1
+    assert "1 not opened" in opened.err
+    assert opened.out.count("\n") == 2
+
+
+async def test_a_connection_that_hangs_costs_one_call_timeout(rollout: Rollout) -> None:
+    rollout.configure(cognito={"call_timeout": 0.5}, ledger={"lease": 1.5})
+    await rollout.standin.set_faults("hang@ana=1x", "hang@ben=2x")
+
+    ended = await rollout.run("--input", rollout.file(await rollout.sign_in("ana", "ben", "cleo")), within=15)
+
+    assert ended.code == 0
+    assert await rollout.states() == {"delivered": 3}
+
+
+async def test_a_run_in_which_nothing_moves_says_what_it_waits_for(rollout: Rollout) -> None:
+    rollout.configure(
+        cognito={"call_timeout": 20.0, "patience": 60},
+        ledger={"lease": 60.0},
+        run={"watchdog": 1.0, "grace": 0.2},
+    )
+    await rollout.standin.set_faults("hang=100%")
+
+    ended = await rollout.run("--input", rollout.file(await rollout.sign_in("ana")), within=15)
+
+    assert ended.code == 75
+    cause = ended.logged("stopped")[0]["cause"]
+    assert "nothing moved" in cause
+    assert "waiting for" in cause
+
+
+@pytest.mark.parametrize("descriptors", [14, 20, 32])
+async def test_running_out_of_descriptors_exits_with_75_and_loses_nobody(rollout: Rollout, descriptors: int) -> None:
+    rollout.configure(
+        run={"concurrency": 64, "grace": 1.0},
+        rate={"requests_per_second": 500},
+        cognito={"patience": 1.0},
+        channel={"patience": 1.0},
+    )
+    await rollout.standin.set_latency(0.2)
+    await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(120)), credential="session"))
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+
+    starved = await rollout.run(limits=few)
+    assert starved.code == 75, starved.err
+    assert "Traceback" not in starved.err
+    ended = await rollout.run()
+
+    assert ended.code == 0
+    assert await rollout.states() == {"delivered": 120}
+    assert (await rollout.standin.stats()).issued == 120
+    assert not (await rollout.audit()).stale
+
+
+async def _lines(rollout: Rollout, number: int) -> None:
+    await until(lambda: rollout.channel.exists() and rollout.channel.read_bytes().count(b"\n") >= number)
+
+
+async def _sealed(rollout: Rollout, number: int) -> None:
+    async def reached() -> bool:
+        await asyncio.sleep(0.05)
+        return (await rollout.states()).get("sealed", 0) >= number
+
+    await until(reached)
+
+
+async def _quiet_for(rollout: Rollout, seconds: float) -> None:
+    """Nothing arrives at the stand-in for so long: what is looked for is that nothing happens."""
+    await asyncio.sleep(seconds)
+    assert (await rollout.standin.stats()).in_flight == 0

@@ -1,0 +1,199 @@
+"""Workers that break one rule each, for ``test_the_simulation_bites``.
+
+Every mutant is the real worker with one line of thought left out: a subclass of one part, or one rule patched for the time
+of a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from tests.simulation.process import Parts
+from worker import retrying, rules
+from worker.calling import Caller, Claim
+from worker.drain import Drain
+from worker.flight import Flight
+from worker.holds import Holds
+from worker.model import Again, Answer, Enrolment, GiveBack, Issued, Put, Request, State, Verdict
+from worker.pipeline import Pipeline
+from worker.ports import Lease
+from worker.records import RecordFormat, seal_record
+from worker.rules import Holder, Step
+from worker.writing import Writer
+
+Apply = Callable[[pytest.MonkeyPatch], Parts]
+next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
+
+
+@dataclass(frozen=True)
+class Patched:
+    """A mutant that patches names of a module or class; every process is made of the real parts."""
+
+    target: object
+    names: dict[str, Any]
+
+    def __call__(self, monkeypatch: pytest.MonkeyPatch) -> Parts:
+        for name, value in self.names.items():
+            monkeypatch.setattr(self.target, name, value)
+        return Parts()
+
+
+def parts(**changed: type) -> Apply:
+    """A mutant made of other parts."""
+    return lambda _: replace(Parts(), **changed)
+
+
+class AcknowledgesFirst(Drain):
+    async def _one(self, lease: Lease, flight: Flight) -> None:
+        await self._queue.acknowledge(lease)
+        await super()._one(lease, flight)
+
+
+class LeavesTheUnfinished(Drain):
+    async def _sweep(self, *states: State) -> int:
+        return 0
+
+
+class MayTakeOverFromItself(Drain):
+    async def _enrol(self, request: Request, flight: Flight) -> Verdict:
+        return await self._pipeline.enrol(request, flight)
+
+
+class CallsFirst(Pipeline):
+    async def enrol(self, request: Request, flight: Flight) -> Verdict:
+        await self._caller._provider.associate(request)
+        return await super().enrol(request, flight)
+
+
+class DeliversFirst(Pipeline):
+    async def _secure(self, request: Request, issued: Issued, claim: Claim, flight: Flight) -> Verdict:
+        form = RecordFormat("Example")
+        sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, form, self._sealer)
+        await self._channel.deliver(request.username, sealed)
+        return await super()._secure(request, issued, claim, flight)
+
+
+class SaysNothingWhenOvertaken(Pipeline):
+    async def _overtaken(self, claim: Claim) -> Verdict:
+        return GiveBack(1.0)
+
+
+class CallsUnderAnyClaim(Caller):
+    async def _still_ours(self, claim: Claim, flight: Flight) -> bool:
+        return True
+
+
+class TakesOverAtOnce(Holds):
+    def left(self, row: Enrolment) -> float:
+        return 0.0
+
+
+class TakesOverFromTheDeadAtOnce(Holds):
+    def left(self, row: Enrolment) -> float:
+        return 0.0 if row.worker is not None and self._gone(row.worker) else super().left(row)
+
+
+class CountsFromBeforeTheDeath(Holds):
+    def left(self, row: Enrolment) -> float:
+        seen = self._first_seen.get((row.version, False))
+        if row.worker is not None and self._gone(row.worker) and seen is not None:
+            return max(0.0, self._call_timeout - (self._clock.monotonic() - seen))
+        return super().left(row)
+
+
+class TrustsEveryClock(Holds):
+    def left(self, row: Enrolment) -> float:
+        return max(0.0, row.lease_until - self._clock.utc()) if row.worker is not None else super().left(row)
+
+
+class ForgetsWhatIsOnTheWire(Holds):
+    def left(self, row: Enrolment) -> float:
+        return super().left(row) if row.worker is not None else 0.0
+
+
+class RecordsUnconditionally(Writer):
+    async def put(self, row: Enrolment, replaces: Enrolment | None) -> Put:
+        if row.state is State.SEALED and replaces is not None and replaces.state is State.IN_PROGRESS:
+            replaces = await self.read(row.username)
+        return await super().put(row, replaces)
+
+
+class DoesNotKnowItsOwnHand(Writer):
+    async def put(self, row: Enrolment, replaces: Enrolment | None) -> Put:
+        put = await super().put(row, replaces)
+        return Put(Answer.LOST, put.row) if put.answer is Answer.ALREADY_MINE else put
+
+
+def deadline_first(request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
+    if rules.too_late(request, me.now):
+        row = row or Enrolment(request.username, State.IN_PROGRESS, me.now, 0)
+        row = row._replace(request_id=request.id)
+        return rules.Conclude(conclude(row, State.NEEDS_SESSION, rules.EXPIRED[request.kind], me.now))
+    return next_step(request, row, me, held_for)
+
+
+def settled_ignored(request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
+    if row is None or request.id not in row.settled:
+        return next_step(request, row, me, held_for)
+    others = tuple(id_ for id_ in row.settled if id_ != request.id)
+    step = next_step(request, row._replace(settled=others), me, held_for)
+    if isinstance(step, rules.Call):
+        return rules.Call(step.row._replace(settled=row.settled))
+    return step
+
+
+def generation_stands(request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
+    step = next_step(request, row, me, held_for)
+    return rules.Call(step.row._replace(generation=1)) if isinstance(step, rules.Call) else step
+
+
+def restored_in_doubt(row: Enrolment, *arguments: Any, **options: Any) -> Enrolment:
+    return conclude(row._replace(doubt=False) if row.before else row, *arguments, **options)
+
+
+def released_without_doubt(row: Enrolment, now: float, **options: Any) -> Enrolment:
+    return released(row, now, **{**options, "doubt": False}) if row.before else released(row, now, **options)
+
+
+def doubted_but_not_settled(row: Enrolment, _: str | None, now: float, *, acting: float) -> Enrolment:
+    return in_doubt(row, None, now, acting=acting)
+
+
+def retried_at_once(self: Any, state: Any) -> float:
+    again = state.outcome.result()
+    assert isinstance(again, Again)
+    return 0.1
+
+
+MUTANTS: dict[str, Apply] = {
+    "acknowledges before it settles": parts(drain=AcknowledgesFirst),
+    "delivers before it records": parts(pipeline=DeliversFirst),
+    "calls before it claims": parts(pipeline=CallsFirst),
+    "may be cancelled while it writes": Patched(Flight, {"must_finish": lambda self: None}),
+    "records without the version condition": parts(writer=RecordsUnconditionally),
+    "takes over without waiting": parts(holds=TakesOverAtOnce),
+    "takes over from the dead without waiting": parts(holds=TakesOverFromTheDeadAtOnce),
+    "counts the wait from before the death": parts(holds=CountsFromBeforeTheDeath),
+    "trusts every clock": parts(holds=TrustsEveryClock),
+    "forgets what was left on the wire": parts(holds=ForgetsWhatIsOnTheWire),
+    "looks at the deadline before the ledger": Patched(rules, {"next_step": deadline_first}),
+    "takes its own write for another's": parts(writer=DoesNotKnowItsOwnHand),
+    "calls under any claim": parts(caller=CallsUnderAnyClaim),
+    "says nothing when overtaken": parts(pipeline=SaysNothingWhenOvertaken),
+    "honours a replacement twice": Patched(rules, {"next_step": settled_ignored}),
+    "honours a replacement that another carried on": Patched(rules, {"_carried_on": lambda row, request: row}),
+    "does not raise the generation": Patched(rules, {"next_step": generation_stands}),
+    "restores a replacement in doubt": Patched(
+        rules, {"conclude": restored_in_doubt, "released": released_without_doubt}
+    ),
+    "leaves unfinished rows": parts(drain=LeavesTheUnfinished),
+    "delivers dead sessions": Patched(rules, {"window_lost": lambda row, min_validity, now: False}),
+    "tries a deadly user for ever": Patched(rules, {"MOST_CRASHES": 10**9}),
+    "forgets the request that it doubts": Patched(rules, {"in_doubt": doubted_but_not_settled}),
+    "retries while the last attempt may act": Patched(retrying._Budget, {"pause": retried_at_once}),
+    "takes over from itself": parts(drain=MayTakeOverFromItself),
+}

@@ -1,0 +1,105 @@
+"""For every rule of ordering and fencing: a worker that breaks it is caught, where the real one passes.
+
+Each mutant hunts in the same small woods as everybody: a few hand-made rollouts, disturbed at every step, and then random
+ones. It must be caught by one of the invariants named for it, and the unchanged worker must pass what caught it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.simulation import mutants
+from tests.simulation.invariants import Violation
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.process import Parts
+from tests.simulation.scenario import Blow, Fault, Message, Scenario, Wrong, random_scenario
+from tests.simulation.story import check
+from tests.simulation.world import World
+
+MOST_SCENARIOS = 1_500
+TOKEN, SESSION = Message("ann", token=True), Message("ann")
+REPLACED = Scenario((TOKEN, replace(TOKEN, replace=True)), rounds=0)
+TWO_WORKERS = Scenario((replace(TOKEN, copies=2),), workers=2, rounds=0)
+SILENT = (Fault("associate", 1, Wrong.LOST, 20),)
+
+WOODS: dict[str, Scenario] = {
+    "may be cancelled while it writes": Scenario((SESSION,), faults=(Fault("put", 2, Wrong.AWAY, 5),)),
+    "records without the version condition": TWO_WORKERS,
+    "says nothing when overtaken": TWO_WORKERS,
+    "trusts every clock": replace(TWO_WORKERS, skews=(-30.0, 30.0), faults=(Fault("associate", 1, Wrong.LOST_REPLY, 3),)),
+    "takes over from the dead without waiting": Scenario((TOKEN,), faults=(Fault("associate", 1, Wrong.TIMED_OUT),)),
+    "counts the wait from before the death": replace(
+        TWO_WORKERS, faults=(Fault("associate", 1, Wrong.THROTTLED, 8), Fault("associate", 9, Wrong.TIMED_OUT, 3))
+    ),
+    "takes its own write for another's": Scenario((replace(SESSION, life=20.0),), faults=(Fault("put", 1, Wrong.AWAY_DONE),)),
+    "honours a replacement that another carried on": Scenario(
+        (TOKEN, replace(TOKEN, replace=True, arrives=8.0), replace(TOKEN, life=900.0, arrives=8.5))
+    ),
+    "calls under any claim": Scenario((TOKEN,), faults=SILENT, rounds=0),
+    "honours a replacement twice": replace(REPLACED, messages=(TOKEN, replace(TOKEN, replace=True, again=30.0))),
+    "restores a replacement in doubt": replace(REPLACED, faults=(Fault("associate", 2, Wrong.TIMED_OUT, 20),)),
+    "looks at the deadline before the ledger": Scenario((TOKEN, replace(TOKEN, life=5.0, arrives=20.0))),
+    "delivers dead sessions": Scenario((SESSION,), faults=(Fault("deliver", 1, Wrong.AWAY, 40),)),
+    "tries a deadly user for ever": Scenario((TOKEN,), killer="ann"),
+}
+CAUGHT_BY = {
+    "acknowledges before it settles": "4",
+    "delivers before it records": "4",
+    "calls before it claims": "1",
+    "may be cancelled while it writes": "6 10",
+    "records without the version condition": "2 5 6 10",
+    "takes over without waiting": "1",
+    "takes over from the dead without waiting": "1",
+    "counts the wait from before the death": "1",
+    "trusts every clock": "1",
+    "forgets what was left on the wire": "1",
+    "looks at the deadline before the ledger": "5",
+    "takes its own write for another's": "10",
+    "calls under any claim": "1",
+    "says nothing when overtaken": "2",
+    "honours a replacement twice": "5",
+    "honours a replacement that another carried on": "7",
+    "does not raise the generation": "3",
+    "restores a replacement in doubt": "2 5 6",
+    "leaves unfinished rows": "8",
+    "delivers dead sessions": "9",
+    "tries a deadly user for ever": "12",
+    "forgets the request that it doubts": "4",
+    "retries while the last attempt may act": "1",
+    "takes over from itself": "1 10",
+}
+
+
+def woods_of(name: str) -> Iterator[Scenario]:
+    """Where to look for a violation, likeliest first."""
+    if scenario := WOODS.get(name):
+        yield scenario
+        for step in range(1, 81):
+            for blow in (Blow(step, "kill"), Blow(step, "pause", 200.0), Blow(step, "hurry")):
+                yield replace(scenario, blows=(blow,))
+    yield from map(random_scenario, range(MOST_SCENARIOS))
+
+
+def hunt(name: str, parts: Parts) -> tuple[Scenario, str]:
+    for scenario in woods_of(name):
+        try:
+            World(scenario, parts).run()
+        except Violation as violation:
+            return scenario, str(violation)
+    pytest.fail(f"nothing catches a worker that {name}")
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_worker_is_caught_that(name: str) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        scenario, violation = hunt(name, MUTANTS[name](monkeypatch))
+    assert violation.partition(":")[0] in CAUGHT_BY[name].split(), violation
+    check(scenario)
+
+
+def test_every_mutant_says_who_must_catch_it() -> None:
+    assert CAUGHT_BY.keys() == MUTANTS.keys() >= WOODS.keys()
+    assert mutants.__doc__

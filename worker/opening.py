@@ -59,16 +59,19 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[str | None, Fo
     def line_at(offset: int) -> Callable[[], Record]:
         def read() -> Record:
             file.seek(offset)
-            sealed = json.loads(file.readline())["sealed"]
+            sealed = _object(file.readline())["sealed"]
             return _object(opener.open(base64.b64decode(sealed, validate=True)))
 
         return read
 
     if file.read(len(_AGE)) == _AGE:
         file.seek(0)
+        sealed = file.read()
+        file.close()  # there may be more of them than may be open at once
         try:
-            record = _object(opener.open(file.read()))
-            yield str(record["username"]), (int(record["generation"]), lambda: record)
+            record = _object(opener.open(sealed))
+            username, generation = _address(record)
+            yield username, (generation, lambda: record)
         except (ValueError, KeyError, TypeError):
             yield None, (0, dict)
         return
@@ -76,22 +79,32 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[str | None, Fo
     for line in file:
         if line.strip():
             try:
-                outer = _object(line)
-                yield str(outer["username"]), (int(outer["generation"]), line_at(offset))
+                username, generation = _address(_object(line))
+                yield username, (generation, line_at(offset))
             except (ValueError, KeyError, TypeError):
                 yield None, (0, dict)
         offset += len(line)
         file.seek(offset)
 
 
+def _address(record: Record) -> tuple[str, int]:
+    username, generation = record["username"], record["generation"]
+    if not isinstance(username, str) or type(generation) is not int:
+        raise TypeError("no username or no generation")
+    return username, generation
+
+
 def _checked(record: Record, username: str, generation: int) -> Record:
-    if (record["username"], record["generation"]) != (username, generation):
+    if _address(record) != (username, generation):
         raise ValueError("the line says something else than the record within")
     return record
 
 
 def _object(text: bytes) -> Record:
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(found, dict):
         raise TypeError("not a JSON object")
     return found

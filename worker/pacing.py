@@ -24,11 +24,11 @@ from worker.timeline import MARGIN, cut, plan, slice_length
 
 FORESIGHT = 0.75
 """The next slice is reserved when less than this part of a slice is left."""
-GUARD = 0.003
+GUARD = 0.0035
 """The part of the rate that even catching up does not touch; less than ``MARGIN``, so that it seldom has to wait."""
 BURST = 0.02
 """Seconds' worth of sends that keep their distance from each other as one."""
-AT_ONCE = 0.005
+AT_ONCE = 0.003
 """Seconds within which what is due leaves at once: timers are no finer than milliseconds, and each one costs."""
 CATCH_UP = 0.75
 """How close, as a part of the usual distance, sends may follow each other to make up for timers that rang late."""

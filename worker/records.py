@@ -33,7 +33,7 @@ def seal_record(
     associated_at = rfc3339(now)
     account = request.username
     if form.account != "username":
-        account = request.attributes.get(form.account, account)
+        account = request.attributes.get(form.account) or account
     secret_code = issued.secret_code.reveal()
     record: dict[str, object] = {
         "username": request.username,
@@ -60,6 +60,9 @@ def rfc3339(at: float) -> str:
 
 
 def otpauth_uri(issuer: str, account: str, secret_code: str) -> str:
-    """The Key URI that authenticator applications read from a QR code."""
-    issuer, account = quote(issuer, safe=""), quote(account, safe="")
+    """The Key URI that authenticator applications read from a QR code.
+
+    A colon ends the issuer there, even an encoded one, so the issuer may hold none.
+    """
+    issuer, account = quote(issuer.replace(":", ""), safe=""), quote(account, safe="")
     return f"otpauth://totp/{issuer}:{account}?secret={secret_code}&issuer={issuer}&algorithm=SHA1&digits=6&period=30"

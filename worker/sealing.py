@@ -21,7 +21,7 @@ class AgeSealer:
                 'make an identity with "mfa-worker keygen -o FILE", keep it away from the worker, '
                 "and put the recipient that it prints into seal.recipients",
             )
-        self._recipients = [_recipient(text) for text in recipients]
+        self._recipients = [_recipient(number, text) for number, text in enumerate(recipients, 1)]
 
     def seal(self, plaintext: bytes) -> bytes:
         """See ``ports.Sealer``."""
@@ -29,16 +29,17 @@ class AgeSealer:
         return sealed
 
 
-def _recipient(text: str) -> pyrage.x25519.Recipient:
+def _recipient(number: int, text: str) -> pyrage.x25519.Recipient:
     try:
         return pyrage.x25519.Recipient.from_str(text)
-    except pyrage.RecipientError:
-        hint = "a recipient begins with age1"
-        if text.upper().startswith("AGE-SECRET-KEY"):
+    except pyrage.RecipientError:  # whatever stands there may be a secret: it is never repeated
+        if "AGE-SECRET-KEY" in text.upper():
             raise UsageError(
                 "a secret key stands in seal.recipients", "put the recipient there, and keep the key away"
             ) from None
-        raise UsageError(f"seal.recipients holds {text[:80]!r}, which is no age recipient", hint) from None
+        raise UsageError(
+            f"number {number} of seal.recipients is no age recipient", "a recipient begins with age1; keygen prints it"
+        ) from None
 
 
 class AgeOpener:

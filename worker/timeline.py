@@ -27,7 +27,7 @@ RISE = 0.003
 LOWEST, LOWEST_RATE = 0.02, 0.5
 """No cut goes below this part of the configured rate, nor below so many requests/s."""
 
-MARGIN = 0.004
+MARGIN = 0.005
 """The part of the rate that is never used, so that jitter on the way does not pass the quota."""
 
 

@@ -18,7 +18,7 @@ from worker.model import UNFINISHED, Answer, Enrolment, Put, Reason, State
 from worker.ports import Pace
 
 quick = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

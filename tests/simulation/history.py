@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,15 @@ from worker.model import Enrolment, Request, Sealed
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
+
+
+class Violation(AssertionError):  # noqa: N818 - it is a finding
+    """An invariant does not hold."""
+
+
+def secret_of(sealed: Sealed) -> str:
+    """The secret in a blob; nothing where the ledger dropped it, for the blob has done its duty."""
+    return str(json.loads(sealed.blob)["secret_code"]) if sealed.blob else ""
 
 
 @dataclass(eq=False, slots=True)
@@ -48,7 +58,7 @@ class Call:
 
 @dataclass(eq=False, slots=True)
 class Delivery:
-    """A record in the channel. ``started_at``: when the attempt to deliver it began; both in seconds of virtual time."""
+    """A record in the channel. ``started_at``: when the attempt to deliver it began; seconds of virtual time."""
 
     at: float
     started_at: float
@@ -91,3 +101,7 @@ class UserHistory:
     acknowledgements: list[Acknowledgement] = field(default_factory=list)
     sealed: set[tuple[str, str, str, bytes]] = field(default_factory=set)
     """Attempt id, secret, generation and blob of everything that was ever recorded or delivered."""
+
+    def secret_in(self, sealed: Sealed) -> str:
+        """The secret of an attempt, whether or not its blob is still there."""
+        return next(secret for attempt, secret, _, __ in self.sealed if attempt == sealed.attempt_id)

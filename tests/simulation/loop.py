@@ -1,7 +1,7 @@
 """An event loop without I/O, whose time is whatever the world says, and which runs one callback at a time.
 
-Every simulated process has a loop of its own. Killing a process is never running its loop again; stopping it (SIGSTOP) is
-not running it for a while. What other processes and the wire do meanwhile is not affected.
+Every simulated process has a loop of its own. Killing a process is never running its loop again; stopping it
+(SIGSTOP) is not running it for a while. What other processes and the wire do meanwhile is not affected.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVarTuple
+
+Args = TypeVarTuple("Args")
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -26,28 +28,43 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._timer_number = 0
         self._tasks: list[asyncio.Task[Any]] = []
+        self.set_task_factory(self._make_task)
 
     # --- what asyncio calls -------------------------------------------------------------------------------------------
 
     def time(self) -> float:
         return self._now()
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         self._callbacks.append(handle)
         return handle
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[*Args], object],
+        *args: *Args,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._timer_number += 1
         heapq.heappush(self._timers, (when, self._timer_number, handle))
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[*Args], object],
+        *args: *Args,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
         return self.call_at(self._now() + delay, callback, *args, context=context)
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
-        task = super().create_task(coro, name=name, context=context)
+    def _make_task(self, _: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=self, **options)
         self._tasks.append(task)
         return task
 
@@ -66,7 +83,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return self._timers[0][0] if self._timers else None
 
     def run(self, allowed: Callable[[], bool]) -> bool:
-        """Run whatever is due, one callback after the other, for as long as it is ``allowed``; whether there was anything."""
+        """Run what is due, one callback after the other, for as long as it is ``allowed``; whether there was any."""
         timers, callbacks, now = self._timers, self._callbacks, self._now()
         while timers and timers[0][0] <= now:
             handle = heapq.heappop(timers)[2]

@@ -1,7 +1,7 @@
 """Workers that break one rule each, for ``test_the_simulation_bites``.
 
-Every mutant is the real worker with one line of thought left out: a subclass of one part, or one rule patched for the time
-of a test.
+Every mutant is the real worker with one line of thought left out: a subclass of one part, or one rule patched for the
+time of a test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker.calling import Caller, Claim
 from worker.drain import Drain
 from worker.flight import Flight
 from worker.holds import Holds
-from worker.model import Again, Answer, Enrolment, GiveBack, Issued, Put, Request, State, Verdict
+from worker.model import EXPIRED, Again, Answer, Enrolment, GiveBack, Issued, Put, Request, State, Verdict
 from worker.pipeline import Pipeline
 from worker.ports import Lease
 from worker.records import RecordFormat, seal_record
@@ -132,11 +132,13 @@ def deadline_first(request: Request, row: Enrolment | None, me: Holder, held_for
     if rules.too_late(request, me.now):
         row = row or Enrolment(request.username, State.IN_PROGRESS, me.now, 0)
         row = row._replace(request_id=request.id)
-        return rules.Conclude(conclude(row, State.NEEDS_SESSION, rules.EXPIRED[request.kind], me.now))
+        return rules.Conclude(conclude(row, State.NEEDS_SESSION, EXPIRED[request.kind], me.now))
     return next_step(request, row, me, held_for)
 
 
-def settled_ignored(request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
+def settled_ignored(
+    request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]
+) -> Step:
     if row is None or request.id not in row.settled:
         return next_step(request, row, me, held_for)
     others = tuple(id_ for id_ in row.settled if id_ != request.id)
@@ -146,7 +148,9 @@ def settled_ignored(request: Request, row: Enrolment | None, me: Holder, held_fo
     return step
 
 
-def generation_stands(request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
+def generation_stands(
+    request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]
+) -> Step:
     step = next_step(request, row, me, held_for)
     return rules.Call(step.row._replace(generation=1)) if isinstance(step, rules.Call) else step
 

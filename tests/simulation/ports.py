@@ -1,7 +1,8 @@
 """The worker's ports as one simulated process sees them.
 
 Every operation has two steps at which its process may be killed, paused or told to stop: *before* anything leaves the
-process, and *after* it is durable, with the reply not yet seen. What has left goes its way whatever becomes of the process.
+process, and *after* it is durable, with the reply not yet seen. What has left goes its way whatever becomes of the
+process.
 """
 
 from __future__ import annotations
@@ -84,9 +85,8 @@ class SimulatedLedger(_Port):
     async def census(self) -> Census:
         raise NotImplementedError
 
-    async def rows(self, state: State) -> AsyncIterator[Enrolment]:
+    def rows(self, state: State) -> AsyncIterator[Enrolment]:
         raise NotImplementedError
-        yield
 
     async def count_duplicates(self, number: int) -> None:
         self._world.ledger.duplicates += number
@@ -100,13 +100,11 @@ class SimulatedQueue(_Port):
         return await self._operation("lease", "", QueueAway, lambda: queue.lease(process, most))
 
     async def acknowledge(self, lease: Lease) -> None:
-        queue, process, message = self._world.queue, self._process, cast(Waiting, lease.receipt)
-        await self._operation(
-            "acknowledge", lease.request.id, QueueAway, lambda: queue.acknowledge(process, message)
-        )
+        queue, process, message = self._world.queue, self._process, cast("Waiting", lease.receipt)
+        await self._operation("acknowledge", lease.request.id, QueueAway, lambda: queue.acknowledge(process, message))
 
     async def give_back(self, lease: Lease, delay: float) -> None:
-        queue, process, message = self._world.queue, self._process, cast(Waiting, lease.receipt)
+        queue, process, message = self._world.queue, self._process, cast("Waiting", lease.receipt)
         await self._operation(
             "give_back", lease.request.id, QueueAway, lambda: queue.give_back(process, message, delay)
         )
@@ -159,7 +157,9 @@ class SimulatedProvider(_Port):
             reply = cognito.act(call)
             process.after(about)
             if course.instead is None:
-                world.after(course.heard_after - cast(float, course.acts_after), lambda: process.answer(answer, reply))
+                world.after(
+                    course.heard_after - cast("float", course.acts_after), lambda: process.answer(answer, reply)
+                )
 
         self._schedule(call, course, act, answer)
         try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation import ports
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, LEASE, MIN_VALIDITY, SESSION_VALIDITY
+from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY, SESSION_VALIDITY
 from worker.calling import Caller
 from worker.drain import Drain, Limits
 from worker.errors import Interrupted
@@ -23,8 +23,6 @@ from worker.writing import Writer
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
-
-EPOCH = 1_700_000_000.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What happens in one simulated rollout: who asks for what, what goes wrong, and who is killed or stopped where.
 
-A scenario is plain data that prints as the Python expression that makes it, so that a failure can be pasted and replayed.
+A scenario is plain data that prints as the Python expression that makes it, so that a failure can be pasted and
+replayed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+EPOCH = 1_700_000_000.0
+"""UTC, in seconds, at which virtual time begins."""
 LEASE, CALL_TIMEOUT, CLOCK_SKEW, VISIBILITY = 30.0, 5.0, 60.0, 20.0
 """Seconds; smaller than in earnest, in the same proportions."""
 SESSION_VALIDITY, MIN_VALIDITY = 180.0, 30.0
@@ -45,7 +48,7 @@ Operation = Literal["put", "read", "associate", "deliver", "lease", "acknowledge
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The operations of that name with the numbers ``first`` … ``first + count - 1``, counted over all processes, go wrong."""
+    """``count`` operations of that name go wrong, from number ``first`` on, counted over all processes."""
 
     operation: Operation
     first: int
@@ -55,7 +58,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Blow:
-    """What is done to the process that reaches step number ``step`` of the whole run; ``seconds``: how long it is paused."""
+    """What is done to the process that reaches step number ``step`` of the run; ``seconds``: how long it is paused."""
 
     step: int
     what: Literal["kill", "pause", "stop", "hurry"]
@@ -145,7 +148,17 @@ def _blow(dice: random.Random) -> Blow:
 
 
 def _fault(dice: random.Random) -> Fault:
-    names: tuple[Operation, ...] = ("put", "put", "associate", "associate", "associate", "deliver", "deliver", "read", "lease")
+    names: tuple[Operation, ...] = (
+        "put",
+        "put",
+        "associate",
+        "associate",
+        "associate",
+        "deliver",
+        "deliver",
+        "read",
+        "lease",
+    )
     operation = dice.choice((*names, "acknowledge", "give_back", "backlog", "unfinished"))
     wrong = dice.choice(CALLING if operation == "associate" else PLAIN)
     return Fault(operation, dice.randint(1, 12), wrong, dice.choice((1, 1, 2, 5, 8)))

@@ -28,7 +28,9 @@ def describe(scenario: Scenario) -> str:
 
 
 def _stand(row: Enrolment) -> str:
-    return f"{row.username}: {row.state} {row.reason or ''} generation {row.generation} settled {', '.join(row.settled)}"
+    return (
+        f"{row.username}: {row.state} {row.reason or ''} generation {row.generation} settled {', '.join(row.settled)}"
+    )
 
 
 def check(scenario: Scenario, hint: str = "") -> World:

@@ -41,7 +41,9 @@ ROLLOUTS = {
             Fault("associate", 4, Wrong.FORBIDDEN),
         ),
     ),
-    "two workers": Scenario((SESSION, TOKEN, Message("cat"), Message("dan", token=True)), workers=2, skews=(30.0, -30.0)),
+    "two workers": Scenario(
+        (SESSION, TOKEN, Message("cat"), Message("dan", token=True)), workers=2, skews=(30.0, -30.0)
+    ),
 }
 EVERY_ROLLOUT = pytest.mark.parametrize("rollout", ROLLOUTS.values(), ids=ROLLOUTS)
 DEATHS_KNOWN = pytest.mark.parametrize("deaths_known", [True, False], ids=["deaths known", "deaths unknown"])
@@ -72,8 +74,8 @@ def test_a_worker_may_be_killed_at_every_step_and_all_messages_deleted(rollout: 
 
 @EVERY_ROLLOUT
 def test_the_next_worker_may_be_killed_soon_after(rollout: Scenario) -> None:
-    for step in range(1, min(steps_of(rollout), 60) + 1):
-        for soon in (4, 8, 9, 10, 13):
+    for step in range(1, min(steps_of(rollout), 40) + 1):
+        for soon in (5, 9):
             check(replace(rollout, blows=(Blow(step, "kill"), Blow(step + soon, "kill"))))
 
 
@@ -86,10 +88,10 @@ def test_a_worker_may_be_told_to_stop_at_every_step(rollout: Scenario, what: str
 
 
 @EVERY_ROLLOUT
-@pytest.mark.parametrize("seconds", [20.0, 45.0, 200.0])
+@pytest.mark.parametrize("seconds", [45.0, 200.0])
 def test_a_worker_may_be_paused_at_every_step_while_another_goes_on(rollout: Scenario, seconds: float) -> None:
     rollout = replace(rollout, workers=2, messages=tuple(replace(message, copies=2) for message in rollout.messages))
-    each_with(rollout, (Blow(step, "pause", seconds) for step in range(1, min(steps_of(rollout), 80) + 1)))
+    each_with(rollout, (Blow(step, "pause", seconds) for step in range(1, min(steps_of(rollout), 60) + 1)))
 
 
 def test_undisturbed_everybody_is_delivered_at_the_first_attempt() -> None:
@@ -99,7 +101,7 @@ def test_undisturbed_everybody_is_delivered_at_the_first_attempt() -> None:
 
 
 def test_a_user_who_kills_every_worker_is_given_up_after_three() -> None:
-    world = check(Scenario((TOKEN, SESSION), killer="bob", rounds=0))
+    world = check(Scenario((TOKEN, replace(TOKEN, user="ann")), killer="bob", rounds=0))
     assert world.ledger.rows["bob"].state is State.FAILED
     assert world.ledger.rows["ann"].state is State.DELIVERED
     assert len(world.processes) == 4

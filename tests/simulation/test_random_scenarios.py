@@ -26,7 +26,7 @@ def test_every_invariant_holds_whatever_goes_wrong(first: int) -> None:
         check(random_scenario(seed), f"again: python -m tests.simulation --seed {seed}")
 
 
-# --- the same, built by hypothesis, so that a failure shrinks to something a person can read ---------------------------
+# --- the same, built by hypothesis, so that a failure shrinks to something a person can read --------------------------
 
 SECONDS = st.sampled_from([0.0, 2.0, 20.0, 50.0, 200.0])
 MESSAGES = st.builds(
@@ -51,7 +51,9 @@ FAULTS = st.one_of(
     st.builds(Fault, operation=st.just("associate"), wrong=st.sampled_from(CALLING), **COUNTS),
     st.builds(
         Fault,
-        operation=st.sampled_from(["put", "deliver", "read", "lease", "acknowledge", "give_back", "backlog", "unfinished"]),
+        operation=st.sampled_from(
+            ["put", "deliver", "read", "lease", "acknowledge", "give_back", "backlog", "unfinished"]
+        ),
         wrong=st.sampled_from(PLAIN),
         **COUNTS,
     ),

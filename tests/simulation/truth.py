@@ -51,7 +51,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How a call goes: when it acts (``None``: never), when its caller hears of it, and what instead of the real answer."""
+    """When a call acts (``None``: never), when its caller hears of it, and what instead of the real answer."""
 
     acts_after: float | None
     heard_after: float

@@ -1,16 +1,17 @@
 """A world in which a rollout can go wrong in every way that is known, thousands of times a minute.
 
-The ``Pipeline`` and the ``Drain`` that run here are the real ones, with the real rules, gate, holds, writer and retries. What
-they stand on is not: time is virtual and jumps to the next moment at which something happens (``loop``), and ledger, queue,
-channel and Cognito keep what was durably done and forget the rest (``stores``, ``truth``). In between lies a wire: what has
-left a process goes its way, whether or not the process lives to see the answer (``ports``).
+The ``Pipeline`` and the ``Drain`` that run here are the real ones, with the real rules, gate, holds, writer and
+retries. What they stand on is not: time is virtual and jumps to the next moment at which something happens
+(``loop``), and ledger, queue, channel and Cognito keep what was durably done and forget the rest (``stores``,
+``truth``). In between lies a wire: what has left a process goes its way, whether or not the process lives to see the
+answer (``ports``).
 
-Every operation of a port is two *steps*: before it leaves, and when it is durable with its reply not yet seen. They are
-counted over the whole run, so "kill at step 17" is exact and can be repeated. At a step a process may be killed (its loop
-never runs again), paused (its loop does not run for a while), or told to stop (``scenario``).
+Every operation of a port is two *steps*: before it leaves, and when it is durable with its reply not yet seen. They
+are counted over the whole run, so "kill at step 17" is exact and can be repeated. At a step a process may be killed
+(its loop never runs again), paused (its loop does not run for a while), or told to stop (``scenario``).
 
-The truth is Cognito's list of issued secrets. ``invariants`` compare it with what the worker believes, after every event and
-at rest. What is found prints the scenario and a timeline. To look at one again::
+The truth is Cognito's list of issued secrets. ``invariants`` compare it with what the worker believes, after every
+event and at rest. What is found prints the scenario and a timeline. To look at one again::
 
     python -m tests.simulation --seed 123
 
@@ -29,10 +30,9 @@ from typing import Any
 import structlog
 
 from tests.simulation import invariants
-from tests.simulation.history import Event, Exit
-from tests.simulation.invariants import Violation
-from tests.simulation.process import EPOCH, Parts, Process
-from tests.simulation.scenario import Blow, Message, Operation, Scenario, Wrong
+from tests.simulation.history import Event, Exit, Violation
+from tests.simulation.process import Parts, Process
+from tests.simulation.scenario import EPOCH, Blow, Message, Operation, Scenario, Wrong
 from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
 from tests.simulation.truth import Cognito
 from worker.model import UNFINISHED, CredentialKind, Request, Secret, State
@@ -68,6 +68,8 @@ class World:
         self._violations: list[Violation] = []
         self._requests = 0
         self._living: list[Process] = []
+        self.requests: dict[str, Request] = {}
+        """Every request that was ever made, by its id."""
         self.replacing: set[str | None] = set()
         """The ids of the requests that ask for a replacement."""
 
@@ -200,6 +202,7 @@ class World:
             replace=message.replace,
         )
         self._requests += 1
+        self.requests[id_] = request
         if message.replace:
             self.replacing.add(id_)
         self.cognito.grant(request, message.life)
@@ -215,7 +218,9 @@ class World:
 
     def _sign_in_again(self) -> bool:
         """New credentials for those who need them; whether anybody does."""
-        wanting = [row.username for row in self.ledger.rows.values() if row.state in (State.NEEDS_SESSION, State.FAILED)]
+        wanting = [
+            row.username for row in self.ledger.rows.values() if row.state in (State.NEEDS_SESSION, State.FAILED)
+        ]
         for number, user in enumerate(wanting):
             life = self.now + 10_000.0
             self._produce(Message(user, token=number % 2 == 0, life=life), f"r{self._requests}")
@@ -246,9 +251,8 @@ class World:
             self._run_processes()
             self._raise()
             moments = [self._events[0][0]] if self._events else []
-            for process in self._alive():
-                if process.running and (moment := process.loop.next_moment()) is not None:
-                    moments.append(moment)
+            running = [process.loop.next_moment() for process in self._alive() if process.running]
+            moments += [moment for moment in running if moment is not None]
             if not moments:
                 return
             self.now = max(self.now, min(moments))

@@ -25,7 +25,8 @@ requests = st.builds(
 )
 
 
-rows = st.builds(lambda row, before: row._replace(before=before), enrolments, st.sampled_from([None, *sorted(ENROLLED)]))
+befores = st.sampled_from([None, *sorted(ENROLLED)])
+rows = st.builds(lambda row, before: row._replace(before=before), enrolments, befores)
 
 
 def taken_over(_: Enrolment) -> float:

@@ -144,7 +144,7 @@ class Pace:
     rate: float
     """Requests/s that the quota seems to bear now; never above the configured rate."""
     changed_at: float
-    """When the rate was last changed."""
+    """When the rate was last cut; rises do not count, or a cut could not follow another within a long round trip."""
     version: int = 0
 
 

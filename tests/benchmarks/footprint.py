@@ -67,7 +67,7 @@ def settings_of(folder: Path, url: str, rate: float) -> list[str]:
 
 
 async def fill(settings: Settings, url_token: str, users: int) -> None:
-    """Queue so many requests; they all carry one user's token, which the worker finds out only when it is their turn."""
+    """Queue so many requests; they all carry one user's token, which is found out only when it is their turn."""
     async with app.open_stores(settings) as stores:
 
         def requests() -> Iterator[tuple[object, bytes]]:

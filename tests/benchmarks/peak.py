@@ -46,8 +46,7 @@ async def measure(users: int, rounds: int) -> list[tuple[Cost, Cost]]:
     async with start_standin(config) as standin:
         for number in range(rounds + 1):
             ours = await _worker(standin, await _credentials(standin, users, f"w{number}-"))
-            credentials = await _credentials(standin, users, f"b{number}-")
-            bare = await asyncio.to_thread(lambda: asyncio.run(_bare(standin, credentials)))  # on asyncio's own loop
+            bare = await asyncio.to_thread(_bare_alone, standin, await _credentials(standin, users, f"b{number}-"))
             if number:  # the first round warms up
                 pairs.append((ours, bare))
     return pairs
@@ -79,6 +78,11 @@ async def _worker(standin: StandIn, credentials: list[Credential]) -> Cost:
             took, used = time.perf_counter() - began, _cpu() - cpu
         assert code == 0, f"the run ended with {code}"
         return Cost(len(credentials) / took, 1000 * used / len(credentials))
+
+
+def _bare_alone(standin: StandIn, credentials: list[Credential]) -> Cost:
+    """On asyncio's own loop, as a script would run it."""
+    return asyncio.run(_bare(standin, credentials))
 
 
 async def _bare(standin: StandIn, credentials: list[Credential]) -> Cost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contract.rows import enrolments, sealed
@@ -18,10 +18,10 @@ requests = st.builds(
     username=st.just("ana"),
     kind=st.sampled_from(CredentialKind),
     credential=st.just(Secret("s" * 40)),
-    id=st.sampled_from("1234"),
-    expires_at=st.sampled_from([NOW - 1, NOW + 0.5, NOW + 100]),
+    id=st.sampled_from("12345678"),
+    expires_at=st.sampled_from([*[NOW + 100] * 6, NOW + 0.5, NOW - 1]),
     replace=st.booleans(),
-    mismatch=st.booleans(),
+    mismatch=st.sampled_from([*[False] * 5, True]),
 )
 
 
@@ -120,7 +120,8 @@ ends = st.lists(
 )
 
 
-@given(st.lists(st.tuples(st.none() | requests, ends), max_size=12))
+@settings(max_examples=400)
+@given(st.lists(st.tuples(st.none() | requests | requests, ends), min_size=3, max_size=12))
 def test_nobody_is_enrolled_while_a_secret_exists_that_nobody_has(
     history: list[tuple[Request | None, list[str]]],
 ) -> None:

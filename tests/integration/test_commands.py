@@ -35,8 +35,9 @@ async def test_push_says_how_many_and_reads_standard_input(rollout: Rollout) -> 
 
 
 async def test_push_without_a_mistake_exits_with_0_and_a_missing_file_is_2(rollout: Rollout) -> None:
-    assert (await rollout.push(await rollout.sign_in("ana"))).code == 0
+    pushed = await rollout.command("push", rollout.file(await rollout.sign_in("ana")))
     missing = await rollout.command("push", "nowhere.jsonl")
+    assert (pushed.code, pushed.out) == (0, "accepted 1, duplicate 0, malformed 0\n")
     assert (missing.code, missing.out) == (2, "")
     assert "nowhere.jsonl" in missing.err
 
@@ -44,8 +45,9 @@ async def test_push_without_a_mistake_exits_with_0_and_a_missing_file_is_2(rollo
 async def test_ten_thousand_duplicates_of_a_message_are_counted_and_quick(rollout: Rollout) -> None:
     (ana,) = await rollout.sign_in("ana")
 
+    file = rollout.file([ana] * 10_000)
     began = time.monotonic()
-    pushed = await rollout.push([ana] * 10_000)
+    pushed = await rollout.command("push", file)
     took = time.monotonic() - began
 
     assert pushed.out == "accepted 1, duplicate 9999, malformed 0\n"
@@ -102,7 +104,7 @@ async def test_what_export_prints_can_be_pushed_back_with_a_session_added(rollou
     (user,) = map(json.loads, exported.out.splitlines())
     assert user.keys() == {"username", "state", "reason", "since"}
     (again,) = await rollout.sign_in(user["username"], credential="session")
-    pushed = await rollout.push([{**user, "session": again["session"]}])
+    pushed = await rollout.command("push", rollout.file([{**user, "session": again["session"]}]))
 
     assert pushed.code == 0
     assert (await rollout.run()).code == 0

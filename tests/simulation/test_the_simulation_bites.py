@@ -52,13 +52,13 @@ WOODS: dict[str, Scenario] = {
     "looks at the deadline before the ledger": Scenario((TOKEN, replace(TOKEN, life=5.0, arrives=20.0))),
     "delivers dead sessions": Scenario((SESSION,), faults=(Fault("deliver", 1, Wrong.AWAY, 40),)),
     "tries a deadly user for ever": Scenario((TOKEN,), killer="ann"),
-    "forgets the request that it doubts": replace(TWO_WORKERS, messages=(replace(TOKEN, copies=2, again=30.0),)),
-    "retries while the last attempt may act": Scenario((TOKEN,), faults=(Fault("associate", 1, Wrong.RESET, 3),)),
-    "takes over from itself": Scenario(
-        (TOKEN, replace(TOKEN, life=900.0), *(Message(user, token=True) for user in ("bob", "cat", "dan"))),
-        faults=(Fault("associate", 1, Wrong.LOST, 30),),
-        rounds=0,
+    "forgets the request that it doubts": replace(
+        TWO_WORKERS,
+        messages=(TOKEN, replace(TOKEN, life=900.0, arrives=5.2)),
+        faults=(Fault("associate", 2, Wrong.TIMED_OUT, 5),),
     ),
+    "retries while the last attempt may act": Scenario((TOKEN,), faults=(Fault("associate", 1, Wrong.RESET, 3),)),
+    "takes over from itself": random_scenario(458),
 }
 CAUGHT_BY = {
     "acknowledges before it settles": "4",
@@ -92,7 +92,7 @@ def woods_of(name: str) -> Iterator[Scenario]:
     """Where to look for a violation, likeliest first."""
     if scenario := WOODS.get(name):
         yield scenario
-        blows = (Blow(0, "kill"), Blow(0, "pause", 200.0), Blow(0, "hurry"))
+        blows = (Blow(0, "kill"), Blow(0, "pause", 200.0), Blow(0, "pause", 45.0), Blow(0, "hurry"))
         for blow, step in product(blows, range(1, 121)):
             yield replace(scenario, blows=(replace(blow, step=step),))
     yield from map(random_scenario, range(MOST_SCENARIOS))

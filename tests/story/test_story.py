@@ -87,7 +87,7 @@ async def test_malformed_lines_stop_nothing(rollout: Rollout) -> None:
     pushed = await rollout.push([ana, "this is no request", '{"username": "cleo"}', ben])
     ended = await rollout.run()
 
-    assert pushed.code == 1
+    assert pushed.malformed.total() == 2
     assert ended.code == 0
     assert rollout.opened().keys() == {"ana", "ben"}
     assert (await rollout.status())["malformed"] == 2

@@ -20,7 +20,7 @@ requests = st.builds(
     credential=st.just(Secret("s" * 40)),
     id=st.sampled_from("12345678"),
     expires_at=st.sampled_from([*[NOW + 100] * 6, NOW + 0.5, NOW - 1]),
-    replace=st.booleans(),
+    replace=st.sampled_from([True, True, False]),
     mismatch=st.sampled_from([*[False] * 5, True]),
 )
 
@@ -87,7 +87,7 @@ class User:
             self.row = found.row
 
     def call(self, claim: Enrolment, ends: list[str]) -> None:
-        doubt = False
+        doubt, state, reason = False, State.NEEDS_SESSION, Reason.SESSION_SPENT
         for end in ends:
             match end:
                 case "secret":
@@ -101,9 +101,9 @@ class User:
                 case "given back":
                     self.row = rules.released(claim, NOW, doubt=doubt)
                     return None
-        state, reason = (
-            (State.NEEDS_SESSION, Reason.SESSION_SPENT) if doubt else (State.FAILED, Reason.INVALID_PARAMETER)
-        )
+                case "refused":
+                    state, reason = State.FAILED, Reason.INVALID_PARAMETER
+                    break
         self.row = rules.conclude(claim._replace(doubt=claim.doubt or doubt), state, reason, NOW)
         return None
 
@@ -126,12 +126,15 @@ def test_nobody_is_enrolled_while_a_secret_exists_that_nobody_has(
     history: list[tuple[Request | None, list[str]]],
 ) -> None:
     user = User()
+    user.ask(Request("ana", CredentialKind.SESSION, Secret("s" * 40), "first", NOW + 100), ["secret", "delivered"])
+    assert user.row is not None
+    assert user.row.state is State.DELIVERED
     for wanted, ends in history:
         if wanted is None:
             user.finish(ends)
         else:
             user.ask(wanted, ends)
-        if user.row is not None and user.row.state in ENROLLED:
+        if user.row.state in ENROLLED:
             assert not user.lost
             assert user.row.sealed is not None
             assert user.row.sealed.blob == b""

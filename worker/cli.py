@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from worker.cli_settings import CONFIG, SET, configured, load, sources
-from worker.errors import ExitCode, WorkerError
+from worker.errors import DependencyAway, ExitCode, WorkerError
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -246,34 +247,48 @@ def _binary(file: str) -> Any:
 
 def main() -> NoReturn:
     """Run a command and end the process with its exit code."""
+    _complete_streams()
     try:
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Abort:
         code = ExitCode.INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         code = ExitCode.USAGE
     except WorkerError as error:
-        _complain(error)
-        code = error.exit_code
+        code = _complain(error)
     except (BrokenPipeError, SystemExit):  # click's own answer to a broken pipe is SystemExit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read us has gone: nobody is to be told
-        code = ExitCode.DONE
-    except Exception:  # noqa: BLE001 - the last one to be told
-        _confess()
-        code = ExitCode.BUG
+        code = ExitCode.DONE  # whoever read us has gone, and nobody is to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # noqa: BLE001 - the last one to be told
+        if full := getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _complain(DependencyAway("cannot write: the disk is full", "free space")) if full else _confess()
     sys.exit(int(code or 0))
 
 
-def _complain(error: WorkerError) -> None:
+def _complete_streams() -> None:
+    """Whoever starts us may have closed what every process has: no database may ever stand in its place."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _complain(error: WorkerError) -> ExitCode:
     with suppress(OSError):
         click.echo(f"mfa-worker: {error}", err=True)
         if error.hint:
             click.echo(f"  → {error.hint}", err=True)
+    return error.exit_code
 
 
-def _confess() -> None:
+def _confess() -> ExitCode:
     """Log a bug, by the chain that shows no secret, also where a command did not set it up."""
     import structlog
 
@@ -282,3 +297,4 @@ def _confess() -> None:
     if not structlog.is_configured():
         logs.configure()
     structlog.get_logger().exception("bug")
+    return ExitCode.BUG

@@ -245,6 +245,19 @@ async def test_a_source_that_holds_nothing_is_at_its_end(behind: SqliteQueue) ->
     await queue.close()
 
 
+async def test_a_named_pipe_is_waited_for_until_somebody_has_written_and_gone(
+    tmp_path: Path, behind: SqliteQueue
+) -> None:
+    os.mkfifo(path := tmp_path / "nobody.fifo")
+    queue = stream(path, behind)
+    assert list(await queue.lease(1)) == []
+    assert (await queue.backlog()).waiting == 1
+    path.write_bytes(body(id="1"))
+    assert ids(list(await queue.lease(9))) == ["1"]
+    assert (await queue.backlog()).waiting == 1
+    await queue.close()
+
+
 @pytest.mark.parametrize("source", ["missing", "."])
 def test_a_source_that_cannot_be_read_is_a_usage_error(source: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read") as caught:

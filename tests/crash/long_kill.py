@@ -16,12 +16,13 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.processes import Audit, Rollout, rollout_in, until
+from tests.processes import until
+from tests.rollout import Audit, Rollout, rollout_in
 from worker.rehearsal.standin_config import CredentialKind
 
-RATE = 250
-CONCURRENCY = 24
-LONGEST = 0.5
+RATE = 400
+CONCURRENCY = 32
+LONGEST = 0.4
 """Seconds from the first call of a worker to its death, at most."""
 ROUNDS = 5
 """How often whoever needs a session is signed in again."""
@@ -62,11 +63,12 @@ async def long_kill(rollout: Rollout, *, users: int, kills: int, seed: int, cred
     names = [f"user-{number}" for number in range(users)]
     await rollout.push(await rollout.sign_in(*names, credential=credential))
 
-    in_flight, most_lost, orphans = 0, 0, set[str]()
+    deliveries = _Deliveries(rollout)
+    in_flight, most_lost, orphans = 0, 0, 0
     for _ in range(kills):
         in_flight += await _kill_at_work(rollout, dice.uniform(0, LONGEST))
-        before, orphans = orphans, await _orphans(rollout)
-        most_lost = max(most_lost, len(orphans - before))
+        before, orphans = orphans, await deliveries.missing()
+        most_lost = max(most_lost, orphans - before)
 
     told = set[str]()
     false_alarms = set[str]()
@@ -74,7 +76,7 @@ async def long_kill(rollout: Rollout, *, users: int, kills: int, seed: int, cred
     while code == 1 and rounds < ROUNDS:
         lost = {name for name, reason in (await rollout.users("needs_session")).items() if reason == "reply_lost"}
         told |= lost
-        false_alarms |= lost - await _orphans(rollout)
+        false_alarms |= lost - await deliveries.missed()
         again = [*await rollout.users("needs_session"), *await rollout.users("failed")]
         await rollout.push(await rollout.sign_in(*again, credential=credential))
         code, rounds = (await rollout.run()).code, rounds + 1
@@ -116,23 +118,38 @@ async def _kill_at_work(rollout: Rollout, seconds: float) -> int:
     return in_flight
 
 
-async def _orphans(rollout: Rollout) -> set[str]:
-    """Users to whom a secret was issued that neither the ledger nor the channel has."""
-    issued = {name: len(user.secrets) for name, user in (await rollout.standin.truth()).items()}
-    sealed = (await rollout.users("sealed")).keys()
-    had: dict[str, set[str]] = {}
-    for line in rollout.channel.read_text().splitlines() if rollout.channel.exists() else ():
-        record = _record(line)
-        had.setdefault(record["username"], set()).add(record["attempt_id"])
-    return {name for name, number in issued.items() if number > len(had.get(name, ())) + (name in sealed)}
+class _Deliveries:
+    """What arrived in the channel so far, by user; each line is read once."""
 
+    def __init__(self, rollout: Rollout) -> None:
+        self._rollout = rollout
+        self._attempts: dict[str, set[str]] = {}
+        self._read = 0
 
-def _record(line: str) -> dict[str, str]:
-    try:
-        record: dict[str, str] = json.loads(line)
-    except ValueError:
-        return {"username": "", "attempt_id": ""}  # torn
-    return record
+    async def missing(self) -> int:
+        """How many secrets were issued that neither the channel nor the ledger has."""
+        self._read_on()
+        arrived = sum(map(len, self._attempts.values()))
+        sealed = (await self._rollout.states()).get("sealed", 0)
+        return (await self._rollout.standin.stats()).issued - arrived - sealed
+
+    async def missed(self) -> set[str]:
+        """Whose they are."""
+        self._read_on()
+        sealed = await self._rollout.users("sealed")
+        issued = {name: len(user.secrets) for name, user in (await self._rollout.standin.truth()).items()}
+        return {name for name, each in issued.items() if each > len(self._attempts.get(name, ())) + (name in sealed)}
+
+    def _read_on(self) -> None:
+        if not self._rollout.channel.exists():
+            return
+        with self._rollout.channel.open("rb") as file:
+            file.seek(self._read)
+            for line in file:
+                if line.endswith(b"}\n"):  # else it is torn
+                    record = json.loads(line)
+                    self._attempts.setdefault(record["username"], set()).add(record["attempt_id"])
+            self._read = file.tell()
 
 
 async def _main(arguments: argparse.Namespace) -> Outcome:

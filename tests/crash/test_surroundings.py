@@ -1,134 +1,15 @@
-"""The world around a worker fails: full and read-only disks, damaged and missing files, connections that hang."""
+"""The world around a worker fails: damaged and missing files, connections that hang, descriptors that run out."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from tests.processes import Ended, Rollout, until
-
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
-
-
-@contextmanager
-def _small_disk(folder: Path, size: str) -> Iterator[None]:
-    folder.mkdir()
-    _mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def _mount(*arguments: str) -> None:
-    done = subprocess.run(["mount", *arguments], check=False, capture_output=True)
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount here: {done.stderr.decode().strip()}")
-
-
-@contextmanager
-def _full(disk: Path) -> Iterator[None]:
-    """Until the last byte."""
-    filler = disk / "filler"
-    descriptor = os.open(filler, os.O_WRONLY | os.O_CREAT)
-    try:
-        while os.write(descriptor, b"x" * 4096):
-            pass
-    except OSError:
-        pass
-    os.close(descriptor)
-    try:
-        yield
-    finally:
-        filler.unlink()
-
-
-@root_only
-async def test_a_full_disk_under_the_ledger_exits_with_75_and_loses_nobody(rollout: Rollout) -> None:
-    disk = rollout.folder / "disk"
-    rollout.ledger = disk / "rollout.db"
-    rollout.configure(
-        queue={"path": str(rollout.ledger)},
-        run={"grace": 0.5, "watchdog": 2.0},
-        rate={"requests_per_second": 50},
-    )
-    with _small_disk(disk, "8m"):
-        await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(150)), credential="session"))
-        running = rollout.start("run")
-        await _lines(rollout, 20)
-        with _full(disk):
-            stopped = await running.ended()
-            at_start = await rollout.run()
-        ended = await rollout.run()
-
-        assert (stopped.code, at_start.code) == (75, 75)
-        assert "disk is full" in stopped.err
-        assert "disk is full" in at_start.err
-        lost = await rollout.users("needs_session")
-        assert set(lost.values()) <= {"reply_lost"}
-        assert ended.code == (1 if lost else 0)
-        assert (await rollout.states())["delivered"] == 150 - len(lost)
-        assert not (await rollout.audit()).stale
-
-
-@root_only
-async def test_a_full_disk_under_the_channel_keeps_secrets_sealed_until_there_is_space(rollout: Rollout) -> None:
-    disk = rollout.folder / "disk"
-    rollout.channel = disk / "enrolments.jsonl"
-    rollout.configure(channel={"path": str(rollout.channel), "patience": 0.5}, run={"concurrency": 8})
-    with _small_disk(disk, "1m"):
-        await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(40)), credential="session"))
-        with _full(disk):
-            stopped = await rollout.run()
-            waiting = await rollout.states(), (await rollout.standin.stats()).issued
-        ended = await rollout.run()
-
-        assert stopped.code == 75
-        assert "No space left" in stopped.logged("stopped")[0]["cause"]
-        assert waiting[0].get("sealed") == waiting[1] > 0
-        assert ended.code == 0
-        assert len(rollout.opened()) == (await rollout.standin.stats()).issued == 40
-        assert not (await rollout.audit()).stale
-
-
-async def test_a_folder_that_cannot_be_written_exits_with_75(rollout: Rollout) -> None:
-    disk = rollout.folder / "disk"
-    disk.mkdir()
-    with _read_only(disk):
-        rollout.configure(channel={"path": str(disk / "enrolments.jsonl"), "patience": 0.3})
-        requests = rollout.file(await rollout.sign_in("ana", credential="session"))
-        channel = await rollout.run("--input", requests)
-        states = await rollout.states()
-        rollout.configure(queue={"path": str(disk / "rollout.db")})
-        ledger = await rollout.run("--input", requests)
-
-    assert (channel.code, ledger.code) == (75, 75)
-    assert states == {"sealed": 1}
-    assert "writable" in channel.err
-    assert "writable" in ledger.err
-    assert "Traceback" not in channel.err + ledger.err
-
-
-@contextmanager
-def _read_only(folder: Path) -> Iterator[None]:
-    if os.geteuid() == 0:  # whom permissions do not stop
-        _mount("-t", "tmpfs", "-o", "ro", "tmpfs", str(folder))
-        try:
-            yield
-        finally:
-            subprocess.run(["umount", "--lazy", str(folder)], check=True)
-    else:
-        folder.chmod(0o500)
-        yield
-        folder.chmod(0o700)
+from tests.processes import Ended
+from tests.rollout import Rollout
 
 
 @pytest.mark.parametrize("damage", ["beginning", "middle"])
@@ -199,7 +80,7 @@ async def test_an_output_file_that_is_rotated_away_is_followed_by_a_new_one(roll
     rotated = [rollout.folder / f"enrolments.{number}.jsonl" for number in (1, 2)]
 
     for target in rotated:
-        await _lines(rollout, 10)
+        await rollout.until_delivered(10)
         rollout.channel.rename(target)
     ended = await running.ended()
 
@@ -220,11 +101,11 @@ async def test_a_channel_that_is_away_for_a_while_makes_secrets_wait_and_calls_p
     )
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(80)), credential="session"))
     running = rollout.start("run")
-    await _lines(rollout, 10)
+    await rollout.until_delivered(10)
     away = rollout.folder / "away"
 
     rollout.channel.parent.rename(away)
-    await _sealed(rollout, 8)
+    await rollout.until_in("sealed", 8)
     called = (await rollout.standin.stats()).wire_requests
     await _quiet_for(rollout, 0.5)
     assert (await rollout.standin.stats()).wire_requests == called
@@ -296,18 +177,6 @@ async def test_running_out_of_descriptors_exits_with_75_and_loses_nobody(rollout
     assert await rollout.states() == {"delivered": 120}
     assert (await rollout.standin.stats()).issued == 120
     assert not (await rollout.audit()).stale
-
-
-async def _lines(rollout: Rollout, number: int) -> None:
-    await until(lambda: rollout.channel.exists() and rollout.channel.read_bytes().count(b"\n") >= number)
-
-
-async def _sealed(rollout: Rollout, number: int) -> None:
-    async def reached() -> bool:
-        await asyncio.sleep(0.05)
-        return (await rollout.states()).get("sealed", 0) >= number
-
-    await until(reached)
 
 
 async def _quiet_for(rollout: Rollout, seconds: float) -> None:

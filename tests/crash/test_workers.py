@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
+import sqlite3
+from contextlib import closing
 
-from tests.processes import Rollout, until
+from tests.processes import Process, until
+from tests.rollout import Rollout
 
 RATE = 60
 
@@ -16,7 +18,7 @@ async def test_two_workers_keep_to_one_rate_and_one_of_them_may_die(rollout: Rol
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(400)), credential="session"))
 
     first, second = rollout.start("run"), rollout.start("run")
-    await _calls(rollout, 150)
+    await rollout.until_called(150)
     first.popen.kill()
     in_flight = (await rollout.standin.stats()).most_in_flight
     ended = await second.ended()
@@ -52,8 +54,8 @@ async def test_a_worker_that_was_stopped_for_longer_than_its_lease_spoils_nothin
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(60))))
 
     stopped = rollout.start("run")
-    await _calls(rollout, 10)
-    stopped.signal(signal.SIGSTOP)
+    await rollout.until_called(10)
+    await _stop_between_writes(rollout, stopped)
     other = rollout.start("run")
     ended = await other.ended()  # it waits for the leases of the stopped one, and takes them over
     stopped.signal(signal.SIGCONT)
@@ -75,7 +77,7 @@ async def test_who_leaves_gives_the_rest_to_the_others_at_once(rollout: Rollout)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(90)), credential="session"))
 
     leaving, staying = rollout.start("run"), rollout.start("run")
-    await _calls(rollout, 20)
+    await rollout.until_called(20)
     leaving.signal(signal.SIGTERM)
     left = await leaving.ended(within=5)
     ended = await staying.ended(within=15)
@@ -90,7 +92,7 @@ async def test_what_a_dead_worker_sealed_is_delivered_without_another_call(rollo
     rollout.channel = rollout.folder / "later" / "enrolments.jsonl"
     await rollout.push(await rollout.sign_in("ana", "ben", credential="session"))
     dying = rollout.start("run")
-    await _state(rollout, "sealed", 2)
+    await rollout.until_in("sealed", 2)
     await dying.kill()
 
     rollout.channel.parent.mkdir()
@@ -107,13 +109,29 @@ async def test_a_user_over_whom_three_workers_died_is_not_tried_a_fourth_time(ro
 
     for number in (1, 2, 3):
         worker = rollout.start("run")
-        await _calls(rollout, number)
+        await rollout.until_called(number)
         await worker.kill()
     ended = await rollout.run()
 
     assert ended.code == 1
     assert await rollout.users("failed") == {"ana": "worker_crashed"}
     assert (await rollout.standin.stats()).wire_requests == 3
+
+
+async def _stop_between_writes(rollout: Rollout, worker: Process) -> None:
+    """SIGSTOP; not within a write, because whoever holds the file's lock then holds up everybody."""
+
+    def stopped() -> bool:
+        worker.signal(signal.SIGSTOP)
+        with closing(sqlite3.connect(rollout.ledger, timeout=0.0, isolation_level=None)) as ledger:
+            try:
+                ledger.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                worker.signal(signal.SIGCONT)
+                return False
+        return True
+
+    await until(stopped)
 
 
 async def _sign_in_again(rollout: Rollout) -> None:
@@ -125,18 +143,3 @@ async def _sign_in_again(rollout: Rollout) -> None:
 
 async def _secrets_a_user(rollout: Rollout) -> set[int]:
     return {len(user.secrets) for user in (await rollout.standin.truth()).values()}
-
-
-async def _calls(rollout: Rollout, number: int) -> None:
-    async def made() -> bool:
-        return (await rollout.standin.stats()).wire_requests >= number
-
-    await until(made)
-
-
-async def _state(rollout: Rollout, state: str, number: int) -> None:
-    async def reached() -> bool:
-        await asyncio.sleep(0.05)
-        return rollout.ledger.exists() and (await rollout.states()).get(state, 0) >= number
-
-    await until(reached)

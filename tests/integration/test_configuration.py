@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.processes import Rollout
+from tests.rollout import Rollout
 
 RATE = "rate.requests_per_second"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.processes import Request, Rollout, found_in
+from tests.rollout import Request, Rollout, found_in
 from worker.rehearsal.faults import FAULTS
 
 LOST = ("needs_session", "reply_lost")

@@ -9,7 +9,8 @@ import os
 import signal
 import time
 
-from tests.processes import Process, Request, Rollout, until
+from tests.processes import Process, until
+from tests.rollout import Request, Rollout
 
 
 class Writer:
@@ -46,7 +47,7 @@ async def test_a_fast_writer_is_braked_to_a_few_seconds_of_work(rollout: Rollout
     rollout.configure(rate={"requests_per_second": 10}, run={"concurrency": None})
     writer = Writer(rollout, await rollout.sign_in(*(f"user-{number}" for number in range(300)), credential="session"))
     await writer.write(most=1)
-    await _calls(rollout, 1)
+    await rollout.until_called(1)
 
     await writer.write(seconds=3)
     called = (await rollout.standin.stats()).wire_requests
@@ -63,7 +64,7 @@ async def test_a_slow_writer_is_served_line_by_line(rollout: Rollout) -> None:
 
     for number in (1, 2, 3):
         await writer.write(most=number)
-        await _calls(rollout, number)
+        await rollout.until_called(number)
         assert not writer.process.is_over
     writer.close()
 
@@ -75,7 +76,7 @@ async def test_what_a_pipe_handed_over_is_kept_when_the_run_is_stopped(rollout: 
     rollout.configure(rate={"requests_per_second": 10})
     writer = Writer(rollout, await rollout.sign_in(*(f"user-{number}" for number in range(200)), credential="session"))
     await writer.write(most=1)
-    await _calls(rollout, 1)
+    await rollout.until_called(1)
     await writer.write(seconds=1)
 
     writer.process.signal(signal.SIGTERM)
@@ -111,7 +112,7 @@ async def test_a_file_can_be_read_again_after_an_interruption(rollout: Rollout) 
     file = rollout.file(await rollout.sign_in(*(f"user-{number}" for number in range(40))))
 
     running = rollout.start("run", "--input", file)
-    await _calls(rollout, 5)
+    await rollout.until_called(5)
     running.signal(signal.SIGTERM)
     assert (await running.ended()).code == 4
     rollout.configure(rate={"requests_per_second": 200})
@@ -162,10 +163,3 @@ async def test_a_named_pipe_that_nobody_opened_can_be_interrupted(rollout: Rollo
     running.signal(signal.SIGTERM)
 
     assert (await running.ended(within=5)).code in (0, 4)
-
-
-async def _calls(rollout: Rollout, number: int) -> None:
-    async def made() -> bool:
-        return (await rollout.standin.stats()).wire_requests >= number
-
-    await until(made)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import aiohttp
 
-from tests.processes import Request, Rollout
+from tests.rollout import Request, Rollout
 from worker.rehearsal import totp
 
 FROM_HELL = (

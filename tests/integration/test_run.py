@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from tests.processes import Rollout, until
+from tests.processes import until
+from tests.rollout import Rollout
 
 
 async def test_everybody_delivered_exits_with_0_and_leaves_standard_output_empty(rollout: Rollout) -> None:
@@ -127,7 +128,7 @@ async def test_the_first_signal_gives_the_rest_back_and_finishes_calls_in_flight
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(200)), credential="session"))
 
     running = rollout.start("run")
-    await _calls(rollout, 5)
+    await rollout.until_called(5)
     running.signal(signal.SIGTERM)
     ended = await running.ended(within=5)
 
@@ -148,7 +149,7 @@ async def test_a_second_signal_does_not_wait_for_answers(rollout: Rollout) -> No
     await rollout.push(await rollout.sign_in("ana", "ben", credential="session"))
 
     running = rollout.start("run")
-    await _calls(rollout, 2)
+    await rollout.until_called(2)
     running.signal(signal.SIGINT)
     await until(lambda: '"draining"' in running.err)
     running.signal(signal.SIGINT)
@@ -166,7 +167,7 @@ async def test_a_grace_that_is_over_does_not_wait_for_answers_either(rollout: Ro
     await rollout.push(await rollout.sign_in("ana"))
 
     running = rollout.start("run")
-    await _calls(rollout, 1)
+    await rollout.until_called(1)
     running.signal(signal.SIGTERM)
 
     assert (await running.ended(within=5)).code == 4
@@ -175,7 +176,7 @@ async def test_a_grace_that_is_over_does_not_wait_for_answers_either(rollout: Ro
 async def test_a_signal_when_all_is_done_is_no_interruption(rollout: Rollout) -> None:
     await rollout.push(await rollout.sign_in("ana"))
     running = rollout.start("run", "--follow")
-    await _lines(rollout, 1)
+    await rollout.until_delivered(1)
     await until(lambda: _is_finished(rollout))
 
     running.signal(signal.SIGTERM)
@@ -187,7 +188,7 @@ async def test_follow_stays_and_takes_what_comes_later(rollout: Rollout) -> None
     running = rollout.start("run", "--follow")
     for number, name in enumerate(("ana", "ben"), 1):
         await rollout.push(await rollout.sign_in(name))
-        await _lines(rollout, number)
+        await rollout.until_delivered(number)
     assert not running.is_over
 
     running.signal(signal.SIGTERM)
@@ -291,17 +292,6 @@ async def test_raw_sessions_that_nobody_verifies_in_time_are_warned_of(rollout: 
     ended = await rollout.run("--input", rollout.file(await rollout.sign_in("ana", "ben", credential="session")))
 
     assert len(ended.logged("sessions_without_handoff")) == 1
-
-
-async def _calls(rollout: Rollout, number: int) -> None:
-    async def made() -> bool:
-        return (await rollout.standin.stats()).wire_requests >= number
-
-    await until(made)
-
-
-async def _lines(rollout: Rollout, number: int) -> None:
-    await until(lambda: rollout.channel.exists() and rollout.channel.read_bytes().count(b"\n") >= number)
 
 
 async def _is_finished(rollout: Rollout) -> bool:

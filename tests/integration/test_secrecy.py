@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 
-from tests.processes import Rollout, found_in, until
+from tests.rollout import Rollout, found_in
 
 OWN = re.compile(r"requests-\d+\.jsonl|identity\.txt")
 """Files that the test wrote, or that are meant to hold a secret."""
@@ -41,8 +40,8 @@ async def test_what_a_killed_worker_leaves_holds_no_secret_and_is_private(rollou
     rollout.configure(rate={"requests_per_second": 50})
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(50))))
     running = rollout.start("run")
-    await until(lambda: rollout.channel.exists() and rollout.channel.read_bytes().count(b"\n") > 5)
-    arguments = Path(f"/proc/{running.pid}/cmdline").read_text()
+    await rollout.until_delivered(6)
+    arguments = running.command_line
     await running.kill()
 
     secrets = await rollout.known_secrets()

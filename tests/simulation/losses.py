@@ -52,35 +52,45 @@ def no_secret_too_many(world: World, username: str, user: UserHistory) -> None:
 def a_lost_reply_was_lost(world: World, write: Write) -> None:
     """10. New ``reply_lost`` per kill ≤ calls in flight.
 
-    Sharper, user by user: each one is owed to a call that nobody has a certain answer to, or whose worker could
-    not record what it got; and one call is told of once, or once more by its own worker where
-    that was paused and overtaken.
-    Excused: a worker died or was overtaken with a claim before its call, and nobody can ask Cognito any more, because
-    the credential died before the claim could be taken over or the messages are gone: the claim alone does not say
-    whether a call was made.
+    Sharper, user by user: each one is owed to a call that nobody has a certain answer to, or whose worker could not
+    record its answer; and one call is told of once, or once more by its own worker where that was overtaken.
+    Excused: a worker died or was overtaken with a claim before its call, and nobody learned more from Cognito, because
+    the credential died before the claim could be taken over, or the messages are gone, or it refused the next call too:
+    the claim alone does not say whether a call was made.
     """
     if write.row.reason is not Reason.REPLY_LOST:
         return
     user = world.users[write.row.username]
-    recorded = {secret for _, secret, _, _ in user.sealed}
+    recorded: set[str | None] = {secret for _, secret, _, _ in user.sealed}
     stands = user.secret_in(write.before.sealed) if write.before and write.before.sealed else None
     if write.process.pauses and stands is not None:  # who was overtaken cannot know what became of a record since
         recorded -= {call.secret for call in user.issued if call.process is write.process and call.secret != stands}
-    unrecorded = [call for call in user.issued if call.secret not in recorded and _could_not_record(user, call)]
+    unrecorded = [c for c in user.calls if not _has_consequence(user, c, recorded) and _could_not_record(user, c)]
     owed = [call for call in user.calls if not call.answered or call in unrecorded]
-    owed = [call for call in owed if call.told < 1 + (call.process.pauses > 0)]
+    owed = [call for call in owed if call.told < 1 + _could_not_record(user, call)]
     if not owed and (not _taken_over(user, write) or _could_ask(world, write)):
         raise Violation(f"10: {write.row.username} is told that a reply was lost, and none was")
     for call in [call for call in owed if call.process is write.process] or owed:
         call.told += 1
 
 
+def _has_consequence(user: UserHistory, call: Call, recorded: set[str | None]) -> bool:
+    """Whether the answer to the call is durable: its secret, or what its worker made of a refusal."""
+    if call.secret is not None:
+        return call.secret in recorded
+    mine = [write for write in user.writes if write.process is call.process and write.at >= call.sent_at]
+    return any(write.row.worker != call.process.name for write in mine)
+
+
 def _could_not_record(user: UserHistory, call: Call) -> bool:
-    """Whether a worker that has the answer was killed or paused, or another wrote over its claim while it lived."""
+    """Whether the caller was killed or paused, or another worker wrote over its claim while it lived."""
     process = call.process
     ended = process.stopped_at if process.gone else None
-    others = [write for write in user.writes if write.process is not process and write.at >= call.sent_at]
-    return bool(process.killed or process.pauses or any(ended is None or write.at <= ended for write in others))
+    claims = [write.at for write in user.writes if write.process is process and write.at <= call.sent_at]
+    others = [
+        write.at for write in user.writes if write.process is not process and write.at >= max(claims, default=0.0)
+    ]
+    return bool(process.killed or process.pauses or any(ended is None or at <= ended for at in others))
 
 
 def _taken_over(user: UserHistory, now: Write) -> bool:
@@ -94,7 +104,13 @@ def _taken_over(user: UserHistory, now: Write) -> bool:
 
 
 def _could_ask(world: World, write: Write) -> bool:
-    """Whether the writer had a request whose credential surely lived; or, where it swept, saw one on the queue."""
+    """Whether Cognito could have told the writer more.
+
+    It was not refused; and had a request whose credential surely lived, or, where it swept, saw one on the queue.
+    """
+    mine = [call for call in world.users[write.row.username].calls if call.process is write.process]
+    if mine and mine[-1].answered and mine[-1].secret is None:
+        return False
     most_skew = max(abs(skew) for skew in world.scenario.skews)
     settled = set(write.row.settled) - set(write.before.settled if write.before else ())
     requests = [world.requests[id_] for id_ in settled] or [

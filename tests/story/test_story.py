@@ -11,7 +11,7 @@ import signal
 
 import pytest
 
-from tests.processes import Rollout, until
+from tests.rollout import Rollout
 from worker import sealing
 
 
@@ -142,7 +142,7 @@ async def test_a_killed_run_goes_on_where_it_stopped(rollout: Rollout) -> None:
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(60))))
 
     killed = rollout.start("run")
-    await until(lambda: rollout.channel.exists() and rollout.channel.read_bytes().count(b"\n") > 10)
+    await rollout.until_delivered(11)
     await killed.kill()
     ended = await rollout.run()
 
@@ -156,7 +156,7 @@ async def test_a_run_that_is_asked_to_stop_says_that_work_is_left(rollout: Rollo
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(60))))
 
     asked = rollout.start("run")
-    await until(rollout.channel.exists)
+    await rollout.until_delivered(1)
     asked.signal(signal.SIGTERM)
     ended = await asked.ended()
 

@@ -213,7 +213,11 @@ class StreamQueue:
 def _open(source: str) -> tuple[int, int]:
     """The descriptor and its file mode."""
     try:
-        descriptor = 0 if source == "-" else os.open(source, os.O_RDONLY)
+        descriptor = 0
+        if source != "-":
+            # A named pipe that nobody writes to yet would make opening wait, where no signal could end it.
+            descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+            os.set_blocking(descriptor, True)
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISDIR(mode):
             os.close(descriptor)

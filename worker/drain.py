@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from worker.errors import DependencyAway, MaxUsersReached, NoProgress, PersonMustAct
+from worker.errors import MaxUsersReached, NoProgress, PersonMustAct
 from worker.flight import Flight
 from worker.gate import Gate
 from worker.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
@@ -103,8 +103,8 @@ class Drain:
         watching = asyncio.create_task(self._watch())
         try:
             await self._work(follow)
-        except DependencyAway as away:
-            self._stopping.request(away)
+        except WorkerError as error:
+            self._stopping.request(error)
         finally:
             watching.cancel()
             await self._land()
@@ -191,8 +191,8 @@ class Drain:
                 case GiveBack(delay):
                     self._tally.given_back()
                     await self._queue.give_back(lease, delay)
-        except DependencyAway as away:
-            self._stopping.request(away)
+        except WorkerError as error:
+            self._stopping.request(error)
         except Exception:
             self.bugs += 1
             log.exception("bug", username=lease.request.username)
@@ -213,8 +213,8 @@ class Drain:
         try:
             await self._pipeline.crashed(flight)
             await self._queue.give_back(lease, BUG_PAUSE)
-        except DependencyAway as away:
-            self._stopping.request(away)
+        except WorkerError as error:
+            self._stopping.request(error)
 
     # --- what dead workers left ---------------------------------------------------------------------------------------
 
@@ -244,8 +244,8 @@ class Drain:
         self._under_way.add(row.username)
         try:
             await self._pipeline.finish(row, flight)
-        except DependencyAway as away:
-            self._stopping.request(away)
+        except WorkerError as error:
+            self._stopping.request(error)
         except Exception:
             self.bugs += 1
             log.exception("bug", username=row.username)

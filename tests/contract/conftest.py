@@ -23,7 +23,7 @@ from worker.queues.stream import StreamQueue
 from worker.sqlite import Database
 
 STAMP = {"endpoint": "amazonaws.com", "region": "eu-central-1", "user pool": POOL}
-VISIBILITY = 0.4
+VISIBILITY = 0.8
 """Seconds for which the queues under test hide a leased message."""
 
 

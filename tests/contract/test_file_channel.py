@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.contract.conftest import delivered_lines
+from tests.contract.disks import make_read_only, small_disk
 from tests.contract.rows import NASTY_NAMES, sealed
 from worker.channels.file import FileChannel, line
 from worker.errors import ChannelAway
@@ -178,19 +177,6 @@ async def test_a_path_that_is_no_file_is_away(tmp_path: Path) -> None:
 # --- a disk that is full or read-only ---------------------------------------------------------------------------------
 
 
-@contextmanager
-def mounted(folder: Path, size: int) -> Iterator[Path]:
-    """A file system of so many bytes. Skips where this process may not mount one."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    folder.mkdir()
-    if libc.mount(b"tmpfs", bytes(folder), b"tmpfs", 0, f"size={size}".encode()) != 0:
-        pytest.skip(f"cannot mount a small file system: {os.strerror(ctypes.get_errno())}")
-    try:
-        yield folder
-    finally:
-        libc.umount2(bytes(folder), 2)
-
-
 async def deliver_until_away(channel: FileChannel, record: Sealed) -> int:
     for number in range(1000):
         try:
@@ -202,7 +188,7 @@ async def deliver_until_away(channel: FileChannel, record: Sealed) -> int:
 
 
 async def test_a_full_disk_confirms_nothing_that_is_not_there(tmp_path: Path) -> None:
-    with mounted(tmp_path / "small", 64 * 1024) as folder:
+    with small_disk(tmp_path / "small", 64) as folder:
         await _fill(FileChannel(folder / "secrets.jsonl"), folder)
 
 
@@ -253,11 +239,10 @@ async def test_a_record_that_could_not_be_synced_is_no_delivery(
 
 
 async def test_a_read_only_file_system_is_away(tmp_path: Path) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    with mounted(tmp_path / "small", 64 * 1024) as folder:
+    with small_disk(tmp_path / "small", 64) as folder:
         channel = FileChannel(folder / "secrets.jsonl")
         await channel.deliver("ana", sealed())
-        assert libc.mount(b"tmpfs", bytes(folder), b"tmpfs", 1 | 32, None) == 0
+        make_read_only(folder)
         with pytest.raises(ChannelAway, match="Read-only"):
             await channel.deliver("ben", sealed())
         await channel.close()

@@ -182,7 +182,7 @@ async def test_what_a_worker_holds_stays_hidden_for_as_long_as_it_lives(queues: 
     async with queues.open("one") as one, queues.open("two") as two:
         await one.push(pushed(body(id="1")))
         held = await lease(one, 1)
-        over = time.monotonic() + 3 * VISIBILITY
+        over = time.monotonic() + 2.5 * VISIBILITY
         while time.monotonic() < over:
             assert list(await two.lease(1)) == []
             assert list(await one.lease(1)) == []

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -262,59 +261,6 @@ async def test_a_bug_is_not_called_a_disk_that_is_away(database: Database) -> No
         await database.read(wrong, LedgerAway)
     with pytest.raises(sqlite3.ProgrammingError):
         await database.read(lambda c: c.execute("SELECT ?", ()), LedgerAway)
-
-
-@contextmanager
-def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
-    """Skips where this process may not mount one."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    folder.mkdir()
-    if libc.mount(b"tmpfs", bytes(folder), b"tmpfs", 0, f"size={kilobytes}k".encode()) != 0:
-        pytest.skip(f"cannot mount a small file system: {os.strerror(ctypes.get_errno())}")
-    try:
-        yield folder
-    finally:
-        libc.umount2(bytes(folder), 2)
-
-
-async def test_a_full_disk_is_away_and_works_again_when_there_is_room(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", 600) as folder:
-        async with opened(folder / "rollout.db") as database:
-            (folder / "ballast").write_bytes(b"x" * 300_000)
-            confirmed: list[str] = []
-
-            async def fill() -> None:
-                while True:
-                    await database.write(add, word := f"{len(confirmed)} " + "x" * 2000, LedgerAway)
-                    confirmed.append(word)
-
-            with pytest.raises(LedgerAway, match="full") as caught:
-                await fill()
-            assert "free space" in caught.value.hint
-            assert await database.read(words, LedgerAway) == confirmed
-            (folder / "ballast").unlink()
-            await database.write(add, "after", LedgerAway)
-        async with opened(folder / "rollout.db") as database:
-            assert await database.read(words, LedgerAway) == [*confirmed, "after"]
-
-
-async def test_a_disk_that_is_full_from_the_beginning_is_away(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "small", 16) as folder:
-        (folder / "ballast").write_bytes(b"x" * 12_000)
-        with pytest.raises(LedgerAway):
-            async with opened(folder / "rollout.db"):
-                pass
-
-
-async def test_a_disk_that_became_read_only_is_away(tmp_path: Path) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    with small_disk(tmp_path / "small", 600) as folder:
-        async with opened(folder / "rollout.db") as database:
-            await database.write(add, "one", LedgerAway)
-        assert libc.mount(b"tmpfs", bytes(folder), b"tmpfs", 1 | 32, None) == 0
-        with pytest.raises(LedgerAway):
-            async with opened(folder / "rollout.db"):
-                pass
 
 
 async def test_a_writer_that_holds_the_file_for_too_long_is_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from worker.errors import MaxUsersReached, NoProgress, PersonMustAct
+from worker.errors import MaxUsersReached, NoProgress, PersonMustAct, WorkerError
 from worker.flight import Flight
 from worker.gate import Gate
 from worker.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict

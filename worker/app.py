@@ -13,6 +13,7 @@ from worker.calling import Caller
 from worker.channels.file import FileChannel
 from worker.cognito import cognito as connected
 from worker.drain import Drain, Limits
+from worker.errors import UsageError
 from worker.gate import Gate
 from worker.holds import Holds
 from worker.ledgers.sqlite import SqliteLedger
@@ -89,6 +90,9 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
 
     Raises ``UsageError``, ``DependencyAway``, ``PersonMustAct``.
     """
+    for name, kind in (("queue", settings.queue.kind), ("ledger", settings.ledger.kind)):
+        if kind != "sqlite":
+            raise UsageError(f"{name}.kind = {kind} is not available in this version", f'set {name}.kind to "sqlite"')
     worker = uuid.uuid4().hex[:16]
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
     liveness = Liveness(settings.ledger.path, worker)

@@ -109,6 +109,7 @@ async def cognito(
         signature_version=UNSIGNED,
         retries={"total_max_attempts": 1, "mode": "standard"},
         ignore_configured_endpoint_urls=True,
+        proxies={} if (endpoint_url or "").startswith("http://") else None,  # loopback is not for a proxy to see
         parameter_validation=False,
         user_agent=USER_AGENT,
     )

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from worker.cognito_answers import read_answer, read_fault
 from worker.errors import UsageError
@@ -22,6 +23,7 @@ from worker.model import Again, CredentialKind, Reply, Request, Trouble
 from worker.ports import Clock
 
 USER_AGENT = "mfa-worker"
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 LONGEST_CONNECT = 3.0
 """Seconds; at most three quarters of the call's time-out, so that it is known when nothing was sent."""
@@ -109,7 +111,7 @@ async def cognito(
         signature_version=UNSIGNED,
         retries={"total_max_attempts": 1, "mode": "standard"},
         ignore_configured_endpoint_urls=True,
-        proxies={} if (endpoint_url or "").startswith("http://") else None,  # loopback is not for a proxy to see
+        proxies={} if urlsplit(endpoint_url or "").hostname in LOOPBACK else None,  # no proxy may see it
         parameter_validation=False,
         user_agent=USER_AGENT,
     )

@@ -21,9 +21,9 @@ from worker.cognito_answers import read_answer, read_fault
 from worker.errors import UsageError
 from worker.model import Again, CredentialKind, Reply, Request, Trouble
 from worker.ports import Clock
+from worker.settings_types import is_loopback
 
 USER_AGENT = "mfa-worker"
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 LONGEST_CONNECT = 3.0
 """Seconds; at most three quarters of the call's time-out, so that it is known when nothing was sent."""
@@ -111,7 +111,7 @@ async def cognito(
         signature_version=UNSIGNED,
         retries={"total_max_attempts": 1, "mode": "standard"},
         ignore_configured_endpoint_urls=True,
-        proxies={} if urlsplit(endpoint_url or "").hostname in LOOPBACK else None,  # no proxy may see it
+        proxies={} if is_loopback(urlsplit(endpoint_url or "").hostname or "") else None,  # no proxy may see it
         parameter_validation=False,
         user_agent=USER_AGENT,
     )

@@ -46,14 +46,15 @@ def _endpoint(value: str | None) -> str | None:
         host = None
     if not host or url.username is not None or url.path.strip("/") or url.query or url.fragment:
         raise ValueError("should be a URL of scheme, host and port alone, such as https://host:8443")
-    if url.scheme != "https" and not (url.scheme == "http" and _is_loopback(host)):
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
         raise ValueError(
             "should begin with https; http is for loopback (127.0.0.1) only, because credentials travel there"
         )
     return value.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or address, is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

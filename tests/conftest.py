@@ -1,13 +1,17 @@
-"""Time for the tests of everything that waits: virtual, so that a minute of patience costs nothing."""
+"""What tests share: virtual time, so that a minute of patience costs nothing, and AWS on loopback."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
+
+from tests import emulators
+from tests.emulators import Emulator
 
 Result = TypeVar("Result")
 EPOCH = 1_700_000_000.0
@@ -51,3 +55,31 @@ class _JumpingSelector(selectors.SelectSelector):
 @pytest.fixture
 def virtual() -> VirtualTime:
     return VirtualTime()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Emulator]:
+    with emulators.moto() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def ministack() -> Iterator[Emulator]:
+    with emulators.ministack() as running:
+        yield running
+
+
+@pytest.fixture
+def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment has what an emulator accepts, and nothing else of AWS."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, text in emulators.CREDENTIALS.items():
+        monkeypatch.setenv(name, text)
+
+
+@pytest.fixture(params=["moto", "ministack"])
+def emulator(request: pytest.FixtureRequest, aws_credentials: None) -> Emulator:
+    """Each of the two, so that a test passes on both."""
+    running: Emulator = request.getfixturevalue(request.param)
+    return running

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 from urllib.parse import urlsplit
 
-from worker.app import open_stores
+from worker.adapters import open_stores
 from worker.errors import WorkerError
 from worker.ports import Backlog
 from worker.sealing import AgeSealer
@@ -157,7 +157,7 @@ def _backlog(settings: Settings, backlog: Backlog) -> Finding:
     return Finding("queue", Level.OK, f"{backlog.waiting} wait: {needed / 60:.0f} min at {rate:g}/s")
 
 
-def _way(settings: Settings, sessions: int) -> Finding:
+def _way(settings: Settings, sessions: int | None) -> Finding:
     rate, validity = settings.rate.requests_per_second, settings.cognito.session_validity
     if not sessions:
         return Finding("way", Level.OK, "access tokens: the user confirms, on a page of the application")

@@ -79,7 +79,7 @@ def status(settings: Settings, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.status(census, backlog)))
     else:
-        report.print_table(census, backlog, None, sys.stdout, quota=settings.rate.requests_per_second)
+        report.print_table(census, backlog, None, sys.stdout, quota=settings.rate.effective)
 
 
 @cli.command()

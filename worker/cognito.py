@@ -71,7 +71,7 @@ class Cognito:
 
         body = json.dumps({_FIELD[request.kind]: request.credential.reveal()}).encode()
         headers = {**self._draft.headers, "Content-Length": str(len(body))}
-        return AWSPreparedRequest(self._draft.method, self._draft.url, headers, body, stream_output=False)
+        return AWSPreparedRequest(self._draft.method, self._draft.url, headers, body, stream_output=False)  # type: ignore[arg-type]
 
     def _learn_skew(self, date: str, sent: float) -> None:
         """``Date`` counts whole seconds: the answer was written within the second that begins with it."""
@@ -86,7 +86,13 @@ class Cognito:
 
 @asynccontextmanager
 async def cognito(
-    region: str, *, endpoint_url: str | None = None, call_timeout: float = 10.0, concurrency: int = 64, clock: Clock
+    region: str,
+    *,
+    endpoint_url: str | None = None,
+    fips: bool = False,
+    call_timeout: float = 10.0,
+    concurrency: int = 64,
+    clock: Clock,
 ) -> AsyncIterator[Cognito]:
     """Cognito in ``region``: at most ``concurrency`` connections, ``call_timeout`` seconds for a wire attempt.
 
@@ -104,13 +110,15 @@ async def cognito(
         return transports[-1]
 
     config = AioConfig(
-        http_session_cls=transport,
+        http_session_cls=transport,  # type: ignore[arg-type]
         connect_timeout=min(LONGEST_CONNECT, 0.75 * call_timeout),
         read_timeout=call_timeout,
         max_pool_connections=concurrency,
         signature_version=UNSIGNED,
         retries={"total_max_attempts": 1, "mode": "standard"},
         ignore_configured_endpoint_urls=True,
+        use_fips_endpoint=fips,
+        use_dualstack_endpoint=False,
         proxies={} if is_loopback(urlsplit(endpoint_url or "").hostname or "") else None,  # no proxy may see it
         parameter_validation=False,
         user_agent=USER_AGENT,
@@ -164,12 +172,12 @@ def _transport_class() -> Any:
         def request(self, method: str, **options: Any) -> Any:
             return self._session.request(method, allow_redirects=False, **options)
 
-    class Transport(AIOHTTPSession):  # type: ignore[misc]
+    class Transport(AIOHTTPSession):
         async def open(self, url: str) -> None:
             """Read the certificates now: that takes a while, and fails where they cannot be read."""
-            await self._get_session(self._proxy_config.proxy_url_for(url))
+            await self._get_session(self._proxy_config.proxy_url_for(url))  # type: ignore[attr-defined]
 
         async def _get_session(self, proxy_url: str | None) -> Straight:
-            return Straight(await super()._get_session(proxy_url))
+            return Straight(await super()._get_session(proxy_url))  # type: ignore[misc]
 
     return Transport

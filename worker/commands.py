@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, TextIO
 
-from worker.app import Stores, open_stores
+from worker.adapters import Stores, open_stores
 from worker.errors import Malformed, UsageError
 from worker.model import Census, Request, State
 from worker.ports import Backlog

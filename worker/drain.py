@@ -186,7 +186,7 @@ class Drain:
                     await self._queue.acknowledge(lease)
                 case Duplicate():
                     self._tally.duplicate()
-                    await self._books.count_duplicates(1)
+                    await self._books.count(duplicates=1)
                     await self._queue.acknowledge(lease)
                 case GiveBack(delay):
                     self._tally.given_back()
@@ -222,9 +222,9 @@ class Drain:
         """Whether nobody is unfinished under any worker and no message waits; begins to finish what it finds."""
         if follow is not None and not follow.is_set():
             return False
-        if (await self._queue.backlog()).waiting:
+        if not await self._queue.is_empty() or await self._sweep(*UNFINISHED):
             return False
-        return await self._sweep(*UNFINISHED) == 0
+        return (await self._books.recount()).unfinished == 0
 
     async def _sweep(self, *states: State) -> int:
         """Finish the rows in these states that nobody holds any more; how many rows there are."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from worker import app
+from worker import adapters, app
 from worker.errors import ExitCode, Interrupted, UsageError, WorkerError
 from worker.model import Census, State
 from worker.ports import Backlog, Queue
@@ -61,15 +61,15 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
     stopping = Stopping()
     tally = Tally(app.SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
-    async with app.open_stores(settings) as stores:
-        with _signals(stopping), _tuned(), stores.liveness:
+    async with adapters.open_stores(settings) as stores:
+        with _signals(stopping), _tuned(), stores.alive:
             async with (
-                app.open_intake(stores, options.source) as queue,
+                adapters.open_intake(stores, options.source) as queue,
                 app.assemble(settings, stores, queue, stopping, tally, options.max_users) as drain,
                 progress.show(
                     tally,
                     _waiting(queue, options),
-                    quota=settings.rate.requests_per_second,
+                    quota=settings.rate.effective,
                     interval=settings.log.interval,
                 ),
             ):
@@ -80,7 +80,7 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
         if options.report is not None:
             report.write(
                 options.report,
-                report.reconciliation(census, backlog, tally, exit_code=code, stamp=app.stamp(settings)),
+                report.reconciliation(census, backlog, tally, exit_code=code, stamp=adapters.stamp(settings)),
             )
         return code
 

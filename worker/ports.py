@@ -33,7 +33,7 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Messages that wait, whoever holds them (SQS: approximate), and how many of them have died already."""
+    """Messages that wait, whoever holds them (SQS: approximate), and how many are known to have died (SQS: none)."""
 
     waiting: int
     expired: int = 0
@@ -55,7 +55,15 @@ class Queue(Protocol):
         ...
 
     async def backlog(self) -> Backlog:
-        """How many messages wait, leased ones included; 0 only when the queue is really empty."""
+        """About how many messages wait, leased ones included."""
+        ...
+
+    async def is_empty(self) -> bool:
+        """Whether certainly no message waits, leased ones included. In doubt it does: ask again."""
+        ...
+
+    async def close(self) -> None:
+        """Give back at once whatever is still held."""
         ...
 
 
@@ -68,6 +76,18 @@ class Inbox(Protocol):
 
     async def put_aside(self, reason: str, digest: str) -> None:
         """Remember a malformed message by reason and digest, never by its body."""
+        ...
+
+
+class QueueBooks(Protocol):
+    """The queue, for those who count and report."""
+
+    async def counted(self) -> tuple[int, int]:
+        """Duplicates refused at the door, and malformed messages put aside, where the queue itself counts them."""
+        ...
+
+    async def sessions(self) -> int | None:
+        """How many waiting requests carry a Session, not an access token; ``None`` where nobody can know."""
         ...
 
 
@@ -99,15 +119,19 @@ class Books(Protocol):
     """The ledger, for those who count and report."""
 
     async def census(self) -> Census:
-        """States, reasons, duplicates and malformed messages, counted."""
+        """States, reasons, duplicates and malformed messages, as the workers last said. Cheap at any size."""
+        ...
+
+    async def recount(self) -> Census:
+        """The same by looking at every row, which is what an exit code rests on; mends what ``census`` says."""
         ...
 
     def rows(self, state: State) -> AsyncIterator[Enrolment]:
-        """Every row in that state, by username; memory does not grow with their number."""
+        """Every row in that state, in no order that counts; memory does not grow with their number."""
         ...
 
-    async def count_duplicates(self, number: int) -> None:
-        """Add to the duplicates, durably."""
+    async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
+        """Add to these counts, durably."""
         ...
 
 

@@ -12,18 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.settings_sources import PREFIX, complain, fields, gather
-from worker.settings_types import IS_SECONDS, Endpoint, Optional, Recipients, Seconds, SecondsOrZero, shown
-
-
-class Section(BaseModel):
-    """One table of the settings file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+from worker.settings_stores import Aws, Channel, Ledger, Queue
+from worker.settings_types import IS_SECONDS, Endpoint, Recipients, Seconds, SecondsOrZero, Section, Share, shown
 
 
 class Cognito(Section):
@@ -66,6 +61,15 @@ class Rate(Section):
         allow_inf_nan=False,
         description="requests/s to Cognito, all workers together; its quota is 25, and live users need some of it",
     )
+    share: Share = Field(
+        default=1.0,
+        description="the part of it that is this ledger's, such as 1/4, where other tools use the same account",
+    )
+
+    @property
+    def effective(self) -> float:
+        """Requests/s that the workers of this ledger may send together."""
+        return self.requests_per_second * self.share
 
 
 class Run(Section):
@@ -84,76 +88,6 @@ class Run(Section):
         default=300.0, description="how long work may wait without any progress before the run stops (exit 75)"
     )
     poll: Seconds = Field(default=0.5, description="how often an empty queue is asked again")
-
-
-class Queue(Section):
-    """Where requests wait."""
-
-    kind: Literal["sqlite", "sqs"] = Field(
-        default="sqlite", description="sqlite (a file on a local disk, for one host) or sqs"
-    )
-    path: Path = Field(default=Path("mfa-worker.db"), description="the SQLite file")
-    url: Optional = Field(
-        default=None, validate_default=True, description="the SQS queue; it holds credentials, so it must be encrypted"
-    )
-    visibility: Seconds = Field(
-        default=60.0, description="how long a leased request is hidden from others; renewed while it is worked on"
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _is_there(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _required_with("sqs", value, info)
-
-
-class Ledger(Section):
-    """Who stands where; the only source of truth."""
-
-    kind: Literal["sqlite", "dynamodb"] = Field(
-        default="sqlite", description="sqlite (a file on a local disk, for one host) or dynamodb"
-    )
-    path: Path = Field(default=Path("mfa-worker.db"), description="the SQLite file; by default the queue's")
-    table: Optional = Field(default=None, validate_default=True, description="the DynamoDB table's name")
-    must_exist: bool = Field(default=False, description="true refuses to begin a new ledger where there is none")
-    lease: Seconds = Field(
-        default=60.0, description="how long a claim on a user holds; at least three times cognito.call_timeout"
-    )
-    clock_skew: SecondsOrZero = Field(
-        default=60.0, description="how far the workers' clocks may differ; a claim is taken over that much later"
-    )
-
-    @field_validator("table")
-    @classmethod
-    def _is_there(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _required_with("dynamodb", value, info)
-
-
-def _required_with(kind: str, value: str | None, info: ValidationInfo) -> str | None:
-    if value is None and info.data.get("kind") == kind:
-        raise ValueError(f"is required where kind is {kind}")
-    return value
-
-
-class Channel(Section):
-    """The secure way to the users."""
-
-    kind: Literal["file", "s3", "secretsmanager", "sqs"] = Field(
-        default="file", description="where sealed secrets go: file (one line a user)"
-    )
-    path: Path = Field(default=Path("enrolments.jsonl"), description="the file that sealed secrets are appended to")
-    min_validity: SecondsOrZero = Field(
-        default=30.0, description="a secret whose Session dies sooner than this is void and is not delivered"
-    )
-    patience: SecondsOrZero = Field(
-        default=300.0, description="how long a channel that does not confirm is tried before the run stops (exit 75)"
-    )
-
-    @field_validator("kind")
-    @classmethod
-    def _is_available(cls, value: str) -> str:
-        if value != "file":
-            raise ValueError(f"{value} is not available in this version; write file")
-        return value
 
 
 class Seal(Section):
@@ -221,6 +155,7 @@ class Settings(BaseSettings):
     otp: Otp = Otp()
     retry: Retry = Retry()
     log: Log = Log()
+    aws: Aws = Aws()
 
     @classmethod
     def settings_customise_sources(
@@ -240,9 +175,10 @@ class Settings(BaseSettings):
             text = "should be at least {least} s, three times cognito.call_timeout"
             raise PydanticCustomError("too_short", text, {"least": f"{least:g}", "key": "ledger.lease"})
         computed: dict[str, dict[str, Any]] = {
-            "run": {"concurrency": max(16, min(256, round(2 * self.rate.requests_per_second)))},
+            "run": {"concurrency": max(16, min(256, round(2 * self.rate.effective)))},
             "ledger": {"path": self.queue.path},
             "otp": {"issuer": self.cognito.user_pool_id},
+            "aws": {"region": self.cognito.region},
         }
         for name, values in computed.items():
             section: Section = getattr(self, name)

@@ -11,7 +11,14 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """One table of the settings file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", re.ASCII)
@@ -25,6 +32,17 @@ def _seconds(value: object) -> object:
     if not found:
         raise ValueError("should be a duration: a number of seconds, or text such as '500ms', '90s', '3m' or '1h'")
     return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def _share(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    over, _, under = value.strip().removesuffix("%").partition("/")
+    try:
+        share = float(over) / (float(under) if under else 1.0) / (100 if value.strip().endswith("%") else 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("should be a part of the whole, such as '1/4', '25%' or 0.25") from None
+    return share
 
 
 def _listed(value: object) -> object:
@@ -76,6 +94,8 @@ IS_SECONDS = BeforeValidator(_seconds)
 Seconds = Annotated[float, IS_SECONDS, Field(gt=0, allow_inf_nan=False)]
 """More than zero."""
 SecondsOrZero = Annotated[float, IS_SECONDS, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1, allow_inf_nan=False)]
+"""A part of the whole: ``"1/4"``, ``"25%"`` or ``0.25``."""
 Optional = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
 """Text; empty is the same as absent."""
 Endpoint = Annotated[Optional, AfterValidator(_endpoint)]

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker import app, job, sealing
+from worker import adapters, job, sealing
+from worker.model import Request
 from worker.rehearsal.standin_config import StandInConfig
 from worker.rehearsal.standin_process import start_standin
 from worker.settings import Settings, load
@@ -68,14 +69,14 @@ def settings_of(folder: Path, url: str, rate: float) -> list[str]:
 
 async def fill(settings: Settings, url_token: str, users: int) -> None:
     """Queue so many requests; they all carry one user's token, which is found out only when it is their turn."""
-    async with app.open_stores(settings) as stores:
+    async with adapters.open_stores(settings) as stores:
 
-        def requests() -> Iterator[tuple[object, bytes]]:
+        def requests() -> Iterator[tuple[Request, bytes]]:
             for number in range(users):
                 body = json.dumps({"username": f"user-{number}", "access_token": url_token, "id": str(number)}).encode()
                 yield stores.parser.parse(body, time.time()), body
 
-        await stores.queue.push(requests())  # type: ignore[arg-type]
+        await stores.queue.push(requests())
 
 
 async def compare(many: int) -> None:
@@ -102,7 +103,7 @@ async def compare(many: int) -> None:
 
 
 async def _push_real(settings: Settings, bodies: list[bytes]) -> None:
-    async with app.open_stores(settings) as stores:
+    async with adapters.open_stores(settings) as stores:
         await stores.queue.push([(stores.parser.parse(body, time.time()), body) for body in bodies])
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import aioboto3
 
-from worker import app, job, sealing
+from worker import adapters, job, sealing
 from worker.rehearsal.standin_config import StandInConfig
 from worker.rehearsal.standin_process import Credential, StandIn, start_standin
 from worker.settings import load
@@ -69,7 +69,7 @@ async def _worker(standin: StandIn, credentials: list[Credential]) -> Cost:
             "seal.recipients": json.dumps([sealing.keygen("")[1]]),
         }
         settings = load(None, [f"{key}={value}" for key, value in chosen.items()], {})
-        async with app.open_stores(settings) as stores:
+        async with adapters.open_stores(settings) as stores:
             bodies = [json.dumps(credential.request()).encode() for credential in credentials]
             await stores.queue.push([(stores.parser.parse(body, time.time()), body) for body in bodies])
         with redirect_stderr(io.StringIO()):

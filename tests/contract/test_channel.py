@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.conftest import ChannelUnderTest
+from tests.contract.channels import ChannelUnderTest
 from tests.contract.rows import NASTY_NAMES, sealed, sealeds, usernames
 from worker.model import Sealed
 

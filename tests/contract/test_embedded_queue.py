@@ -9,8 +9,8 @@ from contextlib import closing
 
 import pytest
 
-from tests.contract.conftest import SqliteQueues
 from tests.contract.messages import body, push_raw, pushed
+from tests.contract.queues import SqliteQueues
 from tests.contract.test_queue import ids, lease
 from worker.requests import digest
 
@@ -89,11 +89,11 @@ async def test_what_came_to_the_queue_is_put_aside_at_once_with_its_removal(sqli
             connection.execute("CREATE TRIGGER no BEFORE DELETE ON messages BEGIN SELECT RAISE(ABORT, 'crash'); END")
             with pytest.raises(Exception, match="crash"):
                 await queue.lease(1)
-            assert sqlite_queues.put_aside() == []
+            assert await sqlite_queues.put_aside() == []
             connection.execute("DROP TRIGGER no")
     async with sqlite_queues.open("two") as queue:
         assert list(await queue.lease(1)) == []
-        assert sqlite_queues.put_aside() == [("has no username", digest(b"{}"), 1)]
+        assert await sqlite_queues.put_aside() == [("has no username", digest(b"{}"), 1)]
 
 
 async def test_an_acknowledged_credential_is_nowhere_on_the_disk(sqlite_queues: SqliteQueues) -> None:

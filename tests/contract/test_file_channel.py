@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.conftest import delivered_lines
+from tests.contract.channels import delivered_lines
 from tests.contract.disks import make_read_only, small_disk
 from tests.contract.rows import NASTY_NAMES, sealed
 from worker.channels.file import FileChannel, line

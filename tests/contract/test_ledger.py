@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.contract.conftest import STAMP, OpenLedger, WholeLedger
+from tests.contract.ledgers import STAMP, OpenLedger, WholeLedger
 from tests.contract.rows import NASTY_NAMES, enrolments, row, sealed, version
 from worker.errors import UsageError
 from worker.model import UNFINISHED, Answer, Enrolment, Put, Reason, State
@@ -207,8 +207,8 @@ async def test_the_census_counts_every_user_once_under_state_and_reason(ledger: 
 
 
 async def test_duplicates_add_up(ledger: WholeLedger) -> None:
-    await asyncio.gather(*(ledger.count_duplicates(number) for number in (1, 2, 3)))
-    await ledger.count_duplicates(4)
+    await asyncio.gather(*(ledger.count(duplicates=number) for number in (1, 2, 3)))
+    await ledger.count(duplicates=4)
     assert (await ledger.census()).duplicates == 10
 
 
@@ -267,7 +267,7 @@ async def test_workers_that_write_for_the_same_users_never_overwrite_each_other(
 async def test_everything_is_there_after_closing_and_opening_again(open_ledger: OpenLedger) -> None:
     async with open_ledger("one") as ledger:
         await ledger.put(first := row(state=State.SEALED, sealed=sealed()), None)
-        await ledger.count_duplicates(1)
+        await ledger.count(duplicates=1)
         await ledger.put_pace(Pace(1.0, 2.0, 3.0, version=1))
     async with open_ledger("two", must_exist=True) as ledger:
         assert await ledger.read("ana") == first

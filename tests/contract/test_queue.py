@@ -6,8 +6,8 @@ import asyncio
 import time
 from collections import Counter
 
-from tests.contract.conftest import VISIBILITY, Intake, SqliteQueues, WholeQueue
 from tests.contract.messages import body, pushed, until
+from tests.contract.queues import VISIBILITY, Intake, Queues, WholeQueue
 from tests.contract.rows import NASTY_NAMES
 from worker.model import CredentialKind, Secret
 from worker.ports import Backlog, Lease, Pushed, Queue
@@ -115,7 +115,7 @@ async def test_malformed_messages_are_put_aside_and_stop_nothing(intake: Intake)
     assert sorted(ids(leases)) == ["1", "2"]
     assert list(await intake.queue.lease(9)) == []
     assert (await intake.queue.backlog()).waiting == 2
-    aside = intake.put_aside()
+    aside = await intake.put_aside()
     assert {found: number for _, found, number in aside} == {digest(message): 1 for message in bad}
     assert {reason for reason, *_ in aside} == {"is not JSON", "has no username", "is not UTF-8"}
     assert secret not in str(aside)
@@ -125,7 +125,7 @@ async def test_the_same_malformed_message_again_is_counted_again(intake: Intake)
     await intake.give([b"{}", b"{}", body(id="1")])
     await lease(intake.queue, 1)
     assert list(await intake.queue.lease(9)) == []
-    assert intake.put_aside() == [("has no username", digest(b"{}"), 2)]
+    assert await intake.put_aside() == [("has no username", digest(b"{}"), 2)]
 
 
 # --- a queue that outlives its workers --------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ async def test_messages_whose_deadline_is_over_are_counted_as_expired_and_still_
     assert await queue.backlog() == Backlog(waiting=3, expired=2)
 
 
-async def test_two_workers_never_hold_the_same_message(queues: SqliteQueues) -> None:
+async def test_two_workers_never_hold_the_same_message(queues: Queues) -> None:
     async with queues.open("one") as one, queues.open("two") as two:
         await one.push(pushed(*(body(f"user {number}") for number in range(200))))
         got: Counter[str] = Counter()
@@ -178,7 +178,7 @@ async def test_two_workers_never_hold_the_same_message(queues: SqliteQueues) -> 
         assert (len(got), got.total()) == (200, 200)
 
 
-async def test_what_a_worker_holds_stays_hidden_for_as_long_as_it_lives(queues: SqliteQueues) -> None:
+async def test_what_a_worker_holds_stays_hidden_for_as_long_as_it_lives(queues: Queues) -> None:
     async with queues.open("one") as one, queues.open("two") as two:
         await one.push(pushed(body(id="1")))
         held = await lease(one, 1)
@@ -190,7 +190,7 @@ async def test_what_a_worker_holds_stays_hidden_for_as_long_as_it_lives(queues: 
         await one.acknowledge(held[0])
 
 
-async def test_what_a_worker_held_comes_again_some_time_after_it_vanished(queues: SqliteQueues) -> None:
+async def test_what_a_worker_held_comes_again_some_time_after_it_vanished(queues: Queues) -> None:
     async with queues.open("one") as one, queues.open("two") as two:
         await one.push(pushed(body(id="1")))
         await lease(one, 1)
@@ -199,7 +199,7 @@ async def test_what_a_worker_held_comes_again_some_time_after_it_vanished(queues
         assert ids(await lease(two, 1)) == ["1"]
 
 
-async def test_closing_gives_everything_back_at_once(queues: SqliteQueues) -> None:
+async def test_closing_gives_everything_back_at_once(queues: Queues) -> None:
     async with queues.open("two") as two:
         async with queues.open("one") as one:
             await one.push(pushed(body(id="1"), body(id="2"), body(id="3")))
@@ -208,7 +208,7 @@ async def test_closing_gives_everything_back_at_once(queues: SqliteQueues) -> No
         assert len(await two.lease(9)) == 2
 
 
-async def test_a_worker_that_lost_its_lease_takes_nothing_from_the_new_holder(queues: SqliteQueues) -> None:
+async def test_a_worker_that_lost_its_lease_takes_nothing_from_the_new_holder(queues: Queues) -> None:
     async with queues.open("one") as one, queues.open("two") as two, queues.open("three") as three:
         await one.push(pushed(body(id="1")))
         [late] = await lease(one, 1)
@@ -218,7 +218,7 @@ async def test_a_worker_that_lost_its_lease_takes_nothing_from_the_new_holder(qu
         assert list(await three.lease(1)) == []
 
 
-async def test_an_outcome_is_acknowledged_whoever_holds_the_message_now(queues: SqliteQueues) -> None:
+async def test_an_outcome_is_acknowledged_whoever_holds_the_message_now(queues: Queues) -> None:
     async with queues.open("one") as one, queues.open("two") as two:
         await one.push(pushed(body(id="1")))
         [late] = await lease(one, 1)
@@ -228,7 +228,7 @@ async def test_an_outcome_is_acknowledged_whoever_holds_the_message_now(queues: 
         assert (await two.backlog()).waiting == 0
 
 
-async def test_a_late_acknowledgement_never_deletes_a_newer_message(queues: SqliteQueues) -> None:
+async def test_a_late_acknowledgement_never_deletes_a_newer_message(queues: Queues) -> None:
     async with queues.open("one") as one, queues.open("two") as two:
         await one.push(pushed(body("ana")))
         [late] = await lease(one, 1)
@@ -240,7 +240,7 @@ async def test_a_late_acknowledgement_never_deletes_a_newer_message(queues: Sqli
         assert [found.request.username for found in await two.lease(9)] == ["ben"]
 
 
-async def test_messages_outlive_everybody(queues: SqliteQueues) -> None:
+async def test_messages_outlive_everybody(queues: Queues) -> None:
     async with queues.open("one") as one:
         await one.push(pushed(body(id="1")))
     async with queues.open("two") as two:

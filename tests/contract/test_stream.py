@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.contract.conftest import SqliteQueues
 from tests.contract.messages import PARSER, Pipe, body, pushed
+from tests.contract.queues import SqliteQueues
 from tests.contract.test_queue import ids, lease
 from worker.errors import QueueAway, UsageError
 from worker.ports import Backlog, Inbox, Pushed
@@ -97,7 +97,7 @@ async def test_an_overlong_line_is_put_aside_once_and_the_next_one_counts(
     for ending in (b"\n" + body(id="1"), b""):
         queue = stream(file(tmp_path, b"x" * (3 * MAX_MESSAGE) + ending), behind)
         assert ids(list(await queue.lease(9))) == (["1"] if ending else [])
-    [(reason, _, number)] = sqlite_queues.put_aside()
+    [(reason, _, number)] = await sqlite_queues.put_aside()
     assert (reason, number) == ("is longer than 256 KiB", 2)
 
 
@@ -181,7 +181,7 @@ async def test_what_a_pipe_handed_over_and_was_not_used_lands_on_the_queue_behin
     pipe.write(body(id="in the pipe") + b"\n" + b'{"torn')
     await queue.close()
     assert sorted(ids(list(await behind.lease(9)))) == ["1", "2", "3", "4", "in the pipe"]
-    assert sqlite_queues.put_aside() == [("is not JSON", digest(b"bad"), 1)]
+    assert await sqlite_queues.put_aside() == [("is not JSON", digest(b"bad"), 1)]
     assert (await queue.backlog()).waiting == 6, "the stream had not ended"
 
 

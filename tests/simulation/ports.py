@@ -8,6 +8,7 @@ process.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -85,11 +86,20 @@ class SimulatedLedger(_Port):
     async def census(self) -> Census:
         raise NotImplementedError
 
+    async def recount(self) -> Census:
+        process, rows = self._process, self._world.ledger.rows
+
+        def counted() -> Census:
+            process.looked_at = process.world.now
+            return Census(Counter(row.state for row in rows.values()), {})
+
+        return await self._operation("unfinished", "", LedgerAway, counted)
+
     def rows(self, state: State) -> AsyncIterator[Enrolment]:
         raise NotImplementedError
 
-    async def count_duplicates(self, number: int) -> None:
-        self._world.ledger.duplicates += number
+    async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
+        self._world.ledger.duplicates += duplicates
 
 
 class SimulatedQueue(_Port):
@@ -110,13 +120,19 @@ class SimulatedQueue(_Port):
         )
 
     async def backlog(self) -> Backlog:
+        raise NotImplementedError
+
+    async def is_empty(self) -> bool:
         process, messages = self._process, self._world.queue.messages
 
-        def count() -> Backlog:
+        def looked() -> bool:
             process.counted_at = process.world.now
-            return Backlog(len(messages))
+            return not messages
 
-        return await self._operation("backlog", "", QueueAway, count)
+        return await self._operation("backlog", "", QueueAway, looked)
+
+    async def close(self) -> None:
+        raise NotImplementedError
 
 
 class SimulatedChannel(_Port):

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from worker.errors import ExitCode, UsageError
-from worker.settings import Cognito, Ledger, Queue, Rate, Settings, explain, load
+from worker.settings import Cognito, Rate, Settings, explain, load
 from worker.settings_sources import fields
+from worker.settings_stores import Ledger, Queue
 
 POOL = "eu-central-1_AbCdEfGhI"
 NEEDED = [f"cognito.user_pool_id={POOL}"]
@@ -181,15 +182,29 @@ def test_any_other_endpoint_is_refused_and_not_repeated(url: str) -> None:
     assert "hunter2" not in text
 
 
-@pytest.mark.parametrize("kind", ["s3", "secretsmanager", "sqs"])
-def test_a_channel_that_comes_later_is_refused_plainly(kind: str) -> None:
-    assert f"{kind} is not available in this version; write file" in complaint(f"channel.kind={kind}")
-
-
 def test_an_adapter_needs_its_address() -> None:
     text = complaint("queue.kind=sqs", "ledger.kind=dynamodb")
     assert "queue.url (from the default): is required where kind is sqs" in text
     assert "ledger.table (from the default): is required where kind is dynamodb" in text
+    assert "channel.bucket (from the default): is required where kind is s3" in complaint("channel.kind=s3")
+    assert "channel.url (from the default): is required where kind is sqs" in complaint("channel.kind=sqs")
+
+
+@pytest.mark.parametrize("text", ["1/4", "25%", "0.25"])
+def test_a_share_of_the_rate_is_a_part_of_the_whole(text: str) -> None:
+    settings = load(None, [*NEEDED, "rate.requests_per_second=20", f"rate.share={text}"], {})
+    assert settings.rate.effective == 5.0
+    assert settings.run.concurrency == 16
+
+
+@pytest.mark.parametrize("text", ["0", "5/4", "1/0", "a/b", "", "-1/4", "nan"])
+def test_a_share_that_is_no_part_is_refused(text: str) -> None:
+    assert "rate.share" in complaint(f"rate.share={text}")
+
+
+def test_aws_is_where_cognito_is_unless_it_is_said() -> None:
+    assert load(None, NEEDED, {}).aws.region == load(None, NEEDED, {}).cognito.region
+    assert load(None, [*NEEDED, "aws.region=eu-west-9"], {}).aws.region == "eu-west-9"
 
 
 @pytest.mark.parametrize(
@@ -295,6 +310,6 @@ def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> Non
     path.write_text(uncommented())
     shown, spelt = (explain(each, [], {}) for each in (EXAMPLE, path))
     assert {row.key for row in spelt if row.source != str(path)} == set()
-    examples = {"cognito.endpoint_url", "queue.url", "ledger.table"}
+    examples = {row.key for row in shown if not row.value}
     values = [{row.key: row.value for row in rows if row.key not in examples} for rows in (shown, spelt)]
     assert values[0] == values[1]

@@ -107,14 +107,18 @@ class SqliteLedger:
         """See ``ports.Books``."""
         return await self._database.read(_census, LedgerAway)
 
+    async def recount(self) -> Census:
+        """See ``ports.Books``; here the census is one."""
+        return await self.census()
+
     async def rows(self, state: State) -> AsyncIterator[Enrolment]:
         """See ``ports.Books``."""
         async for row in self._pages(f"state = '{state.value}'"):
             yield row
 
-    async def count_duplicates(self, number: int) -> None:
+    async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
         """See ``ports.Books``."""
-        await self._database.write(_count, number, LedgerAway)
+        await self._database.write(_count, (duplicates, malformed), LedgerAway)
 
     async def read_pace(self) -> Pace | None:
         """See ``ports.PaceBook``."""
@@ -267,9 +271,10 @@ def _census(connection: sqlite3.Connection) -> Census:
     return Census(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0))
 
 
-def _count(connection: sqlite3.Connection, numbers: Sequence[int]) -> Sequence[None]:
-    connection.execute(
-        "INSERT INTO counters VALUES ('duplicates', ?1) ON CONFLICT DO UPDATE SET value = value + ?1", (sum(numbers),)
+def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -> Sequence[None]:
+    connection.executemany(
+        "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2",
+        [("duplicates", sum(each for each, _ in numbers)), ("malformed", sum(each for _, each in numbers))],
     )
     return [None] * len(numbers)
 

@@ -132,6 +132,10 @@ class SqliteQueue:
         """See ``ports.Queue``."""
         return await self._database.read(lambda connection: _backlog(connection, time.time()), QueueAway)
 
+    async def is_empty(self) -> bool:
+        """See ``ports.Queue``."""
+        return (await self.backlog()).waiting == 0
+
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
         """See ``ports.Inbox``."""
         accepted = duplicates = 0
@@ -152,11 +156,11 @@ class SqliteQueue:
         await self._database.write(_put_aside, (digest, reason, time.time()), QueueAway)
 
     async def counted(self) -> tuple[int, int]:
-        """Duplicates that were refused at the door, and malformed messages put aside."""
+        """See ``ports.QueueBooks``."""
         return await self._database.read(_counted, QueueAway)
 
     async def sessions(self) -> int:
-        """How many waiting requests carry a Session (the others carry an access token)."""
+        """See ``ports.QueueBooks``."""
         return await self._database.read(_sessions, QueueAway)
 
     async def _beat(self) -> None:

@@ -164,8 +164,14 @@ class StreamQueue:
     async def backlog(self) -> Backlog:
         """See ``ports.Queue``; a stream that has not ended counts as one more."""
         behind = await self._behind.backlog()
-        here = len(self._ready) + len(self._later) + len(self._held) + (not self._ended)
-        return Backlog(behind.waiting + here, behind.expired)
+        return Backlog(behind.waiting + self._here(), behind.expired)
+
+    async def is_empty(self) -> bool:
+        """See ``ports.Queue``."""
+        return self._here() == 0 and await self._behind.is_empty()
+
+    def _here(self) -> int:
+        return len(self._ready) + len(self._later) + len(self._held) + (not self._ended)
 
     async def close(self) -> None:
         """Put what a pipe handed over, and nobody could use, on the queue behind. Raises ``QueueAway``."""

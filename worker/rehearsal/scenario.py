@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
-from worker import app, job, sealing
+from worker import adapters, job, sealing
 from worker.errors import ExitCode, UsageError
 from worker.model import Census, State
 from worker.opening import open_files
@@ -138,7 +138,7 @@ async def _enrol_everybody(scenario: Scenario, settings: Settings, standin: Stan
 
 
 async def _needing_a_session(settings: Settings) -> AsyncIterator[str]:
-    async with app.open_stores(settings) as stores:
+    async with adapters.open_stores(settings) as stores:
         async for row in stores.ledger.rows(State.NEEDS_SESSION):
             yield row.username
 
@@ -157,7 +157,7 @@ async def _feeding(
     most = max(1, int(scenario.rate * scenario.session_validity / 3)) if scenario.credential == "session" else 10**9
 
     async def feed() -> None:
-        async with app.open_stores(settings) as stores:
+        async with adapters.open_stores(settings) as stores:
             for page in _pages(usernames, min(PAGE, most)):
                 while (await stores.queue.backlog()).waiting + len(page) > most:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
@@ -170,7 +170,7 @@ async def _feeding(
         feeding.cancel()
 
 
-async def _push(stores: app.Stores, credentials: Sequence[Credential]) -> None:
+async def _push(stores: adapters.Stores, credentials: Sequence[Credential]) -> None:
     now = time.time()
     bodies = [json.dumps(credential.request()).encode() for credential in credentials]
     await stores.queue.push([(stores.parser.parse(body, now), body) for body in bodies])
@@ -191,7 +191,7 @@ def _pages(usernames: Iterable[str], size: int) -> Iterable[list[str]]:
 
 
 async def _prove(proof: Proof, settings: Settings, standin: StandIn, identity: Path) -> None:
-    async with app.open_stores(settings) as stores:
+    async with adapters.open_stores(settings) as stores:
         census: Census = await stores.census()
         enrolled = {row.username async for row in stores.ledger.rows(State.DELIVERED)}
         waiting = (await stores.queue.backlog()).waiting

@@ -95,8 +95,6 @@ class Drain:
         self._worked = 0
         self._next_sweep = 0.0
         self._warned = not limits.warn_of_sessions
-        self.bugs = 0
-        """Users whose way was broken by a bug of ours."""
 
     async def run(self, follow: asyncio.Event | None = None) -> None:
         """Until nothing is left to do under any worker, or ``stopping`` has a reason; not before ``follow`` is set."""
@@ -194,7 +192,7 @@ class Drain:
         except WorkerError as error:
             self._stopping.request(error)
         except Exception:
-            self.bugs += 1
+            self._tally.bugs += 1
             log.exception("bug", username=lease.request.username)
             await self._contain(lease, flight)
 
@@ -247,7 +245,7 @@ class Drain:
         except WorkerError as error:
             self._stopping.request(error)
         except Exception:
-            self.bugs += 1
+            self._tally.bugs += 1
             log.exception("bug", username=row.username)
         finally:
             self._under_way.discard(row.username)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker import adapters, app
-from worker.errors import ExitCode, Interrupted, UsageError, WorkerError
+from worker.errors import DependencyAway, ExitCode, Interrupted, UsageError, WorkerError
 from worker.model import Census, State
 from worker.ports import Backlog, Queue
 from worker.sealing import AgeSealer
@@ -63,19 +63,8 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
     follow = until or (asyncio.Event() if options.follow else None)
     async with adapters.open_stores(settings) as stores:
         with _signals(stopping), _tuned(), stores.alive:
-            async with (
-                adapters.open_intake(stores, options.source) as queue,
-                app.assemble(settings, stores, queue, stopping, tally, options.max_users) as drain,
-                progress.show(
-                    tally,
-                    _waiting(queue, options),
-                    quota=settings.rate.effective,
-                    interval=settings.log.interval,
-                ),
-            ):
-                await drain.run(follow)
-            census, backlog = await stores.census(), await queue.backlog()
-        code = _exit_code(stopping.reason, drain.bugs, census, backlog, options.tolerate)
+            census, backlog = await _drained(settings, options, stores, stopping, tally, follow)
+        code = _exit_code(stopping.reason, tally.bugs, census, backlog, options.tolerate)
         _say(stopping.reason, code, census, backlog, tally)
         if options.report is not None:
             report.write(
@@ -83,6 +72,32 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
                 report.reconciliation(census, backlog, tally, exit_code=code, stamp=adapters.stamp(settings)),
             )
         return code
+
+
+async def _drained(
+    settings: Settings,
+    options: RunOptions,
+    stores: adapters.Stores,
+    stopping: Stopping,
+    tally: Tally,
+    follow: asyncio.Event | None,
+) -> tuple[Census, Backlog]:
+    """Who stands where at the end, and what waits: facts where the work is done, else what was said last."""
+    queue: Queue = stores.queue
+    try:
+        async with (
+            adapters.open_intake(stores, options.source) as queue,
+            app.assemble(settings, stores, queue, stopping, tally, options.max_users) as drain,
+            progress.show(
+                tally, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
+            ),
+        ):
+            await drain.run(follow)
+    except DependencyAway as away:  # opening the channel, or giving back what is left
+        stopping.request(away)
+    if stopping.reason is None:  # then the drain saw the queue empty
+        return await stores.recount(), Backlog(0)
+    return await stores.census(), await queue.backlog()
 
 
 def _refuse_early(settings: Settings, options: RunOptions) -> None:

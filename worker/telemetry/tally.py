@@ -34,6 +34,8 @@ class Tally:
         self.duplicates = 0
         self.returned = 0
         """Messages given back."""
+        self.bugs = 0
+        """Users whose way was broken by a bug of ours."""
         self.waiting_for = ""
         """What holds the run up, in words; empty when nothing does."""
 

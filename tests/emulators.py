@@ -60,7 +60,8 @@ def moto() -> Iterator[Emulator]:
 def ministack() -> Iterator[Emulator]:
     port = free_port()
     variables = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "IOT_MTLS_ENABLED": "0", "LOG_LEVEL": "ERROR"}
-    with _served([_tool("ministack")], port, variables):
+    unsigned = {"MINISTACK_REGION": REGION, "MINISTACK_ACCOUNT_ID": CREDENTIALS["AWS_ACCESS_KEY_ID"]}
+    with _served([_tool("ministack")], port, variables | unsigned):
         yield Emulator("ministack", f"http://127.0.0.1:{port}")
 
 

@@ -14,11 +14,11 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.processes import WITHIN, Ended, Process, until
 from worker import commands, opening, sealing
@@ -33,6 +33,9 @@ TELL_SECRETS = ("open", "keygen")
 
 Request = dict[str, Any]
 Record = dict[str, Any]
+
+
+SomeRollout = TypeVar("SomeRollout", bound="Rollout")
 
 
 @dataclass
@@ -61,6 +64,8 @@ class Rollout:
         self.processes: list[Process] = []
         self.credentials: set[str] = set()
         self.secrets: set[str] = set()
+        self.variables: dict[str, str] = {}
+        """Of the environment of every command."""
         self._files = 0
         self._settings: dict[str, dict[str, Any]] = {}
         self.configure(
@@ -122,7 +127,7 @@ class Rollout:
 
     def start(self, *arguments: str, env: Mapping[str, str] | None = None, config: bool = True, **more: Any) -> Process:
         """Start a command in the rollout's folder, with its settings unless ``config`` is false."""
-        env = {**({"MFA_WORKER_CONFIG": str(self.config)} if config else {}), **(env or {})}
+        env = {**({"MFA_WORKER_CONFIG": str(self.config)} if config else {}), **self.variables, **(env or {})}
         self.processes.append(Process.start(self.folder, str(len(self.processes)), *arguments, env=env, **more))
         return self.processes[-1]
 
@@ -144,6 +149,10 @@ class Rollout:
     async def status(self) -> dict[str, Any]:
         """What ``status --json`` says, without a process of its own."""
         return report.status(*await commands.status(self.settings()))
+
+    def has_ledger(self) -> bool:
+        """Whether a command made one already."""
+        return self.ledger.exists()
 
     async def states(self) -> dict[str, int]:
         """The states that somebody is in."""
@@ -168,7 +177,7 @@ class Rollout:
     async def audit(self, *files: Path) -> Audit:
         """Hold what was delivered (into ``files``, where it is not the channel's present one) against the truth."""
         found: dict[str, dict[int, str]] = {}
-        for record in self._records(files or (self.channel,)):
+        for record in await self.delivered(*files):
             found.setdefault(record["username"], {})[record["generation"]] = record["secret_code"]
         truth = {
             name: [each.secret_code for each in user.secrets] for name, user in (await self.standin.truth()).items()
@@ -180,12 +189,29 @@ class Rollout:
             lost={name for name, secrets in truth.items() if set(secrets) - set(found.get(name, {}).values())},
         )
 
-    def _records(self, files: Iterable[Path]) -> Iterator[Record]:
+    async def delivered(self, *files: Path) -> list[Record]:
+        """Every record in the channel, opened, older ones too."""
+        lines = [
+            json.loads(line)
+            for file in files or (self.channel,)
+            for line in (file.read_text("utf-8").splitlines() if file.exists() else ())
+            if line.endswith("}")  # else it is torn
+        ]
+        return self.open_blobs(base64.b64decode(line["sealed"]) for line in lines)
+
+    async def attempts(self) -> dict[str, set[str]]:
+        """The attempts whose records are in the channel, by user."""
+        found: dict[str, set[str]] = {}
+        for line in self.channel.read_bytes().splitlines() if self.channel.exists() else ():
+            if line.endswith(b"}"):  # else it is torn
+                record = json.loads(line)
+                found.setdefault(record["username"], set()).add(record["attempt_id"])
+        return found
+
+    def open_blobs(self, blobs: Iterable[bytes]) -> list[Record]:
+        """The records in these age files."""
         opener = sealing.AgeOpener([self.identity])
-        for file in files:
-            for line in file.read_text("utf-8").splitlines() if file.exists() else ():
-                if line.endswith("}"):  # else it is torn
-                    yield json.loads(opener.open(base64.b64decode(json.loads(line)["sealed"])))
+        return [json.loads(opener.open(blob)) for blob in blobs]
 
     # --- waiting ---
 
@@ -206,7 +232,7 @@ class Rollout:
 
         async def reached() -> bool:
             await asyncio.sleep(0.05)
-            return self.ledger.exists() and (await self.states()).get(state, 0) >= users
+            return self.has_ledger() and (await self.states()).get(state, 0) >= users
 
         await until(reached)
 
@@ -236,13 +262,22 @@ def found_in(text: str, secrets: Collection[str]) -> list[str]:
 @asynccontextmanager
 async def rollout_in(folder: Path, **standin: Any) -> AsyncIterator[Rollout]:
     """A rollout against a stand-in without a quota; ``standin``: its settings."""
-    config = StandInConfig(**{"user_pool_id": POOL, "quota": None, "latency": 0.0, **standin})
-    async with serve_standin(config) as served:
-        rollout = Rollout(folder, served)
-        try:
-            yield rollout
-        finally:
-            for process in rollout.processes:
-                if not process.is_over:
-                    await process.kill()
-        assert found_in(rollout.told(), await rollout.known_secrets()) == []
+    async with standin_for_rollouts(**standin) as served, ended_well(Rollout(folder, served)) as rollout:
+        yield rollout
+
+
+def standin_for_rollouts(**settings: Any) -> AbstractAsyncContextManager[StandIn]:
+    """A stand-in without a quota that answers at once, save for ``settings``."""
+    return serve_standin(StandInConfig(**{"user_pool_id": POOL, "quota": None, "latency": 0.0, **settings}))
+
+
+@asynccontextmanager
+async def ended_well(rollout: SomeRollout) -> AsyncIterator[SomeRollout]:
+    """Ends what is still running, and looks for secrets in all that was said."""
+    try:
+        yield rollout
+    finally:
+        for process in rollout.processes:
+            if not process.is_over:
+                await process.kill()
+    assert found_in(rollout.told(), await rollout.known_secrets()) == []

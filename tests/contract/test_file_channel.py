@@ -17,9 +17,10 @@ import pytest
 from tests.contract.channels import delivered_lines
 from tests.contract.disks import make_read_only, small_disk
 from tests.contract.rows import NASTY_NAMES, sealed
-from worker.channels.file import FileChannel, line
+from worker.channels.file import FileChannel
 from worker.errors import ChannelAway
 from worker.model import Sealed
+from worker.records import line as record_line
 
 
 @pytest.fixture
@@ -32,6 +33,10 @@ async def channel(path: Path) -> AsyncIterator[FileChannel]:
     channel = FileChannel(path)
     yield channel
     await channel.close()
+
+
+def line(username: str, record: Sealed) -> bytes:
+    return record_line(username, record) + b"\n"
 
 
 def users(path: Path) -> list[str]:
@@ -73,7 +78,7 @@ async def test_one_sync_does_for_all_that_wait(
         sync(descriptor)
         syncs.append(path.read_bytes())
 
-    monkeypatch.setattr("worker.channels.file.os.fdatasync", counted)
+    monkeypatch.setattr("worker.appending.os.fdatasync", counted)
     await asyncio.gather(*(channel.deliver(f"user {number}", sealed()) for number in range(200)))
     assert len(syncs) <= 2
     assert syncs[-1] == path.read_bytes()
@@ -84,7 +89,7 @@ async def test_the_name_of_a_new_file_is_made_durable_before_anything_is_confirm
 ) -> None:
     """Also where somebody else created it, and died before that."""
     synced: list[Path] = []
-    monkeypatch.setattr("worker.channels.file._sync_folder", synced.append)
+    monkeypatch.setattr("worker.appending._sync_folder", synced.append)
     path.touch(0o600)
     await channel.deliver("ana", sealed())
     assert synced == [path.parent]
@@ -219,7 +224,7 @@ async def test_a_write_that_stops_half_way_is_no_delivery(
         room -= written
         return written
 
-    monkeypatch.setattr("worker.channels.file.os.write", short)
+    monkeypatch.setattr("worker.appending.os.write", short)
     told = await asyncio.gather(*(channel.deliver(name, sealed()) for name in ("ana", "ben")), return_exceptions=True)
     assert [type(error) for error in told] == [ChannelAway] * 2
     room = 10_000
@@ -233,7 +238,7 @@ async def test_a_record_that_could_not_be_synced_is_no_delivery(
     def fail(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("worker.channels.file.os.fdatasync", fail)
+    monkeypatch.setattr("worker.appending.os.fdatasync", fail)
     with pytest.raises(ChannelAway, match="Input/output error"):
         await channel.deliver("ana", sealed())
 

@@ -57,24 +57,25 @@ class Outcome:
         return not wrong and self.lost_at_most <= CONCURRENCY and self.states == {"delivered": self.users}
 
 
-async def long_kill(rollout: Rollout, *, users: int, kills: int, seed: int, credential: CredentialKind) -> Outcome:
+async def long_kill(
+    rollout: Rollout, *, users: int, kills: int, seed: int, credential: CredentialKind, rate: float = RATE
+) -> Outcome:
     """Kill ``kills`` workers, one after the other, then let the rollout come to its end."""
     dice = random.Random(seed)
     rollout.configure(
         cognito={"call_timeout": PATIENT},  # what is lost here shall be lost by kills alone
         ledger={"lease": 3 * PATIENT},
-        rate={"requests_per_second": RATE},
+        rate={"requests_per_second": rate},
         run={"concurrency": CONCURRENCY},
     )
     await rollout.standin.set_latency(0.04, jitter=0.02)
     names = [f"user-{number}" for number in range(users)]
     await rollout.push(await rollout.sign_in(*names, credential=credential))
 
-    deliveries = _Deliveries(rollout)
     in_flight, most_lost, orphans = 0, 0, 0
     for _ in range(kills):
         in_flight += await _kill_at_work(rollout, dice.uniform(0, LONGEST))
-        before, orphans = orphans, await deliveries.missing()
+        before, orphans = orphans, await _missing(rollout)
         most_lost = max(most_lost, orphans - before)
 
     told = set[str]()
@@ -83,7 +84,7 @@ async def long_kill(rollout: Rollout, *, users: int, kills: int, seed: int, cred
     while code == 1 and rounds < ROUNDS:
         lost = {name for name, reason in (await rollout.users("needs_session")).items() if reason == "reply_lost"}
         told |= lost
-        false_alarms |= lost - await deliveries.missed()
+        false_alarms |= lost - await _missed(rollout)
         again = [*await rollout.users("needs_session"), *await rollout.users("failed")]
         await rollout.push(await rollout.sign_in(*again, credential=credential))
         code, rounds = (await rollout.run()).code, rounds + 1
@@ -125,41 +126,24 @@ async def _kill_at_work(rollout: Rollout, seconds: float) -> int:
     return in_flight
 
 
-class _Deliveries:
-    """What arrived in the channel so far, by user; each line is read once."""
+async def _missing(rollout: Rollout) -> int:
+    """How many secrets were issued that neither the channel nor the ledger has."""
+    attempts = await rollout.attempts()
+    known = sum(map(len, attempts.values())) + len(await _sealed_only(rollout, attempts))
+    return (await rollout.standin.stats()).issued - known
 
-    def __init__(self, rollout: Rollout) -> None:
-        self._rollout = rollout
-        self._attempts: dict[str, set[str]] = {}
-        self._read = 0
 
-    async def missing(self) -> int:
-        """How many secrets were issued that neither the channel nor the ledger has."""
-        sealed = len(await self._sealed_only())
-        known = sum(map(len, self._attempts.values())) + sealed
-        return (await self._rollout.standin.stats()).issued - known
+async def _missed(rollout: Rollout) -> set[str]:
+    """Whose they are."""
+    attempts = await rollout.attempts()
+    sealed = await _sealed_only(rollout, attempts)
+    issued = {name: len(user.secrets) for name, user in (await rollout.standin.truth()).items()}
+    return {name for name, each in issued.items() if each > len(attempts.get(name, ())) + (name in sealed)}
 
-    async def missed(self) -> set[str]:
-        """Whose they are."""
-        sealed = await self._sealed_only()
-        issued = {name: len(user.secrets) for name, user in (await self._rollout.standin.truth()).items()}
-        return {name for name, each in issued.items() if each > len(self._attempts.get(name, ())) + (name in sealed)}
 
-    async def _sealed_only(self) -> set[str]:
-        """Sealed, and not in the channel too: a worker may have died between delivering and saying so."""
-        self._read_on()
-        return (await self._rollout.users("sealed")).keys() - self._attempts.keys()
-
-    def _read_on(self) -> None:
-        if not self._rollout.channel.exists():
-            return
-        with self._rollout.channel.open("rb") as file:
-            file.seek(self._read)
-            for line in file:
-                if line.endswith(b"}\n"):  # else it is torn
-                    record = json.loads(line)
-                    self._attempts.setdefault(record["username"], set()).add(record["attempt_id"])
-            self._read = file.tell()
+async def _sealed_only(rollout: Rollout, attempts: dict[str, set[str]]) -> set[str]:
+    """Sealed, and not in the channel too: a worker may have died between delivering and saying so."""
+    return (await rollout.users("sealed")).keys() - attempts.keys()
 
 
 async def _main(arguments: argparse.Namespace) -> Outcome:

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from worker.channels.file import line
 from worker.errors import ExitCode, UsageError
 from worker.model import Sealed
 from worker.opening import open_files
+from worker.records import line
 from worker.sealing import AgeSealer, keygen, write_identity
 
 TEXT, RECIPIENT = keygen("now")
@@ -42,7 +42,7 @@ def age_file(inner: dict[str, Any], sealer: AgeSealer = SEALER) -> bytes:
 def delivered(username: str = "ana", generation: int = 1, sealer: AgeSealer = SEALER, **fields: Any) -> bytes:
     """The line of the file channel, with its end."""
     blob = age_file(record(username, generation, **fields), sealer)
-    return line(username, Sealed(generation, "attempt", "2025-01-31T12:00:00.000Z", blob))
+    return line(username, Sealed(generation, "attempt", "2025-01-31T12:00:00.000Z", blob)) + b"\n"
 
 
 class Opened:
@@ -217,7 +217,7 @@ def test_anybody_can_seal_nonsense_to_a_recipient_and_it_is_not_believed(
     tmp_path: Path, identity: Path, inner: bytes
 ) -> None:
     blob = SEALER.seal(inner)
-    outer = line("eve", Sealed(1, "attempt", "now", blob))
+    outer = line("eve", Sealed(1, "attempt", "now", blob)) + b"\n"
     opened = Opened(tmp_path, identity, blob, outer + delivered("ana", 1))
     assert (opened.records, opened.code) == ([record("ana", 1)], ExitCode.SOME_LEFT_OUT)
 

@@ -1,0 +1,24 @@
+"""The same on AWS, where nobody knows that a worker is dead: its claims and its messages come back with time alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.aws_rollout import aws_rollout_in
+from tests.crash.long_kill import long_kill
+from tests.emulators import Emulator
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("credential", ["session", "token"])
+async def test_kills_lose_nobody_on_sqs_and_dynamodb(
+    tmp_path: Path, ministack: Emulator, aws_credentials: None, credential: str
+) -> None:
+    async with aws_rollout_in(tmp_path, ministack, "s3") as rollout:
+        outcome = await long_kill(rollout, users=150, kills=4, seed=3, credential=credential, rate=60)  # type: ignore[arg-type]
+
+    assert outcome.holds, outcome
+    if credential == "token":
+        assert outcome.lost == 0, "a token can be used again, so nothing needs to be reported"

@@ -21,6 +21,7 @@ from worker.rehearsal.standin_process import StandIn
 
 Kind = Literal["s3", "sqs", "secretsmanager"]
 KINDS: tuple[Kind, ...] = ("s3", "sqs", "secretsmanager")
+SERVED = ("sqs", "dynamodb", "s3", "secretsmanager", "kms", "service-quotas", "cloudformation", "cognito-idp")
 
 
 class AwsRollout(Rollout):
@@ -44,13 +45,7 @@ class AwsRollout(Rollout):
             channel={"kind": kind, "path": None, "bucket": None, "url": None, "prefix": f"{self.name}/secrets"},
             aws={
                 "region": CREDENTIALS["AWS_REGION"],
-                **{
-                    f"{service}_endpoint_url": emulator.url
-                    for service in (
-                        *("sqs", "dynamodb", "s3", "secretsmanager", "kms"),
-                        *("servicequotas", "cloudformation", "cognito"),
-                    )
-                },
+                **{f"{_setting(service)}_endpoint_url": emulator.url_of(service) for service in SERVED},
             },
         )
         if kind == "s3":
@@ -60,7 +55,7 @@ class AwsRollout(Rollout):
         self._channel_lines: list[dict[str, Any]] = []
 
     def _queue_url(self, name: str) -> str:
-        return f"{self.emulator.url}/{CREDENTIALS['AWS_ACCESS_KEY_ID']}/{name}"
+        return f"{self.emulator.url_of('sqs')}/{CREDENTIALS['AWS_ACCESS_KEY_ID']}/{name}"
 
     @property
     def source(self) -> str:
@@ -115,6 +110,10 @@ class AwsRollout(Rollout):
             return (await self.states()).get(state, 0) >= users
 
         await until(reached)
+
+
+def _setting(service: str) -> str:
+    return service.removesuffix("-idp").replace("-", "")
 
 
 async def _objects(s3: Any, bucket: str) -> list[bytes]:

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,11 +32,18 @@ class Emulator:
 
     name: str
     url: str
+    pid: int
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """Services that another process of it serves, and its URL."""
+
+    def url_of(self, service: str) -> str:
+        """Where that service is."""
+        return self.elsewhere.get(service, self.url)
 
     @property
     def place(self) -> Place:
         """Where its services are."""
-        return Place(REGION, endpoints=dict.fromkeys(SERVICES, self.url))
+        return Place(REGION, endpoints={service: self.url_of(service) for service in SERVICES})
 
     def aws(self) -> Aws:
         """Its services, for ``async with``; credentials come from the environment (fixture ``aws_credentials``)."""
@@ -52,8 +59,8 @@ def fresh(name: str) -> str:
 def moto() -> Iterator[Emulator]:
     port = free_port()
     arguments = [_tool("moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    with _served(arguments, port, {"MOTO_COGNITO_IDP_USER_POOL_ENABLE_TOTP": "true"}):
-        yield Emulator("moto", f"http://127.0.0.1:{port}")
+    with _served(arguments, port, {"MOTO_COGNITO_IDP_USER_POOL_ENABLE_TOTP": "true"}) as pid:
+        yield Emulator("moto", f"http://127.0.0.1:{port}", pid)
 
 
 @contextmanager
@@ -61,8 +68,8 @@ def ministack() -> Iterator[Emulator]:
     port = free_port()
     variables = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "IOT_MTLS_ENABLED": "0", "LOG_LEVEL": "ERROR"}
     unsigned = {"MINISTACK_REGION": REGION, "MINISTACK_ACCOUNT_ID": CREDENTIALS["AWS_ACCESS_KEY_ID"]}
-    with _served([_tool("ministack")], port, variables | unsigned):
-        yield Emulator("ministack", f"http://127.0.0.1:{port}")
+    with _served([_tool("ministack")], port, variables | unsigned) as pid:
+        yield Emulator("ministack", f"http://127.0.0.1:{port}", pid)
 
 
 def free_port() -> int:
@@ -77,7 +84,7 @@ def _tool(name: str) -> str:
 
 
 @contextmanager
-def _served(arguments: list[str], port: int, variables: Mapping[str, str]) -> Iterator[None]:
+def _served(arguments: list[str], port: int, variables: Mapping[str, str]) -> Iterator[int]:
     with TemporaryDirectory() as folder, (Path(folder) / "said").open("wb") as said:
         inherited = {key: text for key, text in os.environ.items() if not key.startswith(("AWS_", "MFA_WORKER_"))}
         process = subprocess.Popen(
@@ -94,7 +101,7 @@ def _served(arguments: list[str], port: int, variables: Mapping[str, str]) -> It
                 assert process.poll() is None, (Path(folder) / "said").read_text("utf-8", "replace")[-2000:]
                 assert time.monotonic() < deadline, f"{arguments[0]} does not listen"
                 time.sleep(0.02)
-            yield
+            yield process.pid
         finally:
             process.terminate()
             try:

@@ -130,8 +130,9 @@ def test_the_script_hands_everything_on(tmp_path: Path) -> None:
     settings = tmp_path / "a folder" / "mine.toml"
     settings.parent.mkdir()
     settings.touch()
-    given = {"SETTINGS": str(settings), "IMAGE": "other:1", "ENV_FILE": "my env", "STATE": "here"}
-    _, arguments = run_script(tmp_path, "run", "--report", "a b", **given)
+    _, arguments = run_script(
+        tmp_path, "run", "--report", "a b", SETTINGS=str(settings), IMAGE="other:1", ENV_FILE="my env", STATE="here"
+    )
     assert arguments[-6:] == ["--env-file", "my env", "other:1", "run", "--report", "a b"]
     assert f"type=bind,source={settings},target=/etc/mfa-worker.toml,readonly" in arguments
     assert "type=volume,source=here,target=/var/lib/mfa-worker" in arguments

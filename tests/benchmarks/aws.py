@@ -1,0 +1,113 @@
+"""How many users a second one process brings from SQS through DynamoDB to S3, and what AWS takes for it.
+
+    python -m tests.benchmarks.aws [--users 3000] [--rate 1000] [--concurrency 128]
+
+Each service is an emulator process of its own, so that they are the limit as late as possible; where the worker still
+waits for them, its own CPU a user says what it could do. Exits with 1 below 300 users/s of that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tests import emulators
+from tests.aws_rollout import AwsRollout, aws_rollout_in
+from tests.emulators import Emulator
+
+WANTED = 300.0
+"""Users/s of one process."""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def measure(users: int, rate: float, concurrency: int) -> dict[str, float]:
+    """Print what was measured, and give it."""
+    with tempfile.TemporaryDirectory() as folder, _spread() as (emulator, pids):
+        async with aws_rollout_in(Path(folder), emulator, "s3") as rollout:
+            rollout.configure(
+                rate={"requests_per_second": rate},
+                run={"concurrency": concurrency},
+                cognito={"call_timeout": 5.0},
+                ledger={"lease": 60.0},
+                queue={"visibility": 60.0, "empty_after": 2.0},
+            )
+            for start in range(0, users, 1_000):
+                names = [f"user-{number}" for number in range(start, min(users, start + 1_000))]
+                await rollout.push(await rollout.sign_in(*names))
+            return await _run(rollout, users, pids)
+
+
+async def _run(rollout: AwsRollout, users: int, pids: Mapping[str, int]) -> dict[str, float]:
+    counts, report = rollout.folder / "counts", rollout.folder / "report.json"
+    before = {name: _cpu(pid) for name, pid in pids.items()}
+    began = time.monotonic()
+    running = rollout.start(
+        str(counts),
+        *("run", "--report", str(report)),
+        command=(sys.executable, "-m", "tests.aws_calls"),
+        env={"PYTHONPATH": str(ROOT)},
+    )
+
+    async def delivered() -> int:
+        return (await rollout.standin.stats()).issued
+
+    samples = []
+    while not running.is_over:
+        samples.append((time.monotonic() - began, await delivered()))
+        await asyncio.sleep(0.2)
+    ended = await running.ended()
+    assert ended.code == 0, ended.err
+    servers = {name: _cpu(pid) - before[name] for name, pid in pids.items()}
+    calls = json.loads(counts.read_text("utf-8"))
+    cpu = calls.pop("cpu_seconds")
+    speed = _steady(samples, users)
+    print(f"{speed:.0f} users/s end to end")
+    print(f"the worker: {cpu / users * 1000:.2f} ms of CPU a user, so {users / cpu:.0f}/s a core")
+    print(
+        "servers, ms of CPU a user: " + ", ".join(f"{name} {used / users * 1000:.2f}" for name, used in servers.items())
+    )
+    for name, number in sorted(calls.items()):
+        print(f"  {name:36}{number / users:8.3f} a user")
+    print(f"  {sum(calls.values()) / users:.2f} requests to AWS a user")
+    return {"users_per_second": speed, "per_core": users / cpu}
+
+
+def _steady(samples: list[tuple[float, int]], users: int) -> float:
+    """Users/s between a tenth and nine tenths of them."""
+    inner = [(at, number) for at, number in samples if 0.1 * users <= number <= 0.9 * users]
+    (start, first), (end, last) = inner[0], inner[-1]
+    return (last - first) / (end - start)
+
+
+@contextmanager
+def _spread() -> Iterator[tuple[Emulator, dict[str, int]]]:
+    with ExitStack() as stack:
+        each = {name: stack.enter_context(emulators.ministack()) for name in ("sqs", "dynamodb", "s3")}
+        yield (
+            replace(each["sqs"], elsewhere={name: emulator.url for name, emulator in each.items()}),
+            {name: emulator.pid for name, emulator in each.items()},
+        )
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.aws", description=__doc__)
+    parser.add_argument("--users", type=int, default=3_000)
+    parser.add_argument("--rate", type=float, default=1_000)
+    parser.add_argument("--concurrency", type=int, default=128)
+    os.environ.update(emulators.CREDENTIALS)
+    found = asyncio.run(measure(**vars(parser.parse_args())))
+    sys.exit(max(found.values()) < WANTED)

@@ -1,0 +1,92 @@
+"""The commands, thin: what they take and print. What they do is elsewhere, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from worker.cli import looking, queueing, secrets, work
+from worker.cli.settings import CONFIG, SET
+from worker.errors import DependencyAway, ExitCode, WorkerError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mfa-worker")
+@CONFIG
+@SET
+def cli(config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Enrol a whole Amazon Cognito user pool in TOTP multi-factor authentication.
+
+    A migration script signs users in and pushes their sessions; the worker calls AssociateSoftwareToken for each,
+    within the quota, and writes each secret, sealed, to the delivery channel. Begin with "mfa-worker rehearse".
+    """
+
+
+for command in (
+    *(work.run, work.rehearse),
+    *(queueing.push, queueing.status, queueing.export),
+    *(secrets.keygen, secrets.open_),
+    *(looking.check, looking.config),
+):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run a command and end the process with its exit code."""
+    _complete_streams()
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        code = ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        with suppress(OSError):
+            error.show()
+        code = ExitCode.USAGE
+    except WorkerError as error:
+        code = _complain(error)
+    except (BrokenPipeError, SystemExit):  # click's own answer to a broken pipe is SystemExit
+        code = ExitCode.DONE  # whoever read us has gone, and nobody is to be told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # noqa: BLE001 - the last one to be told
+        if full := getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _complain(DependencyAway("cannot write: the disk is full", "free space")) if full else _confess()
+    sys.exit(int(code or 0))
+
+
+def _complete_streams() -> None:
+    """Whoever starts us may have closed what every process has: no database may ever stand in its place."""
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _complain(error: WorkerError) -> ExitCode:
+    with suppress(OSError):
+        click.echo(f"mfa-worker: {error}", err=True)
+        if error.hint:
+            click.echo(f"  → {error.hint}", err=True)
+    return error.exit_code
+
+
+def _confess() -> ExitCode:
+    """Log a bug, by the chain that shows no secret, also where a command did not set it up."""
+    import structlog
+
+    from worker.telemetry import logs
+
+    if not structlog.is_configured():
+        logs.configure()
+    structlog.get_logger().exception("bug")
+    return ExitCode.BUG

@@ -1,0 +1,50 @@
+"""Before anything is touched: check, config show."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli.settings import CONFIG, SET, configured, sources
+from worker.errors import ExitCode
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@configured
+def check(settings: Settings, as_json: bool) -> int:
+    """Say, before anything is touched, what would go wrong."""
+    from worker import checks, job
+
+    findings = job.run_async(checks.check(settings))
+    checks.show(findings, sys.stdout, as_json=as_json)
+    return ExitCode.USAGE if any(finding.fails for finding in findings) else ExitCode.DONE
+
+
+@click.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
+@CONFIG
+@SET
+@click.pass_context
+def show(context: click.Context, as_json: bool, config: Path | None, overrides: tuple[str, ...]) -> None:
+    """Print every setting as it is in effect, and where it came from; secrets are masked."""
+    from worker.settings import explain
+
+    for row in explain(*sources(context, config, overrides)):
+        if as_json:
+            click.echo(json.dumps({"key": row.key, "value": row.value, "source": row.source}))
+        else:
+            unset = "" if row.value else "# "
+            click.echo(f"{unset}{row.key} = {row.value}  # {row.source}")

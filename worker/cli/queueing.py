@@ -1,0 +1,62 @@
+"""What goes in, and who stands where: push, status, export."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.cli.settings import configured
+from worker.errors import ExitCode
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+
+@click.command()
+@click.argument("file", default="-", type=click.Path(path_type=str, allow_dash=True))
+@configured
+def push(settings: Settings, file: str) -> int:
+    """Put requests (JSON lines of FILE, or of standard input) on the queue. Exit 1 if any was malformed."""
+    from worker import commands, job
+
+    with _binary(file) as stream:
+        pushed = job.run_async(commands.push(settings, stream))
+    click.echo(f"accepted {pushed.accepted}, duplicate {pushed.duplicates}, malformed {sum(pushed.malformed.values())}")
+    for reason, number in sorted(pushed.malformed.items()):
+        click.echo(f"malformed: {number} × {reason}", err=True)
+    return ExitCode.SOME_LEFT_OUT if pushed.malformed else ExitCode.DONE
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@configured
+def status(settings: Settings, as_json: bool) -> None:
+    """Say who stands where: the ledger's states, counted, and what waits."""
+    from worker import commands, job
+    from worker.telemetry import report
+
+    census, backlog = job.run_async(commands.status(settings))
+    if as_json:
+        click.echo(json.dumps(report.status(census, backlog)))
+    else:
+        report.print_table(census, backlog, None, sys.stdout, quota=settings.rate.effective)
+
+
+@click.command()
+@click.option("--state", required=True, help="Such as needs_session or failed.")
+@configured
+def export(settings: Settings, state: str) -> None:
+    """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again."""
+    from worker import commands, job
+
+    job.run_async(commands.export(settings, commands.state(state), sys.stdout))
+
+
+def _binary(file: str) -> Any:
+    try:
+        return click.open_file(file, "rb")
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None

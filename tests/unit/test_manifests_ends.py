@@ -76,6 +76,7 @@ def test_kubernetes_repeats_what_may_succeed_and_ends_the_job_over_the_rest(name
     listed = [rule["onExitCodes"] for rule in spec["podFailurePolicy"]["rules"] if "onExitCodes" in rule]
     assert all(each["values"] == sorted(each["values"]) and each["operator"] == "In" for each in listed)
     assert sorted(code for each in listed for code in each["values"]) == sorted(set(ExitCode) - {ExitCode.DONE})
+    assert listed[0]["values"] == [ExitCode.SOME_LEFT_OUT]  # so that the Job's condition tells it by the rule's index
     assert {each["containerName"] for each in listed} == {each["name"] for each in PODS[name]["containers"]}
     for code in set(ExitCode) - {ExitCode.DONE}:
         assert kubernetes_action(name, code) == ("Count" if RUNS_AGAIN[code] else "FailJob")
@@ -111,18 +112,26 @@ def test_batch_retries_what_may_succeed_and_nothing_else() -> None:
 
 
 def run_script(tmp_path: Path, *arguments: str, code: int = 0, **environ: str) -> tuple[int, list[str]]:
-    """The script's exit code, and what it gives to docker, which here writes that down and exits with ``code``."""
+    """The script's exit code, and what it gives to docker, which here writes that down and exits with ``code``.
+
+    Docker has to be the very process that was started, or signals would not reach the worker.
+    """
     docker, record = tmp_path / "bin" / "docker", tmp_path / "arguments"
     docker.parent.mkdir()
-    docker.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >'{record}'\nexit {code}\n")
+    docker.write_text(f"#!/bin/sh\nprintf '%s\\n' $$ \"$@\" >'{record}'\nexit {code}\n")
     docker.chmod(0o700)
     environ = {"PATH": f"{docker.parent}:{os.environ['PATH']}", **environ}
-    done = subprocess.run([SCRIPT, *arguments], env=environ, check=False, capture_output=True, timeout=10)
-    return done.returncode, record.read_text().splitlines() if record.exists() else []
+    with subprocess.Popen([SCRIPT, *arguments], env=environ, stdin=subprocess.DEVNULL) as script:
+        script.wait(timeout=10)
+    if not record.exists():
+        return script.returncode, []
+    process, *given = record.read_text().splitlines()
+    assert process == str(script.pid)
+    return script.returncode, given
 
 
 @pytest.mark.parametrize("code", ExitCode)
-def test_the_script_ends_with_the_exit_code_of_the_worker(code: ExitCode, tmp_path: Path) -> None:
+def test_the_script_becomes_docker_and_ends_with_the_exit_code_of_the_worker(code: ExitCode, tmp_path: Path) -> None:
     assert run_script(tmp_path, "run", code=code, SETTINGS=str(CONFIG / "aws.toml"))[0] == code
 
 
@@ -140,7 +149,7 @@ def test_the_script_hands_everything_on(tmp_path: Path) -> None:
 
 
 def test_the_script_without_settings_is_a_usage_error(tmp_path: Path) -> None:
-    assert run_script(tmp_path, "run", SETTINGS=str(tmp_path / "none")) == (ExitCode.USAGE, [])
+    assert run_script(tmp_path, "run", SETTINGS=str(tmp_path / "no folder" / "none")) == (ExitCode.USAGE, [])
 
 
 # --- time to stop -----------------------------------------------------------------------------------------------------

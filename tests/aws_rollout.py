@@ -49,7 +49,7 @@ class AwsRollout(Rollout):
             },
         )
         if kind == "s3":
-            self.configure(channel={"bucket": self.name})
+            self.configure(channel={"bucket": self.name, "kms_key_id": "alias/aws/s3"})  # ministack wants one
         if kind == "sqs":
             self.configure(channel={"url": self._queue_url(f"{self.name}-secrets")})
         self._channel_lines: list[dict[str, Any]] = []
@@ -146,4 +146,7 @@ async def aws_rollout_in(folder: Path, emulator: Emulator, kind: Kind, **standin
         async with ended_well(rollout):
             made = await rollout.command("init")
             assert made.code == 0, made.err
+            if kind == "s3":
+                async with emulator.aws() as aws:  # its policy refuses plain HTTP, and emulators have nothing else
+                    await (await aws.s3()).delete_bucket_policy(Bucket=rollout.name)
             yield rollout

@@ -32,7 +32,7 @@ for command in (
     *(work.run, work.rehearse),
     *(queueing.push, queueing.status, queueing.export),
     *(secrets.keygen, secrets.open_),
-    *(looking.check, looking.config),
+    *(looking.init, looking.check, looking.config),
 ):
     cli.add_command(command)
 

@@ -1,4 +1,4 @@
-"""Before anything is touched: check, config show."""
+"""Before the first run: init, check, config show."""
 
 from __future__ import annotations
 
@@ -14,6 +14,19 @@ from worker.errors import ExitCode
 
 if TYPE_CHECKING:
     from worker.settings import Settings
+
+
+@click.command()
+@click.option("--cloudformation", is_flag=True, help="Print a template for the same instead, and make nothing.")
+@configured
+def init(settings: Settings, cloudformation: bool) -> None:
+    """Make what the settings name and AWS does not have yet: queues, table, bucket. Changes nothing that is there."""
+    from worker import initializing, job
+
+    if cloudformation:
+        click.echo(initializing.template(settings), nl=False)
+    else:
+        job.run_async(initializing.init(settings, sys.stdout))
 
 
 @click.command()

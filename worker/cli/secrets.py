@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli.settings import CONFIG, SET, load, sources
+
+if TYPE_CHECKING:
+    from worker.aws.session import Place
+    from worker.settings import Settings
 
 
 @click.command(name="open")
@@ -22,6 +27,12 @@ from worker.cli.settings import CONFIG, SET, load, sources
     help="A key file of keygen.",
 )
 @click.option("--show", is_flag=True, help="Print secrets to a terminal too.")
+@click.option(
+    "--into",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where an SQS queue's messages are moved to, sealed.",
+)
 @CONFIG
 @SET
 @click.pass_context
@@ -30,23 +41,43 @@ def open_(
     files: tuple[str, ...],
     identities: tuple[Path, ...],
     show: bool,
+    into: Path | None,
     config: Path | None,
     overrides: tuple[str, ...],
 ) -> int:
     """Open sealed records: one JSON object a line, the newest of each user.
 
-    Without FILE, the configured file channel's, or standard input where no settings are given.
+    FILE may also be s3://BUCKET/PREFIX, secretsmanager:PREFIX, or sqs:URL with --into. Without any, the configured
+    channel's, or standard input where no settings are given.
     """
     from worker import opening
 
     if sys.stdout.isatty() and not show:
         raise click.UsageError("the secrets would be shown on this terminal: redirect the output, or say --show")
-    names = files
-    if not names:
-        path, overridden, environ = sources(context, config, overrides)
-        given = path or overridden or any(name.startswith("MFA_WORKER_") for name in environ)
-        names = (str(load(context, config, overrides).channel.path),) if given else ("-",)
-    return opening.open_files(names, identities, sys.stdout)
+    path, overridden, environ = sources(context, config, overrides)
+    given = path or overridden or any(name.startswith("MFA_WORKER_") for name in environ)
+    if not given:
+        return opening.open_sources(files or ("-",), identities, sys.stdout, into=into)
+    settings = load(context, config, overrides)
+    names = files or (_source(settings),)
+    return opening.open_sources(names, identities, sys.stdout, place=_place(settings), into=into)
+
+
+def _source(settings: Settings) -> str:
+    """Where the configured channel's records are."""
+    channel = settings.channel
+    return {
+        "file": str(channel.path),
+        "s3": f"s3://{channel.bucket}/{channel.prefix}",
+        "secretsmanager": f"secretsmanager:{channel.prefix}",
+        "sqs": f"sqs:{channel.url}",
+    }[channel.kind]
+
+
+def _place(settings: Settings) -> Place:
+    from worker import adapters
+
+    return adapters.place(settings)
 
 
 @click.command()

@@ -1,10 +1,14 @@
-"""What the SQLite queue promises beyond the port: it knows the dead, mistrusts the clock, erases what it deletes."""
+"""What the SQLite queue promises beyond the port: it keeps an order and refuses duplicates at the door, knows the dead,
+mistrusts the clock, and erases what it deletes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 import time
+from collections import Counter
+from collections.abc import AsyncIterator
 from contextlib import closing
 
 import pytest
@@ -12,6 +16,8 @@ import pytest
 from tests.contract.messages import body, push_raw, pushed
 from tests.contract.queues import SqliteQueues
 from tests.contract.test_queue import ids, lease
+from worker.ports import Backlog, Pushed
+from worker.queues.sqlite import SqliteQueue
 from worker.requests import digest
 
 
@@ -30,6 +36,62 @@ def host_clock(monkeypatch: pytest.MonkeyPatch) -> ShiftedTime:
     clock = ShiftedTime()
     monkeypatch.setattr("worker.queues.sqlite.time", clock)
     return clock
+
+
+@pytest.fixture
+async def sqlite_queue(sqlite_queues: SqliteQueues) -> AsyncIterator[SqliteQueue]:
+    async with sqlite_queues.open() as opened:
+        yield opened
+
+
+async def test_the_earliest_deadline_comes_first(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(*(body(id=str(seconds), expires_in=seconds) for seconds in (50, 20, 40, -10, 30))))
+    assert ids(list(await sqlite_queue.lease(3))) == ["-10", "20", "30"]
+    assert ids(list(await sqlite_queue.lease(3))) == ["40", "50"]
+
+
+async def test_a_request_is_known_at_the_door_by_username_and_id(sqlite_queue: SqliteQueue) -> None:
+    first = pushed(body("ana", "1"), body("ben", "1"), body("ana", "2"), body("ana", "1"))
+    assert await sqlite_queue.push(first) == Pushed(accepted=3, duplicates=1)
+    assert await sqlite_queue.push(first) == Pushed(accepted=0, duplicates=4)
+    assert (await sqlite_queue.backlog()).waiting == 3
+
+
+async def test_a_request_that_is_leased_already_is_no_new_one(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(body(id="1")))
+    await lease(sqlite_queue, 1)
+    assert await sqlite_queue.push(pushed(body(id="1"))) == Pushed(accepted=0, duplicates=1)
+    assert list(await sqlite_queue.lease(9)) == []
+
+
+async def test_messages_whose_deadline_is_over_are_counted_as_expired_and_still_come(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(*(body(id=str(seconds), expires_in=seconds) for seconds in (-20, -10, 100))))
+    assert await sqlite_queue.backlog() == Backlog(waiting=3, expired=2)
+    await lease(sqlite_queue, 2)
+    assert await sqlite_queue.backlog() == Backlog(waiting=3, expired=2)
+
+
+async def test_two_workers_never_hold_the_same_message(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open("one") as one, sqlite_queues.open("two") as two:
+        await one.push(pushed(*(body(f"user {number}") for number in range(200))))
+        got: Counter[str] = Counter()
+
+        async def work(queue: SqliteQueue) -> None:
+            while leases := list(await queue.lease(7)):
+                got.update(ids(leases))
+
+        await asyncio.gather(work(one), work(two), work(one), work(two))
+        assert (len(got), got.total()) == (200, 200)
+
+
+async def test_an_outcome_is_acknowledged_whoever_holds_the_message_now(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open("one") as one, sqlite_queues.open("two") as two:
+        await one.push(pushed(body(id="1")))
+        [late] = await lease(one, 1)
+        await sqlite_queues.vanish(one)
+        await lease(two, 1)
+        await one.acknowledge(late)
+        assert (await two.backlog()).waiting == 0
 
 
 async def test_what_a_dead_worker_held_comes_again_at_once(sqlite_queues: SqliteQueues) -> None:

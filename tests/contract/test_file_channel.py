@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tests.contract.channels import delivered_lines
+from tests.contract.channels import arrival, delivered_lines
 from tests.contract.disks import make_read_only, small_disk
-from tests.contract.rows import NASTY_NAMES, sealed
+from tests.contract.rows import NASTY_NAMES, sealed, sealeds, usernames
 from worker.channels.file import FileChannel
 from worker.errors import ChannelAway
 from worker.model import Sealed
@@ -50,6 +52,15 @@ async def test_a_record_is_one_line_of_ascii_whatever_the_name(channel: FileChan
     assert data.isascii()
     assert data.replace(b"\n", b"").decode().isprintable()
     assert data.count(b"\n") == len(NASTY_NAMES)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(usernames, sealeds), max_size=5, unique_by=lambda item: item[1].attempt_id))
+async def test_any_record_of_any_user_arrives(
+    channel: FileChannel, path: Path, items: list[tuple[str, Sealed]]
+) -> None:
+    await asyncio.gather(*(channel.deliver(username, record) for username, record in items))
+    assert {arrival(*item) for item in items} <= set(delivered_lines(path) if items else [])
 
 
 async def test_the_line_says_who_and_which_and_keeps_the_rest_sealed(channel: FileChannel, path: Path) -> None:

@@ -1,12 +1,14 @@
-"""The whole story with somebody else's Cognito: sign in, enrol, open, verify the code, sign in with it."""
+"""The whole story with somebody else's Cognito: sign in, enrol, open, verify the code, sign in with it.
+
+Its flow and its tokens are theirs; its secrets are fresh, but it takes any code: the project's stand-in is the one that
+checks them.
+"""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.aws_rollout import aws_rollout_in
 from tests.emulators import Emulator, fresh
@@ -29,9 +31,6 @@ async def test_a_user_signs_in_with_the_code_that_was_delivered(
         assert (await rollout.run()).code == 0
         records = await rollout.open()
 
-        with pytest.raises(cognito.exceptions.EnableSoftwareTokenMFAException):  # the emulator does look
-            another = code_at(records["ben"]["secret_code"], time.time())
-            await cognito.verify_software_token(AccessToken=tokens["ana"], UserCode=another)
         for name, token in tokens.items():
             code = code_at(records[name]["secret_code"], time.time())
             verified = await cognito.verify_software_token(AccessToken=token, UserCode=code)

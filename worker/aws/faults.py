@@ -46,6 +46,7 @@ MISSING = frozenset(
         "QueueDoesNotExist",
         "ResourceNotFoundException",
         "404",
+        "InvalidAddress",
     }
 )
 WIRE = (

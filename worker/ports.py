@@ -131,7 +131,23 @@ class Books(Protocol):
         ...
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
-        """Add to these counts, durably."""
+        """Add to these counts, durably within about a second, and at the end."""
+        ...
+
+
+class Roster(Protocol):
+    """Who is to be enrolled, kept in the ledger before anybody asks for them."""
+
+    async def add_to_roster(self, usernames: Iterable[str]) -> int:
+        """Remember users who are to get a request some day, durably; how many of them are new here."""
+        ...
+
+    def unrequested(self) -> AsyncIterator[str]:
+        """Whoever is on the roster and has no row: no worker has seen a request for them yet."""
+        ...
+
+    async def roster_count(self) -> int:
+        """How many ``unrequested`` gives."""
         ...
 
 

@@ -13,8 +13,8 @@ import pytest
 from tests.contract.messages import PARSER, POOL
 from tests.emulators import Emulator, fresh
 from worker.aws.table import definition
-from worker.ledgers import dynamodb_reads
 from worker.ledgers.dynamodb import DynamoLedger
+from worker.ledgers.dynamodb import reads as dynamodb_reads
 from worker.ledgers.sqlite import SqliteLedger
 from worker.liveness import Liveness
 from worker.ports import Books, Ledger, PaceBook

@@ -15,9 +15,9 @@ from tests.contract.rows import row, sealed, version
 from tests.emulators import Emulator, fresh
 from worker.aws.table import SHARD
 from worker.errors import LedgerAway, UsageError
-from worker.ledgers import dynamodb_puts
 from worker.ledgers.dynamodb import DynamoLedger
-from worker.ledgers.dynamodb_rows import to_item, user_key
+from worker.ledgers.dynamodb import puts as dynamodb_puts
+from worker.ledgers.dynamodb.rows import to_item, user_key
 from worker.model import Answer, Put, Reason, State
 from worker.ports import Pace
 

@@ -24,6 +24,10 @@ FORBIDDEN = frozenset(
         "KMS.AccessDeniedException",
         "KmsAccessDenied",
         "403",
+        "KMS.DisabledException",
+        "KMS.KMSInvalidStateException",
+        "KmsDisabled",
+        "KmsInvalidState",
     }
 )
 BAD_CREDENTIALS = frozenset(
@@ -46,6 +50,10 @@ MISSING = frozenset(
         "QueueDoesNotExist",
         "ResourceNotFoundException",
         "404",
+        "AuthorizationHeaderMalformed",
+        "KMS.NotFoundException",
+        "KmsNotFound",
+        "PermanentRedirect",
         "InvalidAddress",
     }
 )

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from worker.errors import LedgerAway, UsageError
+from worker.ledgers.sqlite_rows import COLUMNS, enrolment, values
 from worker.liveness import Liveness
-from worker.model import Answer, Census, CredentialKind, Enrolment, Put, Reason, Sealed, State
+from worker.model import Answer, Census, Enrolment, Put, State
 from worker.ports import Pace
 from worker.sqlite import Database
 
-_COLUMNS = (
-    "username",
-    "version",
-    "state",
-    "reason",
-    "since",
-    "generation",
-    "worker",
-    "lease_until",
-    "doubt",
-    "crashes",
-    "before",
-    "request_id",
-    "kind",
-    "settled",
-    "sealed_generation",
-    "attempt_id",
-    "associated_at",
-    "session_expires_at",
-    "blob",
-    "replaces",
-)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
     username TEXT PRIMARY KEY, version TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, since REAL NOT NULL,
@@ -48,13 +27,17 @@ CREATE TABLE IF NOT EXISTS users (
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stamp (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS roster (username TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pace (
     id INTEGER PRIMARY KEY CHECK (id = 1), reserved_until REAL NOT NULL, rate REAL NOT NULL, changed_at REAL NOT NULL,
     version INTEGER NOT NULL
 );
 """
-_SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
+_SELECT = f"SELECT {', '.join(COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _PAGE = 500
+_ROSTER_PAGE = 5_000
+_HAS_NO_ROW = "NOT EXISTS (SELECT 1 FROM users WHERE users.username = roster.username)"
+_COUNT_UNREQUESTED = f"SELECT count(*) FROM roster WHERE {_HAS_NO_ROW}"  # noqa: S608
 
 
 class SqliteLedger:
@@ -96,8 +79,8 @@ class SqliteLedger:
 
     async def unfinished(self) -> AsyncIterator[Enrolment]:
         """See ``ports.Ledger``."""
-        async for row in self._pages("state IN ('in_progress', 'sealed')"):
-            yield row
+        async for row in self._pages(f"{_SELECT} WHERE state IN ('in_progress', 'sealed')"):
+            yield enrolment(row)
 
     def gone(self, worker: str) -> bool:
         """See ``ports.Ledger``."""
@@ -113,12 +96,29 @@ class SqliteLedger:
 
     async def rows(self, state: State) -> AsyncIterator[Enrolment]:
         """See ``ports.Books``."""
-        async for row in self._pages(f"state = '{state.value}'"):
-            yield row
+        async for row in self._pages(f"{_SELECT} WHERE state = '{state.value}'"):
+            yield enrolment(row)
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
         """See ``ports.Books``."""
         await self._database.write(_count, (duplicates, malformed), LedgerAway)
+
+    async def add_to_roster(self, usernames: Iterable[str]) -> int:
+        """Remember users who are to get a request some day, durably; how many of them are new here."""
+        names, added = iter(usernames), 0
+        while page := list(islice(names, _ROSTER_PAGE)):
+            added += await self._database.write(_add_to_roster, page, LedgerAway)
+        return added
+
+    async def unrequested(self) -> AsyncIterator[str]:
+        """Whoever is on the roster and has no row: no worker has seen a request for them yet."""
+        async for (username,) in self._pages(f"SELECT username FROM roster WHERE {_HAS_NO_ROW}"):  # noqa: S608
+            yield username
+
+    async def roster_count(self) -> int:
+        """How many ``unrequested`` gives."""
+        (number,) = await self._database.read(lambda c: c.execute(_COUNT_UNREQUESTED).fetchone(), LedgerAway)
+        return int(number)
 
     async def read_pace(self) -> Pace | None:
         """See ``ports.PaceBook``."""
@@ -136,13 +136,14 @@ class SqliteLedger:
         """One host, one monotonic clock."""
         return time.monotonic()
 
-    async def _pages(self, condition: str) -> AsyncIterator[Enrolment]:
+    async def _pages(self, select: str) -> AsyncIterator[Sequence[Any]]:
+        """What ``select`` finds, of which the first column is the username."""
         after = ""
-        query = f"{_SELECT} WHERE {condition} AND username > ? ORDER BY username LIMIT {_PAGE}"
+        query = f"{select} AND username > ? ORDER BY username LIMIT {_PAGE}"
         while True:
             page = await self._database.read(lambda c, after=after: c.execute(query, (after,)).fetchall(), LedgerAway)  # type: ignore[misc]
             for row in page:
-                yield _enrolment(row)
+                yield row
             if len(page) < _PAGE:
                 return
             after = page[-1][0]
@@ -192,15 +193,15 @@ def _distinct_users(
 def _upsert(connection: sqlite3.Connection, group: Sequence[tuple[Enrolment, str | None]]) -> int:
     """Write them in one statement, which holds the interpreter lock once; how many applied."""
     before = connection.total_changes
-    connection.execute(_upsert_statement(len(group)), [value for put in group for value in _values(*put)])
+    connection.execute(_upsert_statement(len(group)), [value for put in group for value in values(*put)])
     return connection.total_changes - before
 
 
 @cache
 def _upsert_statement(rows: int) -> str:
-    names = ", ".join(_COLUMNS)
-    marks = ", ".join([f"({', '.join('?' * len(_COLUMNS))})"] * rows)
-    updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
+    names = ", ".join(COLUMNS)
+    marks = ", ".join([f"({', '.join('?' * len(COLUMNS))})"] * rows)
+    updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
     return (
         f"WITH new ({names}) AS (VALUES {marks}) INSERT INTO users ({names}) SELECT * FROM new "  # noqa: S608
         "WHERE replaces IS NULL OR EXISTS (SELECT 1 FROM users WHERE users.username = new.username) "
@@ -208,56 +209,9 @@ def _upsert_statement(rows: int) -> str:
     )
 
 
-def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
-    sealed = row.sealed
-    return (
-        row.username,
-        row.version,
-        row.state,
-        row.reason,
-        row.since,
-        row.generation,
-        row.worker,
-        row.lease_until,
-        row.doubt,
-        row.crashes,
-        row.before,
-        row.request_id,
-        row.kind,
-        json.dumps(row.settled) if row.settled else "[]",
-        *(
-            (sealed.generation, sealed.attempt_id, sealed.associated_at, sealed.session_expires_at, sealed.blob)
-            if sealed
-            else (None, None, None, None, None)
-        ),
-        replaces,
-    )
-
-
 def _read(connection: sqlite3.Connection, username: str) -> Enrolment | None:
     row = connection.execute(f"{_SELECT} WHERE username = ?", (username,)).fetchone()
-    return _enrolment(row) if row else None
-
-
-def _enrolment(row: Sequence[Any]) -> Enrolment:
-    sealed = Sealed(row[14], row[15], row[16], row[18], row[17]) if row[15] is not None else None
-    return Enrolment(
-        username=row[0],
-        version=row[1],
-        state=State(row[2]),
-        reason=Reason(row[3]) if row[3] else None,
-        since=row[4],
-        generation=row[5],
-        worker=row[6],
-        lease_until=row[7],
-        doubt=bool(row[8]),
-        crashes=row[9],
-        before=State(row[10]) if row[10] else None,
-        request_id=row[11],
-        kind=CredentialKind(row[12]) if row[12] else None,
-        settled=tuple(json.loads(row[13])),
-        sealed=sealed,
-    )
+    return enrolment(row) if row else None
 
 
 def _census(connection: sqlite3.Connection) -> Census:
@@ -277,6 +231,15 @@ def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -
         [("duplicates", sum(each for each, _ in numbers)), ("malformed", sum(each for _, each in numbers))],
     )
     return [None] * len(numbers)
+
+
+def _add_to_roster(connection: sqlite3.Connection, pages: Sequence[Sequence[str]]) -> Sequence[int]:
+    added = []
+    for page in pages:
+        before = connection.total_changes
+        connection.executemany("INSERT OR IGNORE INTO roster VALUES (?)", ((username,) for username in page))
+        added.append(connection.total_changes - before)
+    return added
 
 
 def _stamp(connection: sqlite3.Connection, stamps: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:

@@ -1,28 +1,73 @@
 """Opening sealed records: what whoever prints the letters, or serves the page, does with the identity.
 
 Two passes: the first finds the newest record of each user, without opening any line; the second opens just those.
+Records on AWS are fetched into a file first, sealed as they are (see ``opening_aws``).
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import hashlib
 import json
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from worker.errors import ExitCode, UsageError
 from worker.sealing import AgeOpener
 
+if TYPE_CHECKING:
+    from worker.aws.session import Place
+
 _AGE = b"age-encryption.org/v1"
+_ON_AWS = ("s3://", "secretsmanager:", "sqs:")
 
 Record = dict[str, Any]
+Address = tuple[bytes, int]
+"""Who (SHA-256 of the username, which is all that some sources say) and which generation."""
 Found = tuple[int, Callable[[], Record]]
 """A record's generation, and how to get at it."""
+
+
+def open_sources(
+    names: Sequence[str],
+    identities: Sequence[Path],
+    out: TextIO,
+    *,
+    place: Place | None = None,
+    into: Path | None = None,
+) -> ExitCode:
+    """Open the records of every source, the newest of each user over all of them.
+
+    A source is a file (``open_files``), ``s3://BUCKET/PREFIX``, ``secretsmanager:PREFIX``, or ``sqs:URL``, whose
+    messages are moved to the end of the file ``into`` and opened there. AWS is asked only where a source is there:
+    at ``place``, or where the environment says. Makes an event loop of its own. Gives and raises what ``open_files``
+    does, and ``DependencyAway`` and ``PersonMustAct`` for AWS.
+    """
+    wanted = list(dict.fromkeys(names))
+    remote = [name for name in wanted if name.startswith(_ON_AWS)]
+    if (into is not None) != any(name.startswith("sqs:") for name in remote):
+        raise UsageError(
+            "--into FILE and an SQS queue belong together",
+            "name the file that the queue's messages are moved to: mfa-worker open sqs:URL --into FILE -i KEYFILE",
+        )
+    opener = AgeOpener(identities)  # before anything leaves a queue
+    with ExitStack() as stack:
+        fetched: Mapping[str, BinaryIO] = {}
+        if remote:
+            from worker import opening_aws
+
+            fetched = asyncio.run(opening_aws.fetch(remote, stack, place, into))
+        if into is not None:
+            wanted = list(dict.fromkeys([name for name in wanted if not name.startswith("sqs:")] + [str(into)]))
+        files = (fetched[name] if name in fetched else stack.enter_context(_seekable(name)) for name in wanted)
+        return _open(files, opener, out)
 
 
 def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) -> ExitCode:
@@ -32,28 +77,32 @@ def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) ->
     in one.
     """
     opener = AgeOpener(identities)
-    newest: dict[str, Found] = {}
-    unreadable = 0
     with ExitStack() as stack:
-        for name in names:
-            for username, found in _records(stack.enter_context(_seekable(name)), opener):
-                if username is None:
-                    unreadable += 1
-                elif username not in newest or newest[username][0] < found[0]:
-                    newest[username] = found
-        for username, (generation, read) in newest.items():
-            try:
-                record = _checked(read(), username, generation)
-            except (ValueError, KeyError, TypeError):
+        return _open((stack.enter_context(_seekable(name)) for name in names), opener, out)
+
+
+def _open(files: Iterable[BinaryIO], opener: AgeOpener, out: TextIO) -> ExitCode:
+    newest: dict[bytes, Found] = {}
+    unreadable = 0
+    for file in files:
+        for user, found in _records(file, opener):
+            if user is None:
                 unreadable += 1
-            else:
-                out.write(json.dumps(record) + "\n")
+            elif user not in newest or newest[user][0] < found[0]:
+                newest[user] = found
+    for user, (generation, read) in newest.items():
+        try:
+            record = _checked(read(), (user, generation))
+        except (ValueError, KeyError, TypeError):
+            unreadable += 1
+        else:
+            out.write(json.dumps(record) + "\n")
     if unreadable:
         sys.stderr.write(f"{unreadable} not opened: sealed to another identity, torn, or altered\n")
     return ExitCode.SOME_LEFT_OUT if unreadable else ExitCode.DONE
 
 
-def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[str | None, Found]]:
+def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, Found]]:
     """Each record's user (``None``: unreadable), generation, and how to open it."""
 
     def line_at(offset: int) -> Callable[[], Record]:
@@ -70,8 +119,8 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[str | None, Fo
         file.close()  # there may be more of them than may be open at once
         try:
             record = _object(opener.open(sealed))
-            username, generation = _address(record)
-            yield username, (generation, lambda: record)
+            user, generation = _address(record)
+            yield user, (generation, lambda: record)
         except (ValueError, KeyError, TypeError):
             yield None, (0, dict)
         return
@@ -79,23 +128,50 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[str | None, Fo
     for line in file:
         if line.strip():
             try:
-                username, generation = _address(_object(line))
-                yield username, (generation, line_at(offset))
+                user, generation = _outer_address(_object(line))
+                yield user, (generation, line_at(offset))
             except (ValueError, KeyError, TypeError):
                 yield None, (0, dict)
         offset += len(line)
         file.seek(offset)
 
 
-def _address(record: Record) -> tuple[str, int]:
-    username, generation = record["username"], record["generation"]
-    if not isinstance(username, str) or type(generation) is not int:
-        raise TypeError("no username or no generation")
-    return username, generation
+def is_line(text: str) -> bool:
+    """Whether this is one line with a record's address and something sealed."""
+    try:
+        found = _object(text.encode())
+        _outer_address(found)
+    except (ValueError, KeyError, TypeError):
+        return False
+    return "\n" not in text and isinstance(found.get("sealed"), str)
 
 
-def _checked(record: Record, username: str, generation: int) -> Record:
-    if _address(record) != (username, generation):
+def _outer_address(line: Record) -> Address:
+    """What a line says of the record in it; one that was fetched from under a hash names its user by that."""
+    if "username" in line:
+        return _address(line)
+    digest = line["username_sha256"]
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
+        raise TypeError("no hash of a username")
+    return bytes.fromhex(digest), _generation(line)
+
+
+def _address(record: Record) -> Address:
+    username = record["username"]
+    if not isinstance(username, str):
+        raise TypeError("no username")
+    return hashlib.sha256(username.encode()).digest(), _generation(record)
+
+
+def _generation(record: Record) -> int:
+    generation = record["generation"]
+    if type(generation) is not int:
+        raise TypeError("no generation")
+    return generation
+
+
+def _checked(record: Record, address: Address) -> Record:
+    if _address(record) != address:
         raise ValueError("the line says something else than the record within")
     return record
 

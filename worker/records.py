@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,6 +54,21 @@ def seal_record(
         record["session_expires_at"] = rfc3339(expires)
     blob = sealer.seal(to_json(record))
     return Sealed(generation, attempt_id, associated_at, blob, expires)
+
+
+def line(username: str, sealed: Sealed) -> bytes:
+    """One delivered record as a line (without its end): its address and order in the clear, the rest sealed.
+
+    What the file channel appends, the SQS channel sends, and a secret in Secrets Manager holds.
+    """
+    record = {
+        "username": username,
+        "generation": sealed.generation,
+        "attempt_id": sealed.attempt_id,
+        "associated_at": sealed.associated_at,
+        "sealed": base64.b64encode(sealed.blob).decode("ascii"),
+    }
+    return json.dumps(record).encode("ascii")
 
 
 def rfc3339(at: float) -> str:

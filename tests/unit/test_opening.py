@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import resource
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from worker.errors import ExitCode, UsageError
 from worker.model import Sealed
-from worker.opening import open_files
+from worker.opening import is_line, open_files, open_sources
 from worker.records import line
 from worker.sealing import AgeSealer, keygen, write_identity
 
@@ -233,3 +234,47 @@ def test_a_file_that_is_missing_is_a_usage_error(tmp_path: Path, identity: Path)
     for name in (str(tmp_path / "missing"), str(tmp_path)):
         with pytest.raises(UsageError, match="cannot read"):
             open_files([name], [identity], io.StringIO())
+
+
+# --- sources on AWS ---------------------------------------------------------------------------------------------------
+
+
+def test_files_are_sources_too_and_ask_nothing_of_aws(tmp_path: Path, identity: Path) -> None:
+    path = tmp_path / "secrets.jsonl"
+    path.write_bytes(delivered("ana", 1) + delivered("ana", 2))
+    out = io.StringIO()
+    assert open_sources([str(path), str(path)], [identity], out) is ExitCode.DONE
+    assert json.loads(out.getvalue()) == record("ana", 2)
+
+
+@pytest.mark.parametrize(("names", "into"), [(["sqs:https://queue"], None), (["secrets.jsonl"], Path("file"))])
+def test_a_queue_and_a_file_for_it_belong_together(identity: Path, names: list[str], into: Path | None) -> None:
+    with pytest.raises(UsageError, match="belong together"):
+        open_sources(names, [identity], io.StringIO(), into=into)
+
+
+def test_an_identity_that_is_missing_shows_before_anything_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="identity"):
+        open_sources(["sqs:https://queue"], [tmp_path / "missing"], io.StringIO(), into=tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_line_can_name_its_user_by_a_hash_and_is_held_against_it(tmp_path: Path, identity: Path) -> None:
+    def hashed(digest: str, generation: int) -> bytes:
+        sealed = base64.b64encode(age_file(record("ana", 2))).decode()
+        return json.dumps({"username_sha256": digest, "generation": generation, "sealed": sealed}).encode() + b"\n"
+
+    ana = hashlib.sha256(b"ana").hexdigest()
+    opened = Opened(tmp_path, identity, delivered("ana", 1) + hashed(ana, 2))
+    assert (opened.records, opened.code) == ([record("ana", 2)], ExitCode.DONE)
+    for wrong in (hashed(ana, 3), hashed("0" * 64, 2), hashed("ana", 2), hashed(ana.upper(), 2)):
+        opened = Opened(tmp_path, identity, wrong)
+        assert (opened.records, opened.code) == ([], ExitCode.SOME_LEFT_OUT)
+
+
+def test_a_line_of_the_file_channel_is_known_as_one_and_a_request_is_not() -> None:
+    ours = delivered().decode().rstrip()
+    assert is_line(ours)
+    assert not any(
+        map(is_line, (ours + "\n", "", "{}", "[]", '{"username": "ana", "session": "x"}', "\ud800", ours[1:]))
+    )

@@ -1,8 +1,8 @@
 """One rate for all workers of a rollout, and the only place that knows asyncio-throttle.
 
-Workers reserve slices of one shared timeline. In its slices, and only there, a worker sends at the shared rate; what it
-does not use is lost, never saved up. Answers that say "too many" lower the shared rate at once; while all goes well it
-rises again, slowly, and never above what was configured.
+Workers reserve slices of one shared timeline, each its next one when its last one begins: so they take turns. In its
+slices, and only there, a worker sends at the shared rate; what it does not use is lost, never saved up. Answers of
+"too many" lower the shared rate at once; while all goes well it rises again, slowly, never above what was configured.
 
 One waiter at the throttle, ever: asyncio-throttle polls, so all others wait behind a lock.
 """
@@ -10,20 +10,19 @@ One waiter at the throttle, ever: asyncio-throttle polls, so all others wait beh
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self
 
 from asyncio_throttle.throttler import Throttler
 
 from worker.errors import LedgerAway
 from worker.ports import Clock, Pace, PaceBook
-from worker.timeline import MARGIN, cut, plan, slice_length
+from worker.timeline import MARGIN, Grant, Slice, TooMany, cut, plan
 
-FORESIGHT = 0.75
-"""The next slice is reserved when less than this part of a slice is left."""
 GUARD = 0.0035
 """The part of the rate that even catching up does not touch; less than ``MARGIN``, so that it seldom has to wait."""
 BURST = 0.02
@@ -33,13 +32,15 @@ AT_ONCE = 0.003
 CATCH_UP = 0.75
 """How close, as a part of the usual distance, sends may follow each other to make up for timers that rang late."""
 MEMORY = 1.0
-"""Seconds back from which lateness is made up for."""
+"""Seconds back from which lateness is made up for by whoever sent alone for as long: then the guard saw every send."""
+LATE, LATEST = 0.005, 0.02
+"""The same where others send too: one send's worth, but within these. Nobody sees all sends, so little may be late."""
 TIMER = 0.0006
 """Seconds by which a timer may ring early."""
 
 TOUCHING = 0.001
 """Seconds between two slices that are as good as one."""
-PAUSES = 0.1, 2.0
+PAUSES = 0.1, 1.0
 """Seconds between tries to reach a ledger that is away: the first, and the longest."""
 
 
@@ -56,15 +57,11 @@ class _Limit:
         while len(self._times) > sends:
             self._times.popleft()
 
-    @property
-    def oldest(self) -> float | None:
-        """When the send left that the next one has to keep its distance from."""
-        return self._times[0] if len(self._times) == self._sends else None
-
     def left(self) -> float:
         """Seconds until a place is free."""
-        oldest = self.oldest
-        return 0.0 if oldest is None else max(0.0, oldest + self._period - time.monotonic())
+        if len(self._times) < self._sends:
+            return 0.0
+        return max(0.0, self._times[0] + self._period - time.monotonic())
 
     async def acquire(self) -> None:
         self._throttler.retry_interval = self.left() + TIMER
@@ -75,7 +72,10 @@ class _Limit:
 
 
 class _Spacing:
-    """Two throttles in a row: the spread keeps sends apart, the guard keeps any second within the rate."""
+    """Sends leave when they are due, evenly. Two throttles in a row see to it that those who are late do no harm.
+
+    The spread keeps them apart, the guard keeps any second within the rate.
+    """
 
     def __init__(self, rate: float) -> None:
         self._spread, self._guard = _Limit(), _Limit()
@@ -85,38 +85,31 @@ class _Spacing:
 
     def set(self, rate: float) -> None:
         self._rate = rate
-        self._together = max(1, round(rate * BURST))
+        self._late = max(LATE, min(1 / rate, LATEST))
+        together = max(1, round(rate * BURST))
         sends = max(1, int(rate))
         self._guard.set(sends, sends * (1 + GUARD) / rate)
-        self._spread.set(self._together, self._together / rate)
+        self._spread.set(together, CATCH_UP * together / rate)
 
-    def begin(self) -> None:
-        """Sends were not possible until now, so none is late."""
-        self._due = max(self._due, time.monotonic())
+    def begin(self, ago: float) -> None:
+        """Sends are possible since so many seconds ago. At high rates they keep ahead: the last may not be late."""
+        self._due = max(self._due, time.monotonic() - ago - max(0.0, LATE - AT_ONCE - 1 / self._rate))
 
-    def left(self) -> float:
-        """Seconds until the next send may leave: when it is due, or closer to the last ones if it is late."""
-        oldest = self._spread.oldest
-        if oldest is not None:
-            now, usual = time.monotonic(), self._together * (1 + MARGIN) / self._rate
-            target = self._due if self._due > now + AT_ONCE else now
-            self._spread.set(self._together, min(usual, max(CATCH_UP * usual, target - oldest)))
-        return max(self._spread.left(), self._guard.left())
+    def left(self, *, alone: bool) -> float:
+        """Seconds until the next send may leave."""
+        self._due = max(self._due, time.monotonic() - (MEMORY if alone else self._late))
+        return max(self._early(), self._spread.left(), self._guard.left())
+
+    def _early(self) -> float:
+        early = self._due - time.monotonic()
+        return early if early > AT_ONCE else 0.0
 
     async def acquire(self) -> None:
+        if (early := self._early()) > 0:
+            await asyncio.sleep(early)
         await self._spread.acquire()
         await self._guard.acquire()
-        self._due = max(self._due, time.monotonic() - MEMORY) + (1 + MARGIN) / self._rate
-
-
-@dataclass(slots=True)
-class _Grant:
-    """A slice, or several without a gap, in monotonic seconds, with the sends that are left of it."""
-
-    start: float
-    end: float
-    sends: int
-    begun: bool = False
+        self._due += (1 + MARGIN) / self._rate
 
 
 class SharedPacer:
@@ -126,18 +119,25 @@ class SharedPacer:
         self._book, self._configured, self._clock = book, configured, clock
         self._spacing = _Spacing(configured)
         self._turn = asyncio.Lock()
-        self._grants: deque[_Grant] = deque()
-        self._reserved_until = 0.0
+        self._grants: deque[Grant] = deque()
+        self._last = -math.inf
+        """When our last slice begins."""
         self._asked = False
         self._woken, self._granted = asyncio.Event(), asyncio.Event()
         self._row: Pace | None = None
-        """The shared row as it was last seen; ``None`` where it has to be read."""
+        """The shared row as we wrote it last; ``None`` where somebody else may have, so that it has to be read."""
+        self._written: Pace | None = None
         self._pace = Pace(0.0, configured, 0.0)
         """The same with our own cuts, written or not yet."""
-        self._cuts: list[tuple[float, float]] = []
-        """Cuts to be written: when the request left and when the answer came, in shared time."""
-        self._lag = 0.0
-        """Seconds that the last write took."""
+        self._learnt = 0.0
+        """When we learnt of its last cut, in monotonic seconds."""
+        self._cuts: list[TooMany] = []
+        self._lag = self._write_lag = 0.0
+        """Seconds that it takes to reserve a slice, and of these to write it; slowly forgotten."""
+        self._most: int | None = None
+        """Sends to reserve at most, where there was no use for more."""
+        self.lost = 0
+        """Sends that were reserved and not made, while somebody waited for one."""
 
     async def __aenter__(self) -> Self:
         self._keeper = asyncio.create_task(self._keep())
@@ -158,28 +158,32 @@ class SharedPacer:
     async def acquire(self) -> None:
         """Wait until one request may leave; while the ledger is away, until it is back."""
         async with self._turn:
+            since = self._clock.monotonic()
             while True:
                 self._ask()
-                grant = await self._next_grant()
-                if self._clock.monotonic() + self._spacing.left() >= grant.end:
-                    grant.sends = 0
+                grant = await self._next_grant(since)
+                now = self._clock.monotonic()
+                if now + self._spacing.left(alone=now - grant.start > MEMORY) >= grant.end:
+                    self._over(grant, since)
                     continue
                 await self._spacing.acquire()
                 if self._clock.monotonic() < grant.end:
-                    grant.sends -= 1
+                    grant.left -= 1
                     return
 
     def throttled(self, sent_at: float) -> None:
         """A request sent at that monotonic moment was answered "too many": slow down, once a round trip."""
+        if sent_at <= self._learnt:
+            return
         now = self._book.shared_time()
-        one = now - (self._clock.monotonic() - sent_at), now
-        pace = cut(self._pace, *one, self._configured)
-        if pace is not self._pace:
-            self._cuts.append(one)
-            self._adopt(pace)
-            self._woken.set()
+        one = TooMany(now - (self._clock.monotonic() - sent_at), now, self._pace.changed_at)
+        self._cuts.append(one)
+        self._adopt(cut(self._pace, one, self._configured))
+        self._woken.set()
 
     def _adopt(self, pace: Pace) -> None:
+        if pace.changed_at != self._pace.changed_at:
+            self._learnt = self._clock.monotonic()
         self._pace = pace
         self._spacing.set(pace.rate)
 
@@ -188,12 +192,12 @@ class SharedPacer:
             self._asked = True
             self._woken.set()
 
-    async def _next_grant(self) -> _Grant:
-        """Wait for our turn on the timeline."""
+    async def _next_grant(self, since: float) -> Grant:
+        """Wait for our turn on the timeline; somebody waits ``since`` then."""
         while True:
             now = self._clock.monotonic()
-            while self._grants and (self._grants[0].end <= now or self._grants[0].sends == 0):
-                self._grants.popleft()
+            while self._grants and (self._grants[0].end <= now or self._grants[0].left == 0):
+                self._over(self._grants[0], since)
             if not self._grants:
                 if self._keeper.done():
                     self._keeper.result()
@@ -205,9 +209,16 @@ class SharedPacer:
             else:
                 grant = self._grants[0]
                 if not grant.begun:
-                    self._spacing.begin()
+                    self._spacing.begin(now - grant.start)
                     grant.begun = True
                 return grant
+
+    def _over(self, grant: Grant, since: float) -> None:
+        self._grants.popleft()
+        used = grant.sends - grant.left
+        self._most = None if 2 * used >= grant.sends else 2 * used + 1
+        if since < grant.end:
+            self.lost += grant.left
 
     async def _keep(self) -> None:
         """Reserve slices before they are needed, only if they are, and write cuts down at once."""
@@ -230,47 +241,57 @@ class SharedPacer:
         """Seconds until a slice has to be reserved; ``None`` while nobody asks."""
         if not self._asked:
             return None
-        early = FORESIGHT * slice_length(self._pace.rate) + 2 * self._lag
-        return max(0.0, self._reserved_until - early - self._clock.monotonic())
+        return max(0.0, self._last - self._clock.monotonic())
 
     async def _write(self) -> None:
         """Write what there is to write into the shared row. Raises ``LedgerAway``."""
-        started = self._clock.monotonic()
         needed, cuts = self._until_needed() == 0, len(self._cuts)
         if not needed and not cuts:
             return
+        began = self._clock.monotonic()
         row = self._row or await self._book.read_pace()
+        if self._written is None:
+            began = self._clock.monotonic()  # the first look at a ledger may take its time
+        alone = row == self._written
         pace = row and self._with_cuts(row)
-        now, mine = self._book.shared_time(), self._clock.monotonic()
+        if pace:
+            self._adopt(pace)
+        reading = self._clock.monotonic() - began  # so much at least will writing take
         slice_ = None
         if needed:
-            pace, slice_ = plan(pace, now + self._lag, self._configured)
+            now = self._book.shared_time() + max(self._write_lag, reading)
+            pace, slice_ = plan(pace, now, self._configured, lag=max(self._lag, 2 * reading), most=self._most)
         elif pace is not row and pace:
             pace = replace(pace, version=pace.version + 1)
         if pace is not row and pace and not await self._book.put_pace(pace):
             self._row = None
             self._woken.set()
             return
-        self._lag = self._clock.monotonic() - started
-        self._row = pace
+        self._row, self._written = pace if alone else None, pace
         del self._cuts[:cuts]
         if pace:
             self._adopt(self._with_cuts(pace))
         if slice_:
-            self._asked = False
-            self._grant(slice_.start - now + mine, slice_.end - now + mine, slice_.sends)
+            took = self._clock.monotonic() - began
+            self._lag, self._write_lag = max(took, self._lag / 2), max(took - reading, self._write_lag / 2)
+            self._grant(slice_)
 
     def _with_cuts(self, pace: Pace) -> Pace:
         for one in self._cuts:
-            pace = cut(pace, *one, self._configured)
+            pace = cut(pace, one, self._configured)
         return pace
 
-    def _grant(self, start: float, end: float, sends: int) -> None:
+    def _grant(self, slice_: Slice) -> None:
+        """The slice is ours: put it on our own clock."""
+        offset = self._clock.monotonic() - self._book.shared_time()
+        start, end = slice_.start + offset, slice_.end + offset
         last = self._grants[-1] if self._grants else None
         if last and abs(last.end - start) < TOUCHING:
             last.end = end
-            last.sends += sends
+            last.sends += slice_.sends
+            last.left += slice_.sends
         else:
-            self._grants.append(_Grant(start, end, sends))
-        self._reserved_until = end
+            self._grants.append(Grant(start, end, slice_.sends, slice_.sends))
+        self._last = start
+        self._asked = False
         self._granted.set()

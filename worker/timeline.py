@@ -1,6 +1,8 @@
 """The arithmetic of the shared timeline: who may send when, and how fast. No clock, no I/O, no throttle.
 
 Workers reserve slices one after another; between them, the timeline is reserved up to one moment, and sent at one rate.
+The further ahead it is reserved, the more workers there must be, and the shorter a slice is: so each has its turn about
+once a second, whoever joins hardly waits, and all see the same and so take the same, without being counted.
 """
 
 from __future__ import annotations
@@ -9,14 +11,18 @@ from dataclasses import dataclass, replace
 
 from worker.ports import Pace
 
-SLICE = 0.4
-"""Seconds of the timeline that a worker reserves at a time; longer where that is less than ``FEWEST`` sends."""
+SLICE = 0.5
+"""Seconds that a worker reserves at a time where nothing is reserved; less and less up to ``ROUND`` seconds ahead."""
+ROUND = 1.0
+LAGS = 1.25
+"""A slice is at least so many times what it takes to reserve it, so that reserving keeps pace, and races are few."""
+MOST_LAG = 2.0
+"""Seconds; whoever dies takes no more of the timeline along than two slices of this."""
 FIRST_SLICE = 0.1
 """Seconds, after a silence of ``SILENCE`` seconds: others shall not wait long to join in."""
 SILENCE = 1.0
-FEWEST = 3
 FARTHEST = 60.0
-"""Seconds, or a hundred slices: a timeline that is reserved further ahead was written by another clock."""
+"""Seconds, or as long as a hundred sends: a timeline reserved further ahead was written by another clock."""
 FORGET_AFTER = 60.0
 """Seconds of silence after which a lowered rate says nothing any more."""
 
@@ -40,31 +46,58 @@ class Slice:
     sends: int
 
 
-def plan(pace: Pace | None, now: float, configured: float) -> tuple[Pace, Slice]:
-    """The next slice from shared time ``now`` on, and the pace to write: once that is written, the slice is ours."""
+@dataclass(slots=True)
+class Grant:
+    """The same, or several without a gap, by the worker's own monotonic clock: all its sends, and those left of it."""
+
+    start: float
+    end: float
+    sends: int
+    left: int
+    begun: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TooMany:
+    """Such an answer, in shared time: when the request left, when the answer came."""
+
+    sent_at: float
+    now: float
+    known: float
+    """The last cut that the worker knew of: what left in ignorance of a later one says nothing new."""
+
+
+def plan(
+    pace: Pace | None, now: float, configured: float, *, lag: float = 0.0, most: int | None = None
+) -> tuple[Pace, Slice]:
+    """The next slice from shared time ``now`` on, and the pace to write: once that is written, the slice is ours.
+
+    ``lag``: seconds that it takes to reserve one; ``most``: sends that there is use for.
+    """
     silent = pace is None or now - pace.reserved_until > SILENCE
     if pace is None or now - pace.reserved_until > FORGET_AFTER:
         pace = Pace(now, configured, now, pace.version if pace else 0)
     pace = replace(pace, rate=_bounded(pace.rate, configured))
-    length = slice_length(pace.rate)
-    joins = 0 < pace.reserved_until - now <= max(FARTHEST, 100 * length)
+    joins = 0 < pace.reserved_until - now <= max(FARTHEST, 100 / pace.rate)
     start = pace.reserved_until if joins else now
-    sends = max(1, round(pace.rate * (FIRST_SLICE if silent else length)))
+    length = FIRST_SLICE if silent else slice_length(start - now, lag)
+    sends = max(1, round(pace.rate * length))
+    sends = sends if most is None else min(sends, most)
     end = start + sends * (1 + MARGIN) / pace.rate
     rate = _bounded(pace.rate + RISE * configured * (end - start), configured)
     return Pace(end, rate, min(pace.changed_at, now), pace.version + 1), Slice(start, end, sends)
 
 
-def slice_length(rate: float) -> float:
-    """Seconds of the timeline that are reserved at a time."""
-    return max(SLICE, FEWEST / rate)
+def slice_length(ahead: float, lag: float = 0.0) -> float:
+    """Seconds to reserve where the timeline is reserved so far ``ahead``; but never less than one send's worth."""
+    return max(SLICE * (1 - ahead / ROUND), LAGS * min(lag, MOST_LAG), 0.0)
 
 
-def cut(pace: Pace, sent_at: float, now: float, configured: float) -> Pace:
-    """The pace after a "too many" for what was sent at shared time ``sent_at``; the same if the last cut came after."""
-    if sent_at <= pace.changed_at <= now:
+def cut(pace: Pace, answer: TooMany, configured: float) -> Pace:
+    """The pace after a "too many"; the same if the last cut came after its request left, or its sender did not know."""
+    if answer.sent_at <= pace.changed_at <= answer.now or pace.changed_at > answer.known:
         return pace
-    return replace(pace, rate=_bounded(pace.rate * CUT, configured), changed_at=now)
+    return replace(pace, rate=_bounded(pace.rate * CUT, configured), changed_at=answer.now)
 
 
 def _bounded(rate: float, configured: float) -> float:

@@ -15,17 +15,28 @@ from worker.timeline import (
     CUT,
     FARTHEST,
     FORGET_AFTER,
+    LAGS,
     LOWEST,
     LOWEST_RATE,
+    MARGIN,
+    MOST_LAG,
     RISE,
+    ROUND,
     SLICE,
+    TooMany,
     cut,
     plan,
+    slice_length,
 )
 
 rates = st.floats(0.05, 5000)
 moments = st.floats(0, 1e9)
 paces = st.builds(Pace, reserved_until=moments, rate=rates, changed_at=moments, version=st.integers(0, 9))
+
+
+def too_many(sent_at: float, now: float) -> TooMany:
+    """From somebody who knew all that was to be known."""
+    return TooMany(sent_at, now, math.inf)
 
 
 def within(rate: float, configured: float) -> bool:
@@ -56,7 +67,7 @@ def test_the_rate_stays_between_the_lowest_and_the_configured_one(
 ) -> None:
     written, _ = plan(pace, now, configured)
     assert within(written.rate, configured)
-    assert within(cut(written, now, now, configured).rate, configured)
+    assert within(cut(written, too_many(now, now), configured).rate, configured)
 
 
 @given(rates, st.floats(0.1, 1.0))
@@ -71,18 +82,18 @@ def test_the_rate_rises_by_a_part_of_the_configured_one_for_each_second_of_work(
 @given(rates, moments)
 def test_too_many_cuts_the_rate_once_a_round_trip(configured: float, now: float) -> None:
     pace = Pace(now, configured, now - 10, 3)
-    once = cut(pace, now - 1, now, configured)
+    once = cut(pace, too_many(now - 1, now), configured)
     assert once.changed_at == now
     assert once.rate == min(configured, max(CUT * configured, LOWEST_RATE))
-    assert cut(once, now - 1, now + 0.1, configured) is once
-    assert cut(once, now, now + 0.1, configured) is once
-    assert cut(once, now + 0.1, now + 0.2, configured).rate <= once.rate
+    assert cut(once, too_many(now - 1, now + 0.1), configured) is once
+    assert cut(once, too_many(now, now + 0.1), configured) is once
+    assert cut(once, too_many(now + 0.1, now + 0.2), configured).rate <= once.rate
 
 
 def test_cuts_never_stop_everything() -> None:
     pace = Pace(0.0, 100.0, 0.0)
     for moment in range(1, 500):
-        pace = cut(pace, float(moment), moment + 0.5, 100.0)
+        pace = cut(pace, too_many(float(moment), moment + 0.5), 100.0)
     assert pace.rate == LOWEST * 100.0
 
 
@@ -93,20 +104,52 @@ def test_unused_time_is_lost_and_not_saved_up() -> None:
     assert (first.sends, later.sends) == (2, 2)
 
 
-def test_a_first_slice_is_short_and_those_that_follow_are_longer() -> None:
+def test_a_first_slice_is_short_and_the_one_that_follows_is_longer() -> None:
     written, first = plan(None, 1000.0, 100.0)
     _, second = plan(written, 1000.01, 100.0)
     assert second.start == first.end
     assert first.end - first.start < 0.5 * (second.end - second.start)
-    assert second.end - second.start == pytest.approx(SLICE, rel=0.01)
+    assert second.end - second.start == pytest.approx(slice_length(first.end - 1000.01), rel=0.03)
+
+
+def test_the_fuller_the_timeline_the_shorter_a_slice() -> None:
+    lengths = [slice_length(ahead / 10) for ahead in range(12)]
+    assert lengths[0] == SLICE
+    assert lengths == sorted(lengths, reverse=True)
+    assert slice_length(ROUND) == slice_length(2 * ROUND) == 0.0
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4, 8, 16])
+def test_all_have_their_turn_within_a_round_and_with_the_same_share(workers: int) -> None:
+    pace, mine = plan(Pace(1000.0, 400.0, 900.0), 999.99, 400.0)
+    turns = [mine] * workers
+    for _ in range(60 * workers):
+        begun = turns[-workers]  # whose next slice is reserved when the last one begins
+        pace, mine = plan(pace, max(begun.start, 999.99), 400.0)
+        turns.append(mine)
+    shares = [sum(one.sends for one in turns[-30 * workers :][number::workers]) for number in range(workers)]
+    assert max(shares) - min(shares) <= 0.02 * max(shares)
+    assert turns[-1].start - turns[-1 - workers].start <= ROUND
 
 
 @pytest.mark.parametrize("rate", [0.5, 1.0, 3.0])
-def test_at_a_low_rate_a_slice_is_long_enough_for_a_few_sends(rate: float) -> None:
-    written, first = plan(None, 1000.0, rate)
-    _, second = plan(written, 1000.01, rate)
-    assert (first.sends, second.sends) == (1, 3)
-    assert second.end - second.start == pytest.approx(3 / rate, rel=0.01)
+def test_at_a_low_rate_a_slice_is_one_send(rate: float) -> None:
+    written, _ = plan(None, 1000.0, rate)
+    _, mine = plan(written, 1000.01, rate)
+    assert mine.sends == 1
+    assert mine.end - mine.start == pytest.approx(1 / rate, rel=0.01)
+
+
+def test_a_slice_outlasts_what_it_takes_to_reserve_one_but_not_by_minutes() -> None:
+    assert slice_length(5.0, lag=0.4) == LAGS * 0.4
+    assert slice_length(5.0, lag=60.0) == LAGS * MOST_LAG
+
+
+@pytest.mark.parametrize("most", [1, 7, 500])
+def test_no_more_is_reserved_than_there_is_use_for(most: int) -> None:
+    _, mine = plan(Pace(1000.0, 100.0, 900.0), 999.9, 100.0, most=most)
+    assert mine.sends == min(most, round(100.0 * slice_length(0.1)))
+    assert mine.end - mine.start == pytest.approx(mine.sends * (1 + MARGIN) / 100.0)
 
 
 @pytest.mark.parametrize("rate", [0.5, 1.0, 25.0, 1000.0])
@@ -126,7 +169,7 @@ def test_a_timeline_that_another_clock_reserved_is_not_waited_for() -> None:
     written, mine = plan(absurd, 1000.0, 25.0)
     assert mine.start == 1000.0
     assert written.version == 8
-    assert cut(written, 1001.0, 1001.1, 25.0).rate < written.rate
+    assert cut(written, too_many(1001.0, 1001.1), 25.0).rate < written.rate
 
 
 def test_a_low_rate_is_forgotten_after_a_long_silence_and_no_sooner() -> None:
@@ -142,4 +185,10 @@ def test_a_lower_configured_rate_holds_at_once() -> None:
 
 def test_a_cut_from_the_future_of_another_clock_does_not_forbid_cuts() -> None:
     pace = replace(Pace(1000.0, 25.0, 0.0), changed_at=9e9)
-    assert cut(pace, 1000.0, 1000.1, 25.0).rate == CUT * 25.0
+    assert cut(pace, too_many(1000.0, 1000.1), 25.0).rate == CUT * 25.0
+
+
+def test_what_left_in_ignorance_of_a_cut_says_nothing_new() -> None:
+    once = cut(Pace(1000.0, 25.0, 900.0), TooMany(999.9, 1000.0, known=900.0), 25.0)
+    assert cut(once, TooMany(1000.1, 1000.2, known=900.0), 25.0) is once
+    assert cut(once, TooMany(1000.1, 1000.2, known=1000.0), 25.0).rate < once.rate

@@ -7,5 +7,23 @@ To know the system, read in this order:
 - ``pipeline``: the way of one user; ``calling``: the call in its middle; ``drain``: many users at once
 - ``app``: which adapters there are, and how all is wired; ``job``: the main job around it
 
-Everything else has one reason to exist, which it says at its top.
+Everything else has one reason to exist, which it says at its top. For migration scripts there is ``feed``; the rest is
+used by its commands.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worker.feeding import Feed as Feed
+    from worker.feeding import feed as feed
+
+__all__ = ["Feed", "feed"]
+
+
+def __getattr__(name: str) -> Any:
+    """The public names when they are first asked for: most who import this package need none of what they bring."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from worker import feeding
+
+    return getattr(feeding, name)

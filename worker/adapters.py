@@ -13,10 +13,11 @@ from typing import Protocol
 from worker.aws.session import Aws, Place
 from worker.liveness import Liveness
 from worker.model import Census
-from worker.ports import Books, Channel, Inbox, Ledger, PaceBook, Queue, QueueBooks
+from worker.ports import Books, Channel, Inbox, Ledger, PaceBook, Queue, QueueBooks, Roster
 from worker.requests import Parser
 from worker.settings import Settings
 from worker.sqlite import Database
+from worker.waves import Wave, select
 
 LOOK_AHEAD, MOST_LOOK_AHEAD = 1.0, 64
 """Seconds of work, and messages, that are leased from an embedded queue in one go."""
@@ -28,7 +29,7 @@ class StoredQueue(Queue, Inbox, QueueBooks, Protocol):
     """Both ends of a queue that outlives its workers."""
 
 
-class StoredLedger(Ledger, Books, PaceBook, Protocol):
+class StoredLedger(Ledger, Books, Roster, PaceBook, Protocol):
     """All that a ledger is asked for."""
 
 
@@ -183,13 +184,21 @@ class _Opening:
 
 
 @asynccontextmanager
-async def open_intake(stores: Stores, source: str | None) -> AsyncIterator[Queue]:
-    """The queue, with the stream before it where one was named; gives back what is left when it closes."""
+async def open_intake(
+    settings: Settings, stores: Stores, source: str | None, wave: Wave | None = None
+) -> AsyncIterator[Queue]:
+    """The queue, with the stream before it where one was named; gives back what is left when it closes.
+
+    ``wave``: the users whose messages alone are to be seen.
+    """
     from worker.queues.stream import StreamQueue
 
     async with AsyncExitStack() as stack:
         stack.push_async_callback(stores.queue.close)
-        if source is None:
+        if wave is not None:
+            quiet = settings.queue.empty_after + settings.queue.visibility
+            yield await select(stores.queue, wave, quiet=quiet)
+        elif source is None:
             yield stores.queue
         else:
             stream = StreamQueue(source, stores.parser, stores.queue, stores.queue)

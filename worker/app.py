@@ -22,6 +22,7 @@ from worker.sealing import AgeSealer
 from worker.settings import Settings
 from worker.stopping import Stopping
 from worker.telemetry.tally import Tally
+from worker.waves import FailureWatch, NamedLedger, Wave
 from worker.writing import Writer
 
 WAF_PATIENCE = 45.0
@@ -44,9 +45,20 @@ class SystemClock:
 
 @asynccontextmanager
 async def assemble(
-    settings: Settings, stores: Stores, queue: Queue, stopping: Stopping, tally: Tally, max_users: int | None
+    settings: Settings,
+    stores: Stores,
+    queue: Queue,
+    stopping: Stopping,
+    tally: Tally,
+    *,
+    max_users: int | None = None,
+    wave: Wave | None = None,
+    watch: FailureWatch | None = None,
 ) -> AsyncIterator[Drain]:
-    """The worker, wired, from the gate to the channel. Raises ``UsageError`` for recipients that are none."""
+    """The worker, wired, from the gate to the channel; ``wave``: for these users alone.
+
+    Raises ``UsageError`` for recipients that are none.
+    """
     clock = SystemClock()
     cognito, rate, concurrency = settings.cognito, settings.rate.effective, settings.run.concurrency
     sealer = AgeSealer(settings.seal.recipients)
@@ -90,10 +102,11 @@ async def assemble(
             ),
             record_format=RecordFormat(settings.otp.issuer, settings.otp.account, cognito.session_validity),
         )
+        seen = stores.ledger if wave is None else NamedLedger(stores.ledger, stores.ledger, wave)
         yield Drain(
             queue=queue,
-            ledger=stores.ledger,
-            books=stores.ledger,
+            ledger=seen,
+            books=seen,
             pipeline=pipeline,
             gate=gate,
             provider=provider,
@@ -110,6 +123,7 @@ async def assemble(
                 max_users=max_users,
                 warn_of_sessions=not cognito.session_handoff,
             ),
+            watch=watch,
         )
 
 

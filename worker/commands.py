@@ -7,18 +7,23 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, TextIO
 
 from worker.adapters import Stores, open_stores
 from worker.errors import Malformed, UsageError
+from worker.feeding import feed, narrow
 from worker.model import Census, Request, State
 from worker.ports import Backlog
 from worker.records import rfc3339
 from worker.requests import digest, read_lines
 from worker.settings import Settings
+from worker.waves import usernames
 
 _PAGE = 500
+UNREQUESTED = "unrequested"
+"""What is no state of the ledger's: on the roster, and not in it."""
 
 
 @dataclass(slots=True)
@@ -42,6 +47,33 @@ async def push(settings: Settings, stream: BinaryIO) -> PushResult:
     return result
 
 
+async def push_fresh(settings: Settings, stream: BinaryIO) -> PushResult:
+    """The same, no faster than credentials can be used."""
+    async with feed(settings) as feeding:
+        narrow(stream)
+        for line in read_lines(stream):
+            await feeding.room()
+            with suppress(Malformed):  # it is put aside and counted
+                await feeding.push(line, wait=False)
+        return PushResult(feeding.accepted, feeding.duplicates, feeding.malformed)
+
+
+async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, int]:
+    """Remember the users that a file names: how many are new, and how many lines named nobody."""
+    refused = 0
+
+    def named() -> Iterator[str]:
+        nonlocal refused
+        for username in usernames(stream):
+            if username is None:
+                refused += 1
+            else:
+                yield username
+
+    async with open_stores(settings) as stores:
+        return await stores.ledger.add_to_roster(named()), refused
+
+
 async def _next_page(lines: Iterator[bytes], stores: Stores, result: PushResult) -> list[tuple[Request, bytes]]:
     page: list[tuple[Request, bytes]] = []
     for line in lines:
@@ -59,7 +91,8 @@ async def _next_page(lines: Iterator[bytes], stores: Stores, result: PushResult)
 async def status(settings: Settings) -> tuple[Census, Backlog]:
     """Who stands where, and what waits. Raises ``UsageError`` where there is no ledger yet."""
     async with open_stores(settings, must_exist=True) as stores:
-        return await stores.census(), await stores.queue.backlog()
+        census = replace(await stores.census(), unrequested=await stores.ledger.roster_count())
+        return census, await stores.queue.backlog()
 
 
 def state(text: str) -> State:
@@ -67,7 +100,7 @@ def state(text: str) -> State:
     try:
         return State(text)
     except ValueError:
-        names = [state.value for state in State]
+        names = [*(state.value for state in State), UNREQUESTED]
         near = difflib.get_close_matches(text, names, 1) or [", ".join(names)]
         raise UsageError(f"there is no state {text!r}", f"did you mean {near[0]}?") from None
 
@@ -78,3 +111,10 @@ async def export(settings: Settings, wanted: State, out: TextIO) -> None:
         async for row in stores.ledger.rows(wanted):
             user = {"username": row.username, "state": row.state, "reason": row.reason, "since": rfc3339(row.since)}
             out.write(json.dumps(user) + "\n")
+
+
+async def export_unrequested(settings: Settings, out: TextIO) -> None:
+    """Write the users of the roster for whom no worker has seen a request, one JSON object a line."""
+    async with open_stores(settings, must_exist=True) as stores:
+        async for username in stores.ledger.unrequested():
+            out.write(json.dumps({"username": username, "state": UNREQUESTED}) + "\n")

@@ -22,6 +22,7 @@ from worker.pipeline import LOOK_AGAIN, Pipeline
 from worker.ports import Books, Clock, Lease, Ledger, Queue
 from worker.stopping import Stopping
 from worker.telemetry.tally import Tally
+from worker.waves import FailureWatch
 
 log = structlog.get_logger()
 
@@ -77,6 +78,7 @@ class Drain:
         tally: Tally,
         stopping: Stopping,
         limits: Limits,
+        watch: FailureWatch | None = None,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
@@ -88,6 +90,7 @@ class Drain:
         self._tally = tally
         self._stopping = stopping
         self._limits = limits
+        self._failures = watch
         self._flights: dict[asyncio.Task[None], Flight] = {}
         self._under_way: set[str] = set()
         """The users of the flights."""
@@ -179,8 +182,10 @@ class Drain:
     async def _one(self, lease: Lease, flight: Flight) -> None:
         try:
             match await self._enrol(lease.request, flight):
-                case Done():
+                case Done(state, reason):
                     self._worked += 1
+                    if self._failures and (stop := self._failures.settled(state, reason)):
+                        self._stopping.request(stop)
                     await self._queue.acknowledge(lease)
                 case Duplicate():
                     self._tally.duplicate()

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from worker import adapters, app
+from worker import adapters, app, waves
 from worker.errors import DependencyAway, ExitCode, Interrupted, UsageError, WorkerError
 from worker.model import Census, State
 from worker.ports import Backlog, Queue
@@ -42,6 +42,10 @@ class RunOptions:
     max_users: int | None = None
     tolerate: float = 0.0
     report: Path | None = None
+    only: Path | None = None
+    """A file of the users who alone are worked on."""
+    stop_if_failing: float | None = None
+    """The share of bad outcomes at which a person is called."""
 
 
 def run_async(main: Coroutine[Any, Any, Result]) -> Result:
@@ -58,12 +62,13 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
     Raises ``UsageError`` before anything was touched; every later end is an exit code.
     """
     _refuse_early(settings, options)
+    wave = waves.read_wave(options.only) if options.only else None
     stopping = Stopping()
     tally = Tally(app.SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     async with adapters.open_stores(settings) as stores:
         with _signals(stopping), _tuned(), stores.alive:
-            census, backlog = await _drained(settings, options, stores, stopping, tally, follow)
+            census, backlog = await _drained(settings, options, stores, stopping, tally, follow, wave)
         code = _exit_code(stopping.reason, tally.bugs, census, backlog, options.tolerate)
         _say(stopping.reason, code, census, backlog, tally)
         if options.report is not None:
@@ -81,13 +86,23 @@ async def _drained(
     stopping: Stopping,
     tally: Tally,
     follow: asyncio.Event | None,
+    wave: waves.Wave | None,
 ) -> tuple[Census, Backlog]:
     """Who stands where at the end, and what waits: facts where the work is done, else what was said last."""
     queue: Queue = stores.queue
     try:
         async with (
-            adapters.open_intake(stores, options.source) as queue,
-            app.assemble(settings, stores, queue, stopping, tally, options.max_users) as drain,
+            adapters.open_intake(settings, stores, options.source, wave) as queue,
+            app.assemble(
+                settings,
+                stores,
+                queue,
+                stopping,
+                tally,
+                max_users=options.max_users,
+                wave=wave,
+                watch=None if options.stop_if_failing is None else waves.FailureWatch(options.stop_if_failing),
+            ) as drain,
             progress.show(
                 tally, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
             ),
@@ -95,9 +110,13 @@ async def _drained(
             await drain.run(follow)
     except DependencyAway as away:  # opening the channel, or giving back what is left
         stopping.request(away)
-    if stopping.reason is None:  # then the drain saw the queue empty
+    if stopping.reason is None and wave is None:  # then the drain saw the queue empty
         return await stores.recount(), Backlog(0)
-    return await stores.census(), await queue.backlog()
+    if stopping.reason is not None or wave is None:
+        return await stores.census(), await queue.backlog()
+    census, backlog = await stores.recount(), await queue.backlog()
+    await waves.conclude(stores.ledger, wave, census, backlog, stopping)
+    return census, backlog
 
 
 def _refuse_early(settings: Settings, options: RunOptions) -> None:
@@ -105,6 +124,8 @@ def _refuse_early(settings: Settings, options: RunOptions) -> None:
     AgeSealer(settings.seal.recipients)
     if options.source not in (None, "-") and not os.access(options.source, os.R_OK):
         raise UsageError(f"cannot read {options.source}", "name a file of requests, one JSON object a line")
+    if options.source and options.only:
+        raise UsageError("--only chooses among what is on the queue, not in --input", "push the requests first")
     if options.report is not None and not options.report.parent.is_dir():
         raise UsageError(
             f"there is no folder {options.report.parent} for the report", "create it, or name another --report"
@@ -113,7 +134,7 @@ def _refuse_early(settings: Settings, options: RunOptions) -> None:
 
 def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | None]]:
     async def waiting() -> int | None:
-        return None if options.source or options.follow else (await queue.backlog()).waiting
+        return None if options.source or options.follow or options.only else (await queue.backlog()).waiting
 
     return waiting
 

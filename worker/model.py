@@ -162,6 +162,8 @@ class Census:
     reasons: Mapping[str, int]
     duplicates: int = 0
     malformed: int = 0
+    unrequested: int | None = None
+    """Users of the roster without a row; ``None`` where nobody asked."""
 
     @property
     def accepted(self) -> int:

@@ -44,8 +44,8 @@ def adapters() -> list[str]:
 
 
 def family(module: str) -> str:
-    """An adapter that is a package is one adapter."""
-    return ".".join(module.split(".")[:3])
+    """An adapter may be a package, or a file with parts beside it: ``sqlite`` and ``sqlite_rows``."""
+    return ".".join(module.split(".")[:3]).split("_")[0]
 
 
 def test_the_model_knows_nobody() -> None:
@@ -87,7 +87,7 @@ def test_only_the_composition_root_names_adapters(module: str) -> None:
         ("tenacity", {"worker.retrying"}),
         ("asyncio_throttle", {"worker.pacing"}),
         ("pyrage", {"worker.sealing"}),
-        ("sqlite3", {"worker.sqlite", "worker.ledgers.sqlite", "worker.queues.sqlite"}),
+        ("sqlite3", {"worker.sqlite", "worker.ledgers.sqlite", "worker.queues.sqlite", "worker.queues.sqlite_wave"}),
         ("aioboto3", {"worker.cognito", "worker.aws.session"}),
         ("click", {f"worker.cli{part}" for part in ("", ".looking", ".queueing", ".secrets", ".settings", ".work")}),
     ],

@@ -16,18 +16,32 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("file", default="-", type=click.Path(path_type=str, allow_dash=True))
+@click.argument("file", required=False, type=click.Path(path_type=str, allow_dash=True))
+@click.option("--keep-fresh", is_flag=True, help="Push no faster than the workers use it, so that no credential dies.")
+@click.option(
+    "--roster",
+    metavar="FILE",
+    help="Remember the users that this file names, one a line, so that status tells who never got a request.",
+)
 @configured
-def push(settings: Settings, file: str) -> int:
+def push(settings: Settings, file: str | None, keep_fresh: bool, roster: str | None) -> int:
     """Put requests (JSON lines of FILE, or of standard input) on the queue. Exit 1 if any was malformed."""
     from worker import commands, job
 
-    with _binary(file) as stream:
-        pushed = job.run_async(commands.push(settings, stream))
+    refused = 0
+    if roster is not None:
+        with _binary(roster) as stream:
+            added, refused = job.run_async(commands.add_to_roster(settings, stream))
+        click.echo(f"roster: {added} new, malformed {refused}")
+        if file is None:
+            return ExitCode.SOME_LEFT_OUT if refused else ExitCode.DONE
+    put = commands.push_fresh if keep_fresh else commands.push
+    with _binary(file or "-") as stream:
+        pushed = job.run_async(put(settings, stream))
     click.echo(f"accepted {pushed.accepted}, duplicate {pushed.duplicates}, malformed {sum(pushed.malformed.values())}")
     for reason, number in sorted(pushed.malformed.items()):
         click.echo(f"malformed: {number} × {reason}", err=True)
-    return ExitCode.SOME_LEFT_OUT if pushed.malformed else ExitCode.DONE
+    return ExitCode.SOME_LEFT_OUT if pushed.malformed or refused else ExitCode.DONE
 
 
 @click.command()
@@ -46,13 +60,16 @@ def status(settings: Settings, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--state", required=True, help="Such as needs_session or failed.")
+@click.option("--state", required=True, help="Such as needs_session or failed; or unrequested, of the roster.")
 @configured
 def export(settings: Settings, state: str) -> None:
     """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again."""
     from worker import commands, job
 
-    job.run_async(commands.export(settings, commands.state(state), sys.stdout))
+    if state == commands.UNREQUESTED:
+        job.run_async(commands.export_unrequested(settings, sys.stdout))
+    else:
+        job.run_async(commands.export(settings, commands.state(state), sys.stdout))
 
 
 def _binary(file: str) -> Any:

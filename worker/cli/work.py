@@ -24,14 +24,33 @@ if TYPE_CHECKING:
 @click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the reconciliation to this file, as JSON."
 )
+@click.option(
+    "--only",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Work on the users that this file names, one a line, and on nobody else (exit 5 if others wait).",
+)
+@click.option(
+    "--stop-if-failing",
+    metavar="SHARE",
+    help="Stop (exit 3) when more than this share of the latest 200 users failed or need a session, such as 5%.",
+)
 @configured
 def run(
-    settings: Settings, source: str | None, follow: bool, max_users: int | None, tolerate: str, report: Path | None
+    settings: Settings,
+    source: str | None,
+    follow: bool,
+    max_users: int | None,
+    tolerate: str,
+    report: Path | None,
+    only: Path | None,
+    stop_if_failing: str | None,
 ) -> int:
     """Finish what the ledger holds unfinished, drain the queue, reconcile, and exit."""
     from worker import job
 
-    options = job.RunOptions(source, follow, max_users, _share(tolerate), report)
+    failing = None if stop_if_failing is None else _share(stop_if_failing, "--stop-if-failing")
+    options = job.RunOptions(source, follow, max_users, _share(tolerate, "--tolerate"), report, only, failing)
     return job.run_async(job.run(settings, options))
 
 
@@ -79,11 +98,11 @@ def rehearse(
     )
 
 
-def _share(text: str) -> float:
+def _share(text: str, option: str) -> float:
     try:
         share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         share = -1.0
     if not 0 <= share <= 1:
-        raise click.UsageError(f"--tolerate takes a share such as 0.5% or 0.005, not {text!r}")
+        raise click.UsageError(f"{option} takes a share such as 0.5% or 0.005, not {text!r}")
     return share

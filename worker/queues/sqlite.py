@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +18,7 @@ import structlog
 from worker.errors import DependencyAway, Malformed, QueueAway
 from worker.model import Request
 from worker.ports import Backlog, Lease, Pushed
+from worker.queues import sqlite_wave
 from worker.requests import Parser, digest
 from worker.sqlite import Database
 
@@ -50,6 +51,7 @@ class _Ask:
     now: float
     visibility: float
     gone: Callable[[str], bool]
+    wave: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class SqliteQueue:
         self._gone = gone
         self._visibility = visibility
         self._look_ahead = look_ahead
+        self._wave = False
         self._ahead: deque[Lease] = deque()
         self._heartbeat: asyncio.Task[None] | None = None
 
@@ -97,6 +100,11 @@ class SqliteQueue:
         self._ahead.clear()
         await self._database.write(_free, self._holder, QueueAway)
 
+    async def only(self, usernames: Collection[str]) -> None:
+        """From here on lease the messages of these users alone; the queue is empty when none of theirs is left."""
+        await self._database.write(sqlite_wave.begin, usernames, QueueAway)
+        self._wave = True
+
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
         if self._heartbeat is None:
@@ -108,7 +116,7 @@ class SqliteQueue:
 
     async def _lease(self, most: int) -> Sequence[Lease]:
         now = time.time()
-        ask = _Ask(self._holder, most, now, self._visibility, self._gone)
+        ask = _Ask(self._holder, most, now, self._visibility, self._gone, self._wave)
         rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, ask, QueueAway)
         leases = []
         for id_, body in rows:
@@ -134,6 +142,8 @@ class SqliteQueue:
 
     async def is_empty(self) -> bool:
         """See ``ports.Queue``."""
+        if self._wave:
+            return not await self._database.write(sqlite_wave.any_left, None, QueueAway)
         return (await self.backlog()).waiting == 0
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
@@ -193,10 +203,13 @@ def _lease_one(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int,
 
 
 def _visible(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
+    hidden_until = ask.now + ask.visibility + _SLACK
+    if ask.wave:
+        return sqlite_wave.visible(connection, ask.most, ask.holder, ask.now, hidden_until)
     return connection.execute(
         "SELECT id, body FROM messages INDEXED BY by_deadline "
         "WHERE (visible_at <= ?1 OR visible_at > ?2) AND holder IS NOT ?3 ORDER BY deadline, id LIMIT ?4",
-        (ask.now, ask.now + ask.visibility + _SLACK, ask.holder, ask.most),
+        (ask.now, hidden_until, ask.holder, ask.most),
     ).fetchall()
 
 

@@ -45,6 +45,7 @@ def status(census: Census, backlog: Backlog) -> dict[str, Any]:
         "duplicates": census.duplicates,
         "malformed": census.malformed,
         "past_session_expiry": backlog.expired,
+        **({} if census.unrequested is None else {"roster": {"unrequested": census.unrequested}}),
     }
 
 
@@ -145,6 +146,7 @@ def print_table(
         "past their deadline": backlog.expired,
         "duplicate requests": census.duplicates,
         "malformed messages": census.malformed,
+        "never requested": census.unrequested or 0,
     }
     rows += [(word, number) for word, number in others.items() if number]
     lines = [f"{word:<26}{number:>12,}" for word, number in rows]

@@ -1,0 +1,154 @@
+"""A migration script, from the list of users to the worker's queue: copy it, and replace ``sign_in``.
+
+    MFA_WORKER_CONFIG=mfa-worker.toml MIGRATION_ANSWER=… python migration.py --client-id APP_CLIENT [--users FILE]
+
+It signs everybody in and pushes a request for each, while ``mfa-worker run --follow`` works beside it. The feed lets it
+sign in only whom the worker will soon be at, so it keeps far within the quota of sign-ins, and no session dies waiting.
+Started again, it goes on: whoever the ledger knows to be done is passed over.
+
+The example signs users in by a custom challenge whose answer the script knows (a Lambda trigger of the pool decides),
+because nobody has their passwords. It needs the permissions ``cognito-idp:ListUsers``, ``AdminInitiateAuth`` and
+``AdminRespondToAuthChallenge`` on the pool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+import worker
+from worker.errors import ExitCode, Malformed, WorkerError
+from worker.settings import Settings, load
+
+AT_ONCE = 8
+"""Sign-ins under way: at 0.2 s each 40/s, which is more than the worker takes, and a third of their own quota."""
+
+
+async def sign_in(cognito: Any, pool: str, client_id: str, username: str) -> dict[str, str]:
+    """The user's credential: an access token, or the Session of a sign-in that has to set up TOTP first.
+
+    This is the one place to replace. What it returns goes into the request as it is.
+    """
+    answer = await cognito.admin_initiate_auth(
+        UserPoolId=pool, ClientId=client_id, AuthFlow="CUSTOM_AUTH", AuthParameters={"USERNAME": username}
+    )
+    if answer.get("ChallengeName") == "CUSTOM_CHALLENGE":
+        answer = await cognito.admin_respond_to_auth_challenge(
+            UserPoolId=pool,
+            ClientId=client_id,
+            ChallengeName="CUSTOM_CHALLENGE",
+            ChallengeResponses={"USERNAME": username, "ANSWER": os.environ["MIGRATION_ANSWER"]},
+            Session=answer["Session"],
+        )
+    if "AuthenticationResult" in answer:
+        return {"access_token": answer["AuthenticationResult"]["AccessToken"]}
+    if answer.get("ChallengeName") == "MFA_SETUP":
+        return {"session": answer["Session"]}
+    raise ValueError(f"Cognito asks for {answer.get('ChallengeName')}")
+
+
+async def usernames(cognito: Any, pool: str, file: Path | None) -> AsyncIterator[str]:
+    """Everybody to enrol: the lines of a file, or all confirmed users of the pool."""
+    if file is not None:
+        for line in file.read_text("utf-8").splitlines():  # noqa: ASYNC240 - at the start, once
+            if line.strip():
+                yield line.strip()
+        return
+    async for page in cognito.get_paginator("list_users").paginate(UserPoolId=pool, AttributesToGet=[]):
+        for user in page["Users"]:
+            if user["UserStatus"] == "CONFIRMED" and user["Enabled"]:
+                yield user["Username"]
+
+
+class Migration:
+    """Brings users to the queue, several at once."""
+
+    def __init__(self, cognito: Any, feed: worker.Feed, pool: str, client_id: str) -> None:
+        self._cognito, self._feed, self._pool, self._client_id = cognito, feed, pool, client_id
+        self.pushed = self.passed_over = self.failed = 0
+
+    async def run(self, users: AsyncIterator[str]) -> None:
+        """Bring all of them."""
+        turn = asyncio.Lock()
+
+        async def bring_one_after_the_other() -> None:
+            while True:
+                async with turn:  # whoever asks next takes the next user
+                    username = await anext(users, None)
+                if username is None:
+                    return
+                await self._bring(username)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(AT_ONCE):
+                    group.create_task(bring_one_after_the_other())
+        except ExceptionGroup as errors:  # one is enough to stop, and to say why
+            raise errors.exceptions[0] from None
+
+    async def _bring(self, username: str) -> None:
+        if not await self._feed.wants(username):
+            self.passed_over += 1
+            return
+        await self._feed.room()
+        try:
+            credential = await sign_in(self._cognito, self._pool, self._client_id, username)
+            await self._feed.push({"username": username, **credential}, wait=False)
+        except Malformed as malformed:
+            self._leave_out(username, f"the request {malformed}")
+        except (ClientError, BotoCoreError, ValueError) as error:
+            self._feed.give_up()
+            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
+            self._leave_out(username, code)
+        else:
+            self.pushed += 1
+
+    def _leave_out(self, username: str, why: str) -> None:
+        self.failed += 1
+        sys.stderr.write(f"not signed in: {username!a} ({why})\n")
+
+
+async def migrate(settings: Settings, client_id: str, file: Path | None) -> int:
+    """The whole migration; how many could not be signed in."""
+    pool = settings.cognito.user_pool_id
+    session = aioboto3.Session(profile_name=settings.aws.profile, region_name=settings.cognito.region)
+    retries = AioConfig(retries={"mode": "standard", "total_max_attempts": 5}, max_pool_connections=AT_ONCE)
+    async with (
+        session.client("cognito-idp", endpoint_url=settings.aws.cognito_endpoint_url, config=retries) as cognito,
+        worker.feed(settings) as feed,
+    ):
+        migration = Migration(cognito, feed, pool, client_id)
+        await migration.run(usernames(cognito, pool, file))
+    told = f"pushed {migration.pushed}, done already {migration.passed_over}, not signed in {migration.failed}\n"
+    sys.stdout.write(told)
+    return migration.failed
+
+
+def main() -> int:
+    """Exit 0 where everybody was pushed, 1 where somebody could not be signed in; else as the worker's commands."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, help="the worker's settings (default: MFA_WORKER_CONFIG)")
+    parser.add_argument("--client-id", required=True, help="the app client to sign users in with")
+    parser.add_argument("--users", type=Path, help="a file of usernames, one a line (default: all of the pool)")
+    asked = parser.parse_args()
+    try:
+        failed = asyncio.run(migrate(load(asked.config, [], os.environ), asked.client_id, asked.users))
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except WorkerError as error:
+        sys.stderr.write(f"migration: {error}\n  → {error.hint}\n")
+        return error.exit_code
+    return ExitCode.SOME_LEFT_OUT if failed else ExitCode.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

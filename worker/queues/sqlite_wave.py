@@ -1,0 +1,78 @@
+"""A wave: the messages of some users alone, found without looking at those of the others, however many these are.
+
+The names, and where their messages stand, are in temporary tables of the connection that writes: nobody else sees them.
+What is pushed later has a higher id, which SQLite never gives twice, so only that is looked through again.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+
+_SCHEMA = (
+    "CREATE TEMP TABLE IF NOT EXISTS wave_users (username TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TEMP TABLE IF NOT EXISTS wave (deadline REAL, id INTEGER, PRIMARY KEY (deadline, id)) WITHOUT ROWID",
+    "CREATE TEMP TABLE IF NOT EXISTS wave_seen (id INTEGER)",
+)
+
+
+def begin(connection: sqlite3.Connection, waves: Sequence[Collection[str]]) -> Sequence[None]:
+    """Remember the names, and find what waits for them now."""
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    for usernames in waves:
+        connection.executemany("INSERT OR IGNORE INTO temp.wave_users VALUES (?)", ((name,) for name in usernames))
+    connection.execute("DELETE FROM temp.wave_seen")
+    connection.execute("INSERT INTO temp.wave_seen SELECT ifnull(max(id), 0) FROM main.messages")
+    connection.execute(
+        "INSERT OR IGNORE INTO temp.wave SELECT deadline, id FROM temp.wave_users CROSS JOIN main.messages "
+        "USING (username)"
+    )
+    return [None] * len(waves)
+
+
+def visible(
+    connection: sqlite3.Connection, most: int, holder: str, now: float, hidden_until: float
+) -> Sequence[tuple[int, bytes]]:
+    """Up to ``most`` messages (id and body) that may be leased, earliest deadline first.
+
+    One is hidden until its time comes, or where that is later than ``hidden_until``, which no sound clock wrote.
+    """
+    _look_through_the_new(connection)
+    found: list[tuple[int, bytes]] = []
+    gone: list[tuple[float, int]] = []
+    for deadline, id_, body, is_visible in connection.execute(
+        "SELECT deadline, id, body, (visible_at <= ?1 OR visible_at > ?2) AND holder IS NOT ?3 FROM "
+        "(SELECT w.deadline, w.id, m.body, m.visible_at, m.holder "
+        "FROM temp.wave w LEFT JOIN main.messages m ON m.id = w.id ORDER BY w.deadline, w.id)",
+        (now, hidden_until, holder),
+    ):
+        if body is None:
+            gone.append((deadline, id_))
+        elif is_visible:
+            found.append((id_, body))
+            if len(found) == most:
+                break
+    connection.executemany("DELETE FROM temp.wave WHERE deadline = ? AND id = ?", gone)
+    return found
+
+
+def any_left(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[bool]:
+    """Whether a message of these users waits, leased ones included."""
+    _look_through_the_new(connection)
+    (left,) = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM temp.wave w CROSS JOIN main.messages m ON m.id = w.id)"
+    ).fetchone()
+    return [bool(left)] * len(asked)
+
+
+def _look_through_the_new(connection: sqlite3.Connection) -> None:
+    (seen,) = connection.execute("SELECT id FROM temp.wave_seen").fetchone()
+    (last,) = connection.execute("SELECT ifnull(max(id), 0) FROM main.messages").fetchone()
+    if last > seen:
+        connection.execute(
+            "INSERT OR IGNORE INTO temp.wave SELECT deadline, id FROM main.messages "
+            "WHERE id > ? AND username IN (SELECT username FROM temp.wave_users)",
+            (seen,),
+        )
+        connection.execute("UPDATE temp.wave_seen SET id = ?", (last,))

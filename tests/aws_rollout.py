@@ -21,7 +21,7 @@ from worker.rehearsal.standin_process import StandIn
 
 Kind = Literal["s3", "sqs", "secretsmanager"]
 KINDS: tuple[Kind, ...] = ("s3", "sqs", "secretsmanager")
-SERVED = ("sqs", "dynamodb", "s3", "secretsmanager", "kms", "service-quotas", "cloudformation", "cognito-idp")
+SERVED = ("sqs", "dynamodb", "s3", "secretsmanager", "kms", "sts", "service-quotas", "cloudformation", "cognito-idp")
 
 
 class AwsRollout(Rollout):
@@ -134,7 +134,8 @@ async def _secrets(secretsmanager: Any, prefix: str) -> list[dict[str, Any]]:
             if each["Name"].startswith(prefix):
                 for version in each.get("SecretVersionsToStages", {}):
                     found = await secretsmanager.get_secret_value(SecretId=each["Name"], VersionId=version)
-                    lines.append(json.loads(found["SecretString"]))
+                    if "SecretString" in found:  # a secret begins empty
+                        lines.append(json.loads(found["SecretString"]))
     return lines
 
 

@@ -77,6 +77,7 @@ def place(settings: Settings) -> Place:
         "s3": aws.s3_endpoint_url,
         "secretsmanager": aws.secretsmanager_endpoint_url,
         "kms": aws.kms_endpoint_url,
+        "sts": aws.sts_endpoint_url,
         "service-quotas": aws.servicequotas_endpoint_url,
         "cloudformation": aws.cloudformation_endpoint_url,
         "cognito-idp": aws.cognito_endpoint_url,

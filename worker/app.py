@@ -76,9 +76,11 @@ async def assemble(
             )
         )
         writer = Writer(stores.ledger, stores.worker, gate, clock, patience=settings.ledger.patience)
+        pacer = await stack.enter_async_context(SharedPacer(stores.ledger, rate, clock))
+        stack.callback(lambda: setattr(tally, "quota_lost", pacer.lost))
         caller = Caller(
             provider=provider,
-            pacer=await stack.enter_async_context(SharedPacer(stores.ledger, rate, clock)),
+            pacer=pacer,
             gate=gate,
             ledger=writer,
             clock=clock,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 
 from worker.errors import EndpointAway, PersonMustAct, WorkerError
@@ -89,24 +90,24 @@ class Gate:
     async def _enter(self) -> bool:
         """Wait to be admitted; whether as the probe."""
         while not self.open_for(probe=False):
-            if self.open_for(probe=True) and not self._probing and self._clock.monotonic() >= self._next_probe:
-                self._probing = True
-                return True
-            await self._wait_for_change()
+            probe_in = None
+            if self.open_for(probe=True) and not self._probing:
+                probe_in = self._next_probe - self._clock.monotonic()
+                if probe_in <= 0:
+                    self._probing = True
+                    return True
+            await self._wait_for_change(probe_in)
         return False
 
     def _leave_probe(self) -> None:
         self._probing = False
         self._wake()
 
-    async def _wait_for_change(self) -> None:
-        probe_in = self._next_probe - self._clock.monotonic() if self._closed and not self._probing else None
+    async def _wait_for_change(self, seconds: float | None) -> None:
         self._changed.clear()
-        try:
-            async with asyncio.timeout(None if probe_in is None or probe_in <= 0 else probe_in):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
                 await self._changed.wait()
-        except TimeoutError:
-            pass
 
     def heard(self, username: str, reply: Reply) -> None:
         """Learn from the reply to one attempt."""

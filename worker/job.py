@@ -110,11 +110,12 @@ async def _drained(
             await drain.run(follow)
     except DependencyAway as away:  # opening the channel, or giving back what is left
         stopping.request(away)
-    if stopping.reason is None and wave is None:  # then the drain saw the queue empty
-        return await stores.recount(), Backlog(0)
-    if stopping.reason is not None or wave is None:
+    if stopping.reason is not None:
         return await stores.census(), await queue.backlog()
-    census, backlog = await stores.recount(), await queue.backlog()
+    census = await stores.recount()
+    if wave is None:  # then the drain saw the queue empty
+        return census, Backlog(0)
+    backlog = await queue.backlog()
     await waves.conclude(stores.ledger, wave, census, backlog, stopping)
     return census, backlog
 

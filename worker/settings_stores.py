@@ -121,6 +121,7 @@ class Aws(Section):
     s3_endpoint_url: Endpoint = Field(default=None, description="another address for S3")
     secretsmanager_endpoint_url: Endpoint = Field(default=None, description="another address for Secrets Manager")
     kms_endpoint_url: Endpoint = Field(default=None, description="another address for KMS (check)")
+    sts_endpoint_url: Endpoint = Field(default=None, description="another address for STS (check)")
     servicequotas_endpoint_url: Endpoint = Field(default=None, description="another address for Service Quotas (check)")
     cloudformation_endpoint_url: Endpoint = Field(default=None, description="another address for CloudFormation")
     cognito_endpoint_url: Endpoint = Field(

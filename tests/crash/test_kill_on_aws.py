@@ -16,7 +16,8 @@ from tests.emulators import Emulator
 async def test_kills_lose_nobody_on_sqs_and_dynamodb(
     tmp_path: Path, ministack: Emulator, aws_credentials: None, credential: str
 ) -> None:
-    async with aws_rollout_in(tmp_path, ministack, "s3") as rollout:
+    # not S3: the emulator stores half an object where an upload was cut off, which S3 never does
+    async with aws_rollout_in(tmp_path, ministack, "sqs") as rollout:
         outcome = await long_kill(rollout, users=150, kills=4, seed=3, credential=credential, rate=60)  # type: ignore[arg-type]
 
     assert outcome.holds, outcome

@@ -79,7 +79,7 @@ CAUGHT_BY = {
     "honours a replacement that another carried on": "7",
     "does not raise the generation": "3",
     "restores a replacement in doubt": "2 5 6",
-    "leaves unfinished rows": "8",
+    "leaves unfinished rows": "8 11",
     "delivers dead sessions": "9",
     "tries a deadly user for ever": "12",
     "forgets the request that it doubts": "4",

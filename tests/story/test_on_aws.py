@@ -18,6 +18,12 @@ async def rollout(request: pytest.FixtureRequest, tmp_path: Path, emulator: Emul
         yield rollout
 
 
+@pytest.fixture
+async def one_rollout(tmp_path: Path, ministack: Emulator, aws_credentials: None) -> AsyncIterator[AwsRollout]:
+    async with aws_rollout_in(tmp_path, ministack, "secretsmanager") as rollout:
+        yield rollout
+
+
 async def test_from_push_to_open(rollout: AwsRollout) -> None:
     requests = await rollout.sign_in("ana", "ben", "josé/../x")
     requests[0]["attributes"] = {"email": "ana@example.org"}
@@ -40,7 +46,8 @@ async def test_from_push_to_open(rollout: AwsRollout) -> None:
     assert (await rollout.standin.stats()).wire_requests == 3
 
 
-async def test_whoever_is_delivered_already_is_a_duplicate_and_a_replacement_is_newer(rollout: AwsRollout) -> None:
+async def test_whoever_is_delivered_already_is_a_duplicate_and_a_replacement_is_newer(one_rollout: AwsRollout) -> None:
+    rollout = one_rollout
     [first] = await rollout.sign_in("ana")
     await rollout.push([first])
     assert (await rollout.run()).code == 0
@@ -60,7 +67,8 @@ async def test_whoever_is_delivered_already_is_a_duplicate_and_a_replacement_is_
     assert code_at(newest["secret_code"], 0)
 
 
-async def test_who_needs_a_session_is_exported_signed_in_again_and_delivered(rollout: AwsRollout) -> None:
+async def test_who_needs_a_session_is_exported_signed_in_again_and_delivered(one_rollout: AwsRollout) -> None:
+    rollout = one_rollout
     dead, alive = await rollout.sign_in("ana", validity=0.01), await rollout.sign_in("ben")
     await rollout.push([*dead, *alive])
 

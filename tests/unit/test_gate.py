@@ -270,3 +270,27 @@ def test_a_confirmed_write_does_not_open_what_a_fault_closed(bench: Bench) -> No
     bench.hear(WAF, "ana")
     bench.gate.written("key")
     assert not bench.gate.open_for(probe=False)
+
+
+@pytest.mark.parametrize("tick", [0.1 * number for number in range(1, 30)])
+def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virtual: VirtualTime, tick: float) -> None:
+    class Ticking:
+        """Time also passes while the gate thinks."""
+
+        def monotonic(self) -> float:
+            virtual.now += tick
+            return virtual.now
+
+        utc = virtual.utc
+
+    stopped: list[WorkerError] = []
+    gate = Gate(Ticking(), stopped.append, patience=60.0, refusal_patience=1e9)
+
+    async def main() -> None:
+        for _ in range(10):
+            gate.heard("ana", WAF)
+            async with gate.passage():
+                pass
+
+    virtual.run(main())
+    assert not stopped

@@ -53,6 +53,7 @@ class Aws:
         self._place = place
         self._clients: dict[str, Any] = {}
         self._making = asyncio.Lock()
+        self._session: aioboto3.Session | None = None
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
@@ -102,9 +103,10 @@ class Aws:
             user_agent="mfa-worker",  # building the default one is a quarter of what a request costs
         )
         try:
-            session = aioboto3.Session(profile_name=self._place.profile, region_name=self._place.region)
+            if self._session is None:
+                self._session = aioboto3.Session(profile_name=self._place.profile, region_name=self._place.region)
             return await self._stack.enter_async_context(
-                session.client(service, endpoint_url=self._place.endpoints.get(service), config=config)  # type: ignore[call-overload]
+                self._session.client(service, endpoint_url=self._place.endpoints.get(service), config=config)  # type: ignore[call-overload]
             )
         except BotoCoreError as error:
             raise refusal(error) from None

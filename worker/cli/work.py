@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from worker.cli.settings import SET, configured
+from worker.errors import ExitCode
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Stop (exit 3) when more than this share of the latest 200 users failed or need a session, such as 5%.",
 )
+@click.option("--dry-run", is_flag=True, help="Touch nothing: say what would go wrong, and what the requests are like.")
 @configured
 def run(
     settings: Settings,
@@ -45,10 +47,17 @@ def run(
     report: Path | None,
     only: Path | None,
     stop_if_failing: str | None,
+    dry_run: bool,
 ) -> int:
     """Finish what the ledger holds unfinished, drain the queue, reconcile, and exit."""
     from worker import job
 
+    if dry_run:
+        from worker import checks
+
+        findings = job.run_async(checks.dry_run(settings, source))
+        checks.show(findings, sys.stdout, as_json=False)
+        return ExitCode.USAGE if any(finding.fails for finding in findings) else ExitCode.DONE
     failing = None if stop_if_failing is None else _share(stop_if_failing, "--stop-if-failing")
     options = job.RunOptions(source, follow, max_users, _share(tolerate, "--tolerate"), report, only, failing)
     return job.run_async(job.run(settings, options))

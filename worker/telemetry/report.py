@@ -67,6 +67,7 @@ def reconciliation(
             "states": {state.value: number for state, number in sorted(tally.states.items())},
             "reasons": {reason.value: number for reason, number in sorted(tally.reasons.items())},
             "requests": tally.requests,
+            "quota_lost": tally.quota_lost,
             "again": {trouble.value: number for trouble, number in sorted(tally.troubles.items())},
             "duplicates": tally.duplicates,
             "given_back": tally.returned,

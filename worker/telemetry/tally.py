@@ -34,6 +34,8 @@ class Tally:
         self.duplicates = 0
         self.returned = 0
         """Messages given back."""
+        self.quota_lost = 0
+        """Sends that were reserved and not made though somebody waited: by the rate, seconds of the quota."""
         self.bugs = 0
         """Users whose way was broken by a bug of ours."""
         self.waiting_for = ""

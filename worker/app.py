@@ -118,6 +118,7 @@ async def assemble(
             limits=Limits(
                 concurrency=concurrency,
                 ahead=min(concurrency, max(2, math.ceil(rate * AHEAD))),
+                rate=rate,
                 poll=settings.run.poll,
                 grace=settings.run.grace,
                 watchdog=settings.run.watchdog,

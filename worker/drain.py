@@ -19,6 +19,7 @@ from worker.flight import Flight
 from worker.gate import Gate
 from worker.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
 from worker.pipeline import LOOK_AGAIN, Pipeline
+from worker.places import Places
 from worker.ports import Books, Clock, Lease, Ledger, Queue
 from worker.stopping import Stopping
 from worker.telemetry.tally import Tally
@@ -52,7 +53,9 @@ class Limits:
 
     concurrency: int
     ahead: int
-    """How many users may be on the way before their call."""
+    """How many users may be on the way before their call, where that takes no time."""
+    rate: float = 0.0
+    """Requests/s."""
     poll: float = 0.5
     grace: float = 20.0
     watchdog: float = 300.0
@@ -94,7 +97,7 @@ class Drain:
         self._flights: dict[asyncio.Task[None], Flight] = {}
         self._under_way: set[str] = set()
         """The users of the flights."""
-        self._before_call = 0
+        self._places = Places(clock, limits.ahead, limits.rate, stopping.wake.set)
         self._worked = 0
         self._next_sweep = 0.0
         self._warned = not limits.warn_of_sessions
@@ -134,10 +137,7 @@ class Drain:
 
     def _room(self) -> int:
         """How many messages to lease now: few enough that they can be used, enough to be worth asking."""
-        room = min(self._limits.ahead - self._before_call, self._limits.concurrency - len(self._flights))
-        if room < max(1, self._limits.ahead // 4):
-            return 0
-        return min(room, self._users_left())
+        return min(self._places.free, self._limits.concurrency - len(self._flights), self._users_left())
 
     def _users_left(self) -> int:
         if self._limits.max_users is None:
@@ -154,21 +154,13 @@ class Drain:
     # --- one request, one row -----------------------------------------------------------------------------------------
 
     def _start(self, lease: Lease) -> None:
-        self._before_call += 1
-        place = [lease]
-
-        def leave() -> None:
-            if place:
-                place.clear()
-                self._before_call -= 1
-                self._stopping.wake.set()
-
+        place = self._places.take()
         if not self._warned and lease.request.kind is CredentialKind.SESSION:
             self._warned = True
             log.warning("sessions_without_handoff", cure=HANDOFF_CURE)
-        self._fly(self._one(lease, flight := Flight(leave)), flight)
+        self._fly(self._one(lease, flight := Flight(place.leave, place.ready)), flight)
         assert flight.task is not None
-        flight.task.add_done_callback(lambda _: leave())
+        flight.task.add_done_callback(lambda _: place.leave())
 
     def _fly(self, way: Coroutine[Any, Any, None], flight: Flight) -> None:
         task = flight.task = asyncio.create_task(way)

@@ -22,6 +22,7 @@ PIPELINE = {
     "worker.flight",
     "worker.gate",
     "worker.holds",
+    "worker.places",
     "worker.writing",
 }
 ADAPTERS = ("worker.queues.", "worker.ledgers.", "worker.channels.")

@@ -20,7 +20,7 @@ class _Phase(Enum):
 
 
 class Flight:
-    """``on_sent`` is called whenever a request leaves, ``on_ready`` whenever one may; ``task`` is set by the starter."""
+    """``on_sent`` is called whenever a request leaves, ``on_ready`` whenever one may; who starts it sets ``task``."""
 
     __slots__ = ("_hurry", "_on_ready", "_on_sent", "_phase", "_stopping", "claim", "task")
 

@@ -287,6 +287,14 @@ async def test_a_fifo_queue_is_refused(sqs_queues: SqsQueues) -> None:
                 pass
 
 
+async def test_a_queue_that_is_not_there_is_refused_with_its_cure(sqs_queues: SqsQueues) -> None:
+    async with sqs_queues.client():
+        with pytest.raises(UsageError, match="no queue at") as caught:
+            async with sqs_queues.open(url=f"{sqs_queues.url}-not-there"):
+                pass
+        assert "mfa-worker init" in caught.value.hint
+
+
 async def test_pushing_knows_no_duplicates(sqs_queues: SqsQueues) -> None:
     async with sqs_queues.open() as queue:
         assert await queue.push(pushed(body(id="1"), body(id="1"))) == Pushed(accepted=2)

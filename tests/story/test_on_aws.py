@@ -12,9 +12,10 @@ from tests.emulators import Emulator
 from worker.rehearsal.totp import code_at
 
 
-@pytest.fixture(params=KINDS)
-async def rollout(request: pytest.FixtureRequest, tmp_path: Path, emulator: Emulator) -> AsyncIterator[AwsRollout]:
-    async with aws_rollout_in(tmp_path, emulator, request.param) as rollout:
+@pytest.fixture(params=[*((kind, "ministack") for kind in KINDS), ("s3", "moto")], ids=" on ".join)
+async def rollout(request: pytest.FixtureRequest, tmp_path: Path, aws_credentials: None) -> AsyncIterator[AwsRollout]:
+    kind, emulator = request.param
+    async with aws_rollout_in(tmp_path, request.getfixturevalue(emulator), kind) as rollout:
         yield rollout
 
 

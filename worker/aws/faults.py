@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 
-from worker.errors import DependencyAway, ExitCode, PersonMustAct
+from worker.errors import DependencyAway, ExitCode, PersonMustAct, UsageError
 
 FORBIDDEN = frozenset(
     {
@@ -43,6 +43,7 @@ BAD_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
+NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError"})
 MISSING = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
@@ -91,7 +92,7 @@ def fault(error: BaseException, away: type[DependencyAway], what: str) -> Depend
     name = code(error)
     operation = error.operation_name if isinstance(error, ClientError) else ""
     found = away(f"{what} cannot be used: {name}{f' ({operation})' if operation else ''}", _cure(name, operation))
-    if name in FORBIDDEN | BAD_CREDENTIALS | MISSING:
+    if name in FORBIDDEN | BAD_CREDENTIALS | NO_CREDENTIALS | MISSING:
         found.exit_code = ExitCode.PERSON_MUST_ACT
     return found
 
@@ -102,11 +103,13 @@ def refusal(error: BaseException) -> PersonMustAct:
 
 
 @contextmanager
-def faults(away: type[DependencyAway], what: str) -> Iterator[None]:
-    """Turn whatever the SDK raises within into ``away``."""
+def faults(away: type[DependencyAway], what: str, missing: UsageError | None = None) -> Iterator[None]:
+    """Turn whatever the SDK raises within into ``away``; into ``missing``, if given, where the thing is not there."""
     try:
         yield
     except (ClientError, *WIRE) as error:
+        if missing is not None and code(error) in MISSING:
+            raise missing from None
         raise fault(error, away, what) from None
 
 
@@ -117,7 +120,7 @@ def _cure(name: str, operation: str) -> str:
         return "renew the AWS credentials of this process, and look at its clock"
     if name in MISSING:
         return "correct its name in the settings, or create it: mfa-worker init"
-    if name in ("NoCredentialsError", "PartialCredentialsError", CredentialRetrievalError.__name__):
+    if name in NO_CREDENTIALS | {CredentialRetrievalError.__name__}:
         return "give the process AWS credentials: a role, a profile (aws.profile) or variables"
     if name == "ProfileNotFound":
         return "correct aws.profile or AWS_PROFILE"

@@ -95,8 +95,9 @@ class SqsQueue:
         self._closed = False
 
     async def open(self) -> None:
-        """Look whether the queue is there and may be used. Raises ``QueueAway``; for a FIFO queue ``UsageError``."""
-        with faults(QueueAway, QUEUE):
+        """Look whether the queue may be used. Raises ``QueueAway``, and ``UsageError`` where none or a FIFO one is."""
+        missing = UsageError("there is no queue at queue.url", "correct it, or create it: mfa-worker init")
+        with faults(QueueAway, QUEUE, missing):
             async with asyncio.timeout(_TIMEOUT):
                 answer = await self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["All"])
         attributes = answer.get("Attributes", {})

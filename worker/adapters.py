@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from worker.ports import Books, Channel, Inbox, Ledger, PaceBook, Queue, QueueBo
 from worker.requests import Parser
 from worker.settings import Settings
 from worker.sqlite import Database
-from worker.waves import Wave, select
+from worker.waves import HIDDEN_FOR, Wave, select
 
 LOOK_AHEAD, MOST_LOOK_AHEAD = 1.0, 64
 """Seconds of work, and messages, that are leased from an embedded queue in one go."""
@@ -101,8 +101,12 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, stack)
+        # What is on AWS is looked at before a ledger is stamped: nothing is touched where the settings are wrong.
+        queue: StoredQueue | None = None
+        if settings.queue.kind == "sqs":
+            queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
         ledger = await opening.ledger(must_exist=must_exist or settings.ledger.must_exist)
-        queue = await opening.queue(ledger)
+        queue = queue or await opening.sqlite_queue()
         yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger)
 
 
@@ -136,23 +140,26 @@ class _Opening:
         self._stack.push_async_callback(ledger.close)
         return ledger
 
-    async def queue(self, ledger: Books) -> StoredQueue:
-        settings, rate = self._settings.queue, self._settings.rate.effective
-        if settings.kind == "sqlite":
-            from worker.queues.sqlite import SqliteQueue
+    async def sqlite_queue(self) -> StoredQueue:
+        from worker.queues.sqlite import SqliteQueue
 
-            embedded = SqliteQueue(
-                self._database(settings.path),
-                self._parser,
-                holder=self._worker,
-                gone=self._gone,
-                visibility=settings.visibility,
-                look_ahead=math.ceil(min(MOST_LOOK_AHEAD, rate * LOOK_AHEAD)),
-            )
-            await embedded.open()
-            return embedded
+        settings, rate = self._settings.queue, self._settings.rate.effective
+        assert self.liveness is not None
+        queue = SqliteQueue(
+            self._database(settings.path),
+            self._parser,
+            holder=self._worker,
+            gone=self.liveness.gone,
+            visibility=settings.visibility,
+            look_ahead=math.ceil(min(MOST_LOOK_AHEAD, rate * LOOK_AHEAD)),
+        )
+        await queue.open()
+        return queue
+
+    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]]) -> StoredQueue:
         from worker.queues.sqs import SqsQueue
 
+        settings, rate = self._settings.queue, self._settings.rate.effective
         assert settings.url is not None
         queue = SqsQueue(
             await (await self._session()).sqs(),
@@ -161,7 +168,7 @@ class _Opening:
             visibility=settings.visibility,
             look_ahead=max(LEAST_LOOK_AHEAD, math.ceil(rate * AWS_LOOK_AHEAD)),
             dead_letter_url=settings.dead_letter_url,
-            count_malformed=lambda number: ledger.count(malformed=number),
+            count_malformed=count_malformed,
             empty_after=settings.empty_after,
         )
         await queue.open()
@@ -172,11 +179,6 @@ class _Opening:
             self._databases[path] = database = Database(path)
             self._stack.push_async_callback(database.close)
         return self._databases[path]
-
-    @property
-    def _gone(self) -> Callable[[str], bool]:
-        assert self.liveness is not None
-        return self.liveness.gone
 
     async def _session(self) -> Aws:
         if self._aws is None:
@@ -197,7 +199,7 @@ async def open_intake(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(stores.queue.close)
         if wave is not None:
-            quiet = settings.queue.empty_after + settings.queue.visibility
+            quiet = settings.queue.empty_after + settings.queue.visibility + HIDDEN_FOR
             yield await select(stores.queue, wave, quiet=quiet)
         elif source is None:
             yield stores.queue

@@ -123,6 +123,7 @@ async def assemble(
                 grace=settings.run.grace,
                 watchdog=settings.run.watchdog,
                 sweep=settings.ledger.lease / 2,
+                patience=settings.ledger.patience,
                 max_users=max_users,
                 warn_of_sessions=not cognito.session_handoff,
             ),

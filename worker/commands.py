@@ -13,11 +13,11 @@ from typing import BinaryIO, TextIO
 
 from worker.adapters import Stores, open_stores
 from worker.errors import Malformed, UsageError
-from worker.feeding import feed, narrow
+from worker.feeding import feed
 from worker.model import Census, Request, State
 from worker.ports import Backlog
 from worker.records import rfc3339
-from worker.requests import digest, read_lines
+from worker.requests import digest, narrow, read_lines
 from worker.settings import Settings
 from worker.waves import usernames
 

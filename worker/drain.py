@@ -8,13 +8,13 @@ back, and the rest finish.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
-from worker.errors import MaxUsersReached, NoProgress, PersonMustAct, WorkerError
+from worker.errors import ExitCode, LedgerAway, MaxUsersReached, WorkerError
 from worker.flight import Flight
 from worker.gate import Gate
 from worker.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
@@ -23,6 +23,7 @@ from worker.places import Places
 from worker.ports import Books, Clock, Lease, Ledger, Queue
 from worker.stopping import Stopping
 from worker.telemetry.tally import Tally
+from worker.watching import Skewed, watch
 from worker.waves import FailureWatch
 
 log = structlog.get_logger()
@@ -34,17 +35,6 @@ HANDOFF_CURE = (
     "a Session dies within minutes and its secret with it: put access tokens on the queue, or state with "
     "cognito.session_handoff = true that somebody verifies in time"
 )
-MOST_SKEW = 60.0
-"""Seconds by which our clock may differ from Cognito's."""
-
-
-class Skewed(Protocol):
-    """Whoever knows by how many seconds Cognito's clock is ahead of ours."""
-
-    @property
-    def skew(self) -> float | None:
-        """``None`` before the first answer."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +51,8 @@ class Limits:
     watchdog: float = 300.0
     sweep: float = 30.0
     """How often the ledger is searched for what dead workers left."""
+    patience: float = 0.0
+    """For how long a ledger that is away may keep the sweep from it."""
     max_users: int | None = None
     warn_of_sessions: bool = True
 
@@ -100,11 +92,21 @@ class Drain:
         self._places = Places(clock, limits.ahead, limits.rate, stopping.wake.set)
         self._worked = 0
         self._next_sweep = 0.0
+        self._away_since: float | None = None
         self._warned = not limits.warn_of_sessions
 
     async def run(self, follow: asyncio.Event | None = None) -> None:
         """Until nothing is left to do under any worker, or ``stopping`` has a reason; not before ``follow`` is set."""
-        watching = asyncio.create_task(self._watch())
+        watching = asyncio.create_task(
+            watch(
+                self._provider,
+                self._gate,
+                self._tally,
+                self._stopping,
+                self._limits.watchdog,
+                lambda: bool(self._flights),
+            )
+        )
         try:
             await self._work(follow)
         except WorkerError as error:
@@ -117,14 +119,14 @@ class Drain:
         while self._stopping.reason is None:
             self._stopping.wake.clear()
             if self._clock.monotonic() >= self._next_sweep:
-                await self._sweep(State.SEALED)
+                await self._patiently(self._sweep(State.SEALED))
             room = self._room()
             leases = await self._queue.lease(room) if room > 0 else ()
             for lease in leases:
                 self._start(lease)
             if leases:
                 continue
-            if not self._flights and await self._finished(follow):
+            if not self._flights and await self._patiently(self._finished(follow)):
                 return
             if not self._flights and self._users_left() == 0:
                 self._stopping.request(
@@ -206,20 +208,36 @@ class Drain:
     async def _contain(self, lease: Lease, flight: Flight) -> None:
         """One user's bug must not cost the others anything."""
         try:
-            await self._pipeline.crashed(flight)
-            await self._queue.give_back(lease, BUG_PAUSE)
+            try:
+                await self._pipeline.crashed(flight)
+            finally:
+                await self._queue.give_back(lease, BUG_PAUSE)
         except WorkerError as error:
             self._stopping.request(error)
+        except Exception as bug:  # noqa: BLE001 - it was logged the first time
+            self._stopping.request(WorkerError(f"a bug broke the way of a user twice: {type(bug).__name__}"))
 
     # --- what dead workers left ---------------------------------------------------------------------------------------
 
     async def _finished(self, follow: asyncio.Event | None) -> bool:
         """Whether nobody is unfinished under any worker and no message waits; begins to finish what it finds."""
-        if follow is not None and not follow.is_set():
+        is_empty = await self._queue.is_empty()  # also for one that is followed: what it saw may be asked at the end
+        if not is_empty or (follow is not None and not follow.is_set()) or await self._sweep(*UNFINISHED):
             return False
-        if not await self._queue.is_empty() or await self._sweep(*UNFINISHED):
+        return not (await self._books.recount()).unfinished and await self._queue.is_empty()
+
+    async def _patiently(self, look: Awaitable[bool | int]) -> bool:
+        """Whether the look found what it looked for; not while the ledger is away, which may last for its patience."""
+        try:
+            found = await look
+        except LedgerAway as away:
+            now = self._clock.monotonic()
+            self._away_since = self._away_since or now
+            if away.exit_code is ExitCode.PERSON_MUST_ACT or now - self._away_since >= self._limits.patience:
+                raise
             return False
-        return (await self._books.recount()).unfinished == 0
+        self._away_since = None
+        return bool(found)
 
     async def _sweep(self, *states: State) -> int:
         """Finish the rows in these states that nobody holds any more; how many rows there are."""
@@ -248,30 +266,6 @@ class Drain:
             self._under_way.discard(row.username)
 
     # --- ends ---------------------------------------------------------------------------------------------------------
-
-    async def _watch(self) -> None:
-        """Ends a run that stands still, or whose clock is wrong."""
-        while True:
-            await asyncio.sleep(min(1.0, self._limits.watchdog / 4))
-            self._tally.waiting_for = self._gate.waiting_for or self._tally.waiting_for
-            skew = self._provider.skew
-            if skew is not None and abs(skew) > MOST_SKEW:
-                self._stopping.request(
-                    PersonMustAct(
-                        f"this machine's clock differs from Cognito's by {skew:+.0f} s, so no deadline can be trusted",
-                        "set the clock (NTP), then run again",
-                    )
-                )
-            if not self._flights:
-                self._tally.progressed()
-            elif self._tally.idle > self._limits.watchdog:
-                what = self._tally.waiting_for or "an answer"
-                self._stopping.request(
-                    NoProgress(
-                        f"nothing moved for {self._tally.idle:.0f} s; waiting for {what}",
-                        "look there, then run again: nothing is lost",
-                    )
-                )
 
     async def _land(self) -> None:
         """Give back whoever merely waits, let the others finish within the grace, and then hurry."""

@@ -13,22 +13,20 @@ pushes itself.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import json
 import math
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 from weakref import WeakKeyDictionary
 
 import structlog
 
-from worker.errors import Malformed
+from worker.errors import DependencyAway, ExitCode, Malformed
 from worker.model import CredentialKind, Request, State
 from worker.ports import Clock, Inbox, Ledger, PaceBook, Queue
-from worker.requests import Parser, digest
+from worker.requests import Parser, digest, line_of
 from worker.room import IN_ORDER, WITHOUT_ORDER, Estimate, Terms
 
 if TYPE_CHECKING:
@@ -42,8 +40,9 @@ TICKET = 30.0
 """Seconds that whoever was told to mint has to push; then somebody else may."""
 SAY = 10.0
 """Seconds without room after which the feed says that it waits, and again."""
+PATIENCE = 60.0
+"""Seconds for which a queue or a ledger that does not say what waits is asked again."""
 PAGE = 500
-_SMALLEST_PIPE = 4_096
 
 
 class Depot(Queue, Inbox, Protocol):
@@ -81,6 +80,7 @@ class Feed:
         self._waiters: list[_Waiter] = []
         self._looking: asyncio.Task[None] | None = None
         self._moved_at = 0.0
+        self._away_since: float | None = None
         self._page: list[tuple[Request, bytes, asyncio.Future[None]]] = []
         self._pushing: asyncio.Task[None] | None = None
         self.accepted = 0
@@ -107,7 +107,7 @@ class Feed:
         Raises ``Malformed``, which is put aside and counted, and whose text may be shown.
         """
         self._has_pass()
-        raw = request if isinstance(request, bytes) else _line(request)
+        raw = request if isinstance(request, bytes) else line_of(request)
         now = self._clock.utc()
         try:
             parsed, body = self._parser.parse(raw, now), self._parser.body(raw, now)
@@ -238,8 +238,16 @@ class Feed:
 
     async def _look(self) -> None:
         before = self._pushed
-        waiting = (await self._depot.backlog()).waiting
-        pace = await self._book.read_pace()
+        try:
+            waiting, pace = (await self._depot.backlog()).waiting, await self._book.read_pace()
+        except DependencyAway as away:
+            self._away_since = self._away_since or self._clock.monotonic()
+            lasts = self._clock.monotonic() - self._away_since
+            if away.exit_code is ExitCode.PERSON_MUST_ACT or lasts > PATIENCE:
+                raise
+            await asyncio.sleep(LOOKS[1])  # and nobody is let in by an old count
+            return
+        self._away_since = None
         self._rate = min(self._terms.rate, pace.rate) if pace is not None else self._terms.rate
         self._looked_at = self._clock.monotonic()
         self._estimate.counted(waiting, self._pushed - before, self._looked_at, self._rate)
@@ -281,18 +289,3 @@ async def feed(settings: Settings) -> AsyncIterator[Feed]:
         Feed(stores.queue, stores.ledger, stores.parser, SystemClock(), terms) as opened,
     ):
         yield opened
-
-
-def narrow(stream: BinaryIO) -> None:
-    """Make a pipe as small as the system allows: what waits in it grows old unseen."""
-    with suppress(OSError):  # no pipe, or more is in it already
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
-            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
-
-
-def _line(request: Mapping[str, object]) -> bytes:
-    """One line of JSON; what cannot be one becomes a line that is malformed."""
-    try:
-        return json.dumps(dict(request)).encode()
-    except (TypeError, ValueError, RecursionError):
-        return b""

@@ -68,7 +68,13 @@ async def run(settings: Settings, options: RunOptions, *, until: asyncio.Event |
     follow = until or (asyncio.Event() if options.follow else None)
     async with adapters.open_stores(settings) as stores:
         with _signals(stopping), _tuned(), stores.alive:
-            census, backlog = await _drained(settings, options, stores, stopping, tally, follow, wave)
+            try:
+                census, backlog = await _drained(settings, options, stores, stopping, tally, follow, wave)
+            except DependencyAway as away:  # nobody can say who stands where
+                stopping.request(away)
+                reason = stopping.reason or away
+                log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))  # noqa: TRY400
+                return ExitCode.BUG if tally.bugs else reason.exit_code
         code = _exit_code(stopping.reason, tally.bugs, census, backlog, options.tolerate)
         _say(stopping.reason, code, census, backlog, tally)
         if options.report is not None:
@@ -111,12 +117,21 @@ async def _drained(
     except DependencyAway as away:  # opening the channel, or giving back what is left
         stopping.request(away)
     if stopping.reason is not None:
-        return await stores.census(), await queue.backlog()
+        return await _looked(stores, queue, stopping.reason)
     census = await stores.recount()
     if wave is None:  # then the drain saw the queue empty
         return census, Backlog(0)
     backlog = await queue.backlog()
     await waves.conclude(stores.ledger, wave, census, backlog, stopping)
+    return census, backlog
+
+
+async def _looked(stores: adapters.Stores, queue: Queue, reason: WorkerError) -> tuple[Census, Backlog]:
+    """What was said last; but whoever was interrupted and seems to be done needs facts for saying so."""
+    census, backlog = await stores.census(), await queue.backlog()
+    if isinstance(reason, Interrupted) and not (census.unfinished or backlog.waiting):
+        census = await stores.recount()
+        backlog = Backlog(0 if await queue.is_empty() else 1)
     return census, backlog
 
 
@@ -144,6 +159,8 @@ def _exit_code(reason: WorkerError | None, bugs: int, census: Census, backlog: B
     if bugs:
         return ExitCode.BUG
     work_left = backlog.waiting > 0 or census.unfinished > 0
+    if reason is None and work_left:
+        return ExitCode.INTERRUPTED  # somebody began anew since
     if reason is not None and (work_left or not isinstance(reason, Interrupted)):
         return reason.exit_code
     left_out = census.states.get(State.NEEDS_SESSION, 0) + census.states.get(State.FAILED, 0)

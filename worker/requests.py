@@ -9,9 +9,12 @@ from __future__ import annotations
 import base64
 import codecs
 import difflib
+import fcntl
 import hashlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, BinaryIO
 
@@ -27,6 +30,7 @@ MAX_MESSAGE = 256 * 1024
 _MAX_ATTRIBUTES = 16 * 1024
 _MAX_NAME = 40
 _DAY = 86_400.0
+_SMALLEST_PIPE = 4_096
 _IGNORED = {"state", "reason", "since"}  # what ``export`` adds
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -208,3 +212,18 @@ def _name(key: str, raw: bytes) -> str:
     if any(shown[at : at + 8] in text for text in secrets for at in range(len(shown) - 7)):
         return "***"
     return f'"{shown}"'
+
+
+def narrow(stream: BinaryIO) -> None:
+    """Make a pipe as small as the system allows: what waits in it grows old unseen."""
+    with suppress(OSError):  # no pipe, or more is in it already
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
+
+
+def line_of(request: Mapping[str, object]) -> bytes:
+    """One line of JSON; what cannot be one becomes a line that is malformed."""
+    try:
+        return json.dumps(dict(request)).encode()
+    except (TypeError, ValueError, RecursionError):
+        return b""

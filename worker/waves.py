@@ -199,12 +199,13 @@ class Only:
             return ()
         ours: list[Lease] = []
         others = 0
-        for lease in await self._queue.lease(most):
-            if lease.request.username in self._usernames:
-                ours.append(lease)
-            else:
-                await self._queue.give_back(lease, HIDDEN_FOR)
-                others += 1
+        while not ours and self._hidden_now + others < MOST_HIDDEN and (leases := await self._queue.lease(most)):
+            for lease in leases:
+                if lease.request.username in self._usernames:
+                    ours.append(lease)
+                else:
+                    await self._queue.give_back(lease, HIDDEN_FOR)
+                    others += 1
         if others:
             self._hidden.append((now + HIDDEN_FOR, others))
             self._hidden_now += others

@@ -13,7 +13,7 @@ from tests.contract.sqs_proxy import Proxy
 from tests.contract.test_queue import ids, lease
 from tests.contract.test_sqs_queue import goes_empty
 from tests.emulators import Emulator
-from worker.errors import ExitCode, QueueAway
+from worker.errors import ExitCode, QueueAway, UsageError
 from worker.ports import Backlog, Lease, Pushed
 from worker.queues.sqs import SqsQueue
 
@@ -190,11 +190,10 @@ async def test_is_empty_says_which_permission_it_misses(sqs_queues: SqsQueues, p
 
 async def test_a_queue_that_is_not_there_is_said_so_when_it_is_opened(sqs_queues: SqsQueues) -> None:
     async with sqs_queues.client():
-        with pytest.raises(QueueAway) as raised:
+        with pytest.raises(UsageError, match="no queue at") as raised:
             async with sqs_queues.open(url=sqs_queues.url + "-not"):
                 pass
-    assert raised.value.exit_code == ExitCode.PERSON_MUST_ACT
-    assert "settings" in raised.value.hint
+    assert "mfa-worker init" in raised.value.hint
 
 
 async def test_a_heartbeat_that_fails_stops_nothing(sqs_queues: SqsQueues, proxy: Proxy) -> None:

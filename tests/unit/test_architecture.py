@@ -23,6 +23,7 @@ PIPELINE = {
     "worker.gate",
     "worker.holds",
     "worker.places",
+    "worker.watching",
     "worker.writing",
 }
 ADAPTERS = ("worker.queues.", "worker.ledgers.", "worker.channels.")

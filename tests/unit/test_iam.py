@@ -53,7 +53,8 @@ UNSEEN = {
 QUEUE, LEDGER = "worker/queues/sqs", "worker/ledgers/dynamodb"
 ENTRIES: dict[Role, list[tuple[str, str]]] = {
     Role.PUSHER: [
-        *((QUEUE, f"SqsQueue.{name}") for name in ("open", "push", "put_aside", "_counted", "counted")),
+        *((QUEUE, f"SqsQueue.{name}") for name in ("open", "push", "put_aside", "counted")),
+        (QUEUE, "count"),
         *((LEDGER, f"DynamoLedger.{name}") for name in ("open", "count", "read", "read_pace", "census")),
         (LEDGER, "Counts.close"),
     ],

@@ -257,7 +257,7 @@ async def test_no_more_are_hidden_than_the_queue_bears() -> None:
     assert queue.receives.total() == 5
     queue.now = 51.0
     await wave.lease(5)
-    assert queue.receives.total() == 10
+    assert queue.receives.total() == MOST_HIDDEN // 100 + 10, "all that were visible were looked through at once"
 
 
 async def test_a_queue_that_cannot_find_anybody_is_sifted(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ MOST_BYTES = 250_000
 """Bytes a request; SQS takes 1 MiB by now, and took a quarter of that before."""
 SENDERS = 4
 """Requests at the same time."""
+SENDING, CLOSING = 15.0, 5.0
+"""Seconds for a request with all its tries, and for the last ones at the end."""
 WHAT = "the SQS queue of the channel"
 
 Waiting = tuple[str, "asyncio.Future[None]"]
@@ -73,9 +75,13 @@ class SqsChannel:
         await sent
 
     async def close(self) -> None:
-        """Wait for what is being sent."""
-        while self._senders:
-            await asyncio.wait(self._senders)
+        """Wait a moment for what is being sent; what is cut off is sealed in the ledger, and delivered again."""
+        if self._senders:
+            _, late = await asyncio.wait(self._senders, timeout=CLOSING)
+            for sender in late:
+                sender.cancel()
+            if late:
+                await asyncio.wait(late)
 
     async def _send_what_waits(self) -> None:
         while batch := self._next():
@@ -111,7 +117,8 @@ class SqsChannel:
         entries: list[SendMessageBatchRequestEntryTypeDef] = [
             {"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)
         ]
-        return await self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
+        async with asyncio.timeout(SENDING):
+            return await self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
 
 
 def _refused(reply: SendMessageBatchResultTypeDef, number: int) -> dict[str, ChannelAway]:

@@ -11,14 +11,15 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from worker.aws.faults import faults
-from worker.errors import Malformed, QueueAway, UsageError
+from worker.errors import Malformed, QueueAway
 from worker.model import Request
 from worker.ports import Backlog, Lease, Pushed
+from worker.queues.sqs.attributes import attributes_of, count, redrives_within
 from worker.queues.sqs.batches import QUEUE, Gathered, Outage, send_all
 from worker.queues.sqs.emptiness import Emptiness
 from worker.queues.sqs.heartbeat import Heartbeat
@@ -35,16 +36,12 @@ log = structlog.get_logger()
 LONGEST_WAIT = 5
 """Seconds that SQS may hold a poll. It could be 20, but a poll that is open when the process has to end must be heard
 out, or the messages it brings stay hidden from everybody; and an idle worker's polls cost a cent a day as it is."""
+REDRIVEN_WITHIN = 600.0
+"""Seconds."""
 _TIMEOUT = 15.0
 """Seconds that a poll may be late."""
-_LOOK_TIMEOUT = 5.0
 _CLOSING = 5.0
 """Seconds for giving back and deleting at the end."""
-_COUNTS: Final = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
 
 
 class SqsQueue:
@@ -52,7 +49,7 @@ class SqsQueue:
 
     ``visibility``: seconds, in effect whole ones, at most 12 hours. ``look_ahead``: messages that may wait here.
     ``dead_letter_url``: where reason and digest of what is malformed go; without it such a message stays for the
-    queue's own redrive policy, and where there is none it is deleted, or the queue would never be empty.
+    queue's own redrive policy; where that takes longer than ``REDRIVEN_WITHIN`` it is deleted, or no run would end.
     ``count_malformed`` adds to the ledger's count. ``empty_after``: see ``emptiness``.
     """
 
@@ -89,24 +86,17 @@ class SqsQueue:
             self._held,
             visibility=self._visibility,
             let_go=lambda message: self._put_back(message, 0),
+            is_wanted=lambda: time.monotonic() - self._asked_at < self._visibility,
         )
+        self._asked_at = 0.0
         self._inbox = SqsInbox(sqs, url, dead_letter_url, count_malformed)
         self._has_redrive = True
         self._closed = False
 
     async def open(self) -> None:
         """Look whether the queue may be used. Raises ``QueueAway``, and ``UsageError`` where none or a FIFO one is."""
-        missing = UsageError("there is no queue at queue.url", "correct it, or create it: mfa-worker init")
-        with faults(QueueAway, QUEUE, missing):
-            async with asyncio.timeout(_TIMEOUT):
-                answer = await self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["All"])
-        attributes = answer.get("Attributes", {})
-        if attributes.get("FifoQueue") == "true" or self._url.endswith(".fifo"):
-            raise UsageError(
-                "queue.url names a FIFO queue, where one user's message holds up others",
-                "use a standard queue: the ledger keeps the order that counts",
-            )
-        self._has_redrive = "RedrivePolicy" in attributes
+        attributes = await attributes_of(self._sqs, self._url)
+        self._has_redrive = redrives_within(REDRIVEN_WITHIN, attributes, self._visibility)
 
     async def close(self) -> None:
         """Hear out the open polls, give back what is in hand, delete what is done with: in at most ten seconds or so.
@@ -123,6 +113,8 @@ class SqsQueue:
                     self._put_back(message, 0)
                 results = await asyncio.gather(self._returns.flush(), self._deletes.flush(), return_exceptions=True)
         except TimeoutError:
+            self._deletes.cancel()
+            self._returns.cancel()
             raise QueueAway(
                 "the queue did not take back in time what this process held",
                 "nothing is lost: the messages come again when their visibility is over",
@@ -145,6 +137,9 @@ class SqsQueue:
 
     def _ask(self) -> None:
         """Have messages polled for; raise what the work behind has been failing with."""
+        if self._closed:
+            return
+        self._asked_at = time.monotonic()
         self._deletes.check()
         self._returns.check()
         self._polling.want()
@@ -225,9 +220,9 @@ class SqsQueue:
             log.debug("delete_refused", message_id=batch[number][0][0], code=code)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
-        """See ``ports.Queue``; in whole seconds, for no longer than the visibility, and by tens as deletes are."""
+        """See ``ports.Queue``; in whole seconds, and by tens as deletes are."""
         assert isinstance(lease.receipt, Message)
-        self._put_back(lease.receipt, max(0, math.ceil(min(delay, self._visibility))))
+        self._put_back(lease.receipt, max(0, math.ceil(min(delay, LONGEST))))
 
     def _put_back(self, message: Message, delay: int) -> None:
         now = time.monotonic()
@@ -248,7 +243,7 @@ class SqsQueue:
     async def backlog(self) -> Backlog:
         """See ``ports.Queue``; never fewer than are in hand."""
         await asyncio.gather(self._deletes.flush(), self._returns.flush())
-        return Backlog(max(await self._counted(), len(self._held)))
+        return Backlog(max(await count(self._sqs, self._url), len(self._held)))
 
     async def is_empty(self) -> bool:
         """See ``ports.Queue``, and ``emptiness`` for what it takes. Answers at once, or after one request."""
@@ -261,22 +256,13 @@ class SqsQueue:
             return False
         if self._emptiness.should_look(now):
             try:
-                self._emptiness.looked(now, await self._counted())
+                self._emptiness.looked(now, await count(self._sqs, self._url))
             except QueueAway as away:
                 self._looking.failed(away)
                 self._looking.check()
                 return False
             self._looking.over()
         return self._emptiness.is_certain()
-
-    async def _counted(self) -> int:
-        with faults(QueueAway, QUEUE):
-            async with asyncio.timeout(_LOOK_TIMEOUT):
-                answer = await self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=_COUNTS)
-            attributes = answer.get("Attributes", {})
-            if not attributes.keys() >= set(_COUNTS):
-                raise ValueError("half an answer")
-            return sum(int(attributes[name]) for name in _COUNTS)
 
     # --- the producer's end -------------------------------------------------------------------------------------------
 

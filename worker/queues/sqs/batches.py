@@ -212,10 +212,10 @@ class Gathered(Generic[Item]):
         """Return when everything that was added so far is done. Raises ``QueueAway`` where it could not be."""
         self.hurry()
         if tasks := list(self._tasks):
-            try:
-                await asyncio.wait(tasks)
-            except asyncio.CancelledError:
-                for task in tasks:
-                    task.cancel()
-                raise
+            await asyncio.wait(tasks)
         self.check()
+
+    def cancel(self) -> None:
+        """Give up whatever is not done."""
+        for task in list(self._tasks):
+            task.cancel()

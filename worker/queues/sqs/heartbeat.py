@@ -26,17 +26,26 @@ _TIMEOUT = 5.0
 class Heartbeat:
     """Renews with ``change`` (ChangeMessageVisibilityBatch) what is ``held``; ``visibility`` in seconds.
 
-    ``let_go`` gets what waits here and can be hidden no longer.
+    ``let_go`` gets what waits here and can be hidden no longer, or that nobody has asked for (``is_wanted``) for long:
+    others shall have it.
     """
 
     def __init__(
-        self, change: Operation, url: str, held: Held, *, visibility: int, let_go: Callable[[Message], None]
+        self,
+        change: Operation,
+        url: str,
+        held: Held,
+        *,
+        visibility: int,
+        let_go: Callable[[Message], None],
+        is_wanted: Callable[[], bool],
     ) -> None:
         self._change = change
         self._url = url
         self._held = held
         self._visibility = visibility
         self._let_go = let_go
+        self._is_wanted = is_wanted
         self._round = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -68,7 +77,7 @@ class Heartbeat:
 
     async def _renew(self) -> None:
         now = time.monotonic()
-        renew, fading = self._held.fading(now)
+        renew, fading = self._held.fading(now, is_wanted=self._is_wanted())
         for message in fading:
             self._let_go(message)
         await some_at_once(self._hide, tens(renew))

@@ -100,7 +100,7 @@ class Held:
         """All that is in hand."""
         return list(self._messages.values())
 
-    def fading(self, now: float) -> tuple[list[Message], list[Message]]:
+    def fading(self, now: float, *, is_wanted: bool = True) -> tuple[list[Message], list[Message]]:
         """Those to hide anew, since a third of the visibility is over, and those that wait here and have to be let go.
 
         One that is worked on is never let go: if it comes again meanwhile, it is known to be in hand.
@@ -108,7 +108,7 @@ class Held:
         renew, let_go = [], []
         for message in self._messages.values():
             can_be_renewed = now + self._visibility - message.received_at <= LONGEST
-            if message.is_ahead and (message.hidden_until <= now or not can_be_renewed):
+            if message.is_ahead and (not is_wanted or message.hidden_until <= now or not can_be_renewed):
                 let_go.append(message)
             elif can_be_renewed and message.hidden_until - now <= self._visibility * 2 / 3:
                 renew.append(message)

@@ -66,6 +66,13 @@ def test_what_can_be_hidden_no_longer_is_let_go_unless_somebody_works_on_it() ->
     assert numbers(hands.fading(now + 120)[0]) == ["id-0"]
 
 
+def test_what_nobody_asks_for_any_more_is_let_go_for_others_and_what_is_worked_on_is_kept() -> None:
+    hands = held(1, 2)
+    hands.take(1, 0.0)
+    renew, let_go = hands.fading(20.0, is_wanted=False)
+    assert (numbers(renew), numbers(let_go)) == (["id-0"], ["id-1"])
+
+
 def test_a_message_that_is_dropped_twice_is_counted_once() -> None:
     hands = held(1)
     [message] = hands.messages()
@@ -224,3 +231,27 @@ async def test_what_gathers_goes_by_tens_or_after_a_moment_and_its_failure_is_to
 
     await until(gone)
     assert batches[-1] == [12]
+
+
+async def test_an_onlooker_who_goes_away_takes_no_batch_with_him() -> None:
+    done: list[int] = []
+    may_go = asyncio.Event()
+
+    async def do(batch: list[int]) -> None:
+        await may_go.wait()
+        done.extend(batch)
+
+    gathered = Gathered(do)
+    for number in range(5):
+        gathered.add(number)
+    onlooker = asyncio.create_task(gathered.flush())
+    await until(lambda: _true(gathered._going == 5))
+    onlooker.cancel()
+    await asyncio.wait([onlooker])
+    may_go.set()
+    await gathered.flush()
+    assert done == [0, 1, 2, 3, 4]
+
+
+async def _true(holds: bool) -> bool:
+    return holds

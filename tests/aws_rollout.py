@@ -66,6 +66,14 @@ class AwsRollout(Rollout):
             "secretsmanager": f"secretsmanager:{self.name}/secrets",
         }[self.kind]
 
+    async def initialise(self) -> None:
+        """``mfa-worker init``."""
+        made = await self.command("init")
+        assert made.code == 0, made.err
+        if self.kind == "s3":
+            async with self.emulator.aws() as aws:  # its policy refuses plain HTTP, and emulators have nothing else
+                await (await aws.s3()).delete_bucket_policy(Bucket=self.name)
+
     def has_ledger(self) -> bool:
         return True
 
@@ -145,9 +153,5 @@ async def aws_rollout_in(folder: Path, emulator: Emulator, kind: Kind, **standin
     async with standin_for_rollouts(**standin) as served:
         rollout = AwsRollout(folder, served, emulator, kind)
         async with ended_well(rollout):
-            made = await rollout.command("init")
-            assert made.code == 0, made.err
-            if kind == "s3":
-                async with emulator.aws() as aws:  # its policy refuses plain HTTP, and emulators have nothing else
-                    await (await aws.s3()).delete_bucket_policy(Bucket=rollout.name)
+            await rollout.initialise()
             yield rollout

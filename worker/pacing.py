@@ -21,7 +21,7 @@ from asyncio_throttle.throttler import Throttler
 
 from worker.errors import LedgerAway
 from worker.ports import Clock, Pace, PaceBook
-from worker.timeline import MARGIN, Grant, Slice, TooMany, cut, plan
+from worker.timeline import MARGIN, SHARED_MARGIN, Grant, Slice, TooMany, cut, plan
 
 GUARD = 0.0035
 """The part of the rate that even catching up does not touch; less than ``MARGIN``, so that it seldom has to wait."""
@@ -81,6 +81,7 @@ class _Spacing:
         self._spread, self._guard = _Limit(), _Limit()
         self._due = 0.0
         """When the next send is due if all leave evenly."""
+        self.margin = MARGIN
         self.set(rate)
 
     def set(self, rate: float) -> None:
@@ -109,7 +110,7 @@ class _Spacing:
             await asyncio.sleep(early)
         await self._spread.acquire()
         await self._guard.acquire()
-        self._due += (1 + MARGIN) / self._rate
+        self._due += (1 + self.margin) / self._rate
 
 
 class SharedPacer:
@@ -260,7 +261,8 @@ class SharedPacer:
         slice_ = None
         if needed:
             now = self._book.shared_time() + max(self._write_lag, reading)
-            pace, slice_ = plan(pace, now, self._configured, lag=max(self._lag, 2 * reading), most=self._most)
+            lag, self._spacing.margin = max(self._lag, 2 * reading), MARGIN if alone else SHARED_MARGIN
+            pace, slice_ = plan(pace, now, self._configured, lag=lag, most=self._most, margin=self._spacing.margin)
         elif pace is not row and pace:
             pace = replace(pace, version=pace.version + 1)
         if pace is not row and pace and not await self._book.put_pace(pace):

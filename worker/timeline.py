@@ -35,6 +35,8 @@ LOWEST, LOWEST_RATE = 0.02, 0.5
 
 MARGIN = 0.005
 """The part of the rate that is never used, so that jitter on the way does not pass the quota."""
+SHARED_MARGIN = 0.01
+"""The same where others send too: where slices meet, the jitter of two workers adds up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,13 @@ class TooMany:
 
 
 def plan(
-    pace: Pace | None, now: float, configured: float, *, lag: float = 0.0, most: int | None = None
+    pace: Pace | None,
+    now: float,
+    configured: float,
+    *,
+    lag: float = 0.0,
+    most: int | None = None,
+    margin: float = MARGIN,
 ) -> tuple[Pace, Slice]:
     """The next slice from shared time ``now`` on, and the pace to write: once that is written, the slice is ours.
 
@@ -83,7 +91,7 @@ def plan(
     length = FIRST_SLICE if silent else slice_length(start - now, lag)
     sends = max(1, round(pace.rate * length))
     sends = sends if most is None else min(sends, most)
-    end = start + sends * (1 + MARGIN) / pace.rate
+    end = start + sends * (1 + margin) / pace.rate
     rate = _bounded(pace.rate + RISE * configured * (end - start), configured)
     return Pace(end, rate, min(pace.changed_at, now), pace.version + 1), Slice(start, end, sends)
 

@@ -46,7 +46,7 @@ async def measure(users: int, rounds: int) -> list[tuple[Cost, Cost]]:
     async with start_standin(config) as standin:
         for number in range(rounds + 1):
             ours = await _worker(standin, await _credentials(standin, users, f"w{number}-"))
-            bare = await asyncio.to_thread(_bare_alone, standin, await _credentials(standin, users, f"b{number}-"))
+            bare = await asyncio.to_thread(bare_alone, standin, await _credentials(standin, users, f"b{number}-"))
             if number:  # the first round warms up
                 pairs.append((ours, bare))
     return pairs
@@ -80,7 +80,7 @@ async def _worker(standin: StandIn, credentials: list[Credential]) -> Cost:
         return Cost(len(credentials) / took, 1000 * used / len(credentials))
 
 
-def _bare_alone(standin: StandIn, credentials: list[Credential]) -> Cost:
+def bare_alone(standin: StandIn, credentials: list[Credential]) -> Cost:
     """On asyncio's own loop, as a script would run it."""
     return asyncio.run(_bare(standin, credentials))
 

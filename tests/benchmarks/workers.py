@@ -1,6 +1,8 @@
-"""How well several workers share one quota: real processes over one SQLite file against the stand-in's token bucket.
+"""How well several workers share one quota: real processes against the stand-in's token bucket.
 
-    python -m tests.benchmarks.workers [--rates 25,100] [--workers 2,4,8] [--only plain,killed,late,clocks,slow]
+    python -m tests.benchmarks.workers [--rates 25,100] [--workers 2,4,8] [--only plain,killed,late,clocks,slow] [--aws]
+
+They share one SQLite file; with ``--aws`` SQS, DynamoDB and S3 of an emulator (there is nothing to lock: no ``slow``).
 
 Measured once all of them send. Prints a line for each scenario with what it must reach; exits 1 if one does not. Where
 a worker waited for a processor for more than a few per cent of the time, the machine was measured and not the pace.
@@ -11,17 +13,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import os
 import sys
 import tempfile
 import time
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvloop
 
+from tests import emulators
+from tests.aws_rollout import AwsRollout
+from tests.emulators import Emulator
 from tests.processes import Process, until
 from tests.rollout import POOL, Rollout
 from worker.rehearsal.standin_config import StandInConfig
@@ -135,10 +141,18 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(folder: Path, quota: float, workers: int, *, seconds: float) -> AsyncIterator[Fleet]:
+async def fleet(
+    folder: Path, quota: float, workers: int, *, seconds: float, emulator: Emulator | None = None
+) -> AsyncIterator[Fleet]:
     """Work for so many seconds, and nobody there yet."""
     async with start_standin(StandInConfig(quota=quota, latency=0.05, user_pool_id=POOL)) as standin:
-        rollout = Rollout(folder, standin)
+        rollout: Rollout
+        if emulator is None:
+            rollout = Rollout(folder, standin)
+        else:
+            rollout = AwsRollout(folder, standin, emulator, "s3")
+            await rollout.initialise()
+            rollout.configure(queue={"visibility": 60.0})
         rollout.configure(
             cognito={"call_timeout": 10.0, "patience": 60.0},
             rate={"requests_per_second": quota},
@@ -236,7 +250,7 @@ SCENARIOS: dict[str, Callable[[Fleet, int], Awaitable[bool]]] = {
 }
 
 
-async def main(names: list[str], quotas: list[float], numbers: list[int]) -> bool:
+async def main(names: list[str], quotas: list[float], numbers: list[int], emulator: Emulator | None) -> bool:
     """Every scenario, one after the other."""
     held = []
     for name in names:
@@ -244,7 +258,7 @@ async def main(names: list[str], quotas: list[float], numbers: list[int]) -> boo
             for workers in numbers:
                 seconds = SECONDS * (1.5 if name == "slow" else 1.0) + 2 * SETTLE
                 with tempfile.TemporaryDirectory() as folder:
-                    async with fleet(Path(folder), quota, workers, seconds=seconds) as here:
+                    async with fleet(Path(folder), quota, workers, seconds=seconds, emulator=emulator) as here:
                         held.append(await SCENARIOS[name](here, workers))
     return all(held)
 
@@ -254,13 +268,14 @@ if __name__ == "__main__":
     parser.add_argument("--rates", default="25,100")
     parser.add_argument("--workers", default="2,4,8")
     parser.add_argument("--only", default=",".join(SCENARIOS))
+    parser.add_argument("--aws", action="store_true")
     options = parser.parse_args()
-    sys.exit(
-        not uvloop.run(
-            main(
-                options.only.split(","),
-                [float(rate) for rate in options.rates.split(",")],
-                [int(number) for number in options.workers.split(",")],
-            )
+    os.environ.update(emulators.CREDENTIALS)
+    with emulators.ministack() if options.aws else nullcontext() as emulated:
+        asked = (
+            [name for name in options.only.split(",") if not (options.aws and name == "slow")],
+            [float(rate) for rate in options.rates.split(",")],
+            [int(number) for number in options.workers.split(",")],
         )
-    )
+        holds = uvloop.run(main(*asked, emulated))
+    sys.exit(not holds)

@@ -8,14 +8,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.benchmarks.workers import fleet
 
 QUOTA = 25.0
 SECONDS = 12.0
 
 
-async def test_workers_come_and_go_and_the_quota_is_used_and_not_passed(tmp_path: Path) -> None:
-    async with fleet(tmp_path, QUOTA, 4, seconds=SECONDS) as here:
+@pytest.mark.parametrize("stores", ["one SQLite file", "SQS and DynamoDB"])
+async def test_workers_come_and_go_and_the_quota_is_used_and_not_passed(
+    tmp_path: Path, stores: str, request: pytest.FixtureRequest, aws_credentials: None
+) -> None:
+    emulator = None if stores == "one SQLite file" else request.getfixturevalue("ministack")
+    async with fleet(tmp_path, QUOTA, 4, seconds=SECONDS, emulator=emulator) as here:
         victim, *_ = (here.join() for _ in range(3))
         await here.all_send()
         await victim.process.kill()

@@ -112,7 +112,10 @@ async def test_a_ledger_in_use_is_known_with_its_users_and_another_rollouts_is_r
     async with open_stores(settings):
         pass
     other = aws_settings(
-        ministack, "cognito.user_pool_id=eu-central-1_Another", f"ledger.table={settings.ledger.table}"
+        ministack,
+        "cognito.user_pool_id=eu-central-1_Another",
+        f"ledger.table={settings.ledger.table}",
+        f"queue.url={settings.queue.url}",
     )
 
     ours, theirs = await checks.check(settings), await checks.check(other)

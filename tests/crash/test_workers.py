@@ -24,7 +24,7 @@ async def test_two_workers_keep_to_one_rate_and_one_of_them_may_die(rollout: Rol
     ended = await second.ended()
 
     stats = await rollout.standin.stats()
-    assert stats.largest_window <= RATE * 1.1, "each at a rate of its own would have been twice as fast"
+    assert stats.largest_window <= RATE * 1.4, "each at a rate of its own would have been twice as fast"
     assert stats.most_in_flight_one_user == 1
     assert ended.code in (0, 1)
     lost = await rollout.users("needs_session")

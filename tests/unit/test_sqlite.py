@@ -10,40 +10,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.words import SCHEMA, add, opened, words
 from worker.errors import LedgerAway, PersonMustAct, QueueAway
 from worker.sqlite import Database
-
-SCHEMA = "CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY);"
-
-
-def add(connection: sqlite3.Connection, words: Sequence[str]) -> Sequence[int]:
-    """How many words waited together."""
-    connection.executemany("INSERT INTO words VALUES (?)", [(word,) for word in words])
-    return [len(words)] * len(words)
 
 
 def remove(connection: sqlite3.Connection, words: Sequence[str]) -> Sequence[None]:
     connection.executemany("DELETE FROM words WHERE word = ?", [(word,) for word in words])
     return [None] * len(words)
-
-
-def words(connection: sqlite3.Connection) -> list[str]:
-    return [word for (word,) in connection.execute("SELECT word FROM words ORDER BY rowid")]
-
-
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Database]:
-    database = Database(path)
-    try:
-        await database.open(SCHEMA, LedgerAway)
-        yield database
-    finally:
-        await database.close()
 
 
 @pytest.fixture

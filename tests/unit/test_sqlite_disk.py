@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.contract.disks import make_read_only, small_disk
+from tests.words import add, opened, words
 from worker.errors import LedgerAway
-from worker.sqlite import Database
-
-SCHEMA = "CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY);"
-
-
-def add(connection: sqlite3.Connection, words: Sequence[str]) -> Sequence[None]:
-    connection.executemany("INSERT INTO words VALUES (?)", [(word,) for word in words])
-    return [None] * len(words)
-
-
-def words(connection: sqlite3.Connection) -> list[str]:
-    return [word for (word,) in connection.execute("SELECT word FROM words ORDER BY rowid")]
-
-
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[Database]:
-    database = Database(path)
-    try:
-        await database.open(SCHEMA, LedgerAway)
-        yield database
-    finally:
-        await database.close()
 
 
 async def test_a_full_disk_is_away_and_works_again_when_there_is_room(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from tests.contract.messages import PARSER, body, pushed
-from tests.contract.queues import VISIBILITY
+from tests.contract.queues import SqliteQueues
 from tests.contract.rows import NASTY_NAMES, row
 from worker.ledgers.sqlite import SqliteLedger
 from worker.liveness import Liveness
@@ -28,16 +28,8 @@ from worker.waves import (
 # --- the embedded queue -----------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def opened(path: Path, worker: str = "one") -> AsyncIterator[SqliteQueue]:
-    database = Database(path)
-    queue = SqliteQueue(database, PARSER, holder=worker, gone=lambda _: False, visibility=VISIBILITY)
-    try:
-        await queue.open()
-        yield queue
-        await queue.close()
-    finally:
-        await database.close()
+def opened(path: Path, worker: str = "one") -> AbstractAsyncContextManager[SqliteQueue]:
+    return SqliteQueues(path).open(worker)
 
 
 def found(leases: Sequence[Lease]) -> list[str]:

@@ -8,6 +8,8 @@ KEY = "key"
 """Partition key (S): ``user#<username>`` for a user's row, other prefixes for what the workers share."""
 SHARD = "shard"
 """Only on rows that are unfinished (S): spreads the sparse index over partitions."""
+ROLLOUT = "rollout"
+"""The key of the item that is stamped with what the ledger belongs to."""
 UNFINISHED = "unfinished"
 """The sparse index: ``SHARD`` and ``KEY`` of every row in progress or sealed."""
 

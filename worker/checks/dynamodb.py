@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from worker.aws.faults import faults
-from worker.aws.table import KEY, SHARD, UNFINISHED, definition
+from worker.aws.table import KEY, ROLLOUT, SHARD, UNFINISHED, definition
 from worker.checks.asking import Probe, permissions
 from worker.checks.findings import Finding, advice, fails, ok
 from worker.errors import LedgerAway
@@ -17,8 +17,6 @@ from worker.errors import LedgerAway
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
-ROLLOUT = "rollout"
-"""The key of the item that a ledger is stamped by."""
 _PROBE = "check#probe"
 _NEVER = "attribute_exists(#key) AND attribute_not_exists(#key)"
 _REFUSALS = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException"})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.aws.faults import code, faults
-from worker.aws.table import KEY
+from worker.aws.table import KEY, ROLLOUT
 from worker.errors import LedgerAway, UsageError
 from worker.ledgers.dynamodb.counts import DUPLICATES, EVERY, MALFORMED, Counts, census
 from worker.ledgers.dynamodb.pace import SharedPace
@@ -27,8 +27,6 @@ from worker.ports import Pace
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
-
-ROLLOUT = {KEY: {"S": "rollout"}}
 
 
 class DynamoLedger:
@@ -79,7 +77,7 @@ class DynamoLedger:
             try:
                 answer = await self._dynamodb.update_item(
                     TableName=self._table,
-                    Key=ROLLOUT,
+                    Key={KEY: {"S": ROLLOUT}},
                     UpdateExpression=f"SET {sets}",
                     ExpressionAttributeNames=names,
                     ExpressionAttributeValues=values,

@@ -277,9 +277,9 @@ class SqsQueue:
         await self._inbox.put_aside(reason, digest)
 
     async def counted(self) -> tuple[int, int]:
-        """See ``ports.Inbox``; the ledger counts."""
+        """See ``ports.QueueBooks``; the ledger counts."""
         return 0, 0
 
     async def sessions(self) -> None:
-        """See ``ports.Inbox``; nobody can look into all messages."""
+        """See ``ports.QueueBooks``; nobody can look into all messages."""
         return

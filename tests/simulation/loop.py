@@ -104,15 +104,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def abandon(self) -> None:
         """Forget everything that still waits, without letting it do anything: its process is gone."""
         self._complain = lambda _: None
-        for task in self._tasks:
-            if task.done():
-                continue
-            task._log_destroy_pending = False  # type: ignore[attr-defined]
-            coroutine: Any = task.get_coro()
-            for _ in range(10):
-                with contextlib.suppress(BaseException):
-                    coroutine.close()
-                    break
+        asyncio._set_running_loop(self)  # what a coroutine starts as it closes is this loop's too, and closed in its turn
+        try:
+            for task in self._tasks:
+                if not task.done():
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    _close(task.get_coro())
+        finally:
+            asyncio._set_running_loop(None)
         self._callbacks.clear()
         self._timers.clear()
         self.close()
+
+
+def _close(coroutine: Any) -> None:
+    """Also one that waits for something more when it is closed."""
+    for _ in range(10):
+        with contextlib.suppress(BaseException):
+            coroutine.close()
+            break

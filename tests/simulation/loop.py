@@ -104,7 +104,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def abandon(self) -> None:
         """Forget everything that still waits, without letting it do anything: its process is gone."""
         self._complain = lambda _: None
-        asyncio._set_running_loop(self)  # what a coroutine starts as it closes is this loop's too, and closed in its turn
+        asyncio._set_running_loop(self)  # so what a coroutine starts as it closes is ours, and closed in its turn
         try:
             for task in self._tasks:
                 if not task.done():

@@ -6,7 +6,7 @@ import asyncio
 import bisect
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from tests.conftest import VirtualTime
@@ -79,7 +79,7 @@ class World:
     async def read_pace(self) -> Pace | None:
         return None if self.pace is None else Pace(0.0, self.pace, 0.0)
 
-    async def put_pace(self, pace: Pace) -> bool:
+    async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
         raise AssertionError("a feed reserves nothing")
 
     def shared_time(self) -> float:

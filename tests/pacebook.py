@@ -49,18 +49,24 @@ class MemoryPaceBook:
         await asyncio.sleep(half)
         return pace
 
-    async def put_pace(self, pace: Pace) -> bool:
-        half = await self._way()
-        applied = pace.version == (self.pace.version if self.pace else 0) + 1
-        if applied:
-            self.pace = pace
-            self.writes += 1
-        else:
-            self.conflicts += 1
-        await asyncio.sleep(half)
-        if self.mute and self._dice.random() < self.mute:
-            raise LedgerAway("the ledger did not answer")
-        return applied
+    async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
+        """As a service without transactions does: read, write, and again if somebody was faster."""
+        before = await self.read_pace()
+        while (pace := change(before)) is not None and pace is not before:
+            half = await self._way()
+            stands = self.pace
+            if applied := pace.version == (stands.version if stands else 0) + 1:
+                self.pace = pace
+                self.writes += 1
+            else:
+                self.conflicts += 1
+            await asyncio.sleep(half)
+            if self.mute and self._dice.random() < self.mute:
+                raise LedgerAway("the ledger did not answer")
+            if applied:
+                break
+            before = stands
+        return pace
 
     def shared_time(self) -> float:
         return time.monotonic() + self.offset
@@ -81,7 +87,7 @@ class Behind:
         self._book = book
         self._seconds = seconds
         self.read_pace = book.read_pace
-        self.put_pace = book.put_pace
+        self.change_pace = book.change_pace
 
     def shared_time(self) -> float:
         return self._book.shared_time() - self._seconds

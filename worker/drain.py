@@ -89,7 +89,7 @@ class Drain:
         self._flights: dict[asyncio.Task[None], Flight] = {}
         self._under_way: set[str] = set()
         """The users of the flights."""
-        self._places = Places(clock, limits.ahead, limits.rate, stopping.wake.set)
+        self._places = Places(limits.ahead, limits.rate, lambda: gate.ledger_takes, stopping.wake.set)
         self._worked = 0
         self._next_sweep = 0.0
         self._away_since: float | None = None
@@ -160,7 +160,7 @@ class Drain:
         if not self._warned and lease.request.kind is CredentialKind.SESSION:
             self._warned = True
             log.warning("sessions_without_handoff", cure=HANDOFF_CURE)
-        self._fly(self._one(lease, flight := Flight(place.leave, place.ready)), flight)
+        self._fly(self._one(lease, flight := Flight(place.leave)), flight)
         assert flight.task is not None
         flight.task.add_done_callback(lambda _: place.leave())
 

@@ -20,16 +20,15 @@ class _Phase(Enum):
 
 
 class Flight:
-    """``on_sent`` is called whenever a request leaves, ``on_ready`` whenever one may; who starts it sets ``task``."""
+    """``on_sent`` is called whenever a request leaves; who starts it sets ``task``."""
 
-    __slots__ = ("_hurry", "_on_ready", "_on_sent", "_phase", "_stopping", "claim", "task")
+    __slots__ = ("_hurry", "_on_sent", "_phase", "_stopping", "claim", "task")
 
-    def __init__(self, on_sent: Callable[[], None] = lambda: None, on_ready: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_sent: Callable[[], None] = lambda: None) -> None:
         self.claim: Enrolment | None = None
         """The claim as it was last written."""
         self.task: asyncio.Task[None] | None = None
         self._on_sent = on_sent
-        self._on_ready = on_ready
         self._phase = _Phase.WRITING
         self._stopping = False
         self._hurry = False
@@ -44,7 +43,6 @@ class Flight:
         if self._stopping:
             raise asyncio.CancelledError
         self._phase = _Phase.WAITING
-        self._on_ready()
 
     def calls(self) -> None:
         """A request leaves: until its reply is here, stopping costs a doubt. Raises ``CancelledError`` in a hurry."""

@@ -21,6 +21,8 @@ AGREEING_ANSWERS = 6
 LONGEST_PAUSE = 10.0
 UNCONFIRMED_AFTER = 2.0
 """Seconds after which a write that is not confirmed closes the gate for new calls."""
+SLOW_HALF_LIFE = 1.0
+"""Seconds after which a slow answer of the ledger counts half."""
 
 
 class Gate:
@@ -47,6 +49,7 @@ class Gate:
         self._changed = asyncio.Event()
         self._writing: dict[object, float] = {}
         self._unconfirmed: dict[object, str] = {}
+        self._slowest, self._slowest_at = 0.0, clock.monotonic()
         self._probing = False
         self._open()
 
@@ -69,15 +72,26 @@ class Gate:
 
     def written(self, key: object) -> None:
         """What became of the write is known."""
+        self._slowest, self._slowest_at = self.ledger_takes, self._clock.monotonic()
         del self._writing[key]
         self._unconfirmed.pop(key, None)
         if not self._changed.is_set():
             self._wake()
 
-    def _write_is_overdue(self) -> bool:
+    @property
+    def ledger_takes(self) -> float:
+        """Seconds that the ledger needs for an answer, lately."""
+        remembered = self._slowest / 2 ** ((self._clock.monotonic() - self._slowest_at) / SLOW_HALF_LIFE)
+        return max(remembered, self._oldest_write())
+
+    def _oldest_write(self) -> float:
+        """For how many seconds it has not been confirmed."""
         for began in self._writing.values():  # the first one is the oldest
-            return self._clock.monotonic() - began >= UNCONFIRMED_AFTER
-        return False
+            return self._clock.monotonic() - began
+        return 0.0
+
+    def _write_is_overdue(self) -> bool:
+        return self._oldest_write() >= UNCONFIRMED_AFTER
 
     def open_for(self, *, probe: bool) -> bool:
         """Whether a request may leave now; a probe may while others may not."""

@@ -7,6 +7,7 @@ gathers, so groups grow with the load and nobody waits for a timer.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -19,13 +20,23 @@ PATIENCE = 0.05
 
 
 class Grouped(Generic[Item, Result]):
-    """``work`` gets up to ``most`` items, in a thread of its own, and gives as many results, or raises for all."""
+    """``work`` gets up to ``most`` items, in a thread of its own, and gives as many results, or raises for all.
 
-    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], name: str, most: int = 256) -> None:
+    ``prepare`` is called before it in that thread, and may take its time: what is submitted meanwhile joins the group.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Sequence[Result]],
+        name: str,
+        most: int = 256,
+        prepare: Callable[[], object] = lambda: None,
+    ) -> None:
         self._work = work
         self._most = most
+        self._prepare = prepare
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -49,15 +60,17 @@ class Grouped(Generic[Item, Result]):
             loop.call_soon(self._start, loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-        work = self._executor.submit(self._do, [item for item, _ in group])
+        group: list[tuple[Item, asyncio.Future[Result]]] = []
+        work = self._executor.submit(self._do, group)
+        work.add_done_callback(lambda work: loop.call_soon_threadsafe(self._finish, loop, group, work))
 
-        def done(work: Future[Sequence[Result]]) -> None:
-            loop.call_soon_threadsafe(self._finish, loop, [future for _, future in group], work)
-
-        work.add_done_callback(done)
-
-    def _do(self, items: Sequence[Item]) -> Sequence[Result]:
+    def _do(self, group: list[tuple[Item, asyncio.Future[Result]]]) -> Sequence[Result]:
+        """In the thread: fill the group, and do its work."""
+        try:
+            self._prepare()
+        finally:
+            group += [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+        items = [item for item, _ in group]
         results = self._work(items)
         if len(results) != len(items):
             raise ValueError(f"{len(results)} results for {len(items)} items")
@@ -66,7 +79,7 @@ class Grouped(Generic[Item, Result]):
     def _finish(
         self,
         loop: asyncio.AbstractEventLoop,
-        futures: Sequence[asyncio.Future[Result]],
+        group: Sequence[tuple[Item, asyncio.Future[Result]]],
         work: Future[Sequence[Result]],
     ) -> None:
         if self._waiting:
@@ -75,7 +88,7 @@ class Grouped(Generic[Item, Result]):
             self._idle.set()
         error = work.exception()
         results = () if error else work.result()
-        for number, future in enumerate(futures):
+        for number, (_, future) in enumerate(group):
             if future.done():
                 continue
             if error:

@@ -7,28 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.ports import Clock
-
-FORGOTTEN = 0.9
-"""What a claim leaves of the slower ones before it."""
+WAVES = 2
+"""Claims of a slow ledger come in waves: while one is used up the next one is on the way."""
 
 
 class Places:
-    """``ahead``: places if claiming takes no time; ``rate``: requests/s; ``freed`` is called whenever one is free."""
+    """``ahead``: places if claiming takes no time; ``rate``: requests/s.
 
-    def __init__(self, clock: Clock, ahead: int, rate: float, freed: Callable[[], None]) -> None:
-        self._clock = clock
+    ``claim_takes`` tells how many seconds a claim takes now; ``freed`` is called whenever a place is free.
+    """
+
+    def __init__(self, ahead: int, rate: float, claim_takes: Callable[[], float], freed: Callable[[], None]) -> None:
         self._ahead = ahead
         self._rate = rate
+        self._claim_takes = claim_takes
         self._freed = freed
         self._taken = 0
-        self._claiming = 0.0
-        """Seconds that it takes, lately, from a lease to a claim that may call."""
 
     @property
     def free(self) -> int:
         """How many to fill now: none until there are enough to be worth asking for messages."""
-        places = self._ahead + int(self._rate * self._claiming)
+        places = self._ahead + int(WAVES * self._rate * self._claim_takes())
         free = places - self._taken
         return free if free >= max(1, places // 4) else 0
 
@@ -37,10 +36,7 @@ class Places:
         self._taken += 1
         return Place(self)
 
-    def _claimed(self, took: float) -> None:
-        self._claiming = max(took, FORGOTTEN * self._claiming)
-
-    def _left(self) -> None:
+    def _leave(self) -> None:
         self._taken -= 1
         self._freed()
 
@@ -48,21 +44,14 @@ class Places:
 class Place:
     """One of them, from the lease until the request leaves."""
 
-    __slots__ = ("_began", "_places", "_taken")
+    __slots__ = ("_places", "_taken")
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._began: float | None = places._clock.monotonic()
         self._taken = True
-
-    def ready(self) -> None:
-        """The claim is written, and the call may be made."""
-        if self._began is not None:
-            self._places._claimed(self._places._clock.monotonic() - self._began)
-            self._began = None
 
     def leave(self) -> None:
         """The request leaves, or will not; again is nothing."""
         if self._taken:
             self._taken = False
-            self._places._left()
+            self._places._leave()

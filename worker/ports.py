@@ -7,7 +7,7 @@ that the caller may not assume that nothing happened, only that repeating the sa
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -186,6 +186,8 @@ class Pace:
     changed_at: float
     """When the rate was last cut; rises do not count, or a cut could not follow another within a long round trip."""
     version: int = 0
+    length: float = 0.1
+    """Seconds that a worker reserves at a time."""
 
 
 class PaceBook(Protocol):
@@ -195,8 +197,12 @@ class PaceBook(Protocol):
         """The pace as it stands, ``None`` before the first."""
         ...
 
-    async def put_pace(self, pace: Pace) -> bool:
-        """Write it if the one that stands there has the version before this one; ``False``: somebody was faster."""
+    async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
+        """Write what ``change`` makes of the pace as it stands (``None`` before the first), and return that.
+
+        ``change`` counts the version up, or returns what it was given if nothing is to be written. It may be called
+        several times, until nobody was faster, and in another thread; its last result counts.
+        """
         ...
 
     def shared_time(self) -> float:

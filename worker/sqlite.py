@@ -25,6 +25,8 @@ Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 
 BUSY_TIMEOUT = 15.0
 """Seconds to wait for another process that writes."""
+LOOKS = 20
+"""Milliseconds for which SQLite looks whether we may write, after 1, 3, 8 and 18 of them; then that begins anew."""
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUG = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 """What no disk is to blame for; raised as it is."""
@@ -35,7 +37,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writes: Grouped[tuple[Work, Any], Any] = Grouped(self._write_group, "sqlite-write")
+        self._writes: Grouped[tuple[Work, Any], Any] = Grouped(self._write_group, "sqlite-write", prepare=self._begin)
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-read")
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
@@ -57,6 +59,7 @@ class Database:
         if self._reading is None:
             self._reading = self._connect()
         self._writing.executescript(schema)
+        self._writing.execute(f"PRAGMA busy_timeout = {LOOKS}")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -91,6 +94,19 @@ class Database:
         assert self._reading is not None
         return query(self._reading)
 
+    def _begin(self) -> None:
+        """Wait until we may write. SQLite itself looks ever less often, and so might always come too late."""
+        assert self._writing is not None
+        deadline = time.monotonic() + BUSY_TIMEOUT
+        while True:
+            try:
+                self._writing.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                    raise
+            else:
+                return
+
     def _write_group(self, group: Sequence[tuple[Work, Any]]) -> Sequence[Any]:
         connection = self._writing
         assert connection is not None
@@ -98,7 +114,6 @@ class Database:
         for number, (work, _) in enumerate(group):
             numbers.setdefault(work, []).append(number)
         results: list[Any] = [None] * len(group)
-        connection.execute("BEGIN IMMEDIATE")
         try:
             for work, mine in numbers.items():
                 for number, result in zip(mine, work(connection, [group[n][1] for n in mine]), strict=True):

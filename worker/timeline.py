@@ -1,8 +1,8 @@
 """The arithmetic of the shared timeline: who may send when, and how fast. No clock, no I/O, no throttle.
 
 Workers reserve slices one after another; between them, the timeline is reserved up to one moment, and sent at one rate.
-The further ahead it is reserved, the more workers there must be, and the shorter a slice is: so each has its turn about
-once a second, whoever joins hardly waits, and all see the same and so take the same, without being counted.
+The further ahead it is reserved, the more workers there must be, and the shorter slices become: so each has its turn
+about once a second, and whoever joins hardly waits. Their length is part of the pace, so that all take the same.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from worker.ports import Pace
 SLICE = 0.5
 """Seconds that a worker reserves at a time where nothing is reserved; less and less up to ``ROUND`` seconds ahead."""
 ROUND = 1.0
-LAGS = 1.25
-"""A slice is at least so many times what it takes to reserve it, so that reserving keeps pace, and races are few."""
-MOST_LAG = 2.0
-"""Seconds; whoever dies takes no more of the timeline along than two slices of this."""
+LAGS = 1.5
+"""A round is at least so many times what it takes to reserve a slice, so that reserving keeps pace."""
+MOST_LAG = 1.0
+"""Seconds; whoever dies takes no more of the timeline along than two slices of ``LAGS`` times this."""
+NUDGE = 0.04
+"""How far a reservation moves the length of slices to where it should be: little, so that all take about the same."""
+TOO_FAR, SHRINK = 1.5, 0.25
+"""From so many rounds ahead on (many have just joined) it moves it so far."""
 FIRST_SLICE = 0.1
-"""Seconds, after a silence of ``SILENCE`` seconds: others shall not wait long to join in."""
-SILENCE = 1.0
+"""Seconds: others shall not wait long to join in."""
 FARTHEST = 60.0
 """Seconds, or as long as a hundred sends: a timeline reserved further ahead was written by another clock."""
 FORGET_AFTER = 60.0
@@ -82,23 +85,24 @@ def plan(
 
     ``lag``: seconds that it takes to reserve one; ``most``: sends that there is use for.
     """
-    silent = pace is None or now - pace.reserved_until > SILENCE
     if pace is None or now - pace.reserved_until > FORGET_AFTER:
-        pace = Pace(now, configured, now, pace.version if pace else 0)
+        pace = Pace(now, configured, now, pace.version if pace else 0, FIRST_SLICE)
     pace = replace(pace, rate=_bounded(pace.rate, configured))
     joins = 0 < pace.reserved_until - now <= max(FARTHEST, 100 / pace.rate)
     start = pace.reserved_until if joins else now
-    length = FIRST_SLICE if silent else slice_length(start - now, lag)
+    length = _next_length(pace.length, start - now, lag)
     sends = max(1, round(pace.rate * length))
     sends = sends if most is None else min(sends, most)
     end = start + sends * (1 + margin) / pace.rate
     rate = _bounded(pace.rate + RISE * configured * (end - start), configured)
-    return Pace(end, rate, min(pace.changed_at, now), pace.version + 1), Slice(start, end, sends)
+    return Pace(end, rate, min(pace.changed_at, now), pace.version + 1, length), Slice(start, end, sends)
 
 
-def slice_length(ahead: float, lag: float = 0.0) -> float:
-    """Seconds to reserve where the timeline is reserved so far ``ahead``; but never less than one send's worth."""
-    return max(SLICE * (1 - ahead / ROUND), LAGS * min(lag, MOST_LAG), 0.0)
+def _next_length(length: float, ahead: float, lag: float) -> float:
+    if ahead == 0:  # perhaps it ran dry because reserving takes so long
+        return max(length, LAGS * min(lag, MOST_LAG))
+    aim = max(SLICE * (1 - ahead / ROUND), LAGS * min(lag, MOST_LAG) - ahead, 0.0)
+    return length + (SHRINK if ahead > TOO_FAR * ROUND and aim == 0.0 else NUDGE) * (aim - length)
 
 
 def cut(pace: Pace, answer: TooMany, configured: float) -> Pace:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -68,8 +69,9 @@ async def test_a_transaction_whose_answer_was_lost_applied_once(rollout: Rollout
 async def test_a_pace_whose_answer_was_lost_is_ours(rollout: Rollout) -> None:
     async with rollout.opened("one") as one, rollout.opened("two") as two:
         rollout.wire.lose["PutItem"] = 1
-        assert await one.put_pace(Pace(0.1, 1 / 3, 1e-9, 1))
-        assert not await two.put_pace(Pace(9.0, 9.0, 9.0, 1))
+        change = Mock(return_value=Pace(0.1, 1 / 3, 1e-9, 1))
+        assert await one.change_pace(change)
+        change.assert_called_once_with(None)
         assert await two.read_pace() == Pace(0.1, 1 / 3, 1e-9, 1)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -215,17 +216,35 @@ async def test_duplicates_add_up(ledger: WholeLedger) -> None:
 # --- the shared pace --------------------------------------------------------------------------------------------------
 
 
-async def test_the_pace_is_changed_only_by_whoever_saw_the_last_change(ledger: WholeLedger) -> None:
+def later(stands: Pace | None) -> Pace:
+    """One second more is given away."""
+    assert stands is not None
+    return replace(stands, reserved_until=stands.reserved_until + 1, version=stands.version + 1)
+
+
+async def test_the_pace_is_kept_as_it_was_changed(ledger: WholeLedger) -> None:
     assert await ledger.read_pace() is None
-    pace = Pace(12.5, 20.0, 3.25, version=1)
-    assert await ledger.put_pace(pace)
+    pace = Pace(12.5, 20.0, 3.25, version=1, length=0.25)
+    change = Mock(return_value=pace)
+    assert await ledger.change_pace(change) == pace
+    change.assert_called_once_with(None)
     assert await ledger.read_pace() == pace
-    rivals = [replace(pace, rate=rate, version=2) for rate in (19.0, 18.0)]
-    applied = await asyncio.gather(*(ledger.put_pace(rival) for rival in rivals))
-    assert sorted(applied) == [False, True]
-    assert await ledger.read_pace() == rivals[applied.index(True)]
-    for stale in (1, 2, 4):
-        assert not await ledger.put_pace(replace(pace, version=stale))
+    assert await ledger.change_pace(later) == replace(pace, reserved_until=13.5, version=2)
+
+
+async def test_a_pace_that_needs_no_change_is_not_written(ledger: WholeLedger) -> None:
+    assert await ledger.change_pace(lambda stands: stands) is None
+    assert await ledger.read_pace() is None
+    pace = await ledger.change_pace(lambda _: Pace(12.5, 20.0, 3.25, version=1))
+    assert await ledger.change_pace(lambda stands: stands) == pace
+
+
+async def test_no_change_of_the_pace_is_lost_whoever_else_changes_it(open_ledger: OpenLedger) -> None:
+    async with open_ledger("one") as one, open_ledger("two") as two:
+        await one.change_pace(lambda _: Pace(0.0, 20.0, 3.25, version=1))
+        made = await asyncio.gather(*(ledger.change_pace(later) for ledger in (one, two) for _ in range(5)))
+        assert sorted(pace.reserved_until for pace in made if pace) == list(range(1, 11))
+        assert await two.read_pace() == await one.read_pace() == Pace(10.0, 20.0, 3.25, version=11)
 
 
 async def test_the_shared_clock_of_two_workers_is_one(open_ledger: OpenLedger) -> None:
@@ -268,7 +287,7 @@ async def test_everything_is_there_after_closing_and_opening_again(open_ledger: 
     async with open_ledger("one") as ledger:
         await ledger.put(first := row(state=State.SEALED, sealed=sealed()), None)
         await ledger.count(duplicates=1)
-        await ledger.put_pace(Pace(1.0, 2.0, 3.0, version=1))
+        await ledger.change_pace(lambda _: Pace(1.0, 2.0, 3.0, version=1))
     async with open_ledger("two", must_exist=True) as ledger:
         assert await ledger.read("ana") == first
         assert (await ledger.census()).duplicates == 1

@@ -87,7 +87,7 @@ def test_only_the_composition_root_names_adapters(module: str) -> None:
     ("library", "home"),
     [
         ("tenacity", {"worker.retrying"}),
-        ("asyncio_throttle", {"worker.pacing"}),
+        ("asyncio_throttle", {"worker.spacing"}),
         ("pyrage", {"worker.sealing"}),
         ("sqlite3", {"worker.sqlite", "worker.ledgers.sqlite", "worker.queues.sqlite", "worker.queues.sqlite_wave"}),
         ("aioboto3", {"worker.cognito", "worker.aws.session"}),

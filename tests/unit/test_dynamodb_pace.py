@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
@@ -14,7 +15,7 @@ from tests.conftest import VirtualTime
 from worker.errors import LedgerAway
 from worker.ledgers.dynamodb.pace import SharedPace
 from worker.ports import Pace
-from worker.timeline import plan
+from worker.timeline import Slice, plan
 
 RATE = 50.0
 
@@ -65,14 +66,17 @@ class Host:
 
     async def work(self, until: float) -> None:
         """Reserve slice after slice, as the pacer does."""
-        row: Pace | None = None
         while self._virtual.now < until:
-            row = row or await self.pace.read_pace()
-            now, true = self.pace.shared_time(), self._virtual.now
-            row, mine = plan(row, now, RATE)
-            if not await self.pace.put_pace(row):
-                row = None
-                continue
+            reserved: list[tuple[float, float, Slice]] = []
+
+            def reserve(stands: Pace | None, reserved: list[tuple[float, float, Slice]] = reserved) -> Pace:
+                now = self.pace.shared_time()
+                pace, mine = plan(stands, now, RATE)
+                reserved.append((now, self._virtual.now, mine))
+                return pace
+
+            await self.pace.change_pace(reserve)
+            now, true, mine = reserved[-1]
             start, end = (true + (moment - now) / (1 + self.drift) for moment in (mine.start, mine.end))
             self.slices.append((start, end, mine.sends))
             await asyncio.sleep(max(0.0, end - 0.3 - self._virtual.now))
@@ -202,8 +206,9 @@ def test_a_write_whose_answer_was_lost_is_our_own(virtual: VirtualTime) -> None:
     async def main() -> None:
         for version in range(1, 4):
             service.lose = 1
-            assert await mine.put_pace(Pace(1.0, 2.0, 3.0, version))
-        assert not await other.put_pace(Pace(9.0, 9.0, 9.0, 3))
+            change = Mock(return_value=Pace(1.0, 2.0, 3.0, version))
+            await mine.change_pace(change)
+            assert change.call_count == 1
         assert await other.read_pace() == Pace(1.0, 2.0, 3.0, 3)
 
     virtual.run(main())
@@ -215,9 +220,9 @@ def test_nobody_waits_to_join_a_timeline_that_is_his_own_or_none(virtual: Virtua
     async def main() -> None:
         pace = Host(virtual, service).pace
         assert await pace.read_pace() is None
-        assert await pace.put_pace(Pace(0.1, 1 / 3, 1e-9, 1))
+        await pace.change_pace(lambda _: Pace(0.1, 1 / 3, 1e-9, 1))
         assert await pace.read_pace() == Pace(0.1, 1 / 3, 1e-9, 1)
-        assert service.reads == 2
+        assert service.reads == 3
 
     virtual.run(main())
 
@@ -229,6 +234,6 @@ def test_a_service_that_says_no_is_a_ledger_away(virtual: VirtualTime) -> None:
 
     async def main() -> None:
         with pytest.raises(LedgerAway, match="ThrottlingException"):
-            await Host(virtual, Throttled()).pace.put_pace(Pace(1.0, 2.0, 3.0, 1))
+            await Host(virtual, Throttled()).pace.change_pace(lambda _: Pace(1.0, 2.0, 3.0, 1))
 
     virtual.run(main())

@@ -17,10 +17,12 @@ class Work:
     def __init__(self) -> None:
         self.groups: list[list[int]] = []
         self.threads: set[str] = set()
+        self.begun = threading.Event()
         self.open = threading.Event()
         self.open.set()
 
     def __call__(self, group: Sequence[int]) -> Sequence[int]:
+        self.begun.set()
         self.open.wait(10)
         self.threads.add(threading.current_thread().name)
         self.groups.append(list(group))
@@ -40,11 +42,42 @@ async def test_what_comes_while_a_group_is_done_is_the_next_group() -> None:
     grouped = Grouped(work := Work(), "doubling")
     work.open.clear()
     first = grouped.submit(0)
-    await asyncio.sleep(0)
+    await asyncio.to_thread(work.begun.wait, 10)
     others = [grouped.submit(number) for number in range(1, 100)]
     work.open.set()
     await asyncio.gather(first, *others)
     assert work.groups == [[0], list(range(1, 100))]
+    await grouped.close()
+
+
+async def test_what_comes_while_a_group_is_prepared_joins_it() -> None:
+    ready, preparing = threading.Event(), threading.Event()
+
+    def prepare() -> None:
+        preparing.set()
+        ready.wait(10)
+
+    grouped = Grouped(work := Work(), "doubling", prepare=prepare)
+    first = grouped.submit(1)
+    await asyncio.to_thread(preparing.wait, 10)
+    second = grouped.submit(2)
+    ready.set()
+    assert [await first, await second] == [2, 4]
+    assert work.groups == [[1, 2]]
+    await grouped.close()
+
+
+async def test_who_waits_while_preparing_fails_hears_of_it_and_the_next_does_not() -> None:
+    errors = [LookupError("not now")]
+
+    def prepare() -> None:
+        if errors:
+            raise errors.pop()
+
+    grouped = Grouped(Work(), "doubling", prepare=prepare)
+    with pytest.raises(LookupError):
+        await grouped.submit(1)
+    assert await grouped.submit(2) == 4
     await grouped.close()
 
 
@@ -75,7 +108,7 @@ async def test_who_stops_waiting_stops_nobody_else() -> None:
     grouped = Grouped(work := Work(), "doubling")
     work.open.clear()
     futures = [grouped.submit(number) for number in range(3)]
-    await asyncio.sleep(0)
+    await asyncio.to_thread(work.begun.wait, 10)
     futures[1].cancel()
     work.open.set()
     assert [await futures[0], await futures[2]] == [0, 4]

@@ -94,7 +94,7 @@ def test_a_ledger_that_answers_slowly_costs_hardly_any_of_the_quota(workers: int
     fleet.run(work)
     assert fleet.used(START + 2, START + 60) >= 0.98
     assert fleet.keeps_to_the_quota()
-    assert fleet.apart(START, START + 60) < (0.15 if workers < 8 else 0.3)  # a turn of each is long then
+    assert fleet.apart(START, START + 60) < (0.15 if workers < 8 else 0.5)  # who is faster is a matter of luck then
 
 
 @pytest.mark.parametrize("workers", [1, 8])
@@ -152,5 +152,5 @@ def test_a_worker_with_little_to_do_leaves_the_quota_to_the_others() -> None:
         await asyncio.sleep(20)
 
     fleet.run(work)
-    assert fleet.used(START + 2, START + 20) >= 0.8
+    assert fleet.used(START + 2, START + 20) >= 0.75  # what its slices hold beyond that is lost
     assert fleet.keeps_to_the_quota()

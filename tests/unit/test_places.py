@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
-from tests.conftest import VirtualTime
-from worker.places import Places
+from worker.places import WAVES, Places
 
 
-def places(virtual: VirtualTime, ahead: int = 2, rate: float = 25.0) -> Places:
-    return Places(virtual, ahead, rate, lambda: None)
+class Ledger:
+    """In which a claim takes so many seconds."""
+
+    takes = 0.0
 
 
-def test_where_claims_take_no_time_only_a_few_wait(virtual: VirtualTime) -> None:
-    some = places(virtual)
+def places(ahead: int = 2, rate: float = 25.0, ledger: Ledger | None = None) -> Places:
+    claims = ledger or Ledger()
+    return Places(ahead, rate, lambda: claims.takes, lambda: None)
+
+
+def test_where_claims_take_no_time_only_a_few_wait() -> None:
+    some = places()
     taken = [some.take() for _ in range(some.free)]
     assert (len(taken), some.free) == (2, 0)
-    taken[0].ready()
-    assert some.free == 0
     taken[0].leave()
     assert some.free == 1
 
 
-def test_while_claims_are_slow_as_many_more_are_on_the_way_as_the_quota_admits_meanwhile(virtual: VirtualTime) -> None:
-    some = places(virtual)
-    first = some.take()
-    virtual.now += 0.4
-    first.ready()
-    first.leave()
-    assert some.free == 2 + 10
+def test_while_claims_are_slow_as_many_more_are_on_the_way_as_the_quota_admits_meanwhile() -> None:
+    some = places(ledger=(ledger := Ledger()))
+    some.take()
+    ledger.takes = 0.4
+    assert some.free == 2 + WAVES * 10 - 1
+    ledger.takes = 0.0
+    assert some.free == 1
 
 
-def test_a_slow_moment_is_forgotten(virtual: VirtualTime) -> None:
-    some = places(virtual)
-    slow = some.take()
-    virtual.now += 0.4
-    slow.ready()
-    slow.leave()
-    for _ in range(50):
-        quick = some.take()
-        quick.ready()
-        quick.leave()
-    assert some.free == 2
-
-
-def test_leaving_twice_is_leaving_once(virtual: VirtualTime) -> None:
+def test_leaving_twice_is_leaving_once() -> None:
     freed: list[int] = []
-    some = Places(virtual, 2, 0.0, lambda: freed.append(1))
+    some = Places(2, 0.0, lambda: 0.0, lambda: freed.append(1))
     one = some.take()
     one.leave()
     one.leave()
     assert (some.free, len(freed)) == (2, 1)
 
 
-def test_many_places_are_filled_a_quarter_at_a_time(virtual: VirtualTime) -> None:
-    some = places(virtual, ahead=40)
+def test_many_places_are_filled_a_quarter_at_a_time() -> None:
+    some = places(ahead=40)
     taken = [some.take() for _ in range(40)]
     for place in taken[:9]:
         place.leave()

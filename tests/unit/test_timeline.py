@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -14,6 +15,7 @@ from worker.ports import Pace
 from worker.timeline import (
     CUT,
     FARTHEST,
+    FIRST_SLICE,
     FORGET_AFTER,
     LAGS,
     LOWEST,
@@ -26,7 +28,6 @@ from worker.timeline import (
     TooMany,
     cut,
     plan,
-    slice_length,
 )
 
 rates = st.floats(0.05, 5000)
@@ -104,26 +105,39 @@ def test_unused_time_is_lost_and_not_saved_up() -> None:
     assert (first.sends, later.sends) == (2, 2)
 
 
-def test_a_first_slice_is_short_and_the_one_that_follows_is_longer() -> None:
-    written, first = plan(None, 1000.0, 100.0)
-    _, second = plan(written, 1000.01, 100.0)
-    assert second.start == first.end
-    assert first.end - first.start < 0.5 * (second.end - second.start)
-    assert second.end - second.start == pytest.approx(slice_length(first.end - 1000.01), rel=0.03)
+def lengths(pace: Pace, aheads: Iterable[float], *, lag: float = 0.0) -> list[float]:
+    """Of the slices that are reserved one after another, each when the timeline is reserved so far ahead."""
+    found = []
+    for ahead in aheads:
+        pace, mine = plan(replace(pace, reserved_until=1000.0), 1000.0 - ahead, 1000.0, lag=lag)
+        found.append(mine.end - mine.start)
+    return found
 
 
-def test_the_fuller_the_timeline_the_shorter_a_slice() -> None:
-    lengths = [slice_length(ahead / 10) for ahead in range(12)]
-    assert lengths[0] == SLICE
-    assert lengths == sorted(lengths, reverse=True)
-    assert slice_length(ROUND) == slice_length(2 * ROUND) == 0.0
+def test_a_first_slice_is_short() -> None:
+    _, first = plan(None, 1000.0, 100.0)
+    assert first.end - first.start == pytest.approx(FIRST_SLICE, rel=0.01)
+
+
+def test_slices_grow_little_by_little_where_there_is_room_and_shrink_where_there_is_none() -> None:
+    growing = lengths(plan(None, 1000.0, 1000.0)[0], [0.1] * 100)
+    assert growing == sorted(growing)
+    assert growing[0] < 1.2 * FIRST_SLICE
+    assert growing[-1] == pytest.approx(SLICE * 0.9, rel=0.05)
+    shrinking = lengths(Pace(1000.0, 1000.0, 0.0, 1, SLICE), [0.9] * 100)
+    assert shrinking == sorted(shrinking, reverse=True)
+    assert shrinking[-1] == pytest.approx(SLICE * 0.1, rel=0.25)
+
+
+def test_where_many_have_just_joined_slices_shrink_at_once() -> None:
+    assert lengths(Pace(1000.0, 1000.0, 0.0, 1, SLICE), [3.0] * 10)[-1] < 0.1 * SLICE
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 8, 16])
 def test_all_have_their_turn_within_a_round_and_with_the_same_share(workers: int) -> None:
     pace, mine = plan(Pace(1000.0, 400.0, 900.0), 999.99, 400.0)
     turns = [mine] * workers
-    for _ in range(60 * workers):
+    for _ in range(90 * workers):
         begun = turns[-workers]  # whose next slice is reserved when the last one begins
         pace, mine = plan(pace, max(begun.start, 999.99), 400.0)
         turns.append(mine)
@@ -140,15 +154,22 @@ def test_at_a_low_rate_a_slice_is_one_send(rate: float) -> None:
     assert mine.end - mine.start == pytest.approx(1 / rate, rel=0.01)
 
 
-def test_a_slice_outlasts_what_it_takes_to_reserve_one_but_not_by_minutes() -> None:
-    assert slice_length(5.0, lag=0.4) == LAGS * 0.4
-    assert slice_length(5.0, lag=60.0) == LAGS * MOST_LAG
+def test_where_the_timeline_ran_dry_a_slice_outlasts_what_it_takes_to_reserve_one_but_not_by_minutes() -> None:
+    pace = Pace(1000.0, 1000.0, 0.0, 1, FIRST_SLICE)
+    for lag, length in ((0.01, FIRST_SLICE), (0.4, LAGS * 0.4), (60.0, LAGS * MOST_LAG)):
+        _, mine = plan(pace, 1001.0, 1000.0, lag=lag)
+        assert mine.end - mine.start == pytest.approx(length, rel=0.01)
+
+
+def test_while_reserving_takes_long_slices_grow_until_it_keeps_pace() -> None:
+    pace = Pace(1000.0, 1000.0, 0.0, 1, FIRST_SLICE)
+    assert lengths(pace, [0.2] * 200, lag=0.8)[-1] == pytest.approx(LAGS * 0.8 - 0.2, rel=0.05)
 
 
 @pytest.mark.parametrize("most", [1, 7, 500])
 def test_no_more_is_reserved_than_there_is_use_for(most: int) -> None:
-    _, mine = plan(Pace(1000.0, 100.0, 900.0), 999.9, 100.0, most=most)
-    assert mine.sends == min(most, round(100.0 * slice_length(0.1)))
+    _, mine = plan(Pace(1000.0, 100.0, 900.0, 1, 0.4), 999.8, 100.0, most=most)
+    assert mine.sends == min(most, 40)
     assert mine.end - mine.start == pytest.approx(mine.sends * (1 + MARGIN) / 100.0)
 
 

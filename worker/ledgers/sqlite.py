@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -28,9 +29,9 @@ CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_pr
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stamp (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS roster (username TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pace (
+CREATE TABLE IF NOT EXISTS shared_pace (
     id INTEGER PRIMARY KEY CHECK (id = 1), reserved_until REAL NOT NULL, rate REAL NOT NULL, changed_at REAL NOT NULL,
-    version INTEGER NOT NULL
+    version INTEGER NOT NULL, length REAL NOT NULL
 );
 """
 _SELECT = f"SELECT {', '.join(COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
@@ -122,15 +123,12 @@ class SqliteLedger:
 
     async def read_pace(self) -> Pace | None:
         """See ``ports.PaceBook``."""
-        row = await self._database.read(
-            lambda c: c.execute("SELECT reserved_until, rate, changed_at, version FROM pace").fetchone(), LedgerAway
-        )
-        return Pace(*row) if row else None
+        return await self._database.read(_read_pace, LedgerAway)
 
-    async def put_pace(self, pace: Pace) -> bool:
-        """See ``ports.PaceBook``."""
-        applied: bool = await self._database.write(_put_pace, pace, LedgerAway)
-        return applied
+    async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
+        """See ``ports.PaceBook``; called once, in the transaction that writes, so nobody can be faster."""
+        pace: Pace | None = await self._database.write(_change_pace, change, LedgerAway)
+        return pace
 
     def shared_time(self) -> float:
         """One host, one monotonic clock."""
@@ -249,13 +247,19 @@ def _stamp(connection: sqlite3.Connection, stamps: Sequence[Mapping[str, str]]) 
     return [found] * len(stamps)
 
 
-def _put_pace(connection: sqlite3.Connection, paces: Sequence[Pace]) -> Sequence[bool]:
-    return [
-        connection.execute(
-            "INSERT INTO pace VALUES (1, ?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET "
-            "reserved_until = ?1, rate = ?2, changed_at = ?3, version = ?4 WHERE version = ?4 - 1",
-            (pace.reserved_until, pace.rate, pace.changed_at, pace.version),
-        ).rowcount
-        == 1
-        for pace in paces
-    ]
+def _read_pace(connection: sqlite3.Connection) -> Pace | None:
+    row = connection.execute("SELECT reserved_until, rate, changed_at, version, length FROM shared_pace").fetchone()
+    return Pace(*row) if row else None
+
+
+def _change_pace(
+    connection: sqlite3.Connection, changes: Sequence[Callable[[Pace | None], Pace | None]]
+) -> Sequence[Pace | None]:
+    paces = []
+    for change in changes:
+        before = _read_pace(connection)
+        pace = change(before)
+        if pace is not None and pace is not before:
+            connection.execute("INSERT OR REPLACE INTO shared_pace VALUES (1, ?, ?, ?, ?, ?)", astuple(pace))
+        paces.append(pace)
+    return paces

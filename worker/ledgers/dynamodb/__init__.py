@@ -180,9 +180,9 @@ class DynamoLedger:
         """See ``ports.PaceBook``."""
         return await self._pace.read_pace()
 
-    async def put_pace(self, pace: Pace) -> bool:
+    async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
         """See ``ports.PaceBook``."""
-        return await self._pace.put_pace(pace)
+        return await self._pace.change_pace(change)
 
     def shared_time(self) -> float:
         """See ``ports.PaceBook``."""

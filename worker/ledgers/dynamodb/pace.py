@@ -64,6 +64,10 @@ class SharedPace:
         self._looked_at = -math.inf
         """When our clock was last compared with an item that was fresh, or could have been."""
         self._looking: asyncio.Task[None] | None = None
+        self._written: Pace | None = None
+        """The pace as we wrote it last."""
+        self._mine: Pace | None = None
+        """The same where nobody else seems to write."""
 
     def shared_time(self) -> float:
         """See ``ports.PaceBook``."""
@@ -96,8 +100,22 @@ class SharedPace:
             self._looking.cancel()
             await asyncio.wait([self._looking])
 
-    async def put_pace(self, pace: Pace) -> bool:
-        """See ``ports.PaceBook``; repeated by the SDK it is recognised as the same write."""
+    async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
+        """See ``ports.PaceBook``. Who works alone needs no look: it knows what stands there."""
+        before = self._mine or await self.read_pace()
+        alone = before == self._written
+        while (pace := change(before)) is not None and pace is not before:
+            self._mine = None
+            written, stands = await self._put(pace)
+            if written:
+                self._written = pace
+                self._mine = pace if alone else None
+                break
+            before, alone = _pace(stands) if stands else None, False
+        return pace
+
+    async def _put(self, pace: Pace) -> tuple[bool, Item | None]:
+        """Whether it is written, and what stands there if not. Repeated by the SDK it is known as the same write."""
         writer = f"{self._me} {next(self._writes)}"
         written_at = self.shared_time()
         with faults(LedgerAway, "the ledger"):
@@ -113,17 +131,15 @@ class SharedPace:
             except ClientError as error:
                 if code(error) != "ConditionalCheckFailedException":
                     raise
-                stands: Any = error.response.get("Item")
+                stands: Any = error.response.get("Item") or await self._read()
                 if stands:
                     self._observe(stands)
-                else:
-                    stands = await self._read()
                 if not stands or stands["writer"]["S"] != writer:
-                    return False
+                    return False, stands
         if self._offset is None:
             self._offset = 0.0  # we began the timeline
         self._joined = True
-        return True
+        return True, None
 
     async def _read(self) -> Item | None:
         with faults(LedgerAway, "the ledger"):
@@ -156,12 +172,13 @@ def _values(pace: Pace) -> Item:
         "rate": _number(pace.rate),
         "changed_at": _number(pace.changed_at),
         "version": {"N": str(pace.version)},
+        "length": _number(pace.length),
     }
 
 
 def _pace(item: Item) -> Pace:
     reserved_until, rate, changed_at = (float(item[name]["N"]) for name in ("reserved_until", "rate", "changed_at"))
-    return Pace(reserved_until, rate, changed_at, int(item["version"]["N"]))
+    return Pace(reserved_until, rate, changed_at, int(item["version"]["N"]), float(item["length"]["N"]))
 
 
 def _number(value: float) -> Item:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -207,6 +207,13 @@ async def open_intake(
             stream = StreamQueue(source, stores.parser, stores.queue, stores.queue)
             stack.push_async_callback(stream.close)
             yield stream
+
+
+def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
+    """What waits in the embedded queue, for whoever only wants to look; see there."""
+    from worker.queues.sqlite_look import bodies
+
+    return bodies(settings.queue.path)
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ MEMORY = 1.0
 LATE, LATEST = 0.005, 0.01
 """The same where others send too: one send's worth, but within these. Nobody sees all sends, so little may be late."""
 APART = 0.5, 0.01
-"""How far the last send of a slice keeps from the next slice: a part of the usual distance, and at most so many seconds."""
+"""How far a slice's last send keeps from the next slice: a part of the usual distance, and so many seconds at most."""
 TIMER = 0.0006
 """Seconds by which a timer may ring early."""
 

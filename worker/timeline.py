@@ -38,7 +38,7 @@ LOWEST, LOWEST_RATE = 0.02, 0.5
 
 MARGIN = 0.005
 """The part of the rate that is never used, so that jitter on the way does not pass the quota."""
-SHARED_MARGIN = 0.01
+SHARED_MARGIN = 0.015
 """The same where others send too: where slices meet, the jitter of two workers adds up."""
 
 

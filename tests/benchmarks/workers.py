@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.workers [--rates 25,100] [--workers 2,4,8] [--only plain,killed,late,clocks,slow] [--aws]
 
-They share one SQLite file; with ``--aws`` SQS, DynamoDB and S3 of an emulator (there is nothing to lock: no ``slow``).
+They share one SQLite file, which others lock where it is to be slow; with ``--aws`` SQS, DynamoDB and S3 of an
+emulator, where every request to DynamoDB takes longer.
 
 Measured once all of them send. Prints a line for each scenario with what it must reach; exits 1 if one does not. Where
 a worker waited for a processor for more than a few per cent of the time, the machine was measured and not the pace.
@@ -19,7 +20,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +28,13 @@ import uvloop
 
 from tests import emulators
 from tests.aws_rollout import AwsRollout
+from tests.contract.dynamodb_wire import Wire, wired
 from tests.emulators import Emulator
 from tests.processes import Process, until
 from tests.rollout import POOL, Rollout
 from worker.rehearsal.standin_config import StandInConfig
 from worker.rehearsal.standin_process import start_standin
-from worker.timeline import MARGIN
+from worker.timeline import SHARED_MARGIN
 
 LEAST_USED = 0.97
 MOST_APART = 0.15
@@ -45,6 +47,8 @@ WRONG = 30.0
 """Seconds by which clocks are wrong, half of them fast and half slow."""
 HOLD, LEAVE = 0.3, 0.1
 """Seconds for which the ledger is locked again and again, and left alone."""
+DELAY = 0.2
+"""Seconds that a slow DynamoDB takes longer for every answer."""
 LOCK = """
 import sqlite3, sys, time
 path, seconds, hold, leave = sys.argv[1], *map(float, sys.argv[2:])
@@ -89,8 +93,8 @@ class Seen:
 class Fleet:
     """Workers on one rollout."""
 
-    def __init__(self, rollout: Rollout, quota: float) -> None:
-        self.rollout, self.quota = rollout, quota
+    def __init__(self, rollout: Rollout, quota: float, wire: Wire | None) -> None:
+        self.rollout, self.quota, self._wire = rollout, quota, wire
         self.workers: list[Worker] = []
 
     async def push(self, users: int) -> None:
@@ -105,6 +109,19 @@ class Fleet:
         process = self.rollout.start(str(shift), str(trace), "run", command=command)
         self.workers.append(Worker(process, trace))
         return self.workers[-1]
+
+    @asynccontextmanager
+    async def slow_ledger(self, seconds: float) -> AsyncIterator[None]:
+        """It answers slowly, for so many seconds."""
+        if self._wire is not None:
+            self._wire.delay = DELAY
+            yield
+            self._wire.delay = 0.0
+            return
+        arguments = [str(each) for each in (self.rollout.ledger, seconds, HOLD, LEAVE)]
+        locking = await asyncio.create_subprocess_exec(sys.executable, "-c", LOCK, *arguments)
+        yield
+        await locking.wait()
 
     async def all_send(self) -> None:
         """Wait until every worker sends, and a little longer."""
@@ -137,7 +154,7 @@ class Fleet:
         """Seconds of the quota that were not used, beyond the margin that never is."""
         await asyncio.sleep(max(0.0, since + seconds - time.monotonic()))
         admitted = (await self.rollout.standin.stats(since=since, until=since + seconds)).admitted
-        return seconds - admitted * (1 + MARGIN) / self.quota
+        return seconds - admitted * (1 + SHARED_MARGIN) / self.quota
 
 
 @asynccontextmanager
@@ -145,21 +162,22 @@ async def fleet(
     folder: Path, quota: float, workers: int, *, seconds: float, emulator: Emulator | None = None
 ) -> AsyncIterator[Fleet]:
     """Work for so many seconds, and nobody there yet."""
-    async with start_standin(StandInConfig(quota=quota, latency=0.05, user_pool_id=POOL)) as standin:
-        rollout: Rollout
-        if emulator is None:
-            rollout = Rollout(folder, standin)
-        else:
+    async with AsyncExitStack() as stack:
+        config = StandInConfig(quota=quota, latency=0.05, user_pool_id=POOL)
+        standin = await stack.enter_async_context(start_standin(config))
+        rollout, wire = Rollout(folder, standin), None
+        if emulator is not None:
             rollout = AwsRollout(folder, standin, emulator, "s3")
             await rollout.initialise()
-            rollout.configure(queue={"visibility": 60.0})
+            wire, url = await stack.enter_async_context(wired(emulator))
+            rollout.configure(queue={"visibility": 60.0}, aws={"dynamodb_endpoint_url": url})
         rollout.configure(
             cognito={"call_timeout": 10.0, "patience": 60.0},
             rate={"requests_per_second": quota},
             run={"concurrency": None, "poll": 0.2},
             ledger={"lease": 60.0, "clock_skew": 30.0},
         )
-        here = Fleet(rollout, quota)
+        here = Fleet(rollout, quota, wire)
         await here.push(int(quota * (seconds + 15 + 2 * workers)))
         try:
             yield here
@@ -218,14 +236,12 @@ async def late(here: Fleet, workers: int) -> bool:
 
 
 async def slow(here: Fleet, workers: int) -> bool:
-    """The ledger is locked again and again; measured while it is, and after."""
+    """The ledger answers slowly; measured while it does, and after."""
     for _ in range(workers):
         here.join()
     await here.all_send()
-    arguments = [str(each) for each in (here.rollout.ledger, SECONDS, HOLD, LEAVE)]
-    locking = await asyncio.create_subprocess_exec(sys.executable, "-c", LOCK, *arguments)
-    meanwhile = await here.work(SECONDS)
-    await locking.wait()
+    async with here.slow_ledger(SECONDS):
+        meanwhile = await here.work(SECONDS)
     await asyncio.sleep(SETTLE)
     after = await here.work(SECONDS / 2)
     return all([judge("slow", here, meanwhile), judge("after", here, after)])
@@ -273,7 +289,7 @@ if __name__ == "__main__":
     os.environ.update(emulators.CREDENTIALS)
     with emulators.ministack() if options.aws else nullcontext() as emulated:
         asked = (
-            [name for name in options.only.split(",") if not (options.aws and name == "slow")],
+            options.only.split(","),
             [float(rate) for rate in options.rates.split(",")],
             [int(number) for number in options.workers.split(",")],
         )

@@ -37,6 +37,8 @@ class Wire:
         """Answers that get lost once the service acted, by operation."""
         self.say: dict[str, Callable[[Any], Said | None]] = {}
         """What to answer in the service's place, by operation."""
+        self.delay = 0.0
+        """Seconds that every request takes longer."""
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection(self._upstream.hostname, self._upstream.port)
@@ -48,6 +50,7 @@ class Wire:
                 if operation in self.say and (said := self.say[operation](json.loads(body))) is not None:
                     writer.write(_answer(*said))
                     continue
+                await asyncio.sleep(self.delay)
                 up_writer.write(head + body)
                 answer = await _head(up_reader)
                 answer += await up_reader.readexactly(_length(answer))
@@ -124,11 +127,17 @@ def _session() -> Any:
 
 
 @asynccontextmanager
-async def rollout_behind_a_wire(emulator: Emulator) -> AsyncIterator[Rollout]:
-    """A new table."""
+async def wired(emulator: Emulator) -> AsyncIterator[tuple[Wire, str]]:
+    """A wire to the emulator, and the URL of its near end."""
     wire = Wire(emulator)
     server = await asyncio.start_server(wire.connected, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, _session().client("dynamodb", endpoint_url=emulator.url) as dynamodb:
+    async with server:
+        yield wire, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@asynccontextmanager
+async def rollout_behind_a_wire(emulator: Emulator) -> AsyncIterator[Rollout]:
+    """A new table."""
+    async with wired(emulator) as (wire, url), _session().client("dynamodb", endpoint_url=emulator.url) as dynamodb:
         straight = in_turn(dynamodb, emulator)
         yield Rollout(emulator, straight, await create_table(straight), wire, url)

@@ -26,6 +26,7 @@ PIPELINE = {
     "worker.watching",
     "worker.writing",
 }
+SQLITE_QUEUE = {f"worker.queues.{name}" for name in ("sqlite", "sqlite_look", "sqlite_wave")}
 ADAPTERS = ("worker.queues.", "worker.ledgers.", "worker.channels.")
 OUTSIDE = ("worker.cognito", "worker.pacing", "worker.sealing", "worker.sqlite", "worker.settings")
 
@@ -89,7 +90,7 @@ def test_only_the_composition_root_names_adapters(module: str) -> None:
         ("tenacity", {"worker.retrying"}),
         ("asyncio_throttle", {"worker.spacing"}),
         ("pyrage", {"worker.sealing"}),
-        ("sqlite3", {"worker.sqlite", "worker.ledgers.sqlite", "worker.queues.sqlite", "worker.queues.sqlite_wave"}),
+        ("sqlite3", {"worker.sqlite", "worker.ledgers.sqlite", *SQLITE_QUEUE}),
         ("aioboto3", {"worker.cognito", "worker.aws.session"}),
         ("click", {f"worker.cli{part}" for part in ("", ".looking", ".queueing", ".secrets", ".settings", ".work")}),
     ],

@@ -50,6 +50,20 @@ async def test_everything_that_waits_shares_one_commit(database: Database) -> No
     assert await database.read(words, LedgerAway) == [str(number) for number in range(300)]
 
 
+async def test_what_comes_while_another_process_writes_shares_the_commit_that_follows(
+    database: Database, path: Path
+) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writes = []
+        for number in range(5):
+            writes.append(asyncio.ensure_future(database.write(add, str(number), LedgerAway)))
+            await asyncio.sleep(0.03)
+        assert not any(write.done() for write in writes)
+        other.execute("ROLLBACK")
+        assert await asyncio.gather(*writes) == [5] * 5
+
+
 async def test_a_group_is_written_whole_or_not_at_all(database: Database) -> None:
     await database.write(add, "two", LedgerAway)
     told = await asyncio.gather(

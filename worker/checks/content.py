@@ -10,20 +10,20 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from worker.adapters import waiting
 from worker.checks.findings import Finding, advice, fails, ok
 from worker.checks.rollout import Seen
-from worker.errors import Malformed, QueueAway
+from worker.errors import Malformed
 from worker.model import CredentialKind
 from worker.requests import Parser, read_lines
 from worker.settings import Settings
-from worker.sqlite import Database
 
-_PAGE = 500
 _REASONS = 8
 
 
@@ -73,8 +73,10 @@ async def look(settings: Settings, source: str | None) -> tuple[list[Finding], C
     elif settings.queue.kind == "sqs":
         why = "a dry run does not read what waits in SQS: receiving would hide messages and raise their receive counts"
         return [ok("requests", why)], content
-    elif settings.queue.path.exists():
-        await _read_queue(settings.queue.path, content, parser)
+    else:
+        async with aclosing(waiting(settings)) as pages:
+            async for bodies in pages:
+                content.add(bodies, parser)
     findings = list(_told(content, settings))
     if source == "-":
         said = "what was read from standard input is used up: a run needs it again"
@@ -94,27 +96,6 @@ def _opened(source: str) -> BinaryIO:
     if not Path(source).is_file():  # a named pipe would be used up, and perhaps be waited for
         raise OSError(0, os.strerror(2) if not Path(source).exists() else "it is no regular file")
     return Path(source).open("rb")
-
-
-async def _read_queue(path: Path, content: Content, parser: Parser) -> None:
-    database = Database(path)
-    try:
-        await database.open("", QueueAway)
-        last = 0
-        while rows := await database.read(lambda connection, after=last: _page(connection, after), QueueAway):  # type: ignore[misc]
-            content.add((body for _, body in rows), parser)
-            last = rows[-1][0]
-    finally:
-        await database.close()
-
-
-def _page(connection: Any, after: int) -> Sequence[tuple[int, bytes]]:
-    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'messages'").fetchone()
-    if not there:
-        return []
-    query = "SELECT id, body FROM messages WHERE id > ? ORDER BY id LIMIT ?"
-    rows: Sequence[tuple[int, bytes]] = connection.execute(query, (after, _PAGE)).fetchall()
-    return rows
 
 
 def _told(content: Content, settings: Settings) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError
 
 from worker.aws.faults import refusal
+from worker.aws.s3_endpoint import ask_once_a_bucket
 from worker.settings_types import is_loopback
 
 if TYPE_CHECKING:
@@ -105,8 +106,11 @@ class Aws:
         try:
             if self._session is None:
                 self._session = aioboto3.Session(profile_name=self._place.profile, region_name=self._place.region)
-            return await self._stack.enter_async_context(
+            client = await self._stack.enter_async_context(
                 self._session.client(service, endpoint_url=self._place.endpoints.get(service), config=config)  # type: ignore[call-overload]
             )
         except BotoCoreError as error:
             raise refusal(error) from None
+        if service == "s3":
+            ask_once_a_bucket(client)
+        return client

@@ -165,8 +165,11 @@ async def fleet(
     async with AsyncExitStack() as stack:
         config = StandInConfig(quota=quota, latency=0.05, user_pool_id=POOL)
         standin = await stack.enter_async_context(start_standin(config))
-        rollout, wire = Rollout(folder, standin), None
-        if emulator is not None:
+        rollout: Rollout
+        wire: Wire | None = None
+        if emulator is None:
+            rollout = Rollout(folder, standin)
+        else:
             rollout = AwsRollout(folder, standin, emulator, "s3")
             await rollout.initialise()
             wire, url = await stack.enter_async_context(wired(emulator))

@@ -9,9 +9,14 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from tests import emulators
 from tests.emulators import Emulator
+
+# The same examples on every machine and every time, however slow; ``pytest --hypothesis-profile=default`` draws others.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 Result = TypeVar("Result")
 EPOCH = 1_700_000_000.0

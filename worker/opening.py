@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
-import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from worker.errors import ExitCode, UsageError
+from worker.sealed_lines import Record, address, checked, outer_address, parsed
 from worker.sealing import AgeOpener
 
 if TYPE_CHECKING:
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
 _AGE = b"age-encryption.org/v1"
 _ON_AWS = ("s3://", "secretsmanager:", "sqs:")
 
-Record = dict[str, Any]
-Address = tuple[bytes, int]
-"""Who (SHA-256 of the username, which is all that some sources say) and which generation."""
 Found = tuple[int, Callable[[], Record]]
 """A record's generation, and how to get at it."""
 
@@ -92,7 +88,7 @@ def _open(files: Iterable[BinaryIO], opener: AgeOpener, out: TextIO) -> ExitCode
                 newest[user] = found
     for user, (generation, read) in newest.items():
         try:
-            record = _checked(read(), (user, generation))
+            record = checked(read(), (user, generation))
         except (ValueError, KeyError, TypeError):
             unreadable += 1
         else:
@@ -108,8 +104,8 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, 
     def line_at(offset: int) -> Callable[[], Record]:
         def read() -> Record:
             file.seek(offset)
-            sealed = _object(file.readline())["sealed"]
-            return _object(opener.open(base64.b64decode(sealed, validate=True)))
+            sealed = parsed(file.readline())["sealed"]
+            return parsed(opener.open(base64.b64decode(sealed, validate=True)))
 
         return read
 
@@ -118,8 +114,8 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, 
         sealed = file.read()
         file.close()  # there may be more of them than may be open at once
         try:
-            record = _object(opener.open(sealed))
-            user, generation = _address(record)
+            record = parsed(opener.open(sealed))
+            user, generation = address(record)
             yield user, (generation, lambda: record)
         except (ValueError, KeyError, TypeError):
             yield None, (0, dict)
@@ -128,62 +124,12 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, 
     for line in file:
         if line.strip():
             try:
-                user, generation = _outer_address(_object(line))
+                user, generation = outer_address(parsed(line))
                 yield user, (generation, line_at(offset))
             except (ValueError, KeyError, TypeError):
                 yield None, (0, dict)
         offset += len(line)
         file.seek(offset)
-
-
-def is_line(text: str) -> bool:
-    """Whether this is one line with a record's address and something sealed."""
-    try:
-        found = _object(text.encode())
-        _outer_address(found)
-    except (ValueError, KeyError, TypeError):
-        return False
-    return "\n" not in text and isinstance(found.get("sealed"), str)
-
-
-def _outer_address(line: Record) -> Address:
-    """What a line says of the record in it; one that was fetched from under a hash names its user by that."""
-    if "username" in line:
-        return _address(line)
-    digest = line["username_sha256"]
-    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
-        raise TypeError("no hash of a username")
-    return bytes.fromhex(digest), _generation(line)
-
-
-def _address(record: Record) -> Address:
-    username = record["username"]
-    if not isinstance(username, str):
-        raise TypeError("no username")
-    return hashlib.sha256(username.encode()).digest(), _generation(record)
-
-
-def _generation(record: Record) -> int:
-    generation = record["generation"]
-    if type(generation) is not int:
-        raise TypeError("no generation")
-    return generation
-
-
-def _checked(record: Record, address: Address) -> Record:
-    if _address(record) != address:
-        raise ValueError("the line says something else than the record within")
-    return record
-
-
-def _object(text: bytes) -> Record:
-    try:
-        found = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(found, dict):
-        raise TypeError("not a JSON object")
-    return found
 
 
 def _seekable(name: str) -> BinaryIO:

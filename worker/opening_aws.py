@@ -30,8 +30,8 @@ from worker.aws.faults import code, faults
 from worker.aws.naming import digest_of, hashed, secret_segment, username_of
 from worker.aws.session import Aws, Place
 from worker.errors import ChannelAway, DependencyAway, UsageError
-from worker.opening import is_line
 from worker.opening_queue import drain
+from worker.sealed_lines import is_line
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from worker.appending import append
 from worker.aws.faults import faults
 from worker.errors import ChannelAway, UsageError
-from worker.opening import is_line
+from worker.sealed_lines import is_line
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient

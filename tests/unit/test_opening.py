@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from worker.errors import ExitCode, UsageError
 from worker.model import Sealed
-from worker.opening import is_line, open_files, open_sources
+from worker.opening import open_files, open_sources
 from worker.records import line
+from worker.sealed_lines import is_line
 from worker.sealing import AgeSealer, keygen, write_identity
 
 TEXT, RECIPIENT = keygen("now")

@@ -80,9 +80,9 @@ class Gate:
 
     @property
     def ledger_takes(self) -> float:
-        """Seconds that the ledger needs for an answer, lately."""
-        remembered = self._slowest / 2 ** ((self._clock.monotonic() - self._slowest_at) / SLOW_HALF_LIFE)
-        return max(remembered, self._oldest_write())
+        """Seconds that the ledger needs for an answer, lately; none longer than those for which the gate stays open."""
+        remembered: float = self._slowest * 2.0 ** -((self._clock.monotonic() - self._slowest_at) / SLOW_HALF_LIFE)
+        return min(max(remembered, self._oldest_write()), UNCONFIRMED_AFTER)
 
     def _oldest_write(self) -> float:
         """For how many seconds it has not been confirmed."""

@@ -20,7 +20,7 @@ from typing import Self
 from worker.errors import LedgerAway
 from worker.ports import Clock, Pace, PaceBook
 from worker.spacing import MEMORY, Spacing
-from worker.timeline import MARGIN, SHARED_MARGIN, Grant, Slice, TooMany, cut, plan
+from worker.timeline import MARGIN, MOST_LAG, SHARED_MARGIN, Grant, Slice, TooMany, cut, plan
 
 TOUCHING = 0.001
 """Seconds between two slices that are as good as one."""
@@ -170,10 +170,10 @@ class SharedPacer:
         if needed and self._needed_since is None:
             self._needed_since = clock.monotonic()
         began = planned = clock.monotonic()
-        slice_, margin = None, self._spacing.margin
+        slice_, margin, changed = None, self._spacing.margin, False
 
         def change(stands: Pace | None) -> Pace | None:
-            nonlocal planned, slice_, margin
+            nonlocal planned, slice_, margin, changed
             pace = stands and _cut(stands, cuts, self._configured)
             if needed:
                 planned, margin = clock.monotonic(), MARGIN if stands == self._written else SHARED_MARGIN
@@ -181,16 +181,18 @@ class SharedPacer:
                 pace, slice_ = plan(pace, now, self._configured, lag=lag, most=self._most, margin=margin)
             elif pace is not stands and pace:
                 pace = replace(pace, version=pace.version + 1)
+            changed = pace is not stands
             return pace
 
-        self._written = pace = await self._book.change_pace(change)
+        pace = await self._book.change_pace(change)
+        self._written = pace if changed else self._written
         del self._cuts[: len(cuts)]
         if pace:
             self._adopt(_cut(pace, self._cuts, self._configured))
         if slice_ and self._needed_since is not None:
             self._spacing.margin = margin
             self._lag = max(clock.monotonic() - self._needed_since, FORGET * self._lag)
-            self._write_lag = max(clock.monotonic() - planned, FORGET * self._write_lag)
+            self._write_lag = min(max(clock.monotonic() - planned, FORGET * self._write_lag), MOST_LAG)
             self._needed_since = None
             self._grant(slice_)
 

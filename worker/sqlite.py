@@ -58,6 +58,7 @@ class Database:
             self._writing = self._connect()
         if self._reading is None:
             self._reading = self._connect()
+        self._writing.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT:.0f}")
         self._writing.executescript(schema)
         self._writing.execute(f"PRAGMA busy_timeout = {LOOKS}")
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import VirtualTime
 from worker.errors import EndpointAway, PersonMustAct, WorkerError
-from worker.gate import Gate
+from worker.gate import SLOW_HALF_LIFE, UNCONFIRMED_AFTER, Gate
 from worker.model import Again, Issued, PoolFault, Reason, Refused, Reply, Secret, State, Trouble
 
 ISSUED = Issued(Secret("JBSWY3DP"), None, "request-1")
@@ -294,3 +294,27 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
 
     virtual.run(main())
     assert not stopped
+
+
+def test_what_the_ledger_takes_is_told_by_writes_under_way_and_forgotten_by_and_by(bench: Bench) -> None:
+    gate, virtual = bench.gate, bench.virtual
+    assert gate.ledger_takes == 0.0
+    gate.writing("one")
+    virtual.now += 0.25
+    gate.writing("two")
+    virtual.now += 0.25
+    assert gate.ledger_takes == 0.5
+    gate.written("one")
+    assert gate.ledger_takes == 0.5
+    gate.written("two")
+    virtual.now += SLOW_HALF_LIFE
+    assert gate.ledger_takes == 0.25
+
+
+def test_what_the_ledger_takes_is_bounded_and_can_be_told_after_days_without_work(bench: Bench) -> None:
+    bench.gate.writing("one")
+    bench.virtual.now += 100.0
+    assert bench.gate.ledger_takes == UNCONFIRMED_AFTER
+    bench.gate.written("one")
+    bench.virtual.now += 1e6
+    assert bench.gate.ledger_takes == 0.0

@@ -98,6 +98,23 @@ def test_a_ledger_that_answers_slowly_costs_hardly_any_of_the_quota(workers: int
     assert fleet.apart(START, START + 60) < (0.15 if workers < 8 else 0.5)  # who is faster is a matter of luck then
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_one_answer_that_takes_long_costs_little_more_than_that(workers: int) -> None:
+    fleet = Fleet(50.0)
+
+    async def work() -> None:
+        fleet.join(workers)
+        await asyncio.sleep(5)
+        fleet.book.latency = 8.0
+        await asyncio.sleep(1)
+        fleet.book.latency = 0.005
+        await asyncio.sleep(34)
+
+    fleet.run(work)
+    assert fleet.used(START + 24, START + 40) >= 0.97
+    assert fleet.keeps_to_the_quota()
+
+
 @pytest.mark.parametrize("workers", [1, 8])
 def test_when_the_ledger_is_away_nobody_sends_and_when_it_is_back_all_do(workers: int) -> None:
     fleet = Fleet(100.0)

@@ -49,7 +49,6 @@ class SharedPacer:
         self._learnt = 0.0
         """When we learnt of its last cut, in monotonic seconds."""
         self._cuts: list[TooMany] = []
-        self._needed_since: float | None = None
         self._lag = self._write_lag = 0.0
         """Seconds that it takes to reserve a slice, and of these to write it; slowly forgotten."""
         self._most: int | None = None
@@ -150,7 +149,6 @@ class SharedPacer:
                 await self._write()
                 pause = PAUSES[0]
             except LedgerAway:
-                self._needed_since = None
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, PAUSES[1])
                 self._woken.set()
@@ -167,8 +165,6 @@ class SharedPacer:
         needed = self._until_needed() == 0
         if not needed and not cuts:
             return
-        if needed and self._needed_since is None:
-            self._needed_since = clock.monotonic()
         began = planned = clock.monotonic()
         slice_, margin, changed = None, self._spacing.margin, False
 
@@ -185,15 +181,16 @@ class SharedPacer:
             return pace
 
         pace = await self._book.change_pace(change)
-        self._written = pace if changed else self._written
+        if changed:
+            self._written = pace
         del self._cuts[: len(cuts)]
         if pace:
             self._adopt(_cut(pace, self._cuts, self._configured))
-        if slice_ and self._needed_since is not None:
+        if slice_:
             self._spacing.margin = margin
-            self._lag = max(clock.monotonic() - self._needed_since, FORGET * self._lag)
-            self._write_lag = min(max(clock.monotonic() - planned, FORGET * self._write_lag), MOST_LAG)
-            self._needed_since = None
+            now = clock.monotonic()
+            self._lag = max(now - began, FORGET * self._lag)
+            self._write_lag = min(max(now - planned, FORGET * self._write_lag), MOST_LAG)
             self._grant(slice_)
 
     def _grant(self, slice_: Slice) -> None:

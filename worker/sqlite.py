@@ -27,6 +27,8 @@ BUSY_TIMEOUT = 15.0
 """Seconds to wait for another process that writes."""
 LOOKS = 20
 """Milliseconds for which SQLite looks whether we may write, after 1, 3, 8 and 18 of them; then that begins anew."""
+PAUSE = 0.001
+"""Seconds until we ask SQLite again."""
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUG = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 """What no disk is to blame for; raised as it is."""
@@ -67,7 +69,7 @@ class Database:
             self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
-            _write_ahead(connection)
+            _insist(connection, "PRAGMA journal_mode = WAL")  # where two begin a file together, one is refused at once
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -4000")
@@ -98,15 +100,7 @@ class Database:
     def _begin(self) -> None:
         """Wait until we may write. SQLite itself looks ever less often, and so might always come too late."""
         assert self._writing is not None
-        deadline = time.monotonic() + BUSY_TIMEOUT
-        while True:
-            try:
-                self._writing.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                    raise
-            else:
-                return
+        _insist(self._writing, "BEGIN IMMEDIATE")
 
     def _write_group(self, group: Sequence[tuple[Work, Any]]) -> Sequence[Any]:
         connection = self._writing
@@ -146,16 +140,16 @@ class Database:
         self._reading = self._writing = None
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Where two processes begin a file together, SQLite refuses one at once instead of letting it wait."""
+def _insist(connection: sqlite3.Connection, statement: str) -> None:
+    """Also where SQLite gives up before ``BUSY_TIMEOUT`` because another process is in the way."""
     deadline = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(statement)
         except sqlite3.OperationalError as error:
             if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
                 raise
-            time.sleep(0.01)
+            time.sleep(PAUSE)
         else:
             return
 

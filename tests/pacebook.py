@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -50,11 +51,15 @@ class MemoryPaceBook:
         return pace
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """As a service without transactions does: read, write, and again if somebody was faster."""
+        """As a service without transactions does: read, then add to what stands; where that cannot be, again."""
         before = await self.read_pace()
         while (pace := change(before)) is not None and pace is not before:
+            adds = before and pace.changed_at == before.changed_at and before.reserved_until > self.shared_time()
             half = await self._way()
             stands = self.pace
+            if adds and stands and before and stands.changed_at == before.changed_at:
+                added = pace.reserved_until - before.reserved_until
+                pace = replace(pace, reserved_until=stands.reserved_until + added, version=stands.version + 1)
             if applied := pace.version == (stands.version if stands else 0) + 1:
                 self.pace = pace
                 self.writes += 1

@@ -42,8 +42,8 @@ class SharedPacer:
         """When our last slice begins."""
         self._asked = False
         self._woken, self._granted = asyncio.Event(), asyncio.Event()
-        self._written: Pace | None = None
-        """The shared pace as we wrote it last."""
+        self._written = 0
+        """The version of the shared pace that we wrote last."""
         self._pace = Pace(0.0, configured, 0.0)
         """The same with our own cuts, written or not yet."""
         self._learnt = 0.0
@@ -51,6 +51,8 @@ class SharedPacer:
         self._cuts: list[TooMany] = []
         self._lag = self._write_lag = 0.0
         """Seconds that it takes to reserve a slice, and of these to write it; slowly forgotten."""
+        self._owed = 0.0
+        """See ``Slice``."""
         self._most: int | None = None
         """Sends to reserve at most, where there was no use for more."""
         self.lost = 0
@@ -172,26 +174,29 @@ class SharedPacer:
             nonlocal planned, slice_, margin, changed
             pace = stands and _cut(stands, cuts, self._configured)
             if needed:
-                planned, margin = clock.monotonic(), MARGIN if stands == self._written else SHARED_MARGIN
+                planned = clock.monotonic()
+                margin = MARGIN if (stands.version if stands else 0) == self._written else SHARED_MARGIN
                 now, lag = self._book.shared_time() + self._write_lag, max(self._lag, 2 * (planned - began))
-                pace, slice_ = plan(pace, now, self._configured, lag=lag, most=self._most, margin=margin)
+                pace, slice_ = plan(
+                    pace, now, self._configured, lag=lag, most=self._most, owed=self._owed, margin=margin
+                )
             elif pace is not stands and pace:
                 pace = replace(pace, version=pace.version + 1)
             changed = pace is not stands
             return pace
 
         pace = await self._book.change_pace(change)
-        if changed:
-            self._written = pace
+        if changed and pace:
+            self._written = pace.version
         del self._cuts[: len(cuts)]
         if pace:
             self._adopt(_cut(pace, self._cuts, self._configured))
-        if slice_:
-            self._spacing.margin = margin
+        if slice_ and pace:
+            self._spacing.margin, self._owed = margin, slice_.owed
             now = clock.monotonic()
             self._lag = max(now - began, FORGET * self._lag)
             self._write_lag = min(max(now - planned, FORGET * self._write_lag), MOST_LAG)
-            self._grant(slice_)
+            self._grant(slice_.ending(pace.reserved_until))
 
     def _grant(self, slice_: Slice) -> None:
         """The slice is ours: put it on our own clock."""

@@ -201,7 +201,8 @@ class PaceBook(Protocol):
         """Write what ``change`` makes of the pace as it stands (``None`` before the first), and return that.
 
         ``change`` counts the version up, or returns what it was given if nothing is to be written. It may be called
-        several times, until nobody was faster, and in another thread; its last result counts.
+        several times, until nobody was faster, and in another thread; its last result counts. Where others only
+        reserved since then, what it adds to ``reserved_until`` may be added to theirs: what is returned says so.
         """
         ...
 

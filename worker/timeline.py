@@ -18,11 +18,11 @@ LAGS = 1.5
 """A round is at least so many times what it takes to reserve a slice, so that reserving keeps pace."""
 MOST_LAG = 1.0
 """Seconds; whoever dies takes no more of the timeline along than two slices of ``LAGS`` times this."""
-NUDGE = 0.04
+NUDGE = 0.05
 """How far a reservation moves the length of slices to where it should be: little, so that all take about the same."""
 TOO_FAR, SHRINK = 1.5, 0.25
 """From so many rounds ahead on (many have just joined) it moves it so far."""
-FIRST_SLICE = 0.1
+FIRST_SLICE = 0.2
 """Seconds: others shall not wait long to join in."""
 FARTHEST = 60.0
 """Seconds, or as long as a hundred sends: a timeline reserved further ahead was written by another clock."""
@@ -49,6 +49,12 @@ class Slice:
     start: float
     end: float
     sends: int
+    owed: float = 0.0
+    """What was rounded off, in sends: a worker's next slice makes up for it, or shares would differ by luck."""
+
+    def ending(self, end: float) -> Slice:
+        """The same, later or earlier."""
+        return replace(self, start=end - (self.end - self.start), end=end)
 
 
 @dataclass(slots=True)
@@ -79,11 +85,12 @@ def plan(
     *,
     lag: float = 0.0,
     most: int | None = None,
+    owed: float = 0.0,
     margin: float = MARGIN,
 ) -> tuple[Pace, Slice]:
     """The next slice from shared time ``now`` on, and the pace to write: once that is written, the slice is ours.
 
-    ``lag``: seconds that it takes to reserve one; ``most``: sends that there is use for.
+    ``lag``: seconds that it takes to reserve one; ``most``: sends that there is use for; ``owed``: by our last slice.
     """
     if pace is None or now - pace.reserved_until > FORGET_AFTER:
         pace = Pace(now, configured, now, pace.version if pace else 0, FIRST_SLICE)
@@ -91,11 +98,13 @@ def plan(
     joins = 0 < pace.reserved_until - now <= max(FARTHEST, 100 / pace.rate)
     start = pace.reserved_until if joins else now
     length = _next_length(pace.length, start - now, lag)
-    sends = max(1, round(pace.rate * length))
+    due = pace.rate * length + owed
+    sends = max(1, round(due))
+    owed = max(-0.5, due - sends)
     sends = sends if most is None else min(sends, most)
     end = start + sends * (1 + margin) / pace.rate
     rate = _bounded(pace.rate + RISE * configured * (end - start), configured)
-    return Pace(end, rate, min(pace.changed_at, now), pace.version + 1, length), Slice(start, end, sends)
+    return Pace(end, rate, min(pace.changed_at, now), pace.version + 1, length), Slice(start, end, sends, owed)
 
 
 def _next_length(length: float, ahead: float, lag: float) -> float:

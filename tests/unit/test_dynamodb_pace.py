@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -36,19 +37,34 @@ class PaceItem:
         await asyncio.sleep(self.latency())
         return answer
 
-    async def put_item(self, **request: Any) -> Any:
+    async def update_item(self, **request: Any) -> Any:
         for _ in range(2 if self.lose else 1):  # the SDK's retry
             await asyncio.sleep(self.latency())
-            stands = self.item
-            refused = stands and stands["version"] != request["ExpressionAttributeValues"][":before"]
-            if not refused:
-                self.item = request["Item"]
+            stood = self.item
+            if written := self._holds(**request["ExpressionAttributeValues"]):
+                self.item = self._updated(request["UpdateExpression"], **request["ExpressionAttributeValues"])
             await asyncio.sleep(self.latency())
         self.lose = max(0, self.lose - 1)
-        if refused:
-            answer: Any = {"Error": {"Code": "ConditionalCheckFailedException"}, "Item": stands}
-            raise ClientError(answer, "PutItem")
-        return {}
+        if not written:
+            answer: Any = {"Error": {"Code": "ConditionalCheckFailedException"}, "Item": stood}
+            raise ClientError(answer, "UpdateItem")
+        return {"Attributes": stood} if stood else {}
+
+    def _holds(self, **values: Any) -> bool:
+        if not self.item or ":before" in values:
+            return not self.item or self.item["version"] == values[":before"]
+        same = self.item["changed_at"] == values[":known"] and self.item["writer"] != values[":writer"]
+        return same and int(self.item["version"]["N"]) >= int(values[":seen"]["N"])
+
+    def _updated(self, expression: str, **values: Any) -> Any:
+        item = {}
+        for name, term in (each.split(" = ") for each in expression.removeprefix("SET ").split(", ")):
+            *added, value = (each.strip() for each in term.split("+"))
+            item[name[1:]] = values[value]
+            if added:
+                total = Decimal(self.item[name[1:]]["N"]) + Decimal(values[value]["N"])
+                item[name[1:]] = {"N": str(total)}
+        return item
 
 
 class Host:
@@ -75,8 +91,10 @@ class Host:
                 reserved.append((now, self._virtual.now, mine))
                 return pace
 
-            await self.pace.change_pace(reserve)
+            pace = await self.pace.change_pace(reserve)
+            assert pace
             now, true, mine = reserved[-1]
+            mine = mine.ending(pace.reserved_until)
             start, end = (true + (moment - now) / (1 + self.drift) for moment in (mine.start, mine.end))
             self.slices.append((start, end, mine.sends))
             await asyncio.sleep(max(0.0, end - 0.3 - self._virtual.now))
@@ -229,8 +247,8 @@ def test_nobody_waits_to_join_a_timeline_that_is_his_own_or_none(virtual: Virtua
 
 def test_a_service_that_says_no_is_a_ledger_away(virtual: VirtualTime) -> None:
     class Throttled(PaceItem):
-        async def put_item(self, **request: Any) -> Any:
-            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "PutItem")
+        async def update_item(self, **request: Any) -> Any:
+            raise ClientError({"Error": {"Code": "ThrottlingException"}}, "UpdateItem")
 
     async def main() -> None:
         with pytest.raises(LedgerAway, match="ThrottlingException"):

@@ -26,8 +26,9 @@ import itertools
 import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -47,8 +48,9 @@ FIRST_LOOKS, LOOKS, BETWEEN_LOOKS = 25, 75, 0.02
 between two looks."""
 CHANGES = 5
 """Fresh items to see later: of several hosts, and some fresher than others."""
-LOOK_AGAIN = 30.0
-"""Seconds after which that is done again."""
+LOOK_AGAIN = 0.5, 30.0
+"""Seconds after which that is done again: at first, since a host that starts is slow to see; and at most, doubling
+with every look that gained no more than ``BETWEEN_LOOKS``."""
 
 
 class SharedPace:
@@ -63,11 +65,12 @@ class SharedPace:
         self._joined = False
         self._looked_at = -math.inf
         """When our clock was last compared with an item that was fresh, or could have been."""
+        self._look_after = LOOK_AGAIN[0]
         self._looking: asyncio.Task[None] | None = None
-        self._written: Pace | None = None
-        """The pace as we wrote it last."""
+        self._written = 0
+        """The version that we wrote last."""
         self._mine: Pace | None = None
-        """The same where nobody else seems to write."""
+        """What stands there where nobody else seems to write."""
 
     def shared_time(self) -> float:
         """See ``ports.PaceBook``."""
@@ -103,43 +106,54 @@ class SharedPace:
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
         """See ``ports.PaceBook``. Who works alone needs no look: it knows what stands there."""
         before = self._mine or await self.read_pace()
-        alone = before == self._written
         while (pace := change(before)) is not None and pace is not before:
+            alone = before is None or before.version == self._written
             self._mine = None
-            written, stands = await self._put(pace)
-            if written:
-                self._written = pace
-                self._mine = pace if alone else None
-                break
-            before, alone = _pace(stands) if stands else None, False
+            written, stands = await self._put(pace, before)
+            if written and stands:
+                alone &= stands.version == pace.version
+                self._mine = stands if alone else None
+                self._written = stands.version
+                return stands
+            before = stands
         return pace
 
-    async def _put(self, pace: Pace) -> tuple[bool, Item | None]:
-        """Whether it is written, and what stands there if not. Repeated by the SDK it is known as the same write."""
-        writer = f"{self._me} {next(self._writes)}"
-        written_at = self.shared_time()
+    async def _put(self, pace: Pace, before: Pace | None) -> tuple[bool, Pace | None]:
+        """Whether it is written, and what stands there now. Repeated by the SDK it is known as the same write."""
+        writer, written_at = f"{self._me} {next(self._writes)}", self.shared_time()
+        values = {**_values(pace), "written_at": _number(written_at), "writer": {"S": writer}}
+        if before and _only_adds(pace, before, written_at):
+            accepted, item = await self._update(_addition(values, pace, before))
+            stands = _on_top(pace, before, _pace(item)) if accepted and item else None
+        else:
+            accepted, item = await self._update(_replacement(values, pace))
+            stands = pace if accepted else None
+        if item:
+            self._observe(item)
+        if not accepted and item:
+            stands, accepted = _pace(item), item["writer"]["S"] == writer
+        if accepted:
+            self._offset = self._offset or 0.0  # perhaps we began the timeline
+            self._joined = True
+        return accepted, stands
+
+    async def _update(self, request: dict[str, Any]) -> tuple[bool, Item | None]:
+        """Whether it was accepted, and what stood there; what stands there, if not."""
         with faults(LedgerAway, "the ledger"):
             try:
-                await self._dynamodb.put_item(
+                answer: Any = await self._dynamodb.update_item(
                     TableName=self._table,
-                    Item={**PACE, **_values(pace), "written_at": _number(written_at), "writer": {"S": writer}},
-                    ConditionExpression="attribute_not_exists(#key) OR #version = :before",
-                    ExpressionAttributeNames={"#key": KEY, "#version": "version"},
-                    ExpressionAttributeValues={":before": {"N": str(pace.version - 1)}},
+                    Key=PACE,
+                    **request,
+                    ReturnValues="ALL_OLD",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
                 )
             except ClientError as error:
                 if code(error) != "ConditionalCheckFailedException":
                     raise
-                stands: Any = error.response.get("Item") or await self._read()
-                if stands:
-                    self._observe(stands)
-                if not stands or stands["writer"]["S"] != writer:
-                    return False, stands
-        if self._offset is None:
-            self._offset = 0.0  # we began the timeline
-        self._joined = True
-        return True, None
+                item: Any = error.response.get("Item")
+                return False, item or await self._read()
+        return True, answer.get("Attributes")
 
     async def _read(self) -> Item | None:
         with faults(LedgerAway, "the ledger"):
@@ -153,7 +167,8 @@ class SharedPace:
         """The timeline is at least where it was when this was written."""
         offset = float(item["written_at"]["N"]) - self._monotonic()
         self._offset = offset if self._offset is None else max(self._offset, offset)
-        if not self._is_mine(item) and self._joined and self._monotonic() - self._looked_at > LOOK_AGAIN:
+        due = self._joined and self._monotonic() - self._looked_at > self._look_after
+        if due and not self._is_mine(item) and (self._looking is None or self._looking.done()):
             self._looked_at = self._monotonic()
             self._looking = asyncio.create_task(self._look_in_the_background(item))
 
@@ -162,8 +177,49 @@ class SharedPace:
         return writer.startswith(self._me)
 
     async def _look_in_the_background(self, item: Item) -> None:
+        before = self._offset or 0.0
         with suppress(LedgerAway):
             await self._look_until_it_changes(item, LOOKS, changes=CHANGES)
+        gained = (self._offset or 0.0) - before > BETWEEN_LOOKS
+        self._look_after = LOOK_AGAIN[0] if gained else min(2 * self._look_after, LOOK_AGAIN[1])
+
+
+def _only_adds(pace: Pace, before: Pace, now: float) -> bool:
+    """Whether it stays right where others reserve meanwhile: then it comes after theirs."""
+    return pace.changed_at == before.changed_at and pace.reserved_until > before.reserved_until > now
+
+
+def _on_top(pace: Pace, before: Pace, stood: Pace) -> Pace:
+    """The pace once what it adds to ``before`` was added to what stood there."""
+    added = pace.reserved_until - before.reserved_until
+    return replace(pace, reserved_until=stood.reserved_until + added, version=stood.version + 1)
+
+
+def _addition(values: Item, pace: Pace, before: Pace) -> dict[str, Any]:
+    """Reserve after whatever others reserved, unless somebody cut the rate or the timeline began anew."""
+    added = {"reserved_until": _number(pace.reserved_until - before.reserved_until), "version": {"N": "1"}}
+    known = {":known": _number(before.changed_at), ":seen": {"N": str(before.version)}}
+    condition = "#changed_at = :known AND #version >= :seen AND #writer <> :writer"
+    return _request(values | added, condition, known, added)
+
+
+def _replacement(values: Item, pace: Pace) -> dict[str, Any]:
+    """Write this if nobody else has written."""
+    request = _request(
+        values, "attribute_not_exists(#key) OR #version = :before", {":before": {"N": str(pace.version - 1)}}
+    )
+    request["ExpressionAttributeNames"]["#key"] = KEY
+    return request
+
+
+def _request(values: Item, condition: str, compared: Item, added: Container[str] = ()) -> dict[str, Any]:
+    terms = (f"#{name} = " + f"#{name} + " * (name in added) + f":{name}" for name in values)
+    return {
+        "UpdateExpression": "SET " + ", ".join(terms),
+        "ConditionExpression": condition,
+        "ExpressionAttributeNames": {f"#{name}": name for name in values},
+        "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()} | compared,
+    }
 
 
 def _values(pace: Pace) -> Item:

@@ -18,9 +18,9 @@ from tests.rollout import POOL, Rollout
 
 SCRIPT = Path(__file__).resolve().parents[2] / "config" / "migration.py"
 ANSWER = "the-answer-to-the-challenge"
-RATE = 20.0
+RATE = 12.0
 USERS = 200
-VALIDITY = 8.0
+VALIDITY = 13.0
 """Seconds that a Session lives where this is under test: less than the whole rollout takes."""
 
 

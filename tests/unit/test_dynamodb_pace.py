@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -76,6 +78,8 @@ class Host:
         self.pace = SharedPace(cast("Any", service), "table", self.monotonic)
         self.slices: list[tuple[float, float, int]] = []
         """True seconds in which we may send, and how often."""
+        self.given: list[Slice] = []
+        """The same on the timeline."""
 
     def monotonic(self) -> float:
         return self.began + self._virtual.now * (1 + self.drift)
@@ -95,6 +99,7 @@ class Host:
             assert pace
             now, true, mine = reserved[-1]
             mine = mine.ending(pace.reserved_until)
+            self.given.append(mine)
             start, end = (true + (moment - now) / (1 + self.drift) for moment in (mine.start, mine.end))
             self.slices.append((start, end, mine.sends))
             await asyncio.sleep(max(0.0, end - 0.3 - self._virtual.now))
@@ -228,6 +233,69 @@ def test_a_write_whose_answer_was_lost_is_our_own(virtual: VirtualTime) -> None:
             await mine.change_pace(change)
             assert change.call_count == 1
         assert await other.read_pace() == Pace(1.0, 2.0, 3.0, 3)
+        await mine.change_pace(lambda _: Pace(500.0, 2.0, 3.0, 4))
+        service.lose = 1
+        made = await mine.change_pace(lambda _: Pace(500.5, 2.0, 3.0, 5))
+        assert await other.read_pace() == made == Pace(500.5, 2.0, 3.0, 5)
+
+    virtual.run(main())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_moment_is_given_away_twice_whatever_answers_get_lost(virtual: VirtualTime, seed: int) -> None:
+    chance = random.Random(seed)
+    service = PaceItem(lambda: chance.choice((0.002, 0.02, 0.3)))
+    hosts = [Host(virtual, service, began=began) for began in (0.0, 5e6, -3e5)]
+
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for host in hosts:
+                tasks.create_task(host.work(30))
+            while virtual.now < 30:
+                await asyncio.sleep(chance.random())
+                service.lose = 1
+
+    virtual.run(main())
+    given = sorted((one.start, one.end) for host in hosts for one in host.given)
+    assert len(given) > 30
+    assert all(end <= start + 1e-6 for (_, end), (start, _) in pairwise(given))
+
+
+def test_who_reserves_meanwhile_comes_first_and_costs_no_second_request(virtual: VirtualTime) -> None:
+    service = PaceItem(lambda: 0.01)
+    mine, other = Host(virtual, service).pace, Host(virtual, service).pace
+    reserve = Mock(side_effect=lambda stands: replace(stands, reserved_until=stands.reserved_until + 1, version=2))
+
+    async def main() -> None:
+        await other.change_pace(lambda _: Pace(100.0, 25.0, 3.0, 1))
+        await mine.read_pace()
+        made = await asyncio.gather(mine.change_pace(reserve), other.change_pace(reserve))
+        assert reserve.call_count == 2
+        assert [(pace.reserved_until, pace.version) for pace in made if pace] == [(102.0, 3), (101.0, 2)]
+
+    virtual.run(main())
+
+
+def test_who_did_not_know_of_a_cut_reserves_anew(virtual: VirtualTime) -> None:
+    service = PaceItem(lambda: 0.01)
+    mine, other = Host(virtual, service).pace, Host(virtual, service).pace
+    known: list[float] = []
+
+    def cut(stands: Pace | None) -> Pace:
+        assert stands
+        return replace(stands, rate=20.0, changed_at=4.0, version=stands.version + 1)
+
+    def reserve(stands: Pace | None) -> Pace:
+        assert stands
+        known.append(stands.rate)
+        return replace(stands, reserved_until=stands.reserved_until + 1, version=stands.version + 1)
+
+    async def main() -> None:
+        await other.change_pace(lambda _: Pace(100.0, 25.0, 3.0, 1))
+        await mine.read_pace()
+        made, _ = await asyncio.gather(mine.change_pace(reserve), other.change_pace(cut))
+        assert known == [25.0, 20.0]
+        assert made == Pace(101.0, 20.0, 4.0, 3)
 
     virtual.run(main())
 

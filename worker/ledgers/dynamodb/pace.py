@@ -8,12 +8,17 @@ every look, and with nobody at work the timeline stands still (it goes on from w
 
 How wrong it can be: a worker's timeline lags behind the fastest by no more than the smallest age that any item it saw
 had on arrival, plus what its clock lost since. What is met with while reserving slices may be most of a slice old, so
-whoever meets others looks every ``LOOK_AGAIN`` seconds, in the background, often enough to see items right after they
-were written: that leaves ``BETWEEN_LOOKS`` and the way there and back, and what clocks lose until the next look (at 200
-ppm: 6 ms). Simulated with three hosts 400 ppm apart it stays below 60 ms. A new worker looks before it begins. Nobody
-sends in another's slice of the timeline, so in any T seconds all together send at most ``rate x (T + the largest
+whoever meets others looks now and then, in the background, often enough to see items right after they were written:
+that leaves ``BETWEEN_LOOKS`` and the way there and back, and what clocks lose until the next look (at 200 ppm: 6 ms).
+Simulated with three hosts 400 ppm apart it stays below 60 ms. A new worker looks before it begins, and soon again:
+where eight start at once on two cores, what they see then is up to 200 ms old; four seconds later they are within 40.
+Nobody sends in another's slice of the timeline, so in any T seconds all together send at most ``rate x (T + the largest
 lag)``: they exceed the rate by at most ``rate x lag``, at 25/s and 40 ms by one request. A worker that is behind also
 waits longer for its slice, by its lag.
+
+Reserving adds to the moment up to which the timeline is reserved, whatever that is by then, so nobody is refused for
+being slower than the others. Only a cut of the rate, or a timeline that ran dry, is written on condition that nobody
+else has written: then somebody else's word changes what there is to say.
 
 After a pause of everybody the timeline has not moved, so a lowered rate is not forgotten over it but rises as always,
 from full within about five minutes; the last slice before the pause is waited out again, which takes below a slice.

@@ -54,8 +54,9 @@ between two looks."""
 CHANGES = 5
 """Fresh items to see later: of several hosts, and some fresher than others."""
 LOOK_AGAIN = 0.5, 30.0
-"""Seconds after which that is done again: at first, since a host that starts is slow to see; and at most, doubling
-with every look that gained no more than ``BETWEEN_LOOKS``."""
+"""Seconds after which that is done again: at first, since a host that starts is slow to see, and at most."""
+LESS_OFTEN = 1.25
+"""How much later each time that no more than ``BETWEEN_LOOKS`` was gained."""
 
 
 class SharedPace:
@@ -186,7 +187,7 @@ class SharedPace:
         with suppress(LedgerAway):
             await self._look_until_it_changes(item, LOOKS, changes=CHANGES)
         gained = (self._offset or 0.0) - before > BETWEEN_LOOKS
-        self._look_after = LOOK_AGAIN[0] if gained else min(2 * self._look_after, LOOK_AGAIN[1])
+        self._look_after = LOOK_AGAIN[0] if gained else min(LESS_OFTEN * self._look_after, LOOK_AGAIN[1])
 
 
 def _only_adds(pace: Pace, before: Pace, now: float) -> bool:

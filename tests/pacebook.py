@@ -54,11 +54,11 @@ class MemoryPaceBook:
         """As a service without transactions does: read, then add to what stands; where that cannot be, again."""
         before = await self.read_pace()
         while (pace := change(before)) is not None and pace is not before:
-            adds = before and pace.changed_at == before.changed_at and before.reserved_until > self.shared_time()
+            now, added = self.shared_time(), pace.reserved_until - (before.reserved_until if before else 0.0)
             half = await self._way()
             stands = self.pace
+            adds = before and (added == 0 or (before.reserved_until > now and added > 0))
             if adds and stands and before and stands.changed_at == before.changed_at:
-                added = pace.reserved_until - before.reserved_until
                 pace = replace(pace, reserved_until=stands.reserved_until + added, version=stands.version + 1)
             if applied := pace.version == (stands.version if stands else 0) + 1:
                 self.pace = pace

@@ -300,6 +300,33 @@ def test_who_did_not_know_of_a_cut_reserves_anew(virtual: VirtualTime) -> None:
     virtual.run(main())
 
 
+def test_a_cut_gets_through_however_often_others_reserve(virtual: VirtualTime) -> None:
+    service = PaceItem(lambda: 0.3)
+    mine, other = Host(virtual, service).pace, Host(virtual, service).pace
+    cut = Mock(side_effect=lambda stands: replace(stands, rate=20.0, changed_at=4.0, version=stands.version + 1))
+
+    async def reserve() -> None:
+        await other.change_pace(
+            lambda stands: (
+                stands and replace(stands, reserved_until=stands.reserved_until + 1, version=stands.version + 1)
+            )
+        )
+
+    async def main() -> None:
+        await other.change_pace(lambda _: Pace(100.0, 25.0, 3.0, 1))
+        await mine.read_pace()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(20):
+                tasks.create_task(reserve())
+                await asyncio.sleep(0.1)
+                if number == 5:
+                    tasks.create_task(mine.change_pace(cut))
+        assert cut.call_count == 1
+        assert await mine.read_pace() == Pace(120.0, 20.0, 4.0, 22)
+
+    virtual.run(main())
+
+
 def test_nobody_waits_to_join_a_timeline_that_is_his_own_or_none(virtual: VirtualTime) -> None:
     service = PaceItem()
 

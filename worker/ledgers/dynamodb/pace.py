@@ -17,8 +17,8 @@ lag)``: they exceed the rate by at most ``rate x lag``, at 25/s and 40 ms by one
 waits longer for its slice, by its lag.
 
 Reserving adds to the moment up to which the timeline is reserved, whatever that is by then, so nobody is refused for
-being slower than the others. Only a cut of the rate, or a timeline that ran dry, is written on condition that nobody
-else has written: then somebody else's word changes what there is to say.
+being slower than the others: only if somebody cut the rate meanwhile. A cut is refused for another cut alone. Only on a
+timeline that ran dry one writes on condition that nobody else has.
 
 After a pause of everybody the timeline has not moved, so a lowered rate is not forgotten over it but rises as always,
 from full within about five minutes; the last slice before the pause is waited out again, which takes below a slice.
@@ -128,7 +128,7 @@ class SharedPace:
         """Whether it is written, and what stands there now. Repeated by the SDK it is known as the same write."""
         writer, written_at = f"{self._me} {next(self._writes)}", self.shared_time()
         values = {**_values(pace), "written_at": _number(written_at), "writer": {"S": writer}}
-        if before and _only_adds(pace, before, written_at):
+        if before and _adds(pace, before, written_at):
             accepted, item = await self._update(_addition(values, pace, before))
             stands = _on_top(pace, before, _pace(item)) if accepted and item else None
         else:
@@ -190,9 +190,9 @@ class SharedPace:
         self._look_after = LOOK_AGAIN[0] if gained else min(LESS_OFTEN * self._look_after, LOOK_AGAIN[1])
 
 
-def _only_adds(pace: Pace, before: Pace, now: float) -> bool:
-    """Whether it stays right where others reserve meanwhile: then it comes after theirs."""
-    return pace.changed_at == before.changed_at and pace.reserved_until > before.reserved_until > now
+def _adds(pace: Pace, before: Pace, now: float) -> bool:
+    """Whether it stays right where others reserve meanwhile: what it reserves, if anything, then comes after theirs."""
+    return pace.reserved_until == before.reserved_until or pace.reserved_until > before.reserved_until > now
 
 
 def _on_top(pace: Pace, before: Pace, stood: Pace) -> Pace:
@@ -202,7 +202,7 @@ def _on_top(pace: Pace, before: Pace, stood: Pace) -> Pace:
 
 
 def _addition(values: Item, pace: Pace, before: Pace) -> dict[str, Any]:
-    """Reserve after whatever others reserved, unless somebody cut the rate or the timeline began anew."""
+    """Reserve, or cut the rate, after whatever others reserved, unless somebody cut it or the timeline began anew."""
     added = {"reserved_until": _number(pace.reserved_until - before.reserved_until), "version": {"N": "1"}}
     known = {":known": _number(before.changed_at), ":seen": {"N": str(before.version)}}
     condition = "#changed_at = :known AND #version >= :seen AND #writer <> :writer"

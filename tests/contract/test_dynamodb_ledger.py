@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 from unittest.mock import Mock
 
@@ -14,7 +15,7 @@ from tests.contract.ledgers import STAMP
 from tests.contract.messages import until
 from tests.contract.rows import row, sealed, version
 from tests.emulators import Emulator, fresh
-from worker.aws.table import SHARD
+from worker.aws.table import KEY, SHARD
 from worker.errors import LedgerAway, UsageError
 from worker.ledgers.dynamodb import DynamoLedger
 from worker.ledgers.dynamodb import puts as dynamodb_puts
@@ -68,11 +69,25 @@ async def test_a_transaction_whose_answer_was_lost_applied_once(rollout: Rollout
 
 async def test_a_pace_whose_answer_was_lost_is_ours(rollout: Rollout) -> None:
     async with rollout.opened("one") as one, rollout.opened("two") as two:
-        rollout.wire.lose["PutItem"] = 1
-        change = Mock(return_value=Pace(0.1, 1 / 3, 1e-9, 1))
-        assert await one.change_pace(change)
-        change.assert_called_once_with(None)
-        assert await two.read_pace() == Pace(0.1, 1 / 3, 1e-9, 1)
+        ahead = one.shared_time() + 1e6
+        paces = Pace(0.1, 1 / 3, 1e-9, 1), Pace(ahead, 2.0, 3.0, 2), Pace(ahead + 1, 2.0, 3.0, 3)
+        for before, pace in pairwise((None, *paces)):
+            rollout.wire.lose["UpdateItem"] = 1
+            change = Mock(return_value=pace)
+            assert await one.change_pace(change) == pace
+            assert rollout.wire.lose["UpdateItem"] == 0
+            change.assert_called_once_with(before)
+            assert await two.read_pace() == pace
+
+
+async def test_a_pace_that_was_deleted_is_begun_anew(rollout: Rollout) -> None:
+    async with rollout.opened() as ledger:
+        ahead = ledger.shared_time() + 1e6
+        await ledger.change_pace(lambda _: Pace(ahead, 2.0, 3.0, 1))
+        await rollout.dynamodb.delete_item(TableName=rollout.table, Key={KEY: {"S": "pace"}})
+        change = Mock(side_effect=lambda stands: Pace(ahead + 1, 2.0, 3.0, stands.version + 1 if stands else 1))
+        assert await ledger.change_pace(change) == await ledger.read_pace() == Pace(ahead + 1, 2.0, 3.0, 1)
+        assert change.call_count == 2
 
 
 # --- alone and together -----------------------------------------------------------------------------------------------

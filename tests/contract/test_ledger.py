@@ -239,12 +239,28 @@ async def test_a_pace_that_needs_no_change_is_not_written(ledger: WholeLedger) -
     assert await ledger.change_pace(lambda stands: stands) == pace
 
 
-async def test_no_change_of_the_pace_is_lost_whoever_else_changes_it(open_ledger: OpenLedger) -> None:
+@pytest.mark.parametrize("ahead", [0.0, 1e6])
+async def test_no_change_of_the_pace_is_lost_whoever_else_changes_it(open_ledger: OpenLedger, ahead: float) -> None:
     async with open_ledger("one") as one, open_ledger("two") as two:
-        await one.change_pace(lambda _: Pace(0.0, 20.0, 3.25, version=1))
+        start = float(round(one.shared_time())) + ahead if ahead else 0.0  # reserved ahead, or long run dry
+        await one.change_pace(lambda _: Pace(start, 20.0, 3.25, version=1))
         made = await asyncio.gather(*(ledger.change_pace(later) for ledger in (one, two) for _ in range(5)))
-        assert sorted(pace.reserved_until for pace in made if pace) == list(range(1, 11))
-        assert await two.read_pace() == await one.read_pace() == Pace(10.0, 20.0, 3.25, version=11)
+        assert sorted(pace.reserved_until - start for pace in made if pace) == list(range(1, 11))
+        assert await two.read_pace() == await one.read_pace() == Pace(start + 10, 20.0, 3.25, version=11)
+
+
+async def test_a_cut_of_the_rate_is_not_overwritten_by_who_did_not_know_of_it(open_ledger: OpenLedger) -> None:
+    def cut(stands: Pace | None) -> Pace:
+        assert stands is not None
+        return replace(stands, rate=10.0, changed_at=stands.changed_at + 1, version=stands.version + 1)
+
+    async with open_ledger("one") as one, open_ledger("two") as two:
+        start = float(round(one.shared_time())) + 1e6
+        await one.change_pace(lambda _: Pace(start, 20.0, 3.25, version=1))
+        await asyncio.gather(
+            *(ledger.change_pace(later) for ledger in (one, two) for _ in range(5)), two.change_pace(cut)
+        )
+        assert await one.read_pace() == Pace(start + 10, 10.0, 4.25, version=12)
 
 
 async def test_the_shared_clock_of_two_workers_is_one(open_ledger: OpenLedger) -> None:

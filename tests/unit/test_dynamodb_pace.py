@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 from itertools import pairwise
 from typing import Any, cast
 from unittest.mock import Mock
@@ -15,58 +14,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.conftest import VirtualTime
+from tests.pacebook import PaceItem
 from worker.errors import LedgerAway
 from worker.ledgers.dynamodb.pace import SharedPace
 from worker.ports import Pace
 from worker.timeline import Slice, plan
 
 RATE = 50.0
-
-
-class PaceItem:
-    """The one item, in a service that takes ``latency()`` seconds either way. ``lose``: answers that get lost."""
-
-    def __init__(self, latency: Callable[[], float] = lambda: 0.0) -> None:
-        self.item: Any = None
-        self.latency = latency
-        self.lose = 0
-        self.reads = 0
-
-    async def get_item(self, **_: Any) -> Any:
-        self.reads += 1
-        await asyncio.sleep(self.latency())
-        answer = {"Item": self.item} if self.item else {}
-        await asyncio.sleep(self.latency())
-        return answer
-
-    async def update_item(self, **request: Any) -> Any:
-        for _ in range(2 if self.lose else 1):  # the SDK's retry
-            await asyncio.sleep(self.latency())
-            stood = self.item
-            if written := self._holds(**request["ExpressionAttributeValues"]):
-                self.item = self._updated(request["UpdateExpression"], **request["ExpressionAttributeValues"])
-            await asyncio.sleep(self.latency())
-        self.lose = max(0, self.lose - 1)
-        if not written:
-            answer: Any = {"Error": {"Code": "ConditionalCheckFailedException"}, "Item": stood}
-            raise ClientError(answer, "UpdateItem")
-        return {"Attributes": stood} if stood else {}
-
-    def _holds(self, **values: Any) -> bool:
-        if not self.item or ":before" in values:
-            return not self.item or self.item["version"] == values[":before"]
-        same = self.item["changed_at"] == values[":known"] and self.item["writer"] != values[":writer"]
-        return same and int(self.item["version"]["N"]) >= int(values[":seen"]["N"])
-
-    def _updated(self, expression: str, **values: Any) -> Any:
-        item = {}
-        for name, term in (each.split(" = ") for each in expression.removeprefix("SET ").split(", ")):
-            *added, value = (each.strip() for each in term.split("+"))
-            item[name[1:]] = values[value]
-            if added:
-                total = Decimal(self.item[name[1:]]["N"]) + Decimal(values[value]["N"])
-                item[name[1:]] = {"N": str(total)}
-        return item
 
 
 class Host:

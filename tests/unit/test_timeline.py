@@ -139,11 +139,22 @@ def test_all_have_their_turn_within_a_round_and_with_the_same_share(workers: int
     turns = [mine] * workers
     for _ in range(90 * workers):
         begun = turns[-workers]  # whose next slice is reserved when the last one begins
-        pace, mine = plan(pace, max(begun.start, 999.99), 400.0)
+        pace, mine = plan(pace, max(begun.start, 999.99), 400.0, owed=begun.owed)
         turns.append(mine)
     shares = [sum(one.sends for one in turns[-30 * workers :][number::workers]) for number in range(workers)]
     assert max(shares) - min(shares) <= 0.02 * max(shares)
     assert turns[-1].start - turns[-1 - workers].start <= ROUND
+
+
+def test_what_is_rounded_off_a_slice_the_next_one_makes_up_for() -> None:
+    pace, sends, owed = Pace(1000.0, 25.0, 900.0, length=0.1), 0, 0.0
+    for _ in range(100):
+        _, mine = plan(pace, 999.2, 25.0, owed=owed)
+        sends, owed = sends + mine.sends, mine.owed
+        assert abs(owed) <= 0.5
+    (length,) = {plan(pace, 999.2, 25.0)[0].length}
+    assert 25.0 * length % 1 > 0.1
+    assert sends == pytest.approx(100 * 25.0 * length, abs=1)
 
 
 @pytest.mark.parametrize("rate", [0.5, 1.0, 3.0])

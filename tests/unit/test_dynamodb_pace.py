@@ -281,6 +281,22 @@ def test_a_cut_gets_through_however_often_others_reserve(virtual: VirtualTime) -
     virtual.run(main())
 
 
+def test_the_gap_of_a_timeline_that_ran_dry_is_not_added(virtual: VirtualTime) -> None:
+    service = PaceItem(lambda: 0.005)
+    hosts = [Host(virtual, service, began=began) for began in (0.0, 5e6, -3e5)]
+
+    async def main() -> None:
+        await asyncio.gather(*(host.work(5) for host in hosts))
+        await asyncio.sleep(5)
+        begin = virtual.now
+        await asyncio.gather(*(host.work(begin + 0.01) for host in hosts))
+        slices = sorted(host.slices[-1] for host in hosts)
+        assert begin <= slices[0][0] <= begin + 0.1
+        assert all(start == pytest.approx(end, abs=0.05) for (_, end, _), (start, *_) in pairwise(slices))
+
+    virtual.run(main())
+
+
 def test_nobody_waits_to_join_a_timeline_that_is_his_own_or_none(virtual: VirtualTime) -> None:
     service = PaceItem()
 

@@ -27,8 +27,9 @@ from worker.writing import Writer
 
 WAF_PATIENCE = 45.0
 """Seconds for which a refusal by WAF is probed before a person is called."""
-AHEAD = 0.05
-"""Seconds of work that wait, claimed, for their turn at the quota."""
+AHEAD, LEAST_AHEAD = 0.1, 4
+"""Seconds of work, and users at least, that wait, claimed, for their turn at the quota: about as many as a slice of the
+shared pace is for, so that none of it is lost when the ledger gets slow."""
 
 
 class SystemClock:
@@ -117,7 +118,7 @@ async def assemble(
             stopping=stopping,
             limits=Limits(
                 concurrency=concurrency,
-                ahead=min(concurrency, max(2, math.ceil(rate * AHEAD))),
+                ahead=min(concurrency, max(LEAST_AHEAD, math.ceil(rate * AHEAD))),
                 rate=rate,
                 poll=settings.run.poll,
                 grace=settings.run.grace,

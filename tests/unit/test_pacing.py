@@ -232,10 +232,10 @@ async def test_a_cancelled_waiter_leaves_its_turn_to_the_next() -> None:
 
 @virtually
 async def test_a_bug_in_the_ledger_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(_: object) -> None:
+    async def broken(*_: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr(MemoryPaceBook, "read_pace", broken)
+    monkeypatch.setattr(MemoryPaceBook, "change_pace", broken)
     with pytest.raises(TypeError, match="a bug"):
         async with pacer(MemoryPaceBook(), 50) as mine, asyncio.timeout(5):
             await mine.acquire()

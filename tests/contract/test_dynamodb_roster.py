@@ -11,6 +11,7 @@ import pytest
 from tests.contract.dynamodb_wire import Rollout, refusal, rollout_behind_a_wire
 from tests.contract.rows import NASTY_NAMES, row
 from tests.emulators import Emulator
+from worker.app import SystemClock
 from worker.errors import LedgerAway
 from worker.ledgers.dynamodb import DynamoLedger
 from worker.model import Answer, Put, State
@@ -85,14 +86,6 @@ async def test_a_roster_that_the_service_does_not_take_is_a_ledger_away(rollout:
     async with rollout.opened(tries=1) as ledger:
         with pytest.raises(LedgerAway, match="ThrottlingException"):
             await ledger.add_to_roster(f"user {number}" for number in range(1000))
-
-
-class SystemClock:
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def utc(self) -> float:
-        return time.time()
 
 
 async def test_workers_on_hosts_that_share_no_clock_keep_to_one_rate(

@@ -59,6 +59,17 @@ class Host:
             await asyncio.sleep(max(0.0, end - 0.3 - self._virtual.now))
 
 
+def later(stands: Pace | None) -> Pace:
+    """One second more is given away."""
+    assert stands
+    return replace(stands, reserved_until=stands.reserved_until + 1, version=stands.version + 1)
+
+
+def cut(stands: Pace | None) -> Pace:
+    assert stands
+    return replace(stands, rate=20.0, changed_at=4.0, version=stands.version + 1)
+
+
 def most_in_a_second(hosts: list[Host], after: float) -> int:
     """If everybody sends evenly in his slices."""
     sends = sorted(
@@ -218,7 +229,7 @@ def test_no_moment_is_given_away_twice_whatever_answers_get_lost(virtual: Virtua
 def test_who_reserves_meanwhile_comes_first_and_costs_no_second_request(virtual: VirtualTime) -> None:
     service = PaceItem(lambda: 0.01)
     mine, other = Host(virtual, service).pace, Host(virtual, service).pace
-    reserve = Mock(side_effect=lambda stands: replace(stands, reserved_until=stands.reserved_until + 1, version=2))
+    reserve = Mock(side_effect=later)
 
     async def main() -> None:
         await other.change_pace(lambda _: Pace(100.0, 25.0, 3.0, 1))
@@ -233,22 +244,13 @@ def test_who_reserves_meanwhile_comes_first_and_costs_no_second_request(virtual:
 def test_who_did_not_know_of_a_cut_reserves_anew(virtual: VirtualTime) -> None:
     service = PaceItem(lambda: 0.01)
     mine, other = Host(virtual, service).pace, Host(virtual, service).pace
-    known: list[float] = []
-
-    def cut(stands: Pace | None) -> Pace:
-        assert stands
-        return replace(stands, rate=20.0, changed_at=4.0, version=stands.version + 1)
-
-    def reserve(stands: Pace | None) -> Pace:
-        assert stands
-        known.append(stands.rate)
-        return replace(stands, reserved_until=stands.reserved_until + 1, version=stands.version + 1)
+    reserve = Mock(side_effect=later)
 
     async def main() -> None:
         await other.change_pace(lambda _: Pace(100.0, 25.0, 3.0, 1))
         await mine.read_pace()
         made, _ = await asyncio.gather(mine.change_pace(reserve), other.change_pace(cut))
-        assert known == [25.0, 20.0]
+        assert [known.args[0].rate for known in reserve.call_args_list] == [25.0, 20.0]
         assert made == Pace(101.0, 20.0, 4.0, 3)
 
     virtual.run(main())
@@ -257,25 +259,18 @@ def test_who_did_not_know_of_a_cut_reserves_anew(virtual: VirtualTime) -> None:
 def test_a_cut_gets_through_however_often_others_reserve(virtual: VirtualTime) -> None:
     service = PaceItem(lambda: 0.3)
     mine, other = Host(virtual, service).pace, Host(virtual, service).pace
-    cut = Mock(side_effect=lambda stands: replace(stands, rate=20.0, changed_at=4.0, version=stands.version + 1))
-
-    async def reserve() -> None:
-        await other.change_pace(
-            lambda stands: (
-                stands and replace(stands, reserved_until=stands.reserved_until + 1, version=stands.version + 1)
-            )
-        )
+    cutting = Mock(side_effect=cut)
 
     async def main() -> None:
         await other.change_pace(lambda _: Pace(100.0, 25.0, 3.0, 1))
         await mine.read_pace()
         async with asyncio.TaskGroup() as tasks:
             for number in range(20):
-                tasks.create_task(reserve())
+                tasks.create_task(other.change_pace(later))
                 await asyncio.sleep(0.1)
                 if number == 5:
-                    tasks.create_task(mine.change_pace(cut))
-        assert cut.call_count == 1
+                    tasks.create_task(mine.change_pace(cutting))
+        assert cutting.call_count == 1
         assert await mine.read_pace() == Pace(120.0, 20.0, 4.0, 22)
 
     virtual.run(main())

@@ -18,6 +18,7 @@ import pytest
 from asyncio_throttle.throttler import Throttler
 
 from tests.pacebook import MemoryPaceBook, TickingTime
+from worker.app import SystemClock
 from worker.pacing import SharedPacer
 from worker.ports import Pace
 from worker.timeline import CUT, SLICE
@@ -32,37 +33,20 @@ class LateTime(TickingTime):
         super().__init__()
         self._dice = random.Random(0)
 
-    @property
-    def now(self) -> float:
-        return self._now
-
-    @now.setter
-    def now(self, moment: float) -> None:
-        late = self._dice.expovariate(1000) + (0.02 if self._dice.random() < 0.01 else 0.0)
-        self._now = moment + (late if moment > self._now else 1e-6)
-
-
-class Host:
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def utc(self) -> float:
-        return time.time()
+    def late(self) -> float:
+        return self._dice.expovariate(1000) + (0.02 if self._dice.random() < 0.01 else 0.0)
 
 
 def virtually(test: Callable[Arguments, Coroutine[Any, Any, None]]) -> Callable[Arguments, None]:
     @functools.wraps(test)
     def in_late_time(*args: Arguments.args, **options: Arguments.kwargs) -> None:
-        late = LateTime()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(time, "monotonic", late.monotonic)
-            late.run(test(*args, **options))
+        LateTime().run(test(*args, **options))
 
     return in_late_time
 
 
 def pacer(book: MemoryPaceBook, rate: float) -> SharedPacer:
-    return SharedPacer(book, rate, Host())
+    return SharedPacer(book, rate, SystemClock())
 
 
 @asynccontextmanager

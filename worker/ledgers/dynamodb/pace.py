@@ -131,7 +131,7 @@ class SharedPace:
 
     async def _put(self, pace: Pace, before: Pace | None) -> tuple[bool, Pace | None]:
         """Whether it is written, and what stands there now. Repeated by the SDK it is known as the same write."""
-        writer, written_at = f"{self._me} {next(self._writes)}", self.shared_time()
+        writer, written_at, began = f"{self._me} {next(self._writes)}", self.shared_time(), self._monotonic()
         values = {**_values(pace), "written_at": _number(written_at), "writer": {"S": writer}}
         if before and _adds(pace, before, written_at + self._took):
             accepted, item = await self._update(_addition(values, pace, before))
@@ -139,14 +139,13 @@ class SharedPace:
         else:
             accepted, item = await self._update(_replacement(values, pace))
             stands = pace if accepted else None
-        self._took = self.shared_time() - written_at
+        self._took = self._monotonic() - began
         if item:
             self._observe(item)
         if not accepted and item:
             stands, accepted = _pace(item), item["writer"]["S"] == writer
         if accepted:
             self._offset = self._offset or 0.0  # perhaps we began the timeline
-            self._joined = True
         return accepted, stands
 
     async def _update(self, request: dict[str, Any]) -> tuple[bool, Item | None]:
@@ -221,11 +220,8 @@ def _addition(values: Item, pace: Pace, before: Pace) -> dict[str, Any]:
 
 def _replacement(values: Item, pace: Pace) -> dict[str, Any]:
     """Write this if nobody else has written."""
-    request = _request(
-        values, "attribute_not_exists(#key) OR #version = :before", {":before": {"N": str(pace.version - 1)}}
-    )
-    request["ExpressionAttributeNames"]["#key"] = KEY
-    return request
+    before = {":before": {"N": str(pace.version - 1)}}
+    return _request(values, "attribute_not_exists(#version) OR #version = :before", before)
 
 
 def _request(values: Item, condition: str, compared: Item, added: Container[str] = ()) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 
-from tests import emulators
-from tests.emulators import Emulator
+from tests.support import emulators
+from tests.support.emulators import Emulator
 
 # The same examples on every machine and every time, however slow; ``pytest --hypothesis-profile=default`` draws others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)

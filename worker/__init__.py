@@ -2,28 +2,30 @@
 
 To know the system, read in this order:
 
-- ``model``: the words of the trade; ``rules``: what may happen to a user next
-- ``ports``: what the pipeline needs of the world
-- ``pipeline``: the way of one user; ``calling``: the call in its middle; ``drain``: many users at once
-- ``app``: which adapters there are, and how all is wired; ``job``: the main job around it
+- ``core``: the guarantee. ``model`` (the words), ``rules`` (what may happen to a user next), ``ports`` (what is needed
+  of the world), ``pipeline`` (the way of one user) and ``call`` (the call in its middle)
+- ``engine``: many users at once; ``pacing``: at one rate for all workers
+- ``adapters``: the world behind the ports
+- ``app``: how the worker is put together, and what each command does
 
-Everything else has one reason to exist, which it says at its top. For migration scripts there is ``feed``; the rest is
-used by its commands.
+Everything else has one reason to exist, which it says at its top. A migration script written in Python needs ``feed``
+alone, with ``worker.settings`` and ``worker.errors``.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worker.feeding import Feed as Feed
-    from worker.feeding import feed as feed
+    from worker.app.feed import feed as feed
+    from worker.requests.feed import Feed as Feed
 
 __all__ = ["Feed", "feed"]
+
+_HOMES = {"feed": "worker.app.feed", "Feed": "worker.requests.feed"}
 
 
 def __getattr__(name: str) -> Any:
     """The public names when they are first asked for: most who import this package need none of what they bring."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from worker import feeding
-
-    return getattr(feeding, name)
+    return getattr(import_module(_HOMES[name]), name)

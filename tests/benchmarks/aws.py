@@ -21,11 +21,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tests import emulators
-from tests.aws_rollout import AwsRollout, aws_rollout_in
 from tests.benchmarks.peak import bare_alone
-from tests.emulators import Emulator
-from tests.rollout import standin_for_rollouts
+from tests.support import emulators
+from tests.support.aws_rollout import AwsRollout, aws_rollout_in
+from tests.support.emulators import Emulator
+from tests.support.rollout import standin_for_rollouts
 
 WANTED = 300 / 2550
 """Users a second of CPU, by the calls of a bare loop in the same time."""
@@ -56,7 +56,7 @@ async def _run(rollout: AwsRollout, users: int, pids: Mapping[str, int]) -> floa
     running = rollout.start(
         str(counts),
         *("run", "--report", str(report)),
-        command=(sys.executable, "-m", "tests.aws_calls"),
+        command=(sys.executable, "-m", "tests.support.aws_calls"),
         env={"PYTHONPATH": str(ROOT)},
     )
 

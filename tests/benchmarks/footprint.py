@@ -20,10 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker import adapters, job, sealing
-from worker.model import Request
-from worker.rehearsal.standin_config import StandInConfig
-from worker.rehearsal.standin_process import start_standin
+from worker.app.run import run_async
+from worker.app.stores import open_stores
+from worker.core.model import Request
+from worker.rehearsal.fake_cognito.client import start_standin
+from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.sealing import age
 from worker.settings import Settings, load
 
 FEW = 10_000
@@ -62,14 +64,14 @@ def settings_of(folder: Path, url: str, rate: float) -> list[str]:
         "rate.requests_per_second": rate,
         "queue.path": folder / "mfa-worker.db",
         "channel.path": folder / "enrolments.jsonl",
-        "seal.recipients": json.dumps([sealing.keygen("")[1]]),
+        "seal.recipients": json.dumps([age.keygen("")[1]]),
     }
     return [flag for key, value in chosen.items() for flag in ("--set", f"{key}={value}")]
 
 
 async def fill(settings: Settings, url_token: str, users: int) -> None:
     """Queue so many requests; they all carry one user's token, which is found out only when it is their turn."""
-    async with adapters.open_stores(settings) as stores:
+    async with open_stores(settings) as stores:
 
         def requests() -> Iterator[tuple[Request, bytes]]:
             for number in range(users):
@@ -103,12 +105,12 @@ async def compare(many: int) -> None:
 
 
 async def _push_real(settings: Settings, bodies: list[bytes]) -> None:
-    async with adapters.open_stores(settings) as stores:
+    async with open_stores(settings) as stores:
         await stores.queue.push([(stores.parser.parse(body, time.time()), body) for body in bodies])
 
 
 async def _cpu(url: str, standin: object) -> None:
-    from worker.rehearsal.standin_process import StandIn
+    from worker.rehearsal.fake_cognito.client import StandIn
 
     assert isinstance(standin, StandIn)
     with tempfile.TemporaryDirectory() as name:
@@ -137,7 +139,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--many", type=int, default=1_000_000)
-    job.run_async(compare(parser.parse_args().many))
+    run_async(compare(parser.parse_args().many))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,11 @@ from pathlib import Path
 
 import aioboto3
 
-from worker import adapters, job, sealing
-from worker.rehearsal.standin_config import StandInConfig
-from worker.rehearsal.standin_process import Credential, StandIn, start_standin
+from worker.app.run import RunOptions, run_async, run_worker
+from worker.app.stores import open_stores
+from worker.rehearsal.fake_cognito.client import Credential, StandIn, start_standin
+from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.sealing import age
 from worker.settings import load
 
 CONCURRENCY = 64
@@ -66,15 +68,15 @@ async def _worker(standin: StandIn, credentials: list[Credential]) -> Cost:
             "run.concurrency": CONCURRENCY,
             "queue.path": folder / "mfa-worker.db",
             "channel.path": folder / "enrolments.jsonl",
-            "seal.recipients": json.dumps([sealing.keygen("")[1]]),
+            "seal.recipients": json.dumps([age.keygen("")[1]]),
         }
         settings = load(None, [f"{key}={value}" for key, value in chosen.items()], {})
-        async with adapters.open_stores(settings) as stores:
+        async with open_stores(settings) as stores:
             bodies = [json.dumps(credential.request()).encode() for credential in credentials]
             await stores.queue.push([(stores.parser.parse(body, time.time()), body) for body in bodies])
         with redirect_stderr(io.StringIO()):
             began, cpu = time.perf_counter(), _cpu()
-            code = await job.run(settings, job.RunOptions())
+            code = await run_worker(settings, RunOptions())
             took, used = time.perf_counter() - began, _cpu() - cpu
         assert code == 0, f"the run ended with {code}"
         return Cost(len(credentials) / took, 1000 * used / len(credentials))
@@ -118,7 +120,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
-    pairs = job.run_async(measure(asked.users, asked.rounds))
+    pairs = run_async(measure(asked.users, asked.rounds))
     ratio = statistics.median(ours.rate / bare.rate for ours, bare in pairs)
     ours, bare = (statistics.median(cost.rate for cost in side) for side in zip(*pairs, strict=True))
     cpu, bare_cpu = (statistics.median(cost.cpu for cost in side) for side in zip(*pairs, strict=True))

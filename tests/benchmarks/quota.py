@@ -19,14 +19,14 @@ from pathlib import Path
 
 import uvloop
 
-from tests.pacebook import MemoryPaceBook
-from worker.app import SystemClock
-from worker.cognito import cognito
-from worker.model import Again, CredentialKind, Request, Secret, Trouble
-from worker.pacing import SharedPacer
-from worker.ports import Pacer, Provider
-from worker.rehearsal.standin_config import StandInConfig
-from worker.rehearsal.standin_process import StandIn, Stats, start_standin
+from tests.support.pace_stores import MemoryPaceBook
+from worker.adapters.cognito.client import cognito
+from worker.core.clock import SystemClock
+from worker.core.model import Again, CredentialKind, Request, Secret, Trouble
+from worker.core.ports import Pacer, Provider
+from worker.pacing.pacer import SharedPacer
+from worker.rehearsal.fake_cognito.client import StandIn, Stats, start_standin
+from worker.rehearsal.fake_cognito.config import StandInConfig
 
 LATENCY = 0.05
 

@@ -12,7 +12,7 @@ import sys
 import time
 
 from worker.cli import main
-from worker.telemetry.tally import Tally
+from worker.core.stats import Tally
 
 
 def trace(shift: float, path: str) -> None:

@@ -26,15 +26,15 @@ from pathlib import Path
 
 import uvloop
 
-from tests import emulators
-from tests.aws_rollout import AwsRollout
-from tests.contract.dynamodb_wire import Wire, wired
-from tests.emulators import Emulator
-from tests.processes import Process, until
-from tests.rollout import POOL, Rollout
-from worker.rehearsal.standin_config import StandInConfig
-from worker.rehearsal.standin_process import start_standin
-from worker.timeline import SHARED_MARGIN
+from tests.support import emulators
+from tests.support.aws_rollout import AwsRollout
+from tests.support.dynamodb_wire import Wire, wired
+from tests.support.emulators import Emulator
+from tests.support.processes import Process, until
+from tests.support.rollout import POOL, Rollout
+from worker.pacing.schedule import SHARED_MARGIN
+from worker.rehearsal.fake_cognito.client import start_standin
+from worker.rehearsal.fake_cognito.config import StandInConfig
 
 LEAST_USED = 0.97
 MOST_APART = 0.15

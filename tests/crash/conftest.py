@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollout import Rollout, rollout_in
+from tests.support.rollout import Rollout, rollout_in
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.processes import until
-from tests.rollout import Audit, Rollout, rollout_in
-from worker.rehearsal.standin_config import CredentialKind
+from tests.support.processes import until
+from tests.support.rollout import Audit, Rollout, rollout_in
+from worker.rehearsal.fake_cognito.config import CredentialKind
 
 RATE = 400
 CONCURRENCY = 32

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rollout import Rollout
+from tests.support.rollout import Rollout
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small file system")
 

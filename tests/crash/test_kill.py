@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.crash.long_kill import long_kill
-from tests.processes import until
-from tests.rollout import Rollout
+from tests.support.processes import until
+from tests.support.rollout import Rollout
 
 
 async def test_six_kills_over_a_few_hundred_users_with_tokens_lose_nobody(rollout: Rollout) -> None:

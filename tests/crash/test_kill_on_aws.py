@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws_rollout import aws_rollout_in
 from tests.crash.long_kill import long_kill
-from tests.emulators import Emulator
+from tests.support.aws_rollout import aws_rollout_in
+from tests.support.emulators import Emulator
 
 
 @pytest.mark.timeout(300)

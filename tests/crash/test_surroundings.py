@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from tests.processes import Ended
-from tests.rollout import Rollout
+from tests.support.processes import Ended
+from tests.support.rollout import Rollout
 
 
 @pytest.mark.parametrize("damage", ["beginning", "middle"])

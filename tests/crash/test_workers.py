@@ -6,8 +6,8 @@ import signal
 import sqlite3
 from contextlib import closing
 
-from tests.processes import Process, until
-from tests.rollout import Rollout
+from tests.support.processes import Process, until
+from tests.support.rollout import Rollout
 
 RATE = 60
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from worker.model import Enrolment, Request, Sealed
+from worker.core.model import Enrolment, Request, Sealed
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process

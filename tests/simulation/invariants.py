@@ -33,7 +33,7 @@ from tests.simulation.losses import (
     three_deaths_are_enough,
 )
 from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, MIN_VALIDITY, SESSION_VALIDITY
-from worker.model import ENROLLED, UNFINISHED, Reason, State
+from worker.core.model import ENROLLED, UNFINISHED, Reason, State
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.history import Call, UserHistory, Violation, Write, secret_of
 from tests.simulation.scenario import EPOCH
-from worker.model import UNFINISHED, Enrolment, Reason, State
-from worker.rules import MOST_CRASHES
+from worker.core.model import UNFINISHED, Enrolment, Reason, State
+from worker.core.rules import MOST_CRASHES
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 
 from tests.simulation.process import Parts
-from worker import retrying, rules
-from worker.calling import Caller, Claim
-from worker.drain import Drain
-from worker.flight import Flight
-from worker.holds import Holds
-from worker.model import EXPIRED, Again, Answer, Enrolment, GiveBack, Issued, Put, Request, State, Verdict
-from worker.pipeline import Pipeline
-from worker.ports import Lease
-from worker.records import RecordFormat, seal_record
-from worker.rules import Holder, Step
-from worker.writing import Writer
+from worker.core import rules
+from worker.core.call import Caller, Claim
+from worker.core.model import EXPIRED, Again, Answer, Enrolment, GiveBack, Issued, Put, Request, State, Verdict
+from worker.core.pipeline import Pipeline
+from worker.core.ports import Lease
+from worker.core.record import RecordFormat, seal_record
+from worker.core.resilience import retry
+from worker.core.resilience.cancellation import Flight
+from worker.core.resilience.claim_expiry import Holds
+from worker.core.resilience.writer import Writer
+from worker.core.rules import Holder, Step
+from worker.engine.loop import Drain
 
 Apply = Callable[[pytest.MonkeyPatch], Parts]
 next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
@@ -198,6 +199,6 @@ MUTANTS: dict[str, Apply] = {
     "delivers dead sessions": Patched(rules, {"window_lost": lambda row, min_validity, now: False}),
     "tries a deadly user for ever": Patched(rules, {"MOST_CRASHES": 10**9}),
     "forgets the request that it doubts": Patched(rules, {"in_doubt": doubted_but_not_settled}),
-    "retries while the last attempt may act": Patched(retrying._Budget, {"pause": retried_at_once}),
+    "retries while the last attempt may act": Patched(retry._Budget, {"pause": retried_at_once}),
     "takes over from itself": parts(drain=MayTakeOverFromItself),
 }

@@ -16,9 +16,9 @@ from tests.simulation.history import Call
 from tests.simulation.scenario import CALL_TIMEOUT, Operation, Wrong
 from tests.simulation.stores import Waiting
 from tests.simulation.truth import NO_ANSWER, Course
-from worker.errors import ChannelAway, DependencyAway, LedgerAway, QueueAway
-from worker.model import UNFINISHED, Again, Census, Enrolment, Put, Reply, Request, Sealed, State
-from worker.ports import Backlog, Lease
+from worker.core.errors import ChannelAway, DependencyAway, LedgerAway, QueueAway
+from worker.core.model import UNFINISHED, Again, Census, Enrolment, Put, Reply, Request, Sealed, State
+from worker.core.ports import Backlog, Lease
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation import ports
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY, SESSION_VALIDITY
-from worker.calling import Caller
-from worker.drain import Drain, Limits
-from worker.errors import Interrupted
-from worker.gate import Gate
-from worker.holds import Holds
-from worker.pipeline import Pipeline, Terms
-from worker.records import RecordFormat
-from worker.retrying import RetryPolicy
-from worker.stopping import Stopping
-from worker.telemetry.tally import Tally
-from worker.writing import Writer
+from worker.core.call import Caller
+from worker.core.errors import Interrupted
+from worker.core.pipeline import Pipeline, Terms
+from worker.core.record import RecordFormat
+from worker.core.resilience.breaker import Gate
+from worker.core.resilience.claim_expiry import Holds
+from worker.core.resilience.retry import RetryPolicy
+from worker.core.resilience.writer import Writer
+from worker.core.stats import Tally
+from worker.engine.loop import Drain, Limits
+from worker.engine.shutdown import Stopping
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

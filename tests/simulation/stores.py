@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.history import Acknowledgement, Delivery, UserHistory, Write
 from tests.simulation.scenario import VISIBILITY
-from worker.model import Answer, Enrolment, Put, Request, Sealed
-from worker.ports import Lease
+from worker.core.model import Answer, Enrolment, Put, Request, Sealed
+from worker.core.ports import Lease
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process

@@ -8,7 +8,7 @@ from tests.simulation.scenario import Scenario
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
-    from worker.model import Enrolment
+    from worker.core.model import Enrolment
 
 MOST_LINES = 2000
 

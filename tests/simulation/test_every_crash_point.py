@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.scenario import Blow, Fault, Message, Scenario, Wrong
 from tests.simulation.story import check
 from tests.simulation.world import World
-from worker.model import State
+from worker.core.model import State
 
 SESSION, TOKEN = Message("ann"), Message("bob", token=True)
 

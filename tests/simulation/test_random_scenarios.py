@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.simulation.scenario import CALLING, PLAIN, Blow, Fault, Message, Scenario, random_scenario
 from tests.simulation.story import check
-from worker.model import State
+from worker.core.model import State
 
 FIRST, SEEDS = int(os.environ.get("MFA_SIMULATION_FROM", "0")), int(os.environ.get("MFA_SIMULATION_SEEDS", "1200"))
 BATCH = 50

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.history import Call
 from tests.simulation.scenario import CALL_TIMEOUT, Wrong
-from worker.model import (
+from worker.core.model import (
     Again,
     CredentialKind,
     Issued,

@@ -35,7 +35,7 @@ from tests.simulation.process import Parts, Process
 from tests.simulation.scenario import EPOCH, Blow, Message, Operation, Scenario, Wrong
 from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
 from tests.simulation.truth import Cognito
-from worker.model import UNFINISHED, CredentialKind, Request, Secret, State
+from worker.core.model import UNFINISHED, CredentialKind, Request, Secret, State
 
 RESTART = 1.0
 """Seconds after which a process that died or stopped is started again."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.aws_rollout import KINDS, AwsRollout, aws_rollout_in
-from tests.emulators import Emulator
-from worker.rehearsal.totp import code_at
+from tests.support.aws_rollout import KINDS, AwsRollout, aws_rollout_in
+from tests.support.emulators import Emulator
+from worker.rehearsal.fake_cognito.totp import code_at
 
 
 @pytest.fixture(params=[*((kind, "ministack") for kind in KINDS), ("s3", "moto")], ids=" on ".join)

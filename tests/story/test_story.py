@@ -11,8 +11,8 @@ import signal
 
 import pytest
 
-from tests.rollout import Rollout
-from worker import sealing
+from tests.support.rollout import Rollout
+from worker.sealing import age
 
 
 async def test_requests_go_in_and_sealed_secrets_come_out(rollout: Rollout) -> None:
@@ -34,7 +34,7 @@ async def test_a_secret_opens_only_with_the_identity(rollout: Rollout) -> None:
     await rollout.push(await rollout.sign_in("ana"))
     await rollout.run()
     somebody_else = rollout.folder / "somebody-else.txt"
-    sealing.write_identity(somebody_else, sealing.keygen("today")[0])
+    age.write_identity(somebody_else, age.keygen("today")[0])
 
     mine = await rollout.command("open", "-i", str(rollout.identity))
     theirs = await rollout.command("open", "-i", str(somebody_else))

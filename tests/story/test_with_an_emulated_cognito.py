@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.aws_rollout import aws_rollout_in
-from tests.emulators import Emulator, fresh
-from worker.rehearsal.totp import code_at
+from tests.support.aws_rollout import aws_rollout_in
+from tests.support.emulators import Emulator, fresh
+from worker.rehearsal.fake_cognito.totp import code_at
 
 PASSWORD = "Correct-Horse-9"
 

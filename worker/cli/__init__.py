@@ -11,9 +11,9 @@ from typing import NoReturn
 
 import click
 
-from worker.cli import looking, queueing, secrets, work
-from worker.cli.settings import CONFIG, SET
-from worker.errors import DependencyAway, ExitCode, WorkerError
+from worker.cli import requests, run, secrets, setup
+from worker.cli.options import CONFIG, SET
+from worker.core.errors import DependencyAway, ExitCode, WorkerError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,10 +29,10 @@ def cli(config: Path | None, overrides: tuple[str, ...]) -> None:
 
 
 for command in (
-    *(work.run, work.rehearse),
-    *(queueing.push, queueing.status, queueing.export),
+    *(run.run, run.rehearse),
+    *(requests.push, requests.status, requests.export),
     *(secrets.keygen, secrets.open_),
-    *(looking.init, looking.check, looking.config),
+    *(setup.init, setup.check, setup.config),
 ):
     cli.add_command(command)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.settings import CONFIG, SET, load, sources
+from worker.cli.options import CONFIG, SET, load, sources
 
 if TYPE_CHECKING:
-    from worker.aws.session import Place
+    from worker.adapters.aws.session import Place
     from worker.settings import Settings
 
 
@@ -50,17 +50,17 @@ def open_(
     FILE may also be s3://BUCKET/PREFIX, secretsmanager:PREFIX, or sqs:URL with --into. Without any, the configured
     channel's, or standard input where no settings are given.
     """
-    from worker import opening
+    from worker.sealing.open import open_sources
 
     if sys.stdout.isatty() and not show:
         raise click.UsageError("the secrets would be shown on this terminal: redirect the output, or say --show")
     path, overridden, environ = sources(context, config, overrides)
     given = path or overridden or any(name.startswith("MFA_WORKER_") for name in environ)
     if not given:
-        return opening.open_sources(files or ("-",), identities, sys.stdout, into=into)
+        return open_sources(files or ("-",), identities, sys.stdout, into=into)
     settings = load(context, config, overrides)
     names = files or (_source(settings),)
-    return opening.open_sources(names, identities, sys.stdout, place=_place(settings), into=into)
+    return open_sources(names, identities, sys.stdout, place=_place(settings), into=into)
 
 
 def _source(settings: Settings) -> str:
@@ -75,9 +75,9 @@ def _source(settings: Settings) -> str:
 
 
 def _place(settings: Settings) -> Place:
-    from worker import adapters
+    from worker.app.stores import place
 
-    return adapters.place(settings)
+    return place(settings)
 
 
 @click.command()
@@ -86,14 +86,14 @@ def keygen(output: Path | None) -> None:
     """Make an age identity, to be kept away from the worker, and print its recipient, for seal.recipients."""
     from datetime import UTC, datetime
 
-    from worker import sealing
+    from worker.sealing import age
 
     if output is None and sys.stdout.isatty():
         raise click.UsageError("the secret key would be shown on this terminal: name a file with -o")
-    text, recipient = sealing.keygen(datetime.now(UTC).isoformat(timespec="seconds"))
+    text, recipient = age.keygen(datetime.now(UTC).isoformat(timespec="seconds"))
     if output is None:
         click.echo(text, nl=False)
         click.echo(recipient, err=True)
     else:
-        sealing.write_identity(output, text)
+        age.write_identity(output, text)
         click.echo(recipient)

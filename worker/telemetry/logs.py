@@ -14,7 +14,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from worker.model import Secret
+from worker.core.model import Secret
 
 MASK = "***"
 _FIRST = ("timestamp", "level", "event")

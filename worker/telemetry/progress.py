@@ -11,11 +11,11 @@ from typing import TextIO
 
 import structlog
 
-from worker.errors import WorkerError
-from worker.model import State
+from worker.core.errors import WorkerError
+from worker.core.model import State
+from worker.core.stats import Tally
 from worker.telemetry.logs import clean
 from worker.telemetry.report import duration
-from worker.telemetry.tally import Tally
 
 log = structlog.get_logger()
 

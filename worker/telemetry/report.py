@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from worker.errors import DependencyAway
-from worker.model import Census, Reason, State
-from worker.ports import Backlog
-from worker.telemetry.tally import Tally
+from worker.core.errors import DependencyAway
+from worker.core.model import Census, Reason, State
+from worker.core.ports import Backlog
+from worker.core.stats import Tally
 
 _WORDS = {
     State.DELIVERED: "delivered",

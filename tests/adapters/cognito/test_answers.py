@@ -1,0 +1,176 @@
+"""What each of Cognito's answers means for the user, for the attempt and for everybody."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from worker.adapters.cognito.answers import read_answer
+from worker.core.model import Again, CredentialKind, PoolFault, Reason, Refused, Reply, State, Trouble
+
+SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
+GOOD = json.dumps({"SecretCode": SECRET, "Session": "n" * 40}).encode()
+
+
+def error(code: str, message: str = "", status: int = 400) -> Reply:
+    return read_answer(SESSION, status, {}, json.dumps({"__type": code, "message": message}).encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        GOOD[:20],
+        b'{"SecretCode": "\xff\xfe"}',
+        b'{"SecretCode": "TOOSHORT"}',
+        b'{"SecretCode": "not base32 at all, surely"}',
+        b'{"SecretCode": 1234567890123456}',
+        b"[" * 100_000,
+    ],
+)
+@pytest.mark.parametrize("kind", [SESSION, TOKEN])
+def test_a_success_without_a_whole_secret_acted_and_nobody_has_it(kind: CredentialKind, body: bytes) -> None:
+    assert read_answer(kind, 200, {}, body) == Again(Trouble.NO_ANSWER, "NoSecretCode")
+
+
+@pytest.mark.parametrize("session", [None, "", 5])
+def test_a_secret_without_the_session_to_verify_it_is_lost(session: object) -> None:
+    body = json.dumps({"SecretCode": SECRET, "Session": session}).encode()
+    assert read_answer(SESSION, 200, {}, body) == Again(Trouble.NO_ANSWER, "NoSession")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "reason"),
+    [
+        (SESSION, "Invalid session for the user, session is expired.", Reason.SESSION_EXPIRED),
+        (SESSION, "invalid SESSION for the user - session is EXPIRED", Reason.SESSION_EXPIRED),
+        (SESSION, "Invalid session for the user, session can only be used once.", Reason.SESSION_SPENT),
+        (SESSION, "Invalid session for the user.", Reason.SESSION_INVALID),
+        (SESSION, "Something new", Reason.SESSION_INVALID),
+        (SESSION, "", Reason.SESSION_INVALID),
+        (TOKEN, "Invalid Access Token", Reason.TOKEN_REVOKED),
+        (TOKEN, "Access Token has expired", Reason.TOKEN_EXPIRED),
+        (TOKEN, "Access Token has been revoked", Reason.TOKEN_REVOKED),
+        (TOKEN, "Access Token does not have required scopes", Reason.TOKEN_SCOPE),
+        (TOKEN, "Something new", Reason.TOKEN_REVOKED),
+    ],
+)
+@pytest.mark.parametrize("key", ["message", "Message"])
+def test_a_refused_credential_says_why(kind: CredentialKind, message: str, reason: Reason, key: str) -> None:
+    body = json.dumps({"__type": "NotAuthorizedException", key: message}).encode()
+    assert read_answer(kind, 400, {}, body) == Refused(State.NEEDS_SESSION, reason)
+
+
+@pytest.mark.parametrize(
+    "code", ["UserNotFoundException", "UserNotConfirmedException", "PasswordResetRequiredException"]
+)
+def test_a_user_whose_account_changed_signs_in_again(code: str) -> None:
+    assert error(code) == Refused(State.NEEDS_SESSION, Reason.SESSION_INVALID)
+
+
+def test_malformed_input_fails_its_user() -> None:
+    assert error("InvalidParameterException") == Refused(State.FAILED, Reason.INVALID_PARAMETER)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "TooManyRequestsException",
+        "ThrottlingException",
+        "LimitExceededException",
+        "Throttling",
+        "RequestLimitExceeded",
+    ],
+)
+def test_every_way_of_saying_too_many_is_throttling(code: str) -> None:
+    reply = error(code)
+    assert reply == Again(Trouble.THROTTLED, code)
+    assert isinstance(reply, Again)
+    assert not reply.counts
+
+
+def test_status_429_is_throttling_whatever_the_body_says() -> None:
+    assert read_answer(SESSION, 429, {}, b"<html>slow down</html>") == Again(Trouble.THROTTLED, "HTTP429")
+    assert error("Novelty", status=429) == Again(Trouble.THROTTLED, "Novelty")
+
+
+def test_a_concurrent_modification_is_a_conflict_that_issued_nothing() -> None:
+    reply = error("ConcurrentModificationException")
+    assert reply == Again(Trouble.CONFLICT, "ConcurrentModificationException")
+    assert isinstance(reply, Again)
+    assert not reply.ambiguous
+
+
+@pytest.mark.parametrize("status", [400, 500, 503])
+def test_an_answered_failure_of_the_service_is_ambiguous(status: int) -> None:
+    reply = error("InternalErrorException", status=status)
+    assert reply == Again(Trouble.SERVER_ERROR, "InternalErrorException")
+    assert isinstance(reply, Again)
+    assert reply.ambiguous
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
+def test_a_failure_that_is_not_cognitos_own_may_be_acting_still(status: int) -> None:
+    assert read_answer(SESSION, status, {}, b"<html>Bad Gateway</html>") == Again(Trouble.NO_ANSWER, f"HTTP{status}")
+
+
+@pytest.mark.parametrize(
+    "code", ["SoftwareTokenMFANotFoundException", "ResourceNotFoundException", "OperationNotEnabledException"]
+)
+def test_what_stops_everybody_comes_with_a_cure(code: str) -> None:
+    reply = error(code)
+    assert isinstance(reply, PoolFault)
+    assert (reply.code, reply.may_pass) == (code, False)
+    assert reply.cure.endswith(".")
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refusal_by_the_firewall_may_pass(status: int) -> None:
+    reply = error("ForbiddenException", status=status)
+    assert isinstance(reply, PoolFault)
+    assert reply.may_pass
+
+
+def test_a_403_without_a_code_is_the_firewall() -> None:
+    reply = read_answer(SESSION, 403, {}, b"<html>Forbidden</html>")
+    assert isinstance(reply, PoolFault)
+    assert (reply.code, reply.may_pass) == ("HTTP403", True)
+
+
+@pytest.mark.parametrize("status", [301, 307, 404, 405])
+def test_something_that_is_not_cognito_is_a_fault_of_the_settings(status: int) -> None:
+    reply = read_answer(SESSION, status, {}, b"")
+    assert isinstance(reply, PoolFault)
+    assert "cognito.endpoint_url" in reply.cure
+
+
+def test_nobody_fails_for_a_code_that_is_not_known() -> None:
+    assert error("BrandNewException") == Again(Trouble.SERVER_ERROR, "BrandNewException")
+    assert read_answer(SESSION, 418, {}, b"short and stout") == Again(Trouble.SERVER_ERROR, "HTTP418")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, b'{"__type": "com.amazonaws.cognito#ConcurrentModificationException"}'),
+        ({"x-amzn-errortype": "ConcurrentModificationException:http://internal.amazon.com/"}, b"{}"),
+        ({"x-amzn-errortype": "ConcurrentModificationException"}, b"\xff"),
+        ({}, b'{"code": "ConcurrentModificationException"}'),
+    ],
+)
+def test_the_code_is_found_wherever_it_stands(headers: dict[str, str], body: bytes) -> None:
+    assert read_answer(SESSION, 400, headers, body) == Again(Trouble.CONFLICT, "ConcurrentModificationException")
+
+
+def test_the_text_of_an_error_never_leaves() -> None:
+    for reply in (
+        error("Novel", "s3cret"),
+        error("s3cret and\nmore", "s3cret"),
+        error("NotAuthorizedException", "s3cret"),
+    ):
+        assert "s3cret" not in repr(reply)

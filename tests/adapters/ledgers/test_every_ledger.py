@@ -1,0 +1,333 @@
+"""What every ledger does: one compare-and-set a row, nothing lost on the way, and a count that adds up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from unittest.mock import Mock
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.adapters.ledgers.rigs import STAMP, OpenLedger, WholeLedger
+from tests.support.rows import NASTY_NAMES, enrolments, row, sealed, version
+from worker.core.errors import UsageError
+from worker.core.model import UNFINISHED, Answer, Enrolment, Put, Reason, State
+from worker.pacing.pace import Pace
+
+quick = settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+async def put_all(ledger: WholeLedger, rows: Sequence[Enrolment]) -> None:
+    puts = await asyncio.gather(*(ledger.put(row, None) for row in rows))
+    assert {put.answer for put in puts} <= {Answer.APPLIED}
+
+
+# --- put --------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_first_row_of_a_user_applies_and_is_read_back(ledger: WholeLedger) -> None:
+    assert await ledger.read("ana") is None
+    first = row()
+    assert await ledger.put(first, None) == Put(Answer.APPLIED, first)
+    assert await ledger.read("ana") == first
+
+
+async def test_a_row_that_replaces_the_version_that_stands_applies(ledger: WholeLedger) -> None:
+    await ledger.put(first := row(), None)
+    second = row(state=State.SEALED, sealed=sealed())
+    assert await ledger.put(second, first.version) == Put(Answer.APPLIED, second)
+    assert await ledger.read("ana") == second
+
+
+async def test_a_fresh_row_never_overwrites_one_that_stands(ledger: WholeLedger) -> None:
+    await ledger.put(first := row(), None)
+    assert await ledger.put(row(state=State.FAILED), None) == Put(Answer.LOST, first)
+    assert await ledger.read("ana") == first
+
+
+async def test_a_row_that_replaces_an_older_version_is_lost_and_told_what_stands(ledger: WholeLedger) -> None:
+    await ledger.put(first := row(), None)
+    await ledger.put(second := row(), first.version)
+    assert await ledger.put(row(), first.version) == Put(Answer.LOST, second)
+    assert await ledger.read("ana") == second
+
+
+async def test_a_row_that_replaces_one_that_is_missing_is_lost_and_leaves_nothing(ledger: WholeLedger) -> None:
+    assert await ledger.put(row(), version()) == Put(Answer.LOST, None)
+    assert await ledger.read("ana") is None
+
+
+async def test_repeating_a_write_that_applied_is_recognised(ledger: WholeLedger) -> None:
+    first, second = row(), row(state=State.FAILED, reason=Reason.INVALID_PARAMETER)
+    for written, replaces in ((first, None), (second, first.version)):
+        assert (await ledger.put(written, replaces)).answer is Answer.APPLIED
+        assert await ledger.put(written, replaces) == Put(Answer.ALREADY_MINE, written)
+
+
+async def test_repeating_a_write_that_was_overtaken_since_is_lost(ledger: WholeLedger) -> None:
+    await ledger.put(first := row(), None)
+    await ledger.put(second := row(), first.version)
+    assert await ledger.put(first, None) == Put(Answer.LOST, second)
+
+
+async def test_of_two_writes_at_the_same_time_one_applies_and_the_other_learns_of_it(ledger: WholeLedger) -> None:
+    await ledger.put(first := row(), None)
+    rivals = [row(), row()]
+    puts = await asyncio.gather(*(ledger.put(rival, first.version) for rival in rivals))
+    assert Counter(put.answer for put in puts) == {Answer.APPLIED: 1, Answer.LOST: 1}
+    assert {put.row for put in puts} == {await ledger.read("ana")}
+
+
+async def test_the_same_write_twice_at_the_same_time_applies_once(ledger: WholeLedger) -> None:
+    first = row()
+    puts = await asyncio.gather(ledger.put(first, None), ledger.put(first, None))
+    assert {put.answer for put in puts} == {Answer.APPLIED, Answer.ALREADY_MINE}
+    assert {put.row for put in puts} == {first}
+
+
+async def test_every_write_of_a_crowd_gets_its_own_answer(ledger: WholeLedger) -> None:
+    standing = {name: row(name) for name in ("replaced", "stands", "mine")}
+    await put_all(ledger, list(standing.values()))
+    puts: dict[str, tuple[Enrolment, str | None, Put]] = {
+        "new": ((new := row("new")), None, Put(Answer.APPLIED, new)),
+        "replaced": ((other := row("replaced")), standing["replaced"].version, Put(Answer.APPLIED, other)),
+        "stands": (row("stands"), None, Put(Answer.LOST, standing["stands"])),
+        "mine": (standing["mine"], None, Put(Answer.ALREADY_MINE, standing["mine"])),
+        "missing": (row("missing"), version(), Put(Answer.LOST, None)),
+    }
+    answers = await asyncio.gather(*(ledger.put(written, replaces) for written, replaces, _ in puts.values()))
+    assert dict(zip(puts, answers, strict=True)) == {name: expected for name, (_, _, expected) in puts.items()}
+    assert await ledger.read("missing") is None
+
+
+@quick
+@given(st.lists(enrolments, min_size=1, max_size=5, unique_by=lambda row: row.username))
+async def test_every_field_of_every_row_comes_back(ledger: WholeLedger, rows: list[Enrolment]) -> None:
+    stand = [await ledger.read(row.username) for row in rows]
+    puts = [ledger.put(new, old.version if old else None) for new, old in zip(rows, stand, strict=True)]
+    assert await asyncio.gather(*puts) == [Put(Answer.APPLIED, row) for row in rows]
+    assert [await ledger.read(row.username) for row in rows] == rows
+
+
+async def test_names_that_look_alike_or_dangerous_are_users_of_their_own(ledger: WholeLedger) -> None:
+    rows = [row(name) for name in ("Ana", "ana", "ana ", "ana\0", *NASTY_NAMES)]
+    await put_all(ledger, rows)
+    assert [await ledger.read(row.username) for row in rows] == rows
+    assert {row async for row in ledger.unfinished()} == set(rows)
+
+
+_steps = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=12)
+
+
+@quick
+@given(_steps)
+async def test_any_sequence_of_writes_ends_as_compare_and_set_says(
+    ledger: WholeLedger, steps: list[tuple[int, int, bool]]
+) -> None:
+    """Each step writes in place of nothing or of one of the last writes, or repeats one of them."""
+    name = version()
+    stands: Enrolment | None = None
+    writes: list[tuple[Enrolment, str | None]] = []
+    for which, of, repeat in steps:
+        known = [None, *(write.version for write, _ in writes[-3:])]
+        new, replaces = (
+            writes[-1 - of] if repeat and of < len(writes) else (row(name), known[min(which, len(known) - 1)])
+        )
+        if stands is not None and stands.version == new.version:
+            answer = Answer.ALREADY_MINE
+        elif (stands.version if stands else None) == replaces:
+            answer, stands = Answer.APPLIED, new
+        else:
+            answer = Answer.LOST
+        assert await ledger.put(new, replaces) == Put(answer, stands)
+        writes.append((new, replaces))
+
+
+# --- counting and listing ---------------------------------------------------------------------------------------------
+
+
+async def test_unfinished_is_whoever_is_in_progress_or_sealed_and_nobody_else(ledger: WholeLedger) -> None:
+    rows = [
+        row(f"{state} {number}", state, worker=worker) for state in State for number, worker in enumerate((None, "w"))
+    ]
+    await put_all(ledger, rows)
+    found = [row async for row in ledger.unfinished()]
+    assert sorted(found) == sorted(row for row in rows if row.state in UNFINISHED)
+
+
+async def test_a_user_who_is_finished_leaves_the_unfinished(ledger: WholeLedger) -> None:
+    await ledger.put(first := row(), None)
+    await ledger.put(row(state=State.DELIVERED), first.version)
+    assert [row async for row in ledger.unfinished()] == []
+
+
+async def test_rows_gives_everybody_in_a_state_once_however_many(ledger: WholeLedger, crowd: int) -> None:
+    many = [row(f"user {number:04}", State.NEEDS_SESSION, reason=Reason.REPLY_LOST) for number in range(crowd)]
+    await put_all(ledger, [*many, row("other", State.FAILED)])
+    assert sorted([row async for row in ledger.rows(State.NEEDS_SESSION)]) == many
+    assert [row async for row in ledger.rows(State.ACTIVE)] == []
+
+
+async def test_rows_misses_no_name_between_two_pages(ledger: WholeLedger, crowd: int) -> None:
+    names = [f"user\0{number}" if number % 2 else f"{chr(number)}😀'" for number in range(1, crowd // 2)]
+    await put_all(ledger, many := [row(name, State.DELIVERED) for name in names])
+    assert {row.username async for row in ledger.rows(State.DELIVERED)} == {row.username for row in many}
+
+
+async def test_rows_may_change_while_they_are_listed(ledger: WholeLedger, crowd: int) -> None:
+    many = [row(f"user {number:04}", State.NEEDS_SESSION) for number in range(crowd // 2 + 10)]
+    await put_all(ledger, many)
+    seen = []
+    async for found in ledger.rows(State.NEEDS_SESSION):
+        seen.append(found.username)
+        if len(seen) % 10 == 0:
+            await ledger.put(row(found.username, State.FAILED), found.version)
+    assert sorted(seen) == [row.username for row in many]
+
+
+async def test_the_census_counts_every_user_once_under_state_and_reason(ledger: WholeLedger) -> None:
+    assert (await ledger.census()).accepted == 0
+    rows = [row(f"{state} {number}", state) for number, state in enumerate(State) for number in range(number + 1)]
+    rows += [
+        row(f"{reason}", State.NEEDS_SESSION, reason=reason) for reason in (Reason.REPLY_LOST, Reason.SESSION_SPENT)
+    ]
+    rows += [row("again", State.FAILED, reason=Reason.REPLY_LOST)]
+    await put_all(ledger, rows)
+    census = await ledger.census()
+    assert census.accepted == len(rows)
+    assert dict(census.states) == Counter(row.state for row in rows)
+    assert dict(census.reasons) == {"reply_lost": 2, "session_spent": 1}
+    assert census.unfinished == sum(row.state in UNFINISHED for row in rows)
+    assert (census.duplicates, census.malformed) == (0, 0)
+
+
+async def test_duplicates_add_up(ledger: WholeLedger) -> None:
+    await asyncio.gather(*(ledger.count(duplicates=number) for number in (1, 2, 3)))
+    await ledger.count(duplicates=4)
+    assert (await ledger.census()).duplicates == 10
+
+
+# --- the shared pace --------------------------------------------------------------------------------------------------
+
+
+def later(stands: Pace | None) -> Pace:
+    """One second more is given away."""
+    assert stands is not None
+    return replace(stands, reserved_until=stands.reserved_until + 1, version=stands.version + 1)
+
+
+async def test_the_pace_is_kept_as_it_was_changed(ledger: WholeLedger) -> None:
+    assert await ledger.read_pace() is None
+    pace = Pace(12.5, 20.0, 3.25, version=1, length=0.25)
+    change = Mock(return_value=pace)
+    assert await ledger.change_pace(change) == pace
+    change.assert_called_once_with(None)
+    assert await ledger.read_pace() == pace
+    assert await ledger.change_pace(later) == replace(pace, reserved_until=13.5, version=2)
+
+
+async def test_a_pace_that_needs_no_change_is_not_written(ledger: WholeLedger) -> None:
+    assert await ledger.change_pace(lambda stands: stands) is None
+    assert await ledger.read_pace() is None
+    pace = await ledger.change_pace(lambda _: Pace(12.5, 20.0, 3.25, version=1))
+    assert await ledger.change_pace(lambda stands: stands) == pace
+
+
+@pytest.mark.parametrize("ahead", [0.0, 1e6])
+async def test_no_change_of_the_pace_is_lost_whoever_else_changes_it(open_ledger: OpenLedger, ahead: float) -> None:
+    async with open_ledger("one") as one, open_ledger("two") as two:
+        start = float(round(one.shared_time())) + ahead if ahead else 0.0  # reserved ahead, or long run dry
+        await one.change_pace(lambda _: Pace(start, 20.0, 3.25, version=1))
+        made = await asyncio.gather(*(ledger.change_pace(later) for ledger in (one, two) for _ in range(5)))
+        assert sorted(pace.reserved_until - start for pace in made if pace) == list(range(1, 11))
+        assert await two.read_pace() == await one.read_pace() == Pace(start + 10, 20.0, 3.25, version=11)
+
+
+async def test_a_cut_of_the_rate_is_not_overwritten_by_who_did_not_know_of_it(open_ledger: OpenLedger) -> None:
+    def cut(stands: Pace | None) -> Pace:
+        assert stands is not None
+        return replace(stands, rate=10.0, changed_at=stands.changed_at + 1, version=stands.version + 1)
+
+    async with open_ledger("one") as one, open_ledger("two") as two:
+        start = float(round(one.shared_time())) + 1e6
+        await one.change_pace(lambda _: Pace(start, 20.0, 3.25, version=1))
+        await asyncio.gather(
+            *(ledger.change_pace(later) for ledger in (one, two) for _ in range(5)), two.change_pace(cut)
+        )
+        assert await one.read_pace() == Pace(start + 10, 10.0, 4.25, version=12)
+
+
+async def test_the_shared_clock_of_two_workers_is_one(open_ledger: OpenLedger) -> None:
+    async with open_ledger("one") as one, open_ledger("two") as two:
+        times = [one.shared_time(), two.shared_time(), one.shared_time()]
+        assert times == sorted(times)
+
+
+# --- several workers, one rollout -------------------------------------------------------------------------------------
+
+
+async def test_what_another_worker_wrote_is_seen_at_once(open_ledger: OpenLedger) -> None:
+    async with open_ledger("one") as one, open_ledger("two") as two:
+        await one.put(first := row(), None)
+        assert await two.read("ana") == first
+        assert (await two.put(second := row(state=State.SEALED), first.version)).answer is Answer.APPLIED
+        assert await one.put(row(), first.version) == Put(Answer.LOST, second)
+        assert [row async for row in one.unfinished()] == [second]
+        assert (await one.recount()).states == {State.SEALED: 1}
+
+
+async def test_workers_that_write_for_the_same_users_never_overwrite_each_other(open_ledger: OpenLedger) -> None:
+    async with open_ledger("one") as one, open_ledger("two") as two:
+
+        async def add(ledger: WholeLedger, times: int) -> None:
+            for _ in range(times):
+                while True:
+                    stands = await ledger.read("ana")
+                    new = row(generation=stands.generation + 1 if stands else 1)
+                    if (await ledger.put(new, stands.version if stands else None)).answer is Answer.APPLIED:
+                        break
+
+        await asyncio.gather(*(add(ledger, 10) for ledger in (one, two) for _ in range(2)))
+        stands = await one.read("ana")
+        assert stands is not None
+        assert stands.generation == 40
+
+
+async def test_everything_is_there_after_closing_and_opening_again(open_ledger: OpenLedger) -> None:
+    async with open_ledger("one") as ledger:
+        await ledger.put(first := row(state=State.SEALED, sealed=sealed()), None)
+        await ledger.count(duplicates=1)
+        await ledger.change_pace(lambda _: Pace(1.0, 2.0, 3.0, version=1))
+    async with open_ledger("two", must_exist=True) as ledger:
+        assert await ledger.read("ana") == first
+        assert (await ledger.census()).duplicates == 1
+        assert await ledger.read_pace() == Pace(1.0, 2.0, 3.0, version=1)
+
+
+async def test_a_ledger_of_another_rollout_is_refused_and_left_as_it_was(open_ledger: OpenLedger) -> None:
+    async with open_ledger() as ledger:
+        await ledger.put(row(), None)
+    for name in STAMP:
+        with pytest.raises(UsageError, match=f"belongs to another rollout: its {name} is"):
+            async with open_ledger(stamp=STAMP | {name: "another"}):
+                pass
+    async with open_ledger() as ledger:
+        assert (await ledger.census()).accepted == 1
+
+
+async def test_a_ledger_that_must_exist_is_not_begun(open_ledger: OpenLedger) -> None:
+    for _ in range(2):
+        with pytest.raises(UsageError, match="does not exist"):
+            async with open_ledger(must_exist=True):
+                pass
+
+
+async def test_a_living_worker_is_never_gone(open_ledger: OpenLedger) -> None:
+    async with open_ledger("one") as one, open_ledger("two") as two:
+        assert [one.gone("one"), one.gone("two"), two.gone("one")] == [False] * 3

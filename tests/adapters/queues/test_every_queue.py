@@ -1,0 +1,220 @@
+"""What every queue does: nobody is forgotten or worked on twice at the same time, and bad messages stop nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from tests.adapters.queues.rigs import Intake, Queues
+from tests.support.messages import body, pushed, until
+from tests.support.rows import NASTY_NAMES
+from worker.core.model import CredentialKind, Secret
+from worker.core.ports import Backlog, Lease, Pushed, Queue
+from worker.requests.lines import digest
+
+
+async def lease(queue: Queue, number: int) -> list[Lease]:
+    """So many messages, as they become visible."""
+    leases: list[Lease] = []
+
+    async def enough() -> bool:
+        leases.extend(await queue.lease(number - len(leases)))
+        return len(leases) >= number
+
+    await until(enough)
+    return leases
+
+
+async def put_aside(intake: Intake, number: int) -> list[tuple[str, str, int]]:
+    """What was put aside, once it is so many."""
+    found: list[tuple[str, str, int]] = []
+
+    async def all_are() -> bool:
+        found[:] = await intake.put_aside()
+        return sum(number for *_, number in found) >= number
+
+    await until(all_are)
+    return found
+
+
+def ids(leases: list[Lease]) -> list[str]:
+    return [lease.request.id for lease in leases]
+
+
+# --- whatever requests come from --------------------------------------------------------------------------------------
+
+
+async def test_a_request_arrives_as_it_was_sent(intake: Intake) -> None:
+    await intake.give([body("ana", "1", expires_in=600, attributes={"email": "é@x"}, replace=True)])
+    [found] = await lease(intake.queue, 1)
+    request = found.request
+    assert (request.username, request.id, request.kind) == ("ana", "1", CredentialKind.SESSION)
+    assert request.credential == Secret("s" * 40)
+    assert (request.attributes, request.replace) == ({"email": "é@x"}, True)
+    assert 590 < request.expires_at - time.time() <= 600
+
+
+async def test_any_username_arrives_unchanged(intake: Intake) -> None:
+    await intake.give([body(name, str(number)) for number, name in enumerate(NASTY_NAMES)])
+    assert {found.request.username for found in await lease(intake.queue, len(NASTY_NAMES))} == set(NASTY_NAMES)
+
+
+async def test_no_more_are_leased_than_were_asked_for(intake: Intake) -> None:
+    await intake.give([body(id=str(number)) for number in range(5)])
+    sizes: list[int] = []
+
+    async def all_came() -> bool:
+        sizes.append(len(await intake.queue.lease(2)))
+        return sum(sizes) == 5
+
+    await until(all_came)
+    assert max(sizes) <= 2
+    assert list(await intake.queue.lease(2)) == []
+
+
+async def test_a_leased_message_is_not_leased_again(intake: Intake) -> None:
+    await intake.give([body(id="1"), body(id="2")])
+    assert sorted(ids([*await lease(intake.queue, 1), *await lease(intake.queue, 1)])) == ["1", "2"]
+    assert list(await intake.queue.lease(9)) == []
+
+
+async def test_a_message_that_was_given_back_comes_again_at_once(intake: Intake) -> None:
+    await intake.give([body(id="1")])
+    for _ in range(3):
+        [found] = await lease(intake.queue, 1)
+        await intake.queue.give_back(found, 0)
+    assert ids(await lease(intake.queue, 1)) == ["1"]
+
+
+async def test_a_message_that_was_given_back_for_later_comes_later(intake: Intake) -> None:
+    await intake.give([body(id="1")])
+    [found] = await lease(intake.queue, 1)
+    given_back = time.monotonic()
+    await intake.queue.give_back(found, 0.3)
+    await lease(intake.queue, 1)
+    assert time.monotonic() - given_back > 0.29
+
+
+async def test_whatever_waits_is_counted_also_while_it_is_leased(intake: Intake) -> None:
+    await intake.give([body(id=str(number)) for number in range(3)])
+    leases = [*await lease(intake.queue, 3), *await intake.queue.lease(1)]
+    assert (await intake.queue.backlog()).waiting == 3
+    await intake.queue.acknowledge(leases[0])
+    await intake.queue.give_back(leases[1], 60)
+    assert (await intake.queue.backlog()).waiting == 2
+
+
+async def test_a_queue_whose_messages_are_all_acknowledged_is_empty(intake: Intake) -> None:
+    await intake.give([body(id="1"), body(id="2")])
+    for found in await lease(intake.queue, 2):
+        await intake.queue.acknowledge(found)
+    assert list(await intake.queue.lease(9)) == []
+    assert await intake.queue.backlog() == Backlog(0, 0)
+
+
+async def test_acknowledging_twice_is_acknowledging_once(intake: Intake) -> None:
+    await intake.give([body(id="1"), body(id="2")])
+    first, second = await lease(intake.queue, 2)
+    assert list(await intake.queue.lease(9)) == []
+    for _ in range(3):
+        await intake.queue.acknowledge(first)
+    assert (await intake.queue.backlog()).waiting == 1
+    await intake.queue.give_back(second, 0)
+    assert ids(await lease(intake.queue, 1)) == ["2"]
+
+
+async def test_malformed_messages_are_put_aside_and_stop_nothing(intake: Intake) -> None:
+    secret = "s3cret" * 10
+    reasons = {b"no json " + secret.encode(): "is not JSON", b'{"session": "%s"}' % secret.encode(): "has no username"}
+    if intake.takes_any_bytes:
+        reasons[b"\xff\xfe"] = "is not UTF-8"
+    bad = list(reasons)
+    await intake.give([bad[0], body(id="1"), *bad[1:], body(id="2")])
+    leases = await lease(intake.queue, 2)
+    assert sorted(ids(leases)) == ["1", "2"]
+    assert list(await intake.queue.lease(9)) == []
+    aside = sorted((reason, digest(message), 1) for message, reason in reasons.items())
+    assert sorted(await put_aside(intake, len(bad))) == aside
+
+    async def only_the_others_wait() -> bool:
+        return (await intake.queue.backlog()).waiting == 2
+
+    await until(only_the_others_wait)
+
+
+async def test_the_same_malformed_message_again_is_counted_again(intake: Intake) -> None:
+    await intake.give([b"{}", b"{}", body(id="1")])
+    await lease(intake.queue, 1)
+    assert list(await intake.queue.lease(9)) == []
+    assert await put_aside(intake, 2) == [("has no username", digest(b"{}"), 2)]
+
+
+# --- a queue that outlives its workers --------------------------------------------------------------------------------
+
+
+async def test_any_number_of_requests_is_pushed_at_once(queues: Queues) -> None:
+    requests = pushed(*(body(f"user {number}") for number in range(queues.many)))
+    async with queues.open() as queue:
+        assert await queue.push(requests) == Pushed(accepted=queues.many)
+        assert await queue.push([]) == Pushed()
+        assert (await queue.backlog()).waiting == queues.many
+
+
+async def test_what_a_worker_holds_stays_hidden_for_as_long_as_it_lives(queues: Queues) -> None:
+    async with queues.open("one") as one, queues.open("two") as two:
+        await one.push(pushed(body(id="1")))
+        held = await lease(one, 1)
+        await queues.only_work(one)
+        over = time.monotonic() + 1.6 * queues.visibility
+        while time.monotonic() < over:
+            assert list(await two.lease(1)) == []
+            assert list(await one.lease(1)) == []
+            await asyncio.sleep(queues.visibility / 10)
+        await one.acknowledge(held[0])
+
+
+async def test_what_a_worker_held_comes_again_some_time_after_it_vanished(queues: Queues) -> None:
+    async with queues.open("one") as one, queues.open("two") as two:
+        await one.push(pushed(body(id="1")))
+        await lease(one, 1)
+        await queues.vanish(one)
+        assert list(await two.lease(1)) == []
+        assert ids(await lease(two, 1)) == ["1"]
+
+
+async def test_closing_gives_everything_back_at_once(queues: Queues) -> None:
+    async with queues.open("two") as two:
+        async with queues.open("one") as one:
+            await one.push(pushed(body(id="1"), body(id="2"), body(id="3")))
+            done, *_ = await lease(one, 3)
+            await one.acknowledge(done)
+        assert len(await lease(two, 2)) == 2
+
+
+async def test_a_worker_that_lost_its_lease_takes_nothing_from_the_new_holder(queues: Queues) -> None:
+    async with queues.open("one") as one, queues.open("two") as two, queues.open("three") as three:
+        await one.push(pushed(body(id="1")))
+        [late] = await lease(one, 1)
+        await queues.vanish(one)
+        await lease(two, 1)
+        await one.give_back(late, 0)
+        assert list(await three.lease(1)) == []
+
+
+async def test_a_late_acknowledgement_never_deletes_a_newer_message(queues: Queues) -> None:
+    async with queues.open("one") as one, queues.open("two") as two:
+        await one.push(pushed(body("ana")))
+        [late] = await lease(one, 1)
+        await queues.vanish(one)
+        [again] = await lease(two, 1)
+        await two.acknowledge(again)
+        await two.push(pushed(body("ben")))
+        await one.acknowledge(late)
+        assert [found.request.username for found in await lease(two, 1)] == ["ben"]
+
+
+async def test_messages_outlive_everybody(queues: Queues) -> None:
+    async with queues.open("one") as one:
+        await one.push(pushed(body(id="1")))
+    async with queues.open("two") as two:
+        assert ids(await lease(two, 1)) == ["1"]

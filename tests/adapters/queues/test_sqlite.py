@@ -1,0 +1,181 @@
+"""What the SQLite queue promises beyond the port: it keeps an order and refuses duplicates at the door, knows the dead,
+mistrusts the clock, and erases what it deletes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import closing
+
+import pytest
+
+from tests.adapters.queues.rigs import SqliteQueues
+from tests.adapters.queues.test_every_queue import ids, lease
+from tests.support.messages import body, push_raw, pushed
+from worker.adapters.queues.sqlite.queue import SqliteQueue
+from worker.core.ports import Backlog, Pushed
+from worker.requests.lines import digest
+
+
+class ShiftedTime:
+    """The clock of the host, set by so many seconds."""
+
+    def __init__(self) -> None:
+        self.shift = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.shift
+
+
+@pytest.fixture
+def host_clock(monkeypatch: pytest.MonkeyPatch) -> ShiftedTime:
+    clock = ShiftedTime()
+    monkeypatch.setattr("worker.adapters.queues.sqlite.queue.time", clock)
+    return clock
+
+
+@pytest.fixture
+async def sqlite_queue(sqlite_queues: SqliteQueues) -> AsyncIterator[SqliteQueue]:
+    async with sqlite_queues.open() as opened:
+        yield opened
+
+
+async def test_the_earliest_deadline_comes_first(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(*(body(id=str(seconds), expires_in=seconds) for seconds in (50, 20, 40, -10, 30))))
+    assert ids(list(await sqlite_queue.lease(3))) == ["-10", "20", "30"]
+    assert ids(list(await sqlite_queue.lease(3))) == ["40", "50"]
+
+
+async def test_a_request_is_known_at_the_door_by_username_and_id(sqlite_queue: SqliteQueue) -> None:
+    first = pushed(body("ana", "1"), body("ben", "1"), body("ana", "2"), body("ana", "1"))
+    assert await sqlite_queue.push(first) == Pushed(accepted=3, duplicates=1)
+    assert await sqlite_queue.push(first) == Pushed(accepted=0, duplicates=4)
+    assert (await sqlite_queue.backlog()).waiting == 3
+
+
+async def test_a_request_that_is_leased_already_is_no_new_one(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(body(id="1")))
+    await lease(sqlite_queue, 1)
+    assert await sqlite_queue.push(pushed(body(id="1"))) == Pushed(accepted=0, duplicates=1)
+    assert list(await sqlite_queue.lease(9)) == []
+
+
+async def test_messages_whose_deadline_is_over_are_counted_as_expired_and_still_come(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(*(body(id=str(seconds), expires_in=seconds) for seconds in (-20, -10, 100))))
+    assert await sqlite_queue.backlog() == Backlog(waiting=3, expired=2)
+    await lease(sqlite_queue, 2)
+    assert await sqlite_queue.backlog() == Backlog(waiting=3, expired=2)
+
+
+async def test_two_workers_never_hold_the_same_message(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open("one") as one, sqlite_queues.open("two") as two:
+        await one.push(pushed(*(body(f"user {number}") for number in range(200))))
+        got: Counter[str] = Counter()
+
+        async def work(queue: SqliteQueue) -> None:
+            while leases := list(await queue.lease(7)):
+                got.update(ids(leases))
+
+        await asyncio.gather(work(one), work(two), work(one), work(two))
+        assert (len(got), got.total()) == (200, 200)
+
+
+async def test_an_outcome_is_acknowledged_whoever_holds_the_message_now(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open("one") as one, sqlite_queues.open("two") as two:
+        await one.push(pushed(body(id="1")))
+        [late] = await lease(one, 1)
+        await sqlite_queues.vanish(one)
+        await lease(two, 1)
+        await one.acknowledge(late)
+        assert (await two.backlog()).waiting == 0
+
+
+async def test_what_a_dead_worker_held_comes_again_at_once(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open("one") as one, sqlite_queues.open("two") as two:
+        await one.push(pushed(body(id="1"), body(id="2", expires_in=90)))
+        await lease(one, 1)
+        sqlite_queues.dead.add("one")
+        assert ids(list(await two.lease(9))) == ["1", "2"]
+
+
+async def test_what_a_dead_worker_held_comes_first_although_others_wait(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open("one") as one:
+        await one.push(pushed(*(body(id=str(number), expires_in=number) for number in range(10, 90))))
+        await lease(one, 3)
+        sqlite_queues.dead.add("one")
+        async with sqlite_queues.open("two") as two:
+            assert ids(list(await two.lease(2))) == ["10", "11"]
+
+
+async def test_a_clock_set_back_by_an_hour_hides_nothing_for_an_hour(
+    sqlite_queues: SqliteQueues, host_clock: ShiftedTime
+) -> None:
+    async with sqlite_queues.open("one") as one, sqlite_queues.open("two") as two:
+        await one.push(pushed(body(id="held"), body(id="later")))
+        held, later = await lease(one, 2)
+        await one.give_back(later, 2.0)
+        await sqlite_queues.vanish(one)
+        host_clock.shift = -3600
+        assert ids(list(await two.lease(9))) == [held.request.id, "later"]
+
+
+async def test_a_worker_that_slept_too_long_does_not_lease_again_what_it_still_holds(
+    sqlite_queues: SqliteQueues, host_clock: ShiftedTime
+) -> None:
+    async with sqlite_queues.open() as queue:
+        await queue.push(pushed(body(id="1")))
+        await lease(queue, 1)
+        for host_clock.shift in (3600, -3600):
+            assert list(await queue.lease(9)) == []
+
+
+async def test_a_malformed_message_is_counted_by_the_queue_until_somebody_looks(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open() as queue:
+        await push_raw(queue, [b"[]", b"[]", b"not json"])
+        await queue.push(pushed(body(id="1")))
+        assert await queue.sessions() == 1
+        assert ids(list(await queue.lease(9))) == ["1"]
+        await queue.push(pushed(body(id="1"), body(id="1")))
+        assert await queue.counted() == (2, 3)
+
+
+async def test_what_came_to_the_queue_is_put_aside_at_once_with_its_removal(sqlite_queues: SqliteQueues) -> None:
+    """A crash between the two would count it twice, or lose it."""
+    async with sqlite_queues.open() as queue:
+        await push_raw(queue, [b"{}"])
+        with closing(sqlite3.connect(sqlite_queues.path)) as connection:
+            connection.execute("CREATE TRIGGER no BEFORE DELETE ON messages BEGIN SELECT RAISE(ABORT, 'crash'); END")
+            with pytest.raises(Exception, match="crash"):
+                await queue.lease(1)
+            assert await sqlite_queues.put_aside() == []
+            connection.execute("DROP TRIGGER no")
+    async with sqlite_queues.open("two") as queue:
+        assert list(await queue.lease(1)) == []
+        assert await sqlite_queues.put_aside() == [("has no username", digest(b"{}"), 1)]
+
+
+async def test_an_acknowledged_credential_is_nowhere_on_the_disk(sqlite_queues: SqliteQueues) -> None:
+    credentials = [f"credential-{number}-" + "x" * 900 for number in range(50)]
+    folder = sqlite_queues.path.parent
+
+    def found() -> bool:
+        return any(b"credential-" in file.read_bytes() for file in folder.iterdir())
+
+    async with sqlite_queues.open() as queue:
+        await queue.push(pushed(*(body(id=str(n), session=text) for n, text in enumerate(credentials))))
+        assert found()
+        leases = await lease(queue, 50)
+        await asyncio.gather(*(queue.acknowledge(found) for found in leases))
+    assert not found()
+
+
+async def test_the_files_of_the_queue_are_the_owners_alone(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open() as queue:
+        await queue.push(pushed(body(id="1")))
+        files = list(sqlite_queues.path.parent.iterdir())
+        assert len(files) == 3
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o600}

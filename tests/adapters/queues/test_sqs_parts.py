@@ -1,0 +1,257 @@
+"""What an SQS queue decides without SQS: what it holds, when it is empty, how batches are cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.messages import until
+from worker.adapters.queues.sqs.batches import Gathered, some_at_once, tens
+from worker.adapters.queues.sqs.emptiness import Emptiness
+from worker.adapters.queues.sqs.inflight import LONGEST, Held, Key, Message
+from worker.core.errors import QueueAway
+from worker.core.model import CredentialKind, Request, Secret
+
+VISIBILITY = 60.0
+
+
+def request(deadline: float = 100.0) -> Request:
+    return Request("ana", CredentialKind.SESSION, Secret("s" * 40), "1", deadline)
+
+
+def key(number: int = 1) -> Key:
+    return f"id-{number}", "md5"
+
+
+def held(*deadlines: float, now: float = 0.0, memory: int = 10) -> Held:
+    found = Held(VISIBILITY, memory)
+    for number, deadline in enumerate(deadlines):
+        found.add(key(number), f"handle-{number}", request(deadline), now)
+    return found
+
+
+def numbers(messages: list[Message]) -> list[str]:
+    return [message.key[0] for message in messages]
+
+
+# --- what is in hand --------------------------------------------------------------------------------------------------
+
+
+def test_what_may_be_somebody_elses_by_now_is_not_handed_out() -> None:
+    hands = held(1, 2)
+    hands.came(key(1), "newer", 30.0)
+    assert numbers(hands.take(9, 58.0)) == ["id-1"]
+    assert (len(hands), hands.ahead) == (1, 0)
+
+
+def test_a_message_is_renewed_after_a_third_of_its_visibility_whoever_has_it() -> None:
+    hands = held(1, 2)
+    hands.take(1, 0.0)
+    assert hands.fading(10.0) == ([], [])
+    renew, let_go = hands.fading(20.0)
+    assert (numbers(renew), let_go) == (["id-0", "id-1"], [])
+
+
+def test_what_can_be_hidden_no_longer_is_let_go_unless_somebody_works_on_it() -> None:
+    hands = held(1, 2)
+    [worked_on] = hands.take(1, 0.0)
+    now = LONGEST - VISIBILITY + 1
+    for message in hands.messages():
+        hands.hidden(message, now - 1)
+    renew, let_go = hands.fading(now + 30)
+    assert (renew, numbers(let_go)) == ([], ["id-1"])
+    assert hands.came(worked_on.key, "newer", now + 90), "it is still known to be in hand"
+    assert numbers(hands.fading(now + 120)[0]) == ["id-0"]
+
+
+def test_what_nobody_asks_for_any_more_is_let_go_for_others_and_what_is_worked_on_is_kept() -> None:
+    hands = held(1, 2)
+    hands.take(1, 0.0)
+    renew, let_go = hands.fading(20.0, is_wanted=False)
+    assert (numbers(renew), numbers(let_go)) == (["id-0"], ["id-1"])
+
+
+def test_a_message_that_is_dropped_twice_is_counted_once() -> None:
+    hands = held(1)
+    [message] = hands.messages()
+    assert (hands.drop(message), hands.drop(message)) == (True, False)
+    assert (len(hands), hands.ahead, hands.take(9, 0.0)) == (0, 0, [])
+
+
+def test_an_older_lease_does_not_drop_the_newer_one_of_the_same_message() -> None:
+    hands = held(1)
+    [old] = hands.take(1, 0.0)
+    hands.drop(old)
+    hands.add(old.key, "again", request(), 1.0)
+    assert not hands.drop(old)
+    assert len(hands.take(1, 1.0)) == 1
+
+
+def test_only_so_many_acknowledged_messages_are_remembered() -> None:
+    hands = held(1, 2, 3, memory=2)
+    messages = hands.messages()
+    assert [hands.acknowledge(message) for message in messages] == [True] * 3
+    assert [hands.is_acknowledged(message.key) for message in messages] == [False, True, True]
+    assert not hands.acknowledge(messages[2])
+
+
+# --- what is empty ----------------------------------------------------------------------------------------------------
+
+
+def looks(evidence: Emptiness, *times: float, waiting: int = 0) -> None:
+    for now in times:
+        if evidence.should_look(now):
+            evidence.looked(now, waiting)
+
+
+def test_it_is_empty_after_a_while_of_zeros_and_a_whole_poll() -> None:
+    evidence = Emptiness(60.0)
+    evidence.disturb(0.0)
+    looks(evidence, *range(1, 61))
+    evidence.polled(55.0)
+    assert not evidence.is_certain()
+    looks(evidence, 61)
+    assert evidence.is_certain()
+
+
+def test_it_is_not_empty_without_a_poll_that_began_after_the_last_event() -> None:
+    evidence = Emptiness(60.0)
+    evidence.disturb(3.0)
+    evidence.polled(2.0)
+    looks(evidence, *range(4, 100))
+    assert not evidence.is_certain()
+    evidence.polled(95.0)
+    assert evidence.is_certain()
+
+
+@pytest.mark.parametrize("event", ["a message", "a count"])
+def test_anything_that_happens_makes_the_while_begin_anew(event: str) -> None:
+    evidence = Emptiness(60.0)
+    looks(evidence, *range(50))
+    if event == "a message":
+        evidence.disturb(50.0)
+    else:
+        looks(evidence, 50, waiting=1)
+    evidence.polled(51.0)
+    looks(evidence, *range(51, 110))
+    assert not evidence.is_certain()
+    looks(evidence, *range(110, 125))
+    assert evidence.is_certain()
+
+
+def test_a_look_during_which_something_happened_counts_for_nothing() -> None:
+    evidence = Emptiness(0.0)
+    evidence.disturb(5.0)
+    evidence.looked(4.0, 0)
+    evidence.polled(6.0)
+    evidence.looked(7.0, 0)
+    assert not evidence.is_certain()
+    evidence.looked(7.5, 0)
+    assert evidence.is_certain()
+
+
+def test_looking_is_rare_however_often_it_is_asked() -> None:
+    evidence, made = Emptiness(60.0), 0
+    for half_second in range(240):
+        if evidence.should_look(half_second / 2):
+            evidence.looked(half_second / 2, 0)
+            made += 1
+    assert made <= 13
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def test_batches_have_at_most_ten_entries_and_so_many_bytes() -> None:
+    assert [len(batch) for batch in tens(range(23))] == [10, 10, 3]
+    assert list(tens([3, 3, 3, 9, 1], lambda size: size, 7)) == [[3, 3], [3], [9], [1]]
+    assert list(tens([])) == []
+
+
+async def test_never_more_than_so_many_are_done_at_once_nor_taken_before() -> None:
+    under_way = most = taken = 0
+    done: list[int] = []
+
+    async def do(number: int) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        assert taken - len(done) <= 3
+        await asyncio.sleep(0)
+        under_way -= 1
+        done.append(number)
+
+    def counted() -> Iterator[int]:
+        nonlocal taken
+        for number in range(100):
+            taken += 1
+            yield number
+
+    await some_at_once(do, counted(), 3)
+    assert (most, taken, under_way) == (3, 100, 0)
+
+
+async def test_the_first_failure_ends_the_others() -> None:
+    done = []
+
+    async def do(number: int) -> None:
+        if number == 1:
+            raise QueueAway("gone")
+        await asyncio.sleep(60)
+        done.append(number)
+
+    with pytest.raises(QueueAway):
+        await some_at_once(do, range(9), 3)
+    assert done == []
+
+
+async def test_what_gathers_goes_by_tens_or_after_a_moment_and_its_failure_is_told_once() -> None:
+    batches: list[list[int]] = []
+
+    async def do(batch: list[int]) -> None:
+        batches.append(batch)
+        if 5 in batch:
+            raise QueueAway("gone")
+
+    gathered = Gathered(do)
+    for number in range(12):
+        gathered.add(number)
+    assert len(gathered) == 12
+    with pytest.raises(QueueAway):
+        await gathered.flush()
+    assert batches == [list(range(10)), [10, 11]]
+    assert not gathered
+    gathered.check()
+    gathered.add(12)
+
+    async def gone() -> bool:
+        return not gathered
+
+    await until(gone)
+    assert batches[-1] == [12]
+
+
+async def test_an_onlooker_who_goes_away_takes_no_batch_with_him() -> None:
+    done: list[int] = []
+    may_go = asyncio.Event()
+
+    async def do(batch: list[int]) -> None:
+        await may_go.wait()
+        done.extend(batch)
+
+    gathered = Gathered(do)
+    for number in range(5):
+        gathered.add(number)
+    onlooker = asyncio.create_task(gathered.flush())
+    await until(lambda: _true(gathered._going == 5))
+    onlooker.cancel()
+    await asyncio.wait([onlooker])
+    may_go.set()
+    await gathered.flush()
+    assert done == [0, 1, 2, 3, 4]
+
+
+async def _true(holds: bool) -> bool:
+    return holds

@@ -1,0 +1,277 @@
+"""Requests from a file or a pipe: lines as they come, no more than can be used, and nobody forgotten in between."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.adapters.queues.rigs import SqliteQueues
+from tests.adapters.queues.test_every_queue import ids, lease
+from tests.support.messages import PARSER, Pipe, body, pushed
+from worker.adapters.queues.sqlite.queue import SqliteQueue
+from worker.adapters.queues.stream import StreamQueue, _Splitter
+from worker.core.errors import QueueAway, UsageError
+from worker.core.ports import Backlog, Inbox, Pushed
+from worker.requests.lines import MAX_MESSAGE, digest, read_lines
+
+
+@pytest.fixture
+async def behind(sqlite_queues: SqliteQueues) -> AsyncIterator[SqliteQueue]:
+    async with sqlite_queues.open() as queue:
+        yield queue
+
+
+def stream(source: Path, behind: SqliteQueue, inbox: Inbox | None = None) -> StreamQueue:
+    return StreamQueue(str(source), PARSER, behind, inbox or behind)
+
+
+def file(tmp_path: Path, data: bytes) -> Path:
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(data)
+    return path
+
+
+class BrokenInbox:
+    """A queue behind that takes nothing for now."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
+        self.away = True
+
+    def _check(self) -> None:
+        if self.away:
+            raise QueueAway("away")
+
+    async def push(self, requests: Iterable[object]) -> Pushed:
+        self._check()
+        return await self._inbox.push(requests)  # type: ignore[arg-type]
+
+    async def put_aside(self, reason: str, digest: str) -> None:
+        self._check()
+        await self._inbox.put_aside(reason, digest)
+
+
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b" ", b"bc", b"\xef\xbb\xbf"]), max_size=30), st.data())
+def test_lines_are_the_same_however_they_are_cut_into_chunks(parts: list[bytes], data: st.DataObject) -> None:
+    whole, splitter, lines = b"".join(parts), _Splitter(), []
+    while whole:
+        size = data.draw(st.integers(1, len(whole)))
+        lines += splitter.feed(whole[:size])
+        whole = whole[size:]
+    assert lines + splitter.feed(b"") == list(read_lines(io.BytesIO(b"".join(parts))))
+
+
+async def test_blank_lines_carriage_returns_and_a_byte_order_mark_are_nothing(
+    tmp_path: Path, behind: SqliteQueue
+) -> None:
+    lines = [b"\xef\xbb\xbf" + body(id="1"), b"", b" \t", body(id="2") + b"\r", b"\r"]
+    queue = stream(file(tmp_path, b"\n".join(lines)), behind)
+    assert ids(list(await queue.lease(9))) == ["1", "2"]
+    assert await behind.counted() == (0, 0)
+
+
+async def test_a_last_line_without_its_newline_is_a_line(tmp_path: Path, behind: SqliteQueue) -> None:
+    queue = stream(file(tmp_path, body(id="1") + b"\n" + body(id="2")), behind)
+    assert ids(list(await queue.lease(9))) == ["1", "2"]
+
+
+async def test_a_line_longer_than_a_chunk_arrives_whole(tmp_path: Path, behind: SqliteQueue) -> None:
+    long = body(id="1", session="s" * 2000, attributes={"a": "x" * 16_000}) + b" " * 100_000
+    queue = stream(file(tmp_path, long + b"\n" + body(id="2")), behind)
+    assert ids(list(await queue.lease(9))) == ["1", "2"]
+
+
+async def test_an_overlong_line_is_put_aside_once_and_the_next_one_counts(
+    sqlite_queues: SqliteQueues, tmp_path: Path, behind: SqliteQueue
+) -> None:
+    for ending in (b"\n" + body(id="1"), b""):
+        queue = stream(file(tmp_path, b"x" * (3 * MAX_MESSAGE) + ending), behind)
+        assert ids(list(await queue.lease(9))) == (["1"] if ending else [])
+    [(reason, _, number)] = await sqlite_queues.put_aside()
+    assert (reason, number) == ("is longer than 256 KiB", 2)
+
+
+async def test_a_line_that_arrives_in_pieces_waits_for_its_end(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind)
+    line = body(id="1") + b"\n"
+    for piece in (line[:10], line[10:50]):
+        pipe.write(piece)
+        assert list(await queue.lease(1)) == []
+    pipe.write(line[50:])
+    assert ids(await lease(queue, 1)) == ["1"]
+
+
+async def test_what_is_in_the_pipe_is_leased_together(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind)
+    pipe.write(body(id="1") + b"\n")
+    assert ids(list(await queue.lease(1))) == ["1"]
+    pipe.write(body(id="2") + b"\n")
+    pipe.write(body(id="3") + b"\n")
+    assert ids(list(await queue.lease(9))) == ["2", "3"]
+
+
+# --- the brake, and the queue behind ----------------------------------------------------------------------------------
+
+
+async def test_a_pipe_takes_no_more_than_can_be_used(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind)
+    line = body() + b"\n"
+    taken = 0
+    for used in range(50):
+        while accepted := pipe.write(line):
+            taken += accepted
+        assert taken <= used * len(line) + 4_096 + 16_384
+        [found] = await lease(queue, 1)
+        await queue.acknowledge(found)
+
+
+async def test_the_queue_behind_is_worked_on_while_the_stream_is_silent(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind)
+    await behind.push(pushed(body("ana", "behind")))
+    [found] = await lease(queue, 1)
+    assert found.request.id == "behind"
+    await queue.give_back(found, 0)
+    [found] = await lease(queue, 1)
+    await queue.acknowledge(found)
+    assert (await behind.backlog()).waiting == 0
+
+
+async def test_a_stream_that_may_still_speak_is_work_left(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind)
+    assert list(await queue.lease(1)) == []
+    assert await queue.backlog() == Backlog(1, 0)
+    pipe.end()
+    assert list(await queue.lease(1)) == []
+    assert await queue.backlog() == Backlog(0, 0)
+
+
+async def test_the_messages_of_stream_and_queue_behind_are_counted_together(
+    tmp_path: Path, behind: SqliteQueue
+) -> None:
+    queue = stream(file(tmp_path, b"\n".join(body(id=str(n)) for n in range(3))), behind)
+    await behind.push(pushed(body("ana", "behind", expires_in=-1)))
+    assert await queue.backlog() == Backlog(2, 1)
+    await queue.lease(2)
+    assert (await queue.backlog()).waiting >= 4
+    await lease(queue, 2)
+    assert await queue.backlog() == Backlog(4, 1)
+
+
+# --- nobody is forgotten ----------------------------------------------------------------------------------------------
+
+
+async def test_what_a_pipe_handed_over_and_was_not_used_lands_on_the_queue_behind(
+    pipe: Pipe, behind: SqliteQueue, sqlite_queues: SqliteQueues
+) -> None:
+    queue = stream(pipe.path, behind)
+    pipe.write(b"".join(body(id=str(number)) + b"\n" for number in range(5)) + b"bad\n")
+    done, given_back, *_held = await lease(queue, 4)
+    await queue.acknowledge(done)
+    await queue.give_back(given_back, 60)
+    pipe.write(body(id="in the pipe") + b"\n" + b'{"torn')
+    await queue.close()
+    assert sorted(ids(list(await behind.lease(9)))) == ["1", "2", "3", "4", "in the pipe"]
+    assert await sqlite_queues.put_aside() == [("is not JSON", digest(b"bad"), 1)]
+    assert (await queue.backlog()).waiting == 6, "the stream had not ended"
+
+
+async def test_a_file_keeps_its_lines_itself(tmp_path: Path, behind: SqliteQueue) -> None:
+    path = file(tmp_path, b"\n".join(body(id=str(number)) for number in range(5)))
+    queue = stream(path, behind)
+    _, given_back, *_ = await lease(queue, 3)
+    await queue.give_back(given_back, 60)
+    await queue.close()
+    assert (await behind.backlog()).waiting == 0
+
+
+async def test_closing_tells_the_writer(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind)
+    pipe.opened()
+    await queue.close()
+    with pytest.raises(BrokenPipeError):
+        pipe.write(b"anything")
+
+
+async def test_a_session_that_moves_to_the_queue_behind_ages_from_when_it_was_read(
+    pipe: Pipe, behind: SqliteQueue
+) -> None:
+    queue = stream(pipe.path, behind)
+    pipe.write(b'{"username": "ana", "session": "%s"}\n' % (b"s" * 40))
+    [found] = await lease(queue, 1)
+    await queue.close()
+    await asyncio.sleep(0.01)
+    [again] = await behind.lease(1)
+    assert again.request.expires_at == pytest.approx(found.request.expires_at, abs=1e-5)
+    assert again.request.id == found.request.id
+
+
+async def test_a_queue_behind_that_is_away_costs_nobody(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind, inbox := BrokenInbox(behind))
+    pipe.write(body(id="1") + b"\nbad\n" + body(id="2") + b"\n")
+    with pytest.raises(QueueAway):
+        await queue.lease(9)
+    assert (await queue.backlog()).waiting == 4
+    inbox.away = False
+    await queue.close()
+    assert sorted(ids(list(await behind.lease(9)))) == ["1", "2"]
+    assert await behind.counted() == (0, 1)
+
+
+async def test_closing_while_the_queue_behind_is_away_says_so(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind, BrokenInbox(behind))
+    pipe.write(body(id="1") + b"\n")
+    await lease(queue, 1)
+    with pytest.raises(QueueAway):
+        await queue.close()
+
+
+# --- sources ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_source_that_holds_nothing_is_at_its_end(behind: SqliteQueue) -> None:
+    queue = stream(Path(os.devnull), behind)
+    assert list(await queue.lease(1)) == []
+    assert await queue.backlog() == Backlog(0, 0)
+    await queue.close()
+
+
+async def test_a_named_pipe_is_waited_for_until_somebody_has_written_and_gone(
+    tmp_path: Path, behind: SqliteQueue
+) -> None:
+    os.mkfifo(path := tmp_path / "nobody.fifo")
+    queue = stream(path, behind)
+    assert list(await queue.lease(1)) == []
+    assert (await queue.backlog()).waiting == 1
+    path.write_bytes(body(id="1"))
+    assert ids(list(await queue.lease(9))) == ["1"]
+    assert (await queue.backlog()).waiting == 1
+    await queue.close()
+
+
+@pytest.mark.parametrize("source", ["missing", "."])
+def test_a_source_that_cannot_be_read_is_a_usage_error(source: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read") as caught:
+        StreamQueue(str(tmp_path / source), PARSER, None, None)  # type: ignore[arg-type]
+    assert caught.value.hint
+
+
+async def test_a_source_that_breaks_ends_the_run_as_something_away(
+    tmp_path: Path, behind: SqliteQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int, most: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    queue = stream(file(tmp_path, body()), behind)
+    monkeypatch.setattr("worker.adapters.queues.stream.os.read", fail)
+    with pytest.raises(QueueAway, match="Input/output error"):
+        await queue.lease(1)

@@ -1,0 +1,156 @@
+"""Many ask, one does: groups that grow with the load, and an answer for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from worker.adapters.batching import Grouped
+
+
+class Work:
+    """Doubles numbers, group by group, while ``open`` is set."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.threads: set[str] = set()
+        self.begun = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
+
+    def __call__(self, group: Sequence[int]) -> Sequence[int]:
+        self.begun.set()
+        self.open.wait(10)
+        self.threads.add(threading.current_thread().name)
+        self.groups.append(list(group))
+        if -1 in group:
+            raise LookupError("no such number")
+        return [2 * number for number in group]
+
+
+async def test_everybody_gets_the_result_of_their_own_item() -> None:
+    grouped = Grouped(work := Work(), "doubling")
+    assert await asyncio.gather(*(grouped.submit(number) for number in range(1000))) == [2 * n for n in range(1000)]
+    assert [number for group in work.groups for number in group] == list(range(1000)), "in the order they came"
+    await grouped.close()
+
+
+async def test_what_comes_while_a_group_is_done_is_the_next_group() -> None:
+    grouped = Grouped(work := Work(), "doubling")
+    work.open.clear()
+    first = grouped.submit(0)
+    await asyncio.to_thread(work.begun.wait, 10)
+    others = [grouped.submit(number) for number in range(1, 100)]
+    work.open.set()
+    await asyncio.gather(first, *others)
+    assert work.groups == [[0], list(range(1, 100))]
+    await grouped.close()
+
+
+async def test_what_comes_while_a_group_is_prepared_joins_it() -> None:
+    ready, preparing = threading.Event(), threading.Event()
+
+    def prepare() -> None:
+        preparing.set()
+        ready.wait(10)
+
+    grouped = Grouped(work := Work(), "doubling", prepare=prepare)
+    first = grouped.submit(1)
+    await asyncio.to_thread(preparing.wait, 10)
+    second = grouped.submit(2)
+    ready.set()
+    assert [await first, await second] == [2, 4]
+    assert work.groups == [[1, 2]]
+    await grouped.close()
+
+
+async def test_who_waits_while_preparing_fails_hears_of_it_and_the_next_does_not() -> None:
+    errors = [LookupError("not now")]
+
+    def prepare() -> None:
+        if errors:
+            raise errors.pop()
+
+    grouped = Grouped(Work(), "doubling", prepare=prepare)
+    with pytest.raises(LookupError):
+        await grouped.submit(1)
+    assert await grouped.submit(2) == 4
+    await grouped.close()
+
+
+async def test_no_group_is_larger_than_allowed() -> None:
+    grouped = Grouped(work := Work(), "doubling", most=7)
+    await asyncio.gather(*(grouped.submit(number) for number in range(30)))
+    assert [len(group) for group in work.groups] == [7, 7, 7, 7, 2]
+    await grouped.close()
+
+
+async def test_the_work_is_done_in_one_thread_that_is_not_the_loops() -> None:
+    grouped = Grouped(work := Work(), "doubling")
+    for number in range(3):
+        await grouped.submit(number)
+    assert [name.startswith("doubling") for name in work.threads] == [True]
+    await grouped.close()
+
+
+async def test_an_exception_reaches_everybody_in_the_group_and_nobody_else() -> None:
+    grouped = Grouped(Work(), "doubling")
+    bad = await asyncio.gather(*(grouped.submit(number) for number in (1, -1, 2)), return_exceptions=True)
+    assert [type(error) for error in bad] == [LookupError] * 3
+    assert await grouped.submit(4) == 8
+    await grouped.close()
+
+
+async def test_who_stops_waiting_stops_nobody_else() -> None:
+    grouped = Grouped(work := Work(), "doubling")
+    work.open.clear()
+    futures = [grouped.submit(number) for number in range(3)]
+    await asyncio.to_thread(work.begun.wait, 10)
+    futures[1].cancel()
+    work.open.set()
+    assert [await futures[0], await futures[2]] == [0, 4]
+    assert work.groups == [[0, 1, 2]], "the work was done all the same"
+    await grouped.close()
+
+
+async def test_closing_waits_for_everything_that_was_asked_for() -> None:
+    grouped = Grouped(Work(), "doubling", most=2)
+    futures = [grouped.submit(number) for number in range(9)]
+    await grouped.close()
+    assert [future.result() for future in futures] == [2 * number for number in range(9)]
+
+
+async def test_the_patient_wait_for_others_and_are_done_all_the_same() -> None:
+    grouped = Grouped(work := Work(), "doubling")
+    patient = grouped.submit(1, patient=True)
+    await asyncio.sleep(0)
+    assert await grouped.submit(2) == 4
+    assert work.groups == [[1, 2]]
+    assert await patient == 2
+    assert await grouped.submit(3, patient=True) == 6
+    await grouped.close()
+
+
+async def test_closing_hurries_the_patient() -> None:
+    grouped = Grouped(Work(), "doubling")
+    patient = grouped.submit(1, patient=True)
+    await grouped.close()
+    assert patient.result() == 2
+
+
+async def test_asking_after_the_end_fails_at_once_instead_of_waiting_for_ever() -> None:
+    grouped = Grouped(Work(), "doubling")
+    await grouped.close()
+    with pytest.raises(RuntimeError):
+        await asyncio.wait_for(grouped.submit(1), 1)
+    await grouped.close()
+
+
+async def test_a_work_that_gives_too_few_results_leaves_nobody_waiting() -> None:
+    grouped: Grouped[int, int] = Grouped(lambda group: group[1:], "forgetful")
+    with pytest.raises(ValueError, match="results"):
+        await asyncio.wait_for(asyncio.gather(grouped.submit(1), grouped.submit(2)), 1)
+    await grouped.close()

@@ -1,0 +1,37 @@
+"""What a run returns: 0 and 1 are facts about the ledger, whatever ended it."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.app.run import _exit_code
+from worker.core.errors import ExitCode, Interrupted, LedgerAway, MaxUsersReached, WorkerError
+from worker.core.model import Census, State
+from worker.core.ports import Backlog
+
+ALL_DELIVERED = Census({State.DELIVERED: 99}, {})
+SOME_FAILED = Census({State.DELIVERED: 99, State.FAILED: 1}, {})
+SOMEBODY_UNDER_WAY = Census({State.DELIVERED: 99, State.IN_PROGRESS: 1}, {})
+INTERRUPTED, AWAY, ENOUGH = Interrupted("a signal"), LedgerAway("away"), MaxUsersReached("enough")
+
+
+@pytest.mark.parametrize(
+    ("reason", "bugs", "census", "waiting", "tolerate", "code"),
+    [
+        (None, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DONE),
+        (None, 0, SOME_FAILED, 0, 0.0, ExitCode.SOME_LEFT_OUT),
+        (None, 0, SOME_FAILED, 0, 0.01, ExitCode.DONE),
+        (None, 0, SOMEBODY_UNDER_WAY, 0, 0.0, ExitCode.INTERRUPTED),
+        (None, 0, ALL_DELIVERED, 1, 0.0, ExitCode.INTERRUPTED),
+        (INTERRUPTED, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DONE),
+        (INTERRUPTED, 0, ALL_DELIVERED, 1, 0.0, ExitCode.INTERRUPTED),
+        (INTERRUPTED, 0, SOMEBODY_UNDER_WAY, 0, 0.0, ExitCode.INTERRUPTED),
+        (ENOUGH, 0, ALL_DELIVERED, 1, 0.0, ExitCode.MAX_USERS),
+        (AWAY, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DEPENDENCY_AWAY),
+        (AWAY, 1, ALL_DELIVERED, 0, 0.0, ExitCode.BUG),
+    ],
+)
+def test_done_is_said_only_where_nothing_is_left(
+    reason: WorkerError | None, bugs: int, census: Census, waiting: int, tolerate: float, code: ExitCode
+) -> None:
+    assert _exit_code(reason, bugs, census, Backlog(waiting), tolerate) is code

@@ -1,0 +1,123 @@
+"""Identities, and opening what was sealed to them: never on a terminal unless told so."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import pty
+import subprocess
+
+from tests.support.processes import COMMAND
+from tests.support.rollout import Rollout
+from worker.sealing import age
+
+
+async def test_open_gives_the_highest_generation_of_each_user(rollout: Rollout) -> None:
+    for more in ({}, {"replace": True}):
+        await rollout.run("--input", rollout.file([{**each, **more} for each in await rollout.sign_in("ana", "ben")]))
+    first, rest = rollout.folder / "first.jsonl", rollout.folder / "rest.jsonl"
+    lines = rollout.channel.read_text().splitlines(keepends=True)
+    assert len(lines) == 4
+    rest.write_text("".join(lines[::-1][:3]) + "\n" + lines[3][:50])  # newest first, then a line that was torn
+    first.write_text(lines[0])
+
+    ended = await rollout.command("open", str(first), str(rest), "--identity", str(rollout.identity))
+
+    assert ended.code == 1
+    assert "1 not opened" in ended.err
+    opened = {record["username"]: record["secret_code"] for record in map(json.loads, ended.out.splitlines())}
+    truth = await rollout.standin.truth()
+    assert opened == {name: user.secrets[-1].secret_code for name, user in truth.items()}
+
+
+async def test_open_reads_a_single_age_file_and_standard_input(rollout: Rollout) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    sealed = json.loads(rollout.channel.read_text())["sealed"]
+    whole, odd = rollout.folder / "ana.age", rollout.folder / "odd.age"
+    whole.write_bytes(base64.b64decode(sealed))
+    odd.write_bytes(age.AgeSealer([rollout.recipient]).seal(b"[]"))
+
+    single = await rollout.command("open", "-i", str(rollout.identity), "ana.age")
+    strange = await rollout.command("open", "-i", str(rollout.identity), "odd.age")
+    with rollout.channel.open("rb") as stream:
+        piped = await rollout.command("open", "-i", str(rollout.identity), "-", stdin=stream.fileno())
+
+    assert single.out == piped.out
+    assert json.loads(single.out)["username"] == "ana"
+    assert (strange.code, strange.out) == (1, "")
+
+
+async def test_open_shows_secrets_on_a_terminal_only_when_told_so(rollout: Rollout) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    secret = rollout.opened()["ana"]["secret_code"]
+
+    refused = await _on_a_terminal(rollout, "open", "-i", str(rollout.identity))
+    shown = await _on_a_terminal(rollout, "open", "-i", str(rollout.identity), "--show")
+
+    assert refused[0] == 2
+    assert "--show" in refused[1]
+    assert secret not in refused[1]
+    assert shown[0] == 0
+    assert secret in shown[1]
+
+
+async def _on_a_terminal(rollout: Rollout, *arguments: str) -> tuple[int, str]:
+    """Exit code, and what a person saw."""
+    return await asyncio.to_thread(_play_terminal, rollout, arguments)
+
+
+def _play_terminal(rollout: Rollout, arguments: tuple[str, ...]) -> tuple[int, str]:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=rollout.folder,
+        env={**os.environ, "MFA_WORKER_CONFIG": str(rollout.config)},
+    )
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 65_536):
+            seen += chunk
+    except OSError:
+        pass  # the other end is closed
+    os.close(ours)
+    return process.wait(), seen.decode()
+
+
+async def test_progress_and_logs_on_a_terminal_stay_off_standard_output(rollout: Rollout) -> None:
+    requests = rollout.file(await rollout.sign_in("ana", "\x1b[31mben"))
+
+    code, seen = await _on_a_terminal(rollout, "run", "--input", requests)
+
+    assert code == 0
+    assert "2 accepted = 2 delivered." in seen
+    assert "[31mben" not in seen
+
+
+async def test_keygen_makes_a_private_file_and_never_writes_over_one(rollout: Rollout) -> None:
+    made = await rollout.command("keygen", "-o", "new.key", config=False)
+    again = await rollout.command("keygen", "-o", "new.key", config=False)
+
+    key = rollout.folder / "new.key"
+    assert made.code == 0
+    assert made.out.startswith("age1")
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert made.out.strip() in key.read_text()
+    assert (again.code, again.out) == (2, "")
+    assert "never overwritten" in again.err
+    assert age.AgeSealer([made.out.strip()])
+
+
+async def test_keygen_into_a_pipe_prints_the_identity_and_on_a_terminal_it_refuses(rollout: Rollout) -> None:
+    piped = await rollout.command("keygen", config=False)
+    code, seen = await _on_a_terminal(rollout, "keygen")
+
+    assert "AGE-SECRET-KEY-1" in piped.out
+    assert piped.err.startswith("age1")
+    assert code == 2
+    assert "AGE-SECRET-KEY" not in seen

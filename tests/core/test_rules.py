@@ -1,0 +1,230 @@
+"""What may happen to a user next, state by state."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.rows import row, sealed
+from worker.core import rules
+from worker.core.model import ENROLLED, CredentialKind, Enrolment, Reason, Request, Secret, State
+from worker.core.rules import Call, Conclude, Deliver, Holder, Skip, Step, Wait
+
+NOW = 1.7e9
+ME = Holder("me", NOW, 60.0)
+
+
+def request(**fields: Any) -> Request:
+    return replace(Request("ana", CredentialKind.SESSION, Secret("s" * 40), "new", NOW + 100), **fields)
+
+
+def nobody(_: Enrolment) -> float:
+    """Every hold may be taken over."""
+    return 0.0
+
+
+def step(row: Enrolment | None, held: float = 0.0, **fields: Any) -> Step:
+    return rules.next_step(request(**fields), row, ME, lambda _: held)
+
+
+def in_state(state: State, **fields: Any) -> Enrolment:
+    return row(state=state, sealed=sealed() if state is not State.IN_PROGRESS else None, **fields)
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+TABLE = {
+    # state: what a new request does, the same with replace, the same that was settled already
+    None: (Call, Call, None),
+    State.IN_PROGRESS: (Call, Call, Skip),
+    State.SEALED: (Deliver, Deliver, Skip),
+    State.DELIVERED: (Skip, Call, Skip),
+    State.ACTIVE: (Skip, Call, Skip),
+    State.NEEDS_SESSION: (Call, Call, Skip),
+    State.FAILED: (Call, Call, Skip),
+    State.SKIPPED: (Skip, Skip, Skip),
+}
+
+
+@pytest.mark.parametrize("state", TABLE, ids=str)
+def test_what_a_request_does_follows_from_the_state(state: State | None) -> None:
+    fresh, replaced, settled = TABLE[state]
+    stands = in_state(state) if state else None
+    assert isinstance(step(stands), fresh)
+    assert isinstance(step(stands, replace=True), replaced)
+    if stands is not None and settled:
+        assert isinstance(step(stands._replace(settled=("old", "new")), replace=True), settled)
+
+
+@pytest.mark.parametrize("state", [State.IN_PROGRESS, State.SEALED])
+def test_whom_somebody_else_holds_is_waited_for(state: State) -> None:
+    held = in_state(state, worker="other", lease_until=NOW + 30)
+    assert step(held, held=12.5) == Wait(12.5)
+    assert step(held, held=12.5, replace=True, expires_at=NOW - 1) == Wait(12.5)
+    assert rules.without_request(held, ME, lambda _: 12.5) == Wait(12.5)
+
+
+def test_a_claim_says_who_for_what_and_until_when() -> None:
+    for stands in (None, in_state(State.NEEDS_SESSION, reason=Reason.REPLY_LOST, settled=("old",))):
+        call = step(stands, kind=CredentialKind.ACCESS_TOKEN)
+        assert isinstance(call, Call)
+        claim = call.row
+        assert (claim.state, claim.reason, claim.worker) == (State.IN_PROGRESS, None, "me")
+        assert (claim.since, claim.lease_until) == (NOW, NOW + 60)
+        assert (claim.request_id, claim.kind) == ("new", CredentialKind.ACCESS_TOKEN)
+        assert (claim.doubt, claim.crashes, claim.before) == (False, 0, None)
+        assert claim.settled == (stands.settled if stands else ())
+
+
+@pytest.mark.parametrize(
+    ("fields", "state", "reason"),
+    [
+        ({"mismatch": True}, State.FAILED, Reason.CREDENTIAL_MISMATCH),
+        ({"expires_at": NOW + 0.5}, State.NEEDS_SESSION, Reason.SESSION_EXPIRED),
+        ({"expires_at": NOW, "kind": CredentialKind.ACCESS_TOKEN}, State.NEEDS_SESSION, Reason.TOKEN_EXPIRED),
+    ],
+)
+def test_a_request_that_cannot_succeed_is_concluded_without_a_call(
+    fields: dict[str, Any], state: State, reason: Reason
+) -> None:
+    for stands in (None, in_state(State.NEEDS_SESSION), in_state(State.FAILED)):
+        found = step(stands, **fields)
+        assert isinstance(found, Conclude)
+        assert (found.row.state, found.row.reason) == (state, reason)
+        assert found.row.settled == ("new",)
+        assert (found.row.worker, found.row.lease_until, found.row.request_id) == (None, 0.0, None)
+
+
+@pytest.mark.parametrize("state", sorted(ENROLLED))
+def test_a_replacement_that_cannot_succeed_leaves_the_user_as_before(state: State) -> None:
+    for fields in ({"mismatch": True}, {"expires_at": NOW}):
+        found = step(in_state(state), replace=True, **fields)
+        assert isinstance(found, Conclude)
+        assert (found.row.state, found.row.reason, found.row.settled) == (state, None, ("new",))
+
+
+def test_a_taken_over_claim_counts_a_crash_and_leaves_a_doubt() -> None:
+    dead = in_state(State.IN_PROGRESS, worker="dead", lease_until=NOW - 1, crashes=1)
+    call = step(dead)
+    assert isinstance(call, Call)
+    assert (call.row.doubt, call.row.crashes) == (True, 2)
+
+
+def test_a_claim_that_was_given_back_leaves_neither() -> None:
+    call = step(in_state(State.IN_PROGRESS, crashes=1))
+    assert isinstance(call, Call)
+    assert (call.row.doubt, call.row.crashes) == (False, 1)
+
+
+def test_a_user_over_whom_three_workers_died_is_not_called_for_again() -> None:
+    dead = in_state(State.IN_PROGRESS, worker="dead", crashes=rules.MOST_CRASHES - 1)
+    found = step(dead)
+    assert isinstance(found, Conclude)
+    assert (found.row.state, found.row.reason, found.row.crashes) == (State.FAILED, Reason.WORKER_CRASHED, 0)
+    assert isinstance(step(found.row, id="newer"), Call), "but a new credential is a new try"
+
+
+def test_a_replacement_that_another_request_carries_on_is_not_made_twice() -> None:
+    begun = in_state(State.IN_PROGRESS, worker="dead", before=State.DELIVERED, request_id="old")
+    call = step(begun)
+    assert isinstance(call, Call)
+    assert (call.row.before, call.row.request_id, call.row.settled) == (State.DELIVERED, "new", ("old",))
+    again = step(begun, id="old")
+    assert isinstance(again, Call)
+    assert again.row.settled == ()
+
+
+# --- without a request ------------------------------------------------------------------------------------------------
+
+
+def test_a_sealed_secret_is_delivered_without_its_request() -> None:
+    stands = in_state(State.SEALED, request_id="old")
+    found = rules.without_request(stands, ME, nobody)
+    assert found == Deliver(stands._replace(worker="me", lease_until=NOW + 60))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"kind": CredentialKind.SESSION}, Reason.SESSION_EXPIRED),
+        ({"kind": CredentialKind.ACCESS_TOKEN}, Reason.TOKEN_EXPIRED),
+        ({"worker": "dead", "kind": CredentialKind.ACCESS_TOKEN}, Reason.REPLY_LOST),
+        ({"doubt": True}, Reason.REPLY_LOST),
+        ({"worker": "dead", "before": State.DELIVERED}, Reason.REPLY_LOST),
+    ],
+)
+def test_whoever_was_left_in_progress_must_sign_in_again(fields: dict[str, Any], reason: Reason) -> None:
+    found = rules.without_request(in_state(State.IN_PROGRESS, request_id="old", **fields), ME, nobody)
+    assert isinstance(found, Conclude)
+    assert (found.row.state, found.row.reason) == (State.NEEDS_SESSION, reason)
+    assert found.row.settled == (), "should the message still come, it may be tried"
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [None, State.DELIVERED, State.ACTIVE])
+@pytest.mark.parametrize("reason", Reason)
+def test_no_conclusion_leaves_a_doubtful_user_enrolled(reason: Reason, before: State | None) -> None:
+    claim = in_state(State.IN_PROGRESS, doubt=True, before=before, request_id="new")
+    found = rules.conclude(claim, State.NEEDS_SESSION, reason, NOW)
+    assert found.state is State.NEEDS_SESSION
+    if before or reason in {Reason.SESSION_EXPIRED, Reason.SESSION_SPENT, Reason.TOKEN_REVOKED}:
+        assert found.reason is Reason.REPLY_LOST
+    if reason is Reason.TOKEN_SCOPE and not before:
+        assert found.reason is Reason.TOKEN_SCOPE, "which no success ever caused"
+
+
+def test_an_ambiguous_call_keeps_the_user_quiet_for_as_long_as_it_may_act() -> None:
+    claim = in_state(State.IN_PROGRESS, worker="me", lease_until=NOW + 60)
+    for found in (
+        rules.conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED, NOW, acting=7.0),
+        rules.released(claim, NOW, doubt=True, acting=7.0),
+        rules.in_doubt(claim, "old", NOW, acting=7.0),
+    ):
+        assert (found.worker, found.since, found.lease_until) == (None, NOW, NOW + 7)
+        assert isinstance(step(found, held=7.0), Wait)
+
+
+def test_a_recorded_secret_is_delivered_and_its_blob_forgotten() -> None:
+    claim = in_state(State.IN_PROGRESS, worker="me", request_id="new", doubt=True, before=State.ACTIVE, crashes=2)
+    recorded = rules.recorded(claim, sealed(), NOW)
+    assert (recorded.state, recorded.sealed, recorded.worker) == (State.SEALED, sealed(), "me")
+    assert (recorded.doubt, recorded.before, recorded.settled) == (False, None, ())
+    delivered = rules.delivered(recorded, NOW)
+    assert (delivered.state, delivered.reason, delivered.settled) == (State.DELIVERED, None, ("new",))
+    assert delivered.sealed == sealed(blob=b"")
+    assert (delivered.worker, delivered.crashes, delivered.request_id) == (None, 0, None)
+
+
+def test_a_secret_whose_session_dies_too_soon_is_void() -> None:
+    stands = in_state(State.SEALED, request_id="new")._replace(sealed=sealed(session_expires_at=NOW + 30))
+    assert not rules.window_lost(stands, 30.0, NOW)
+    assert rules.window_lost(stands, 30.0, NOW + 0.1)
+    assert not rules.window_lost(in_state(State.SEALED), 30.0, NOW + 1e6), "an access token's secret keeps"
+    void = rules.void(stands, NOW)
+    assert (void.state, void.reason) == (State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST)
+    assert (void.settled, void.sealed) == (("new",), sealed(blob=b"", session_expires_at=NOW + 30))
+
+
+def test_giving_back_a_replacement_that_issued_nothing_leaves_the_user_as_before() -> None:
+    claim = in_state(State.IN_PROGRESS, worker="me", before=State.ACTIVE, request_id="new", lease_until=NOW + 60)
+    back = rules.released(claim, NOW, doubt=False)
+    assert (back.state, back.before, back.request_id, back.worker) == (State.ACTIVE, None, None, None)
+    assert isinstance(step(back, replace=True), Call), "and the request is tried again"
+    doubtful = rules.released(claim, NOW, doubt=True)
+    assert (doubtful.state, doubtful.before, doubtful.doubt) == (State.IN_PROGRESS, State.ACTIVE, True)
+
+
+def test_a_hold_is_prolonged_and_nothing_else() -> None:
+    claim = in_state(State.IN_PROGRESS, worker="me", lease_until=NOW)
+    assert rules.renewed(claim, NOW + 60) == claim._replace(lease_until=NOW + 60)
+
+
+def test_the_overtaken_leave_a_doubt_and_settle_their_own_request() -> None:
+    other = in_state(State.DELIVERED, settled=("theirs",))
+    found = rules.in_doubt(other, "mine", NOW, acting=0.0)
+    assert (found.state, found.reason) == (State.NEEDS_SESSION, Reason.REPLY_LOST)
+    assert found.settled == ("theirs", "mine")

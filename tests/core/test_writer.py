@@ -1,0 +1,197 @@
+"""Writing until it is known what became of the write: a ledger that is away, slow, or applied it without saying so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.conftest import VirtualTime
+from tests.support.rows import row
+from worker.core.errors import LedgerAway, PersonMustAct
+from worker.core.model import Answer, Enrolment, Put
+from worker.core.resilience.breaker import Gate
+from worker.core.resilience.writer import Writer
+
+Result = TypeVar("Result")
+
+
+class Trouble:
+    """What goes wrong with the next writes: before they apply, after, or by taking long."""
+
+    def __init__(self) -> None:
+        self.before = 0
+        self.after = 0
+        self.seconds = 0.0
+        self.error: Exception = LedgerAway("disk full")
+
+
+class MemoryLedger:
+    """Rows and the ports' compare-and-set."""
+
+    def __init__(self, trouble: Trouble) -> None:
+        self.rows: dict[str, Enrolment] = {}
+        self.trouble = trouble
+        self.tries: list[float] = []
+
+    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+        await self._wait()
+        stands = self.rows.get(row.username)
+        if stands is not None and stands.version == row.version:
+            answer = Put(Answer.ALREADY_MINE, stands)
+        elif (stands.version if stands else None) != replaces:
+            answer = Put(Answer.LOST, stands)
+        else:
+            self.rows[row.username] = row
+            answer = Put(Answer.APPLIED, row)
+        if self.trouble.after:
+            self.trouble.after -= 1
+            raise self.trouble.error
+        return answer
+
+    async def read(self, username: str) -> Enrolment | None:
+        await self._wait()
+        return self.rows.get(username)
+
+    async def _wait(self) -> None:
+        self.tries.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(self.trouble.seconds)
+        if self.trouble.before:
+            self.trouble.before -= 1
+            raise self.trouble.error
+
+
+class Bench:
+    def __init__(self, virtual: VirtualTime) -> None:
+        self.virtual = virtual
+        self.trouble = Trouble()
+        self.ledger = MemoryLedger(self.trouble)
+        self.gate = Gate(virtual, lambda _: None, patience=60.0, refusal_patience=45.0)
+        self.writer = Writer(self.ledger, "me", self.gate, virtual, patience=60.0)  # type: ignore[arg-type]
+
+    def run(self, main: Coroutine[Any, Any, Result]) -> Result:
+        return self.virtual.run(main)
+
+    def put(self, row: Enrolment, replaces: Enrolment | None = None) -> Put:
+        return self.run(self.writer.put(row, replaces))
+
+    @property
+    def open(self) -> bool:
+        return self.gate.open_for(probe=False)
+
+
+@pytest.fixture
+def bench(virtual: VirtualTime) -> Bench:
+    return Bench(virtual)
+
+
+def test_every_write_has_a_version_of_its_own(bench: Bench) -> None:
+    first = bench.put(row())
+    second = bench.put(row(), first.row)
+    assert first.row is not None
+    assert second.row is not None
+    assert first.row.version != second.row.version
+    assert {version.partition(":")[0] for version in (first.row.version, second.row.version)} == {"me"}
+    assert (first.answer, second.answer) == (Answer.APPLIED, Answer.APPLIED)
+    assert bench.ledger.rows["ana"] == second.row
+
+
+def test_a_write_that_applied_without_saying_so_is_success(bench: Bench) -> None:
+    bench.trouble.after = 1
+    put = bench.put(row())
+    assert put == Put(Answer.ALREADY_MINE, bench.ledger.rows["ana"])
+    assert len(bench.ledger.tries) == 2
+
+
+def test_a_write_that_lost_is_told_what_stands(bench: Bench) -> None:
+    stands = bench.put(row()).row
+    assert bench.put(row()) == Put(Answer.LOST, stands)
+
+
+def test_a_write_that_applied_and_was_overtaken_meanwhile_is_lost(bench: Bench) -> None:
+    """Somebody else went on from what was written: neither repeating nor overwriting may follow."""
+    bench.trouble.after = 1
+    other = row()
+
+    async def main() -> Put:
+        asyncio.get_running_loop().call_later(0.05, bench.ledger.rows.__setitem__, "ana", other)
+        return await bench.writer.put(row(), None)
+
+    assert bench.run(main()) == Put(Answer.LOST, other)
+
+
+def test_a_ledger_that_is_away_is_asked_again_at_growing_intervals(bench: Bench) -> None:
+    bench.trouble.before = 6
+    assert bench.put(row()).answer is Answer.APPLIED
+    assert bench.ledger.tries == pytest.approx([0, 0.1, 0.3, 0.7, 1.5, 3.1, 5.1])
+    assert bench.open
+
+
+@pytest.mark.parametrize("ask", ["put", "read"])
+def test_when_patience_is_over_it_is_said_that_the_ledger_is_away(bench: Bench, ask: str) -> None:
+    bench.trouble.before = 1_000
+    with pytest.raises(LedgerAway, match="disk full"):
+        bench.run(bench.writer.put(row(), None) if ask == "put" else bench.writer.read("ana"))
+    assert 60 <= bench.virtual.now <= 62.1
+    assert bench.open, "what became of the write will never be known; the run ends"
+
+
+def test_no_call_may_start_while_a_write_is_not_confirmed(bench: Bench) -> None:
+    bench.trouble.before = 3
+    seen: list[tuple[bool, str | None]] = []
+
+    async def main() -> None:
+        writing = asyncio.ensure_future(bench.writer.put(row(), None))
+        while not writing.done():
+            await asyncio.sleep(0.05)
+            seen.append((bench.open, bench.gate.waiting_for))
+
+    bench.run(main())
+    assert set(seen[:-1]) == {(False, "the ledger: disk full")}
+    assert seen[-1] == (True, None)
+
+
+def test_a_write_that_only_takes_long_closes_the_gate_too(bench: Bench) -> None:
+    bench.trouble.seconds = 5.0
+
+    async def main() -> list[bool]:
+        writing = asyncio.ensure_future(bench.writer.put(row(), None))
+        await asyncio.sleep(1.5)
+        seen = [bench.open]
+        await asyncio.sleep(1.0)
+        seen.append(bench.open)
+        await writing
+        return [*seen, bench.open]
+
+    assert bench.run(main()) == [True, False, True]
+
+
+def test_reading_is_as_patient(bench: Bench) -> None:
+    stands = bench.put(row()).row
+    bench.trouble.before = 3
+    assert bench.run(bench.writer.read("ana")) == stands
+    assert bench.run(bench.writer.read("nobody")) is None
+
+
+def test_what_a_person_must_repair_is_not_asked_again(bench: Bench) -> None:
+    bench.trouble.before, bench.trouble.error = 1, PersonMustAct("damaged")
+    with pytest.raises(PersonMustAct):
+        bench.put(row())
+    assert len(bench.ledger.tries) == 1
+    assert bench.open
+
+
+def test_a_cancelled_write_leaves_no_gate_closed(bench: Bench) -> None:
+    bench.trouble.before = 1_000
+
+    async def main() -> bool:
+        writing = asyncio.ensure_future(bench.writer.put(row(), None))
+        await asyncio.sleep(1.0)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        return bench.open
+
+    assert bench.run(main())

@@ -1,1 +1,0 @@
-"""The contract from outside, line by line: real processes against the stand-in."""

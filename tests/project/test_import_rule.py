@@ -1,0 +1,97 @@
+"""Who may import whom: a reader who knows the folder knows where to change what, and this keeps it so."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "worker").rglob("*.py"))
+}
+
+BELOW_APP = {"core", "pacing", "requests", "settings", "adapters", "engine", "sealing", "telemetry"}
+MAY_IMPORT = {
+    "core": set[str](),
+    "pacing": {"core"},
+    "requests": {"core", "pacing"},
+    "settings": {"core"},
+    "engine": {"core", "pacing", "requests"},
+    "adapters": {"core", "pacing", "requests", "settings"},
+    "telemetry": {"core", "settings"},
+    "sealing": {"core", "settings", "adapters"},
+    "app": BELOW_APP,
+    "setup": {*BELOW_APP, "app"},
+    "rehearsal": {*BELOW_APP, "app"},
+    "cli": {*BELOW_APP, "app", "setup", "rehearsal"},
+}
+"""The rooms (folders of ``worker``), and which others each may import beside itself."""
+
+APART = {"adapters.cognito", "adapters.queues", "adapters.ledgers", "adapters.channels"}
+"""The rooms of the adapters, none of which may know another; within the last three, neither may one kind the next."""
+
+LIBRARIES = {
+    "tenacity": {"core.resilience"},
+    "asyncio_throttle": {"pacing"},
+    "pyrage": {"sealing"},
+    "sqlite3": {"adapters.sqlite", "adapters.ledgers.sqlite", "adapters.queues.sqlite"},
+    "aioboto3": {"adapters.aws", "adapters.cognito"},
+    "click": {"cli"},
+}
+"""Libraries that only some rooms may know, so that another can take their place."""
+
+
+def imported(module: str) -> Iterator[str]:
+    """Every module that this one imports, wherever in it."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def room(module: str) -> str:
+    """The folder of ``worker`` that a module is in; empty for ``worker`` itself."""
+    return f"{module}.".split(".")[1]
+
+
+def kind(module: str) -> str:
+    """The part of the adapters that a module belongs to: ``adapters.cognito``, ``adapters.queues.sqs``."""
+    parts = module.split(".")[1:]
+    apart = ".".join(parts[:2])
+    return ".".join(parts[:3]) if apart in APART - {"adapters.cognito"} else apart
+
+
+def is_apart(module: str) -> bool:
+    return ".".join(module.split(".")[1:3]) in APART
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_room_knows_only_the_rooms_below_it(module: str) -> None:
+    others = {name for name in imported(module) if name in MODULES and room(name) not in ("", room(module))}
+
+    if room(module) in MAY_IMPORT:
+        assert {room(name) for name in others} <= MAY_IMPORT[room(module)]
+    else:  # the package's own face: what scripts and the interpreter start from
+        assert {room(name) for name in others} <= {"app", "cli", "core", "requests"}
+    if is_apart(module):
+        assert {kind(name) for name in imported(module) if name in MODULES and is_apart(name)} <= {kind(module)}
+
+
+@pytest.mark.parametrize("library", sorted(LIBRARIES))
+def test_a_library_stays_in_its_rooms(library: str) -> None:
+    users = {module for module in MODULES if any(name.split(".")[0] == library for name in imported(module))}
+
+    assert users
+    for module in users:
+        assert module.removeprefix("worker.").startswith(tuple(LIBRARIES[library]))
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_file_says_why_it_exists(module: str) -> None:
+    assert ast.get_docstring(ast.parse(MODULES[module].read_text(encoding="utf-8")))

@@ -1,0 +1,250 @@
+"""The feed: credentials are minted just in time, so that none dies waiting and the workers never starve."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from tests.conftest import VirtualTime
+from tests.support.feeding import TERMS, VALIDITY, World, ending, mint, numbers, request
+from worker.requests.backpressure import LEAST, MARGIN, Terms
+from worker.requests.feed import LOOKS
+
+# --- the rule ---------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    rate=st.sampled_from([0.5, 5.0, 20.0]),
+    validity=st.sampled_from([90.0, 180.0, 900.0]),
+    scripts=st.integers(1, 8),
+    minting=st.floats(0.001, 0.1),
+    halved_at=st.floats(0, 80),
+    told=st.booleans(),
+)
+def test_no_credential_dies_waiting_and_no_worker_starves_even_where_the_rate_is_halved(
+    rate: float, validity: float, scripts: int, minting: float, halved_at: float, told: bool
+) -> None:
+    virtual, end = VirtualTime(), 120.0
+    world = World(virtual, rate=rate)
+    minting = min(minting, 0.5 * scripts / rate)
+
+    async def main() -> None:
+        async with world.feed(Terms(rate=rate, session_validity=validity)) as feed:
+            tasks = [asyncio.create_task(mint(feed, end, virtual, minting)) for _ in range(scripts)]
+            with ending(*tasks):
+                working = asyncio.create_task(world.work(end))
+                await asyncio.sleep(halved_at)
+                world.rate = rate / 2
+                world.pace = rate / 2 if told else None
+                await working
+
+    virtual.run(main())
+
+    assert world.dead == 0
+    assert world.idle <= max(0.01 * end, 2 / rate), "the queue ran dry"
+
+
+@given(rate=st.floats(0.1, 1000), usable=st.floats(-1000, 100_000), share=st.sampled_from([1 / 3, 1 / 2]))
+def test_what_may_wait_is_always_some_seconds_of_work_and_never_more_than_its_share_of_a_life(
+    rate: float, usable: float, share: float
+) -> None:
+    most = Terms(rate=rate, session_validity=VALIDITY, share=share).most_waiting(rate, usable)
+
+    assert most >= max(2, rate * LEAST)
+    assert most - 1 < max(LEAST, rate * LEAST, rate * share * usable)
+
+
+def test_the_time_out_the_delivery_and_a_margin_are_no_part_of_what_may_be_waited(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=0.0)
+
+    async def main() -> None:
+        async with world.feed() as feed:
+            task = asyncio.create_task(mint(feed, 1e9, virtual))
+            with ending(task):
+                await asyncio.sleep(9)
+
+    virtual.run(main())
+
+    usable = VALIDITY - TERMS.call_timeout - TERMS.min_validity - MARGIN
+    assert len(world.messages) == pytest.approx(20 * usable / 2, abs=2)
+
+
+def test_an_access_token_may_wait_by_its_own_life(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=0.0)
+    expires = datetime.fromtimestamp(virtual.utc() + 100, UTC).isoformat()
+
+    async def main() -> None:
+        async with world.feed() as feed:
+
+            async def mint_tokens() -> None:
+                while True:
+                    number = next(numbers)
+                    await feed.push({"username": "ana", "access_token": f"a.b.{number}", "expires_at": expires})
+                    await asyncio.sleep(0.001)
+
+            task = asyncio.create_task(mint_tokens())
+            with ending(task):
+                await asyncio.sleep(5)
+
+    virtual.run(main())
+
+    assert len(world.messages) == pytest.approx(20 * (100 - TERMS.call_timeout - MARGIN) / 2, abs=10)
+
+
+def test_many_who_mint_at_once_overshoot_by_no_more_than_they_hold(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=20.0)
+    short = Terms(rate=20.0, session_validity=30.0, min_validity=0.0)
+
+    async def main() -> None:
+        async with world.feed(short) as feed:
+            tasks = [asyncio.create_task(mint(feed, 60, virtual, 0.5)) for _ in range(100)]
+            with ending(*tasks):
+                await world.work(60)
+
+    virtual.run(main())
+
+    assert max(world.waits[100:]) <= LEAST * short.rate / 20 + 0.5 + 5, "more were let go than there was room for"
+    assert sorted(world.waits[200:])[len(world.waits[200:]) // 2] <= 5.5
+
+
+@pytest.mark.parametrize(("join", "idle"), [(0.0, 4.0), (59.0, 20.0)])
+def test_counts_that_lag_by_a_minute_let_no_more_in_than_lives_also_where_the_workers_join_late(
+    virtual: VirtualTime, join: float, idle: float
+) -> None:
+    world = World(virtual, rate=0.0, lag=60.0)
+    lagging = Terms(rate=20.0, session_validity=VALIDITY, share=1 / 3, lag=60.0)
+
+    async def main() -> None:
+        async with world.feed(lagging) as feed:
+            tasks = [asyncio.create_task(mint(feed, 300, virtual)) for _ in range(4)]
+            with ending(*tasks):
+                await asyncio.sleep(join)
+                world.rate = 20.0
+                await world.work(300)
+
+    virtual.run(main())
+
+    assert world.dead == 0
+    assert world.idle <= idle, "once, while the count still shows what has gone long ago"
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def test_one_look_serves_many_pushes(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=20.0)
+
+    async def main() -> None:
+        async with world.feed() as feed:
+            tasks = [asyncio.create_task(mint(feed, 300, virtual, 0.05)) for _ in range(5)]
+            with ending(*tasks):
+                await world.work(300)
+
+    virtual.run(main())
+
+    assert len(world.bodies) > 6000
+    assert world.looks <= 300 / LOOKS[0] / 5
+
+
+def test_where_no_worker_takes_anything_it_keeps_waiting_says_so_and_does_not_spin(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=0.0)
+    world.foreign = 10_000
+
+    async def main() -> None:
+        async with world.feed() as feed:
+            pushing = asyncio.create_task(feed.push(request()))
+            with ending(pushing):
+                await asyncio.sleep(61)
+                assert not pushing.done()
+                world.foreign = 0
+                await asyncio.wait_for(pushing, 2.5)
+
+    with capture_logs() as logs:
+        virtual.run(main())
+
+    said = [line for line in logs if line["event"] == "feed_waits"]
+    assert 5 <= len(said) <= 6
+    assert said[0]["backlog"] == 10_001
+    assert said[0]["rate"] == 20.0
+    assert world.looks <= 40
+
+
+def test_whoever_asks_for_room_after_a_push_that_returned_is_not_held_twice(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=20.0)
+    short = Terms(rate=20.0, session_validity=30.0)
+
+    async def main() -> None:
+        async with world.feed(short) as feed:
+
+            async def script() -> None:
+                while True:
+                    await feed.room()
+                    await asyncio.sleep(0.01)
+                    await feed.push(request())
+
+            task = asyncio.create_task(script())
+            with ending(task):
+                await world.work(60)
+
+    virtual.run(main())
+
+    assert world.idle <= 0.6
+
+
+def test_a_dispatcher_that_only_asks_for_room_gets_no_more_than_there_is(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=0.0)
+    rooms = 0
+
+    async def main() -> None:
+        nonlocal rooms
+        async with world.feed(Terms(rate=20.0, session_validity=30.0)) as feed:
+
+            async def dispatch() -> None:
+                nonlocal rooms
+                while True:
+                    await feed.room()
+                    rooms += 1
+
+            task = asyncio.create_task(dispatch())
+            with ending(task):
+                await asyncio.sleep(20)
+
+    virtual.run(main())
+
+    assert rooms == LEAST * 20
+
+
+def test_room_that_was_given_and_not_used_is_given_again(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=0.0)
+
+    async def main() -> None:
+        async with world.feed(Terms(rate=1.0, session_validity=30.0)) as feed:
+            await feed.room()
+            await feed.room()
+            waiting = asyncio.create_task(feed.room())
+            with ending(waiting):
+                await asyncio.sleep(20)
+                assert not waiting.done()
+                await asyncio.wait_for(waiting, 15)
+
+    virtual.run(main())
+
+
+def test_room_for_a_credential_that_was_not_to_be_had_is_given_to_the_next(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=0.0)
+
+    async def main() -> None:
+        async with world.feed(Terms(rate=1.0, session_validity=30.0)) as feed:
+            for _ in range(20):
+                await feed.room()
+                feed.give_up()
+            feed.give_up()
+            assert virtual.now < 3
+
+    virtual.run(main())

@@ -1,0 +1,272 @@
+"""What a message may say, what becomes of it, and that nothing of a bad one is ever repeated."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.errors import Malformed
+from worker.core.model import CredentialKind, Request, Secret
+from worker.requests.lines import MAX_MESSAGE, digest, read_lines
+from worker.requests.message import Parser
+
+POOL = "eu-central-1_AbCdEfGhI"
+NOW = 1_700_000_000.0
+SESSION = "AYABeN0tRealBut" + "x7Qz" * 40
+PARSER = Parser(POOL, 180.0)
+
+
+def message(**keys: Any) -> bytes:
+    return json.dumps({"username": "alice", "session": SESSION} | keys).encode()
+
+
+def token(**claims: Any) -> str:
+    claims = {"username": "alice", "iss": f"https://idp.example/{POOL}", "exp": NOW + 3600} | claims
+    parts = [json.dumps(part).encode() for part in ({"alg": "RS256"}, claims)]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + ".c2lnbmF0dXJl"
+
+
+def with_token(access_token: str, **keys: Any) -> bytes:
+    return json.dumps({"username": "alice", "access_token": access_token} | keys).encode()
+
+
+def why(raw: bytes) -> str:
+    with pytest.raises(Malformed) as caught:
+        PARSER.parse(raw, NOW)
+    return str(caught.value)
+
+
+def either(raw: bytes) -> Request | str:
+    """The request, or why it is none."""
+    try:
+        return PARSER.parse(raw, NOW)
+    except Malformed as error:
+        return str(error)
+
+
+def test_a_session_lives_from_the_moment_it_was_pushed() -> None:
+    request = PARSER.parse(message(), NOW)
+    assert (request.username, request.kind, request.expires_at) == ("alice", CredentialKind.SESSION, NOW + 180)
+    assert request.credential == Secret(SESSION)
+    assert not request.mismatch
+    assert SESSION not in repr(request)
+
+
+def test_a_session_lives_from_issued_at_where_that_is_known() -> None:
+    assert PARSER.parse(message(issued_at="2025-01-31T12:00:00Z"), NOW).expires_at == 1738324800 + 180
+
+
+@pytest.mark.parametrize("text", ["2025-01-31T13:00:00+01:00", "2025-01-31t12:00:00z", "2025-01-31 12:00:00.000000Z"])
+def test_expires_at_rules_over_everything_else(text: str) -> None:
+    assert PARSER.parse(message(expires_at=text, issued_at="2020-01-01T00:00:00Z"), NOW).expires_at == 1738324800
+    assert PARSER.parse(with_token(token(), expires_at=text), NOW).expires_at == 1738324800
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2025-01-31",
+        "2025-01-31T12:00:00",
+        "20250131T120000Z",
+        "2025-W05-5T12:00:00Z",
+        "2025-02-30T12:00:00Z",
+        "",
+        "now",
+    ],
+)
+def test_a_time_that_is_not_rfc_3339_with_a_zone_is_malformed(text: str) -> None:
+    assert why(message(issued_at=text)).startswith("issued_at should be a time")
+    assert why(with_token(token(), issued_at=text)).startswith("issued_at should be a time")
+
+
+def test_a_token_lives_as_long_as_its_exp_claim_says() -> None:
+    request = PARSER.parse(with_token(token()), NOW)
+    assert (request.kind, request.expires_at, request.mismatch) == (CredentialKind.ACCESS_TOKEN, NOW + 3600, False)
+
+
+@pytest.mark.parametrize(
+    "claims", [{"username": "mallory"}, {"username": "Alice"}, {"iss": "https://idp.example/eu-central-1_Other"}]
+)
+def test_the_token_of_another_user_or_pool_is_a_mismatch(claims: dict[str, Any]) -> None:
+    assert PARSER.parse(with_token(token(**claims)), NOW).mismatch
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        *("opaque", "a.b.c", "..", "e30.e30.e30", "x." + base64.urlsafe_b64encode(b"[" * 9_000).decode() + ".x"),
+        *(token(exp=None), token(exp="soon"), token(exp=True), token(exp=10**400), token(username=7)),
+    ],
+)
+def test_a_token_that_does_not_say_whose_it_is_or_when_it_dies_is_a_mismatch(credential: str) -> None:
+    request = PARSER.parse(with_token(credential), NOW)
+    assert (request.mismatch, request.expires_at) == (True, NOW + 86_400)
+
+
+def test_the_same_credential_gives_the_same_id_and_another_gives_another() -> None:
+    first, again, other = (PARSER.parse(message(session=s), NOW + 1).id for s in (SESSION, SESSION, SESSION + "y"))
+    assert first == again != other
+    assert SESSION[:8] not in first
+    assert PARSER.parse(message(id="row 7"), NOW).id == "row 7"
+
+
+def test_what_export_adds_is_ignored() -> None:
+    raw = message(state="needs_session", reason=None, since=[1])
+    assert PARSER.parse(raw, NOW) == PARSER.parse(message(), NOW)
+    assert json.loads(PARSER.body(raw, NOW)).keys() == {"username", "session", "issued_at"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "is not JSON"),
+        (b"{", "is not JSON"),
+        (b"\xff", "is not UTF-8"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"since":' + b'{"a":' * 50_000, "is not JSON"),
+        (b'{"username": "\\ud800"}', "is not JSON"),
+        (b'"text"', "is not a JSON object"),
+        (b"[]", "is not a JSON object"),
+        (b" " * MAX_MESSAGE + b"{}", "is longer than 256 KiB"),
+        (b'{"session": "%s"}' % SESSION.encode(), "has no username"),
+        (b'{"username": "alice"}', "has no credential; add session or access_token"),
+        (message(access_token=token()), "has both session and access_token; keep one"),
+        (message(username=""), "username should be text of 1 to 128 characters"),
+        (message(username="é" * 129), "username should be text of 1 to 128 characters"),
+        (message(username=7), "username should be text of 1 to 128 characters"),
+        (message(session=None), "session should be text of 20 to 2,048 characters"),
+        (message(session="x" * 19), "session should be text of 20 to 2,048 characters"),
+        (message(session="x" * 2_049), "session should be text of 20 to 2,048 characters"),
+        (with_token(""), "access_token should be text of 1 to 16,384 characters"),
+        (with_token("x" * 16_385), "access_token should be text of 1 to 16,384 characters"),
+        (message(id=""), "id should be text of 1 to 256 characters"),
+        (message(id="x" * 257), "id should be text of 1 to 256 characters"),
+        (message(attributes=["mail"]), "attributes should be an object of text, 16 KiB together"),
+        (message(attributes={"age": 7}), "attributes should be an object of text, 16 KiB together"),
+        (message(attributes={"é": "é" * 8_192}), "attributes should be an object of text, 16 KiB together"),
+        (message(replace="true"), "replace should be true or false"),
+        (message(replace=1), "replace should be true or false"),
+    ],
+)
+def test_a_malformed_message_is_refused_with_the_rule_it_breaks(raw: bytes, reason: str) -> None:
+    assert why(raw) == reason
+
+
+def test_the_longest_of_everything_is_accepted() -> None:
+    keys = {"username": "é" * 128, "session": "x" * 2_048, "id": "i" * 256, "attributes": {"é": "é" * 8_191}}
+    assert PARSER.parse(message(**keys), NOW).attributes == keys["attributes"]
+    PARSER.parse(with_token("x" * 16_384), NOW)
+
+
+def test_an_unknown_key_is_refused_by_name_with_the_nearest_right_one() -> None:
+    assert why(message(acces_token="x")) == 'has the unknown key "acces_token"; did you mean access_token?'
+    assert why(message(qqq="x")) == 'has the unknown key "qqq"'
+
+
+def test_the_name_of_an_unknown_key_cannot_play_tricks_on_a_terminal() -> None:
+    assert why(message(**{"\x1b[2J\u202e\n" + "q" * 99: 1})).startswith('has the unknown key "\\x1b[2J\\u202e\\nqqq')
+    assert len(why(message(**{"q" * 9_999: 1}))) < 80
+
+
+def test_a_credential_used_as_a_key_is_not_repeated() -> None:
+    assert why(message(**{SESSION: 1})) == "has the unknown key ***"
+
+
+def test_push_writes_into_a_session_without_times_when_it_was_pushed() -> None:
+    body = PARSER.body(message(), NOW)
+    assert json.loads(body) == {"username": "alice", "session": SESSION, "issued_at": "2023-11-14T22:13:20Z"}
+    assert PARSER.parse(body, NOW + 9_999) == PARSER.parse(message(), NOW)
+
+
+@pytest.mark.parametrize("raw", [message(issued_at="2025-01-31T12:00:00Z"), with_token(token())])
+def test_push_leaves_a_credential_that_knows_its_age_alone(raw: bytes) -> None:
+    assert json.loads(PARSER.body(raw, NOW)) == json.loads(raw)
+
+
+def test_lines_are_read_without_their_ends_and_without_the_blank_ones() -> None:
+    assert list(read_lines(io.BytesIO(b"\xef\xbb\xbfone\r\n\n \t\ntwo\n\nthree"))) == [b"one", b"two", b"three"]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_the_longest_line_is_read_whole(end: bytes) -> None:
+    line = b"x" * MAX_MESSAGE
+    assert list(read_lines(io.BytesIO(b"first\n" + line + end))) == [b"first", line]
+
+
+@pytest.mark.parametrize("extra", [1, 2, 3, 5 * MAX_MESSAGE])
+@pytest.mark.parametrize("rest", [b"", b"\n", b"\nnext\n", b"\r\nnext"])
+def test_an_overlong_line_is_one_malformed_message_and_never_held(extra: int, rest: bytes) -> None:
+    lines = list(read_lines(io.BytesIO(b"x" * (MAX_MESSAGE + extra) + rest)))
+    assert why(lines[0]) == "is longer than 256 KiB"
+    assert len(lines[0]) <= MAX_MESSAGE + 2
+    assert lines[1:] == rest.split()
+
+
+def test_a_digest_is_short_and_tells_messages_apart() -> None:
+    assert len(digest(b"a")) == 16
+    assert digest(b"a") != digest(b"b")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+names = st.sampled_from(
+    ["username", "session", "access_token", "id", "issued_at", "expires_at", "attributes", "replace", "state"]
+)
+# A credential has no character in common with the words of a reason.
+credentials = st.text("0123456789-_АБВГДЕЖЗИЙКЛМНО", min_size=8, max_size=200)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_request_or_malformed(raw: bytes) -> None:
+    assert isinstance(either(raw), str)
+
+
+@given(st.dictionaries(names | st.text(max_size=60), values, max_size=6), st.booleans())
+def test_any_object_is_a_request_or_malformed(keys: dict[str, Any], complete: bool) -> None:
+    raw = json.dumps(keys | ({"username": "alice", "session": SESSION} if complete else {})).encode()
+    found = either(raw)
+    if isinstance(found, str):
+        assert found.isprintable()
+    else:
+        assert PARSER.parse(PARSER.body(raw, NOW), NOW + 5) == found
+
+
+@given(
+    credentials, st.sampled_from(["session", "access_token"]), st.dictionaries(names | credentials, values, max_size=4)
+)
+def test_a_reason_never_repeats_a_part_of_the_credential(credential: str, kind: str, keys: dict[str, Any]) -> None:
+    raw = json.dumps(keys | {kind: credential, credential: credential}).encode()
+    reason = why(raw)
+    assert not any(credential[at : at + 8] in reason for at in range(len(credential) - 7))
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=20, max_size=99),
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]))
+    ),
+    st.booleans(),
+)
+def test_what_was_asked_is_what_is_read(username: str, session: str, attributes: dict[str, str], replace: bool) -> None:
+    raw = message(username=username, session=session, attributes=attributes, replace=replace)
+    request = PARSER.parse(raw, NOW)
+    assert (request.username, request.credential.reveal()) == (username, session)
+    assert (request.attributes, request.replace) == (attributes, replace)
+    assert PARSER.parse(PARSER.body(raw, NOW), NOW + 60) == request
+
+
+@given(st.binary(max_size=4_000))
+def test_any_file_is_read_to_its_end(data: bytes) -> None:
+    assert list(read_lines(io.BytesIO(data))) == [
+        text for line in data.split(b"\n") if (text := line.strip().removeprefix(b"\xef\xbb\xbf"))
+    ]

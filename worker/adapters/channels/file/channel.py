@@ -1,0 +1,44 @@
+"""The file channel: a line a user, appended under a lock and synced before it counts as delivered.
+
+Everything that waits shares one sync.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from worker.adapters.append import append
+from worker.adapters.batching import Grouped
+from worker.core.errors import ChannelAway
+from worker.core.model import Sealed
+from worker.core.record import line
+
+
+class FileChannel:
+    """``Channel`` into one file (0600), safe for several processes on one host."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._appends: Grouped[bytes, None] = Grouped(self._append, "file-channel")
+
+    async def open(self) -> None:
+        """Nothing: the file is created with its first line."""
+
+    async def deliver(self, username: str, sealed: Sealed) -> None:
+        """See ``ports.Channel``."""
+        try:
+            await self._appends.submit(line(username, sealed) + b"\n")
+        except OSError as error:
+            raise ChannelAway(
+                f"{self._path}: {error.strerror}",
+                "free space, or make the folder writable; what waits is sealed in the ledger",
+            ) from None
+
+    async def close(self) -> None:
+        """End the thread."""
+        await self._appends.close()
+
+    def _append(self, lines: Sequence[bytes]) -> Sequence[None]:
+        append(self._path, lines)
+        return [None] * len(lines)

@@ -1,0 +1,78 @@
+"""The S3 channel: an object a secret, the age file itself, at ``PREFIX/<user>/<generation>-<attempt id>.age``.
+
+A key is written once: S3 refuses a second object there (``If-None-Match: *``), so what has arrived stays as it is, and
+a delivery whose confirmation was lost is confirmed by the refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from worker.adapters.aws.errors import code, faults
+from worker.adapters.aws.naming import Names, segment
+from worker.core.errors import ChannelAway
+from worker.core.model import Sealed
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+
+ALREADY_THERE = "PreconditionFailed"
+CONFLICT = "ConditionalRequestConflict"
+"""Another upload of the same key is under way: S3 asks to try again (PutObject, API reference)."""
+TRIES, PAUSE = 5, 0.1
+"""Uploads of one record while such conflicts last, and the seconds between them."""
+
+
+class S3Channel:
+    """``Channel`` into a bucket; every object is encrypted with KMS, by ``kms_key_id`` or the key of the service.
+
+    Needs ``s3:PutObject``, and ``kms:GenerateDataKey`` for a key of your own.
+    """
+
+    def __init__(self, s3: S3Client, bucket: str, prefix: str, *, kms_key_id: str | None, names: Names) -> None:
+        self._s3 = s3
+        self._bucket = bucket
+        self._prefix = prefix
+        self._names = names
+        self._encryption: dict[str, Any] = {"ServerSideEncryption": "aws:kms", "BucketKeyEnabled": True}
+        if kms_key_id is not None:
+            self._encryption["SSEKMSKeyId"] = kms_key_id
+
+    async def open(self) -> None:
+        """Nothing: to ask about the bucket would need more permissions than to write into it."""
+
+    async def deliver(self, username: str, sealed: Sealed) -> None:
+        """See ``ports.Channel``."""
+        user = segment(username, self._names)
+        key = f"{self._prefix}/{user}/{sealed.generation}-{sealed.attempt_id}.age"
+        with faults(ChannelAway, f"the S3 bucket {self._bucket}"):
+            for left in reversed(range(TRIES)):
+                try:
+                    await self._put(key, sealed.blob)
+                except ClientError as error:
+                    if code(error) == ALREADY_THERE:
+                        return
+                    if code(error) != CONFLICT or not left:
+                        raise
+                    await asyncio.sleep(PAUSE)
+                else:
+                    return
+
+    async def close(self) -> None:
+        """Nothing: the client is its owner's to close."""
+
+    async def _put(self, key: str, blob: bytes) -> None:
+        await self._s3.put_object(
+            Bucket=self._bucket,
+            Key=key,
+            Body=blob,
+            IfNoneMatch="*",
+            ContentType="application/octet-stream",
+            ChecksumSHA256=base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii"),
+            **self._encryption,
+        )

@@ -1,0 +1,189 @@
+"""The Secrets Manager channel, for pilots: one secret a user, one version of it an attempt, the newest one current.
+
+Every version carries its generation as a label, so that versions compare without a look at what they hold. A version is
+written with that label alone, and only then ``AWSCURRENT`` moves, from the version that was seen to have it to the one
+of the highest generation: Secrets Manager refuses the move if another worker moved the label in between, and we look
+again. So a record that comes late, or twice, or at the same time as another, never stands before a newer one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from worker.adapters.aws.errors import code, faults
+from worker.adapters.aws.naming import Names, secret_segment
+from worker.core.errors import ChannelAway, ExitCode
+from worker.core.model import Sealed
+from worker.core.record import line
+
+if TYPE_CHECKING:
+    from types_aiobotocore_secretsmanager import SecretsManagerClient
+
+CURRENT = "AWSCURRENT"
+GENERATION = "generation-"
+KEPT = 8
+"""Versions of a secret that keep their label; AWS takes twenty labels a secret (user guide, quotas)."""
+MOST_BYTES = 65_536
+"""Of one version (user guide, quotas)."""
+TRIES, PAUSE = 8, 0.1
+"""Looks at one secret while others move its labels, and the seconds between them."""
+WHAT = "Secrets Manager"
+
+Versions = Mapping[str, Sequence[str]]
+"""Version id → its labels."""
+
+
+class SecretsManagerChannel:
+    """``Channel`` into secrets named ``PREFIX/<user>``; the value is the same object as a line of the file channel.
+
+    Needs ``secretsmanager:DescribeSecret``, ``CreateSecret``, ``PutSecretValue`` and ``UpdateSecretVersionStage``; with
+    a KMS key of your own ``kms:GenerateDataKey`` and ``kms:Decrypt``.
+    """
+
+    def __init__(
+        self, secretsmanager: SecretsManagerClient, prefix: str, *, kms_key_id: str | None, names: Names
+    ) -> None:
+        self._client = secretsmanager
+        self._prefix = prefix
+        self._kms_key_id = kms_key_id
+        self._names = names
+
+    async def open(self) -> None:
+        """Nothing: what is missing shows with the first secret, and costs nothing then."""
+
+    async def deliver(self, username: str, sealed: Sealed) -> None:
+        """See ``ports.Channel``."""
+        name = f"{self._prefix}/{secret_segment(username, self._names)}"
+        value = line(username, sealed).decode("ascii")
+        if len(value) > MOST_BYTES:
+            raise _for_a_person(
+                f"a record is longer than the {MOST_BYTES} bytes that a secret may hold",
+                "send fewer attributes with the request, or deliver through another channel",
+            )
+        with faults(ChannelAway, WHAT):
+            try:
+                for _ in range(TRIES):
+                    versions = await self._look(name)
+                    if sealed.attempt_id not in versions:
+                        await self._add(name, sealed, value, versions)
+                        versions = await self._look(name)
+                    if await self._promote(name, sealed, versions):
+                        return
+                    await asyncio.sleep(PAUSE)
+            except ClientError as error:
+                _explain(error, name)
+                raise
+        raise ChannelAway(
+            "Secrets Manager did not settle which version of a secret is current",
+            "nothing is lost; it is tried again. Nobody else should move the labels of these secrets",
+        )
+
+    async def close(self) -> None:
+        """Nothing: the client is its owner's to close."""
+
+    async def _look(self, name: str) -> Versions:
+        """The versions that have a label; the secret is created, empty, where there is none."""
+        try:
+            found = await self._client.describe_secret(SecretId=name)
+        except ClientError as error:
+            if code(error) != "ResourceNotFoundException":
+                raise
+            await self._create(name)
+            return {}
+        if found.get("DeletedDate"):
+            raise _being_deleted(name)
+        return found.get("VersionIdsToStages", {})
+
+    async def _create(self, name: str) -> None:
+        try:
+            if self._kms_key_id is None:
+                await self._client.create_secret(Name=name)
+            else:
+                await self._client.create_secret(Name=name, KmsKeyId=self._kms_key_id)
+        except ClientError as error:
+            if code(error) != "ResourceExistsException":  # somebody else was faster
+                raise
+
+    async def _add(self, name: str, sealed: Sealed, value: str, versions: Versions) -> None:
+        for number in sorted(_generations(versions))[: -KEPT + 1]:
+            await self._unlabel(name, number, _generations(versions)[number])
+        try:
+            await self._client.put_secret_value(
+                SecretId=name,
+                ClientRequestToken=sealed.attempt_id,
+                SecretString=value,
+                VersionStages=[f"{GENERATION}{sealed.generation}"],
+            )
+        except ClientError as error:
+            if code(error) != "ResourceExistsException":  # the version is there, and cannot be changed
+                raise
+
+    async def _unlabel(self, name: str, generation: int, version: str) -> None:
+        try:
+            await self._client.update_secret_version_stage(
+                SecretId=name, VersionStage=f"{GENERATION}{generation}", RemoveFromVersionId=version
+            )
+        except ClientError as error:
+            if code(error) not in ("InvalidParameterException", "ResourceNotFoundException"):  # it is gone already
+                raise
+
+    async def _promote(self, name: str, sealed: Sealed, versions: Versions) -> bool:
+        """Make the highest generation current. ``False``: somebody else moved the label; look again."""
+        generations = {**_generations(versions), sealed.generation: sealed.attempt_id}
+        newest = generations[max(generations)]
+        current = next((version for version, labels in versions.items() if CURRENT in labels), None)
+        if current == newest:
+            return True
+        try:
+            if current is None:
+                await self._client.update_secret_version_stage(
+                    SecretId=name, VersionStage=CURRENT, MoveToVersionId=newest
+                )
+            else:
+                await self._client.update_secret_version_stage(
+                    SecretId=name, VersionStage=CURRENT, MoveToVersionId=newest, RemoveFromVersionId=current
+                )
+        except ClientError as error:
+            if code(error) not in ("InvalidParameterException", "ResourceNotFoundException"):
+                raise
+            return False
+        return True
+
+
+def _generations(versions: Versions) -> dict[int, str]:
+    """Generation → version id, by the labels."""
+    found = {}
+    for version, labels in versions.items():
+        for label in labels:
+            number = label.removeprefix(GENERATION)
+            if number != label and number.isascii() and number.isdigit():
+                found[int(number)] = version
+    return found
+
+
+def _explain(error: ClientError, name: str) -> None:
+    """Raise what says more than the code, where there is more to say."""
+    if code(error) == "InvalidRequestException":  # scheduled for deletion, or another service's
+        raise _being_deleted(name) from None
+    if code(error) == "LimitExceededException":
+        raise _for_a_person(
+            f"{WHAT} is full: LimitExceededException ({error.operation_name})",
+            "a Region holds 500,000 secrets, and no more on request: more users than a pilot has go through S3",
+        ) from None
+
+
+def _being_deleted(name: str) -> ChannelAway:
+    return _for_a_person(
+        f"the secret {name} is scheduled for deletion, or another service owns it",
+        "restore it (aws secretsmanager restore-secret), or delete it for good, or choose another channel.prefix",
+    )
+
+
+def _for_a_person(cause: str, hint: str) -> ChannelAway:
+    away = ChannelAway(cause, hint)
+    away.exit_code = ExitCode.PERSON_MUST_ACT
+    return away

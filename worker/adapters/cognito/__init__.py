@@ -1,0 +1,1 @@
+"""The call to Cognito, and what its answers mean."""

@@ -1,0 +1,1 @@
+"""The ledger that workers on many hosts share: one DynamoDB table."""

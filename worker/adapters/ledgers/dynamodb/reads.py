@@ -1,0 +1,165 @@
+"""Reading the one table: a user, a page of the index, everything. Whatever decides anything is read consistently."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from worker.adapters.aws.errors import faults
+from worker.adapters.ledgers.dynamodb.coalescing import Lanes
+from worker.adapters.ledgers.dynamodb.rows import (
+    REASON,
+    ROSTER,
+    SHARDS,
+    STATE,
+    VERSION,
+    Bucket,
+    Item,
+    bucket_of,
+    user_key,
+    username_of,
+)
+from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD, UNFINISHED
+from worker.core.errors import LedgerAway
+from worker.core.model import State
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+BATCH = 100
+"""Items that BatchGetItem takes at most (DynamoDB developer guide)."""
+PAGE = 1000
+"""Items that one request looks at: fewer hold the event loop for a shorter time (the service itself stops at 1 MB)."""
+SEGMENTS = 4
+"""Parts of the table that are counted at the same time."""
+PAUSES = 0.05, 0.1, 0.2, 0.4, 0.8
+"""Seconds between asking for what a throttled BatchGetItem left out."""
+
+
+class Reads:
+    """All ways to read. Everything raises ``LedgerAway``."""
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
+        self._dynamodb, self._table = dynamodb, table
+        self._lanes: Lanes[str, Item | None] = Lanes(self._one, self._many)
+
+    async def user(self, username: str) -> Item | None:
+        """The user's item as it stands; asked for with others where many are."""
+        return await self._lanes.do(username, username)
+
+    async def close(self) -> None:
+        """Wait for what is on the wire."""
+        await self._lanes.close()
+
+    async def _one(self, username: str) -> Item | None:
+        return await self.item(user_key(username))
+
+    async def _many(self, usernames: Sequence[str]) -> Sequence[Item | LedgerAway | None]:
+        found = await self.users(usernames)
+        return [found.get(username) for username in usernames]
+
+    async def item(self, key: Item) -> Item | None:
+        """The item of that key."""
+        with faults(LedgerAway, "the ledger"):
+            answer = await self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)
+        item: Item | None = answer.get("Item")
+        return item
+
+    async def users(self, usernames: Sequence[str]) -> dict[str, Item]:
+        """The items of up to ``BATCH`` different users; who has none is missing."""
+        found: dict[str, Item] = {}
+        left: Any = {self._table: {"Keys": [user_key(username) for username in usernames], "ConsistentRead": True}}
+        for pause in (*PAUSES, None):
+            with faults(LedgerAway, "the ledger"):
+                answer = await self._dynamodb.batch_get_item(RequestItems=left)
+            for item in answer["Responses"].get(self._table, ()):
+                found[username_of(item)] = item
+            left = answer.get("UnprocessedKeys")
+            if not left:
+                return found
+            if pause is not None:
+                await asyncio.sleep(pause)
+        raise LedgerAway("the ledger answers only in part: it is throttled", "raise the table's capacity, or wait")
+
+    async def unfinished(self) -> AsyncGenerator[Item, None]:
+        """Items that the index knows as unfinished, read anew; they may be finished by now.
+
+        The index follows the table with a delay (usually well below a second): who is missing today is there tomorrow.
+        """
+        pages = [self._index_page(shard, None) for shard in SHARDS]
+        while pages:
+            asked = await asyncio.gather(*pages)
+            names = [name for names, _, _ in asked for name in names]
+            for start in range(0, len(names), BATCH):
+                found = await self.users(names[start : start + BATCH])
+                for item in found.values():
+                    yield item
+            pages = [self._index_page(shard, after) for _, shard, after in asked if after]
+
+    async def _index_page(self, shard: str, after: Any) -> tuple[list[str], str, Any]:
+        request: dict[str, Any] = {"ExclusiveStartKey": after} if after else {}
+        with faults(LedgerAway, "the ledger"):
+            answer = await self._dynamodb.query(
+                TableName=self._table,
+                IndexName=UNFINISHED,
+                KeyConditionExpression="#shard = :shard",
+                ExpressionAttributeNames={"#shard": SHARD, "#key": KEY},
+                ExpressionAttributeValues={":shard": {"S": shard}},
+                ProjectionExpression="#key",
+                Limit=PAGE,
+                **request,
+            )
+        return [username_of(item) for item in answer["Items"]], shard, answer.get("LastEvaluatedKey")
+
+    async def in_state(self, state: State) -> AsyncGenerator[Item, None]:
+        """Every item in that state, a page at a time."""
+        request = {
+            "FilterExpression": "#state = :state",
+            "ExpressionAttributeNames": {"#state": STATE},
+            "ExpressionAttributeValues": {":state": {"S": state.value}},
+        }
+        async for page in self._scan(request):
+            for item in page:
+                yield item
+
+    async def unrequested(self) -> AsyncGenerator[str, None]:
+        """Every user who is only on the roster."""
+        request = {
+            "FilterExpression": "attribute_exists(#roster) AND attribute_not_exists(#version)",
+            "ExpressionAttributeNames": {"#roster": ROSTER, "#version": VERSION, "#key": KEY},
+            "ProjectionExpression": "#key",
+        }
+        async for page in self._scan(request):
+            for item in page:
+                yield username_of(item)
+
+    async def count(self) -> Counter[Bucket]:
+        """Everybody, by what they count as, by looking at every item."""
+        counted = await asyncio.gather(*(self._count_segment(segment) for segment in range(SEGMENTS)))
+        return sum(counted, Counter())
+
+    async def _count_segment(self, segment: int) -> Counter[Bucket]:
+        request = {
+            "ProjectionExpression": "#state, #reason, #roster",
+            "ExpressionAttributeNames": {"#state": STATE, "#reason": REASON, "#roster": ROSTER},
+            "Segment": segment,
+            "TotalSegments": SEGMENTS,
+        }
+        counted: Counter[Bucket] = Counter()
+        async for page in self._scan(request):
+            counted.update(found for item in page if (found := bucket_of(item)) is not None)
+        return counted
+
+    async def _scan(self, request: dict[str, Any]) -> AsyncGenerator[list[Item], None]:
+        after: Any = {}
+        while True:
+            with faults(LedgerAway, "the ledger"):
+                answer = await self._dynamodb.scan(
+                    TableName=self._table, ConsistentRead=True, Limit=PAGE, **request, **after
+                )
+            yield answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            after = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}

@@ -1,0 +1,290 @@
+"""Conditional writes, alone or in transactions, each with an answer of its own.
+
+A write names the version that it replaces, so the SDK may repeat it: a condition that fails because the row is ours
+already is success. What a user counted as before is told by the item that was replaced; a transaction does not tell,
+so only those go together of whom this process knows, and makes sure, what stands there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from worker.adapters.aws.errors import code, faults
+from worker.adapters.ledgers.dynamodb.coalescing import Lanes
+from worker.adapters.ledgers.dynamodb.counters import Counts
+from worker.adapters.ledgers.dynamodb.reads import Reads
+from worker.adapters.ledgers.dynamodb.rows import (
+    ROSTER,
+    VERSION,
+    Bucket,
+    Item,
+    bucket,
+    bucket_of,
+    to_enrolment,
+    to_item,
+    user_key,
+)
+from worker.adapters.ledgers.dynamodb.schema import KEY
+from worker.core.errors import LedgerAway
+from worker.core.model import Answer, Enrolment, Put
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+REMEMBERED = 10_000
+"""Users whose present row is known here, for counting."""
+TRANSACTION = 100
+"""Items that one transaction takes at most (DynamoDB developer guide)."""
+ROSTERS_AT_ONCE = 4
+REFUSED = "ConditionalCheckFailed"
+_ALONE = frozenset({"TransactionConflictException", "TransactionInProgressException", "ValidationException"})
+"""What a transaction fails with as a whole that its members need not fail with."""
+
+Write = tuple[Enrolment, str | None]
+"""A row and the version that it replaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The user's row as this process last saw it: its version, and what it counts as (``None``: there is none)."""
+
+    version: str | None
+    bucket: Bucket | None
+
+
+_NOTHING = _Known(None, None)
+
+
+class Puts:
+    """All ways to write users. Everything raises ``LedgerAway``."""
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str, reads: Reads, counts: Counts) -> None:
+        self._dynamodb, self._table = dynamodb, table
+        self._reads, self._counts = reads, counts
+        self._lanes: Lanes[Write, Put] = Lanes(self._alone, self._together)
+        self._known: dict[str, _Known] = {}
+
+    def saw(self, username: str, item: Item | None) -> None:
+        """Remember what stands there; the oldest of many is forgotten."""
+        self._remember(username, item[VERSION]["S"] if item and VERSION in item else None, bucket_of(item))
+
+    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+        """See ``ports.Ledger``."""
+        return await self._lanes.do((row, replaces), row.username)
+
+    async def close(self) -> None:
+        """Wait until all writes have their answers."""
+        await self._lanes.close()
+
+    # --- one ----------------------------------------------------------------------------------------------------------
+
+    async def _alone(self, write: Write) -> Put:
+        row, replaces = write
+        known = self._known.get(row.username)
+        # What is replaced may be large, so it is asked for only where it is needed.
+        sure = known is not None and replaces is not None and known.version == replaces
+        with faults(LedgerAway, "the ledger"):
+            try:
+                answer: Any = await self._dynamodb.put_item(
+                    TableName=self._table, ReturnValues="NONE" if sure else "ALL_OLD", **_put(row, replaces)
+                )
+            except ClientError as error:
+                if code(error) != REFUSED + "Exception":
+                    raise
+                put = await self._judge(write, error.response.get("Item"))  # type: ignore[arg-type]
+                if put is None:
+                    raise LedgerAway("the ledger changed while it was asked", "run again: nothing is lost") from None
+                return put
+        old = known.bucket if sure and known else bucket_of(answer.get("Attributes"))
+        return self._applied(row, old)
+
+    # --- several ------------------------------------------------------------------------------------------------------
+
+    async def _together(self, writes: Sequence[Write]) -> Sequence[Put | LedgerAway]:
+        """One transaction for all whose present row is known; whoever made it fail is left out of the next try."""
+        answers: dict[int, Put | LedgerAway] = {}
+        left = {number: write for number, write in enumerate(writes) if self._replaced(write)}
+        single = {number: write for number, write in enumerate(writes) if number not in left}
+        while len(left) > 1:
+            replaced = [self._replaced(write) for write in left.values()]
+            puts = [_put(row, replaces, old) for (row, replaces), old in zip(left.values(), replaced, strict=True)]
+            try:
+                reasons = await self._transact(puts)
+            except LedgerAway as away:
+                answers |= dict.fromkeys(left, away)
+                left = {}
+                break
+            if reasons is None:
+                for (number, (row, _)), old in zip(left.items(), replaced, strict=True):
+                    answers[number] = self._applied(row, old.bucket if old else None)
+                left = {}
+            elif guilty := {n: reason for n, reason in zip(left, reasons, strict=False) if _at_fault(reason)}:
+                for number, reason in guilty.items():
+                    write = left.pop(number)
+                    put = await self._judged(write, reason)
+                    if put is None:
+                        single[number] = write
+                    else:
+                        answers[number] = put
+            else:
+                break
+        single |= left
+        done = await asyncio.gather(*(self._alone(write) for write in single.values()), return_exceptions=True)
+        for number, one in zip(single, done, strict=True):
+            if isinstance(one, BaseException) and not isinstance(one, LedgerAway):
+                raise one
+            answers[number] = one
+        return [answers[number] for number in range(len(writes))]
+
+    def _replaced(self, write: Write) -> _Known | None:
+        """What the write replaces; ``None`` where that is not known. Of whom nothing is known, nothing stands there."""
+        row, replaces = write
+        known = self._known.get(row.username)
+        if known is None and replaces is None:
+            return _NOTHING
+        return known if known and known.version == replaces else None
+
+    async def _transact(self, puts: Sequence[Item]) -> Sequence[Item] | None:
+        """``None`` where all applied; else none did, and there is a reason for each, or none at all to go by."""
+        actions: Any = [{"Put": {"TableName": self._table, **put}} for put in puts]
+        with faults(LedgerAway, "the ledger"):
+            try:
+                await self._dynamodb.transact_write_items(
+                    TransactItems=actions,
+                    ClientRequestToken=uuid.uuid4().hex,  # the SDK's own retry is the same transaction, for ten minutes
+                )
+            except ClientError as error:
+                if code(error) == "TransactionCanceledException":
+                    reasons: Any = error.response.get("CancellationReasons", ())
+                    return list(reasons)
+                if code(error) in _ALONE:
+                    return ()
+                raise
+        return None
+
+    async def _judged(self, write: Write, reason: Item) -> Put | LedgerAway | None:
+        if reason["Code"] != REFUSED:
+            return None
+        try:
+            return await self._judge(write, reason.get("Item"))
+        except LedgerAway as away:
+            return away
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def _applied(self, row: Enrolment, old: Bucket | None) -> Put:
+        new = bucket(row)
+        self._counts.move(old, new)
+        self._remember(row.username, row.version, new)
+        return Put(Answer.APPLIED, row)
+
+    async def _judge(self, write: Write, item: Item | None) -> Put | None:
+        """What a failed condition means; ``None`` where what stands there now does not stand in the way."""
+        row, replaces = write
+        if not item:
+            item = await self._reads.item(user_key(row.username))
+        found = to_enrolment(item)
+        if found is not None and found.version == row.version:
+            if replaced := self._replaced(write):  # it applied before, but its answer was lost: it is not counted yet
+                self._counts.move(replaced.bucket, bucket(row))
+            self.saw(row.username, item)
+            return Put(Answer.ALREADY_MINE, found)
+        self.saw(row.username, item)
+        if (found.version if found else None) == replaces:
+            return None
+        return Put(Answer.LOST, found)
+
+    def _remember(self, username: str, version: str | None, bucket: Bucket | None) -> None:
+        self._known.pop(username, None)
+        self._known[username] = _Known(version, bucket)
+        while len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+    # --- the roster ---------------------------------------------------------------------------------------------------
+
+    async def add_to_roster(self, usernames: Iterable[str]) -> int:
+        """Users who shall be visible though nobody asked for them yet; how many are new. Nobody else is touched."""
+        new = 0
+        names = iter(usernames)
+        free = asyncio.Semaphore(ROSTERS_AT_ONCE)
+
+        async def add(group: Sequence[str]) -> None:
+            nonlocal new
+            try:
+                async for added in self._add_group(group):
+                    self._counts.add(ROSTER, added)
+                    new += added
+            finally:
+                free.release()
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while group := list(dict.fromkeys(islice(names, TRANSACTION))):
+                    await free.acquire()
+                    tasks.create_task(add(group))
+        except BaseExceptionGroup as several:
+            raise several.exceptions[0] from None
+        return new
+
+    async def _add_group(self, group: Sequence[str]) -> AsyncIterator[int]:
+        left = list(group)
+        while left:
+            reasons = await self._transact([_roster(username) for username in left])
+            if reasons is None:
+                yield len(left)
+                return
+            there = {name for name, reason in zip(left, reasons, strict=False) if reason.get("Code") == REFUSED}
+            others = [name for name in left if name not in there]
+            if len(others) == len(left):  # something else is wrong: those who can go alone do
+                for username in left:
+                    yield await self._add_one(username)
+                return
+            left = others
+
+    async def _add_one(self, username: str) -> int:
+        with faults(LedgerAway, "the ledger"):
+            try:
+                await self._dynamodb.put_item(TableName=self._table, **_roster(username))
+            except ClientError as error:
+                if code(error) != REFUSED + "Exception":
+                    raise
+                return 0
+        return 1
+
+
+def _put(row: Enrolment, replaces: str | None, known: _Known | None = None) -> Item:
+    """Item and condition; where ``known`` is given, the condition holds only if that, and nothing else, stands."""
+    put: Item = {"Item": to_item(row), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    if replaces is not None:
+        put["ConditionExpression"] = "#version = :version"
+        put["ExpressionAttributeNames"] = {"#version": VERSION}
+        put["ExpressionAttributeValues"] = {":version": {"S": replaces}}
+    elif known is None:
+        put["ConditionExpression"] = "attribute_not_exists(#version)"
+        put["ExpressionAttributeNames"] = {"#version": VERSION}
+    elif known.bucket is None:
+        put["ConditionExpression"] = "attribute_not_exists(#key)"
+        put["ExpressionAttributeNames"] = {"#key": KEY}
+    else:
+        put["ConditionExpression"] = "attribute_exists(#roster) AND attribute_not_exists(#version)"
+        put["ExpressionAttributeNames"] = {"#roster": ROSTER, "#version": VERSION}
+    return put
+
+
+def _roster(username: str) -> Item:
+    return {
+        "Item": user_key(username) | {ROSTER: {"BOOL": True}},
+        "ConditionExpression": "attribute_not_exists(#key)",
+        "ExpressionAttributeNames": {"#key": KEY},
+    }
+
+
+def _at_fault(reason: Item) -> bool:
+    return bool(reason.get("Code", "None") != "None")

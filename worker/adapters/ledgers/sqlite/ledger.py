@@ -1,0 +1,265 @@
+"""The embedded ledger: one table of users in a SQLite file on a local disk."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from worker.adapters.ledgers.sqlite.rows import COLUMNS, enrolment, values
+from worker.adapters.sqlite.database import Database
+from worker.adapters.sqlite.liveness import Liveness
+from worker.core.errors import LedgerAway, UsageError
+from worker.core.model import Answer, Census, Enrolment, Put, State
+from worker.pacing.pace import Pace
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS users (
+    username TEXT PRIMARY KEY, version TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, since REAL NOT NULL,
+    generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
+    NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
+    sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stamp (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS roster (username TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS shared_pace (
+    id INTEGER PRIMARY KEY CHECK (id = 1), reserved_until REAL NOT NULL, rate REAL NOT NULL, changed_at REAL NOT NULL,
+    version INTEGER NOT NULL, length REAL NOT NULL
+);
+"""
+_SELECT = f"SELECT {', '.join(COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
+_PAGE = 500
+_ROSTER_PAGE = 5_000
+_HAS_NO_ROW = "NOT EXISTS (SELECT 1 FROM users WHERE users.username = roster.username)"
+_COUNT_UNREQUESTED = f"SELECT count(*) FROM roster WHERE {_HAS_NO_ROW}"  # noqa: S608
+
+
+class SqliteLedger:
+    """``Ledger``, ``Books`` and ``PaceBook`` in one file. Safe for several processes on one host."""
+
+    def __init__(self, database: Database, liveness: Liveness) -> None:
+        self._database = database
+        self._liveness = liveness
+
+    async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
+        """Open the file, and make sure that it belongs to this rollout: it is stamped at first use.
+
+        Raises ``UsageError`` where it is missing but must exist, or was stamped otherwise; ``LedgerAway``,
+        ``PersonMustAct``.
+        """
+        if must_exist and not self._database.path.exists():
+            raise UsageError(
+                f"the ledger {self._database.path} does not exist",
+                "correct ledger.path, or restore the file: it knows who was delivered already",
+            )
+        await self._database.open(_SCHEMA, LedgerAway)
+        found: Mapping[str, str] = await self._database.write(_stamp, stamp, LedgerAway)
+        for name, value in stamp.items():
+            if found[name] != value:
+                raise UsageError(
+                    f"the ledger {self._database.path} belongs to another rollout: "
+                    f"its {name} is {found[name]!r}, not {value!r}",
+                    "use one ledger (ledger.path) for each endpoint, Region and user pool",
+                )
+
+    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+        """See ``ports.Ledger``."""
+        put: Put = await self._database.write(_put, (row, replaces), LedgerAway)
+        return put
+
+    async def read(self, username: str) -> Enrolment | None:
+        """See ``ports.Ledger``."""
+        return await self._database.read(lambda connection: _read(connection, username), LedgerAway)
+
+    async def unfinished(self) -> AsyncIterator[Enrolment]:
+        """See ``ports.Ledger``."""
+        async for row in self._pages(f"{_SELECT} WHERE state IN ('in_progress', 'sealed')"):
+            yield enrolment(row)
+
+    def gone(self, worker: str) -> bool:
+        """See ``ports.Ledger``."""
+        return self._liveness.gone(worker)
+
+    async def census(self) -> Census:
+        """See ``ports.Books``."""
+        return await self._database.read(_census, LedgerAway)
+
+    async def recount(self) -> Census:
+        """See ``ports.Books``; here the census is one."""
+        return await self.census()
+
+    async def rows(self, state: State) -> AsyncIterator[Enrolment]:
+        """See ``ports.Books``."""
+        async for row in self._pages(f"{_SELECT} WHERE state = '{state.value}'"):
+            yield enrolment(row)
+
+    async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
+        """See ``ports.Books``."""
+        await self._database.write(_count, (duplicates, malformed), LedgerAway)
+
+    async def add_to_roster(self, usernames: Iterable[str]) -> int:
+        """Remember users who are to get a request some day, durably; how many of them are new here."""
+        names, added = iter(usernames), 0
+        while page := list(islice(names, _ROSTER_PAGE)):
+            added += await self._database.write(_add_to_roster, page, LedgerAway)
+        return added
+
+    async def unrequested(self) -> AsyncIterator[str]:
+        """Whoever is on the roster and has no row: no worker has seen a request for them yet."""
+        async for (username,) in self._pages(f"SELECT username FROM roster WHERE {_HAS_NO_ROW}"):  # noqa: S608
+            yield username
+
+    async def roster_count(self) -> int:
+        """How many ``unrequested`` gives."""
+        (number,) = await self._database.read(lambda c: c.execute(_COUNT_UNREQUESTED).fetchone(), LedgerAway)
+        return int(number)
+
+    async def read_pace(self) -> Pace | None:
+        """See ``ports.PaceBook``."""
+        return await self._database.read(_read_pace, LedgerAway)
+
+    async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
+        """See ``ports.PaceBook``; called once, in the transaction that writes, so nobody can be faster."""
+        pace: Pace | None = await self._database.write(_change_pace, change, LedgerAway)
+        return pace
+
+    def shared_time(self) -> float:
+        """One host, one monotonic clock."""
+        return time.monotonic()
+
+    async def _pages(self, select: str) -> AsyncIterator[Sequence[Any]]:
+        """What ``select`` finds, of which the first column is the username."""
+        after = ""
+        query = f"{select} AND username > ? ORDER BY username LIMIT {_PAGE}"
+        while True:
+            page = await self._database.read(lambda c, after=after: c.execute(query, (after,)).fetchall(), LedgerAway)  # type: ignore[misc]
+            for row in page:
+                yield row
+            if len(page) < _PAGE:
+                return
+            after = page[-1][0]
+
+
+# --- in the database's threads ----------------------------------------------------------------------------------------
+
+
+def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]) -> Sequence[Put]:
+    answers: list[Put] = []
+    for group in _distinct_users(puts):
+        if len(group) == 1:
+            answers.append(_put_one(connection, *group[0]))
+            continue
+        connection.execute("SAVEPOINT one_statement")
+        if _upsert(connection, group) == len(group):
+            answers += [Put(Answer.APPLIED, row) for row, _ in group]
+        else:  # somebody was faster somewhere: ask one by one who it was
+            connection.execute("ROLLBACK TO one_statement")
+            answers += [_put_one(connection, row, replaces) for row, replaces in group]
+        connection.execute("RELEASE one_statement")
+    return answers
+
+
+def _put_one(connection: sqlite3.Connection, row: Enrolment, replaces: str | None) -> Put:
+    if _upsert(connection, [(row, replaces)]) == 1:
+        return Put(Answer.APPLIED, row)
+    found = _read(connection, row.username)
+    if found is not None and found.version == row.version:
+        return Put(Answer.ALREADY_MINE, found)
+    return Put(Answer.LOST, found)
+
+
+def _distinct_users(
+    puts: Sequence[tuple[Enrolment, str | None]],
+) -> Iterator[Sequence[tuple[Enrolment, str | None]]]:
+    """Runs in which every user stands once: a statement does not see its own changes."""
+    run: dict[str, tuple[Enrolment, str | None]] = {}
+    for put in puts:
+        if put[0].username in run:
+            yield list(run.values())
+            run = {}
+        run[put[0].username] = put
+    yield list(run.values())
+
+
+def _upsert(connection: sqlite3.Connection, group: Sequence[tuple[Enrolment, str | None]]) -> int:
+    """Write them in one statement, which holds the interpreter lock once; how many applied."""
+    before = connection.total_changes
+    connection.execute(_upsert_statement(len(group)), [value for put in group for value in values(*put)])
+    return connection.total_changes - before
+
+
+@cache
+def _upsert_statement(rows: int) -> str:
+    names = ", ".join(COLUMNS)
+    marks = ", ".join([f"({', '.join('?' * len(COLUMNS))})"] * rows)
+    updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+    return (
+        f"WITH new ({names}) AS (VALUES {marks}) INSERT INTO users ({names}) SELECT * FROM new "  # noqa: S608
+        "WHERE replaces IS NULL OR EXISTS (SELECT 1 FROM users WHERE users.username = new.username) "
+        f"ON CONFLICT (username) DO UPDATE SET {updates} WHERE users.version = excluded.replaces"
+    )
+
+
+def _read(connection: sqlite3.Connection, username: str) -> Enrolment | None:
+    row = connection.execute(f"{_SELECT} WHERE username = ?", (username,)).fetchone()
+    return enrolment(row) if row else None
+
+
+def _census(connection: sqlite3.Connection) -> Census:
+    states: Counter[State] = Counter()
+    reasons: Counter[str] = Counter()
+    for state, reason, number in connection.execute("SELECT state, reason, count(*) FROM users GROUP BY 1, 2"):
+        states[State(state)] += number
+        if reason:
+            reasons[reason] += number
+    counted = dict(connection.execute("SELECT name, value FROM counters").fetchall())
+    return Census(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0))
+
+
+def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -> Sequence[None]:
+    connection.executemany(
+        "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2",
+        [("duplicates", sum(each for each, _ in numbers)), ("malformed", sum(each for _, each in numbers))],
+    )
+    return [None] * len(numbers)
+
+
+def _add_to_roster(connection: sqlite3.Connection, pages: Sequence[Sequence[str]]) -> Sequence[int]:
+    added = []
+    for page in pages:
+        before = connection.total_changes
+        connection.executemany("INSERT OR IGNORE INTO roster VALUES (?)", ((username,) for username in page))
+        added.append(connection.total_changes - before)
+    return added
+
+
+def _stamp(connection: sqlite3.Connection, stamps: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:
+    for stamp in stamps:
+        connection.executemany("INSERT OR IGNORE INTO stamp VALUES (?, ?)", list(stamp.items()))
+    found = dict(connection.execute("SELECT name, value FROM stamp").fetchall())
+    return [found] * len(stamps)
+
+
+def _read_pace(connection: sqlite3.Connection) -> Pace | None:
+    row = connection.execute("SELECT reserved_until, rate, changed_at, version, length FROM shared_pace").fetchone()
+    return Pace(*row) if row else None
+
+
+def _change_pace(
+    connection: sqlite3.Connection, changes: Sequence[Callable[[Pace | None], Pace | None]]
+) -> Sequence[Pace | None]:
+    paces = []
+    for change in changes:
+        before = _read_pace(connection)
+        pace = change(before)
+        if pace is not None and pace is not before:
+            connection.execute("INSERT OR REPLACE INTO shared_pace VALUES (1, ?, ?, ?, ?, ?)", astuple(pace))
+        paces.append(pace)
+    return paces

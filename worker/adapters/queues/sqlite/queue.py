@@ -1,0 +1,296 @@
+"""The embedded queue: messages in a SQLite file on a local disk, earliest deadline first.
+
+A message is leased for ``visibility`` seconds, and a heartbeat keeps what this worker holds; what a dead worker of this
+host held is visible again at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from worker.adapters.queues.sqlite import wave
+from worker.adapters.sqlite.database import Database
+from worker.core.errors import DependencyAway, Malformed, QueueAway
+from worker.core.model import Request
+from worker.core.ports import Backlog, Lease, Pushed
+from worker.requests.lines import digest
+from worker.requests.message import Parser
+
+log = structlog.get_logger()
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, username TEXT NOT NULL, request_id TEXT NOT NULL, deadline REAL NOT NULL,
+    visible_at REAL NOT NULL DEFAULT 0, holder TEXT, body BLOB NOT NULL,
+    UNIQUE (username, request_id)
+);
+CREATE INDEX IF NOT EXISTS by_deadline ON messages (deadline, id);
+CREATE INDEX IF NOT EXISTS held ON messages (holder) WHERE holder IS NOT NULL;
+CREATE TABLE IF NOT EXISTS put_aside (
+    digest TEXT NOT NULL, reason TEXT NOT NULL, number INTEGER NOT NULL, last_seen REAL NOT NULL,
+    PRIMARY KEY (digest, reason)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_PUSH = 500
+_SLACK = 60.0
+"""Seconds. Nobody hides a message for longer than the visibility; one that is hidden for so much longer was hidden by a
+clock that has been set back since."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    holder: str
+    most: int
+    now: float
+    visibility: float
+    gone: Callable[[str], bool]
+    wave: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Hide:
+    id: int
+    holder: str
+    visible_at: float
+
+
+class SqliteQueue:
+    """``Queue`` and ``Inbox`` in one file.
+
+    ``holder``: this worker's identity; ``gone`` tells which workers are dead; ``visibility`` in seconds;
+    ``look_ahead``: messages that may be leased before they are asked for, since every lease is a commit.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        parser: Parser,
+        *,
+        holder: str,
+        gone: Callable[[str], bool],
+        visibility: float,
+        look_ahead: int = 0,
+    ) -> None:
+        self._database = database
+        self._parser = parser
+        self._holder = holder
+        self._gone = gone
+        self._visibility = visibility
+        self._look_ahead = look_ahead
+        self._wave = False
+        self._ahead: deque[Lease] = deque()
+        self._heartbeat: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Open the file. Raises ``QueueAway``, ``PersonMustAct``."""
+        await self._database.open(_SCHEMA, QueueAway)
+
+    async def close(self) -> None:
+        """Give back whatever is still held, and stop the heartbeat; the database is closed by who opened it."""
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
+            self._heartbeat = None
+        self._ahead.clear()
+        await self._database.write(_free, self._holder, QueueAway)
+
+    async def only(self, usernames: Collection[str]) -> None:
+        """From here on lease the messages of these users alone; the queue is empty when none of theirs is left."""
+        await self._database.write(wave.begin, usernames, QueueAway)
+        self._wave = True
+
+    async def lease(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``."""
+        if self._heartbeat is None:
+            await self._database.write(_free_the_dead, self._gone, QueueAway)
+            self._heartbeat = asyncio.create_task(self._beat())
+        if not self._ahead:
+            self._ahead.extend(await self._lease(max(most, self._look_ahead)))
+        return [self._ahead.popleft() for _ in range(min(most, len(self._ahead)))]
+
+    async def _lease(self, most: int) -> Sequence[Lease]:
+        now = time.time()
+        ask = _Ask(self._holder, most, now, self._visibility, self._gone, self._wave)
+        rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, ask, QueueAway)
+        leases = []
+        for id_, body in rows:
+            try:
+                leases.append(Lease(self._parser.parse(body, now), id_))
+            except Malformed as malformed:
+                await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueAway)
+        return leases
+
+    async def acknowledge(self, lease: Lease) -> None:
+        """See ``ports.Queue``."""
+        await self._database.write(_delete, lease.receipt, QueueAway, patient=True)
+
+    async def give_back(self, lease: Lease, delay: float) -> None:
+        """See ``ports.Queue``; never for longer than the visibility."""
+        assert isinstance(lease.receipt, int)
+        visible_at = time.time() + min(delay, self._visibility) if delay > 0 else 0.0
+        await self._database.write(_hide, _Hide(lease.receipt, self._holder, visible_at), QueueAway)
+
+    async def backlog(self) -> Backlog:
+        """See ``ports.Queue``."""
+        return await self._database.read(lambda connection: _backlog(connection, time.time()), QueueAway)
+
+    async def is_empty(self) -> bool:
+        """See ``ports.Queue``."""
+        if self._wave:
+            return not await self._database.write(wave.any_left, None, QueueAway)
+        return (await self.backlog()).waiting == 0
+
+    async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
+        """See ``ports.Inbox``."""
+        accepted = duplicates = 0
+        page: list[tuple[str, str, float, bytes]] = []
+        for request, body in requests:
+            page.append((request.username, request.id, request.expires_at, body))
+            if len(page) == _PUSH:
+                accepted += (added := await self._database.write(_push, page, QueueAway))
+                duplicates += _PUSH - added
+                page = []
+        if page:
+            accepted += (added := await self._database.write(_push, page, QueueAway))
+            duplicates += len(page) - added
+        return Pushed(accepted, duplicates)
+
+    async def put_aside(self, reason: str, digest: str) -> None:
+        """See ``ports.Inbox``."""
+        await self._database.write(_put_aside, (digest, reason, time.time()), QueueAway)
+
+    async def counted(self) -> tuple[int, int]:
+        """See ``ports.QueueBooks``."""
+        return await self._database.read(_counted, QueueAway)
+
+    async def sessions(self) -> int:
+        """See ``ports.QueueBooks``."""
+        return await self._database.read(_sessions, QueueAway)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._visibility / 3)
+            try:
+                await self._database.write(_keep, (self._holder, time.time() + self._visibility), QueueAway)
+                await self._database.write(_free_the_dead, self._gone, QueueAway)
+            except DependencyAway as away:  # the lease of a message protects nothing: the claim does
+                log.warning("heartbeat_failed", cause=str(away))
+
+
+# --- in the database's threads ----------------------------------------------------------------------------------------
+
+
+def _lease(connection: sqlite3.Connection, asks: Sequence[_Ask]) -> Sequence[Sequence[tuple[int, bytes]]]:
+    return [_lease_one(connection, ask) for ask in asks]
+
+
+def _lease_one(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
+    rows = _visible(connection, ask)
+    if len(rows) < ask.most and any(_free_the_dead(connection, [ask.gone])):
+        rows = _visible(connection, ask)
+    if rows:
+        connection.execute(
+            f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
+            (ask.holder, ask.now + ask.visibility, *(id_ for id_, _ in rows)),
+        )
+    return rows
+
+
+def _visible(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
+    hidden_until = ask.now + ask.visibility + _SLACK
+    if ask.wave:
+        return wave.visible(connection, ask.most, ask.holder, ask.now, hidden_until)
+    return connection.execute(
+        "SELECT id, body FROM messages INDEXED BY by_deadline "
+        "WHERE (visible_at <= ?1 OR visible_at > ?2) AND holder IS NOT ?3 ORDER BY deadline, id LIMIT ?4",
+        (ask.now, hidden_until, ask.holder, ask.most),
+    ).fetchall()
+
+
+def _free_the_dead(connection: sqlite3.Connection, asks: Sequence[Callable[[str], bool]]) -> Sequence[bool]:
+    holders = connection.execute("SELECT DISTINCT holder FROM messages WHERE holder IS NOT NULL").fetchall()
+    dead = [holder for (holder,) in holders if asks[0](holder)]
+    _free(connection, dead)
+    return [bool(dead)] * len(asks)
+
+
+def _free(connection: sqlite3.Connection, holders: Sequence[str]) -> Sequence[None]:
+    for holder in holders:
+        connection.execute("UPDATE messages SET visible_at = 0, holder = NULL WHERE holder = ?", (holder,))
+    return [None] * len(holders)
+
+
+def _keep(connection: sqlite3.Connection, kept: Sequence[tuple[str, float]]) -> Sequence[None]:
+    for holder, visible_at in kept:
+        connection.execute("UPDATE messages SET visible_at = ? WHERE holder = ?", (visible_at, holder))
+    return [None] * len(kept)
+
+
+def _hide(connection: sqlite3.Connection, hides: Sequence[_Hide]) -> Sequence[None]:
+    for hide in hides:
+        connection.execute(
+            "UPDATE messages SET visible_at = ?, holder = NULL WHERE id = ? AND holder = ?",
+            (hide.visible_at, hide.id, hide.holder),
+        )
+    return [None] * len(hides)
+
+
+def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> Sequence[None]:
+    connection.execute(f"DELETE FROM messages WHERE id IN ({', '.join('?' * len(ids))})", list(ids))  # noqa: S608
+    return [None] * len(ids)
+
+
+def _discard(connection: sqlite3.Connection, found: Sequence[tuple[int, str, str, float]]) -> Sequence[None]:
+    _put_aside(connection, [message for _, *message in found])
+    return _delete(connection, [id_ for id_, *_ in found])
+
+
+def _push(connection: sqlite3.Connection, pages: Sequence[Sequence[tuple[str, str, float, bytes]]]) -> Sequence[int]:
+    accepted = []
+    for page in pages:
+        before = connection.total_changes
+        connection.executemany(
+            "INSERT OR IGNORE INTO messages (username, request_id, deadline, body) VALUES (?, ?, ?, ?)", page
+        )
+        accepted.append(connection.total_changes - before)
+        if refused := len(page) - accepted[-1]:
+            connection.execute(
+                "INSERT INTO counters VALUES ('refused', ?1) ON CONFLICT DO UPDATE SET value = value + ?1", (refused,)
+            )
+    return accepted
+
+
+def _put_aside(connection: sqlite3.Connection, found: Sequence[Sequence[object]]) -> Sequence[None]:
+    connection.executemany(
+        "INSERT INTO put_aside VALUES (?1, ?2, 1, ?3) ON CONFLICT DO UPDATE SET number = number + 1, last_seen = ?3",
+        found,
+    )
+    return [None] * len(found)
+
+
+def _backlog(connection: sqlite3.Connection, now: float) -> Backlog:
+    waiting, expired = connection.execute(
+        "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM messages WHERE deadline <= ?)", (now,)
+    ).fetchone()
+    return Backlog(waiting, expired)
+
+
+def _counted(connection: sqlite3.Connection) -> tuple[int, int]:
+    refused = connection.execute("SELECT value FROM counters WHERE name = 'refused'").fetchone()
+    malformed = connection.execute("SELECT total(number) FROM put_aside").fetchone()
+    return (refused[0] if refused else 0), int(malformed[0])
+
+
+def _sessions(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute(
+        "SELECT count(*) FROM messages WHERE CASE WHEN json_valid(CAST(body AS TEXT)) "
+        "THEN json_extract(CAST(body AS TEXT), '$.session') IS NOT NULL END"
+    ).fetchone()
+    return int(number)

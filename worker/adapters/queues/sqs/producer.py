@@ -1,0 +1,82 @@
+"""The producer's end of an SQS queue, and the way of what is malformed to its dead-letter queue."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from worker.adapters.queues.sqs.batches import PATIENCE, send_all, some_at_once, tens
+from worker.core.errors import QueueAway
+from worker.core.model import Request
+from worker.core.ports import Pushed
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs import SQSClient
+
+MOST_BYTES = 256 * 1024
+"""Of one batch and of one message: SQS takes 1 MiB today, queues made before took this (SQS developer guide)."""
+DEAD_LETTERS = "the dead-letter queue"
+
+
+class SqsInbox:
+    """Sends to the queue at ``url``, and to ``dead_letter_url`` where there is one."""
+
+    def __init__(
+        self, sqs: SQSClient, url: str, dead_letter_url: str | None, count_malformed: Callable[[int], Awaitable[None]]
+    ) -> None:
+        self._sqs = sqs
+        self._url = url
+        self._dead_letter_url = dead_letter_url
+        self._count_malformed = count_malformed
+
+    async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
+        """See ``ports.Inbox``; knows no duplicates, which the ledger will find.
+
+        Raises ``QueueAway`` after a minute of failure, with a part of the requests on the queue: pushing all of them
+        again only makes duplicates.
+        """
+        accepted = 0
+
+        async def send(bodies: list[bytes]) -> None:
+            nonlocal accepted
+            entries = [{"MessageBody": body.decode()} for body in bodies]
+            if refused := await send_all(self._sqs.send_message_batch, self._url, entries):
+                raise QueueAway(
+                    f"the queue refused {len(refused)} messages: {', '.join(sorted(set(refused.values())))}",
+                    "look at the queue's attributes (MaximumMessageSize: 256 KiB), then push again",
+                )
+            accepted += len(bodies)
+
+        await some_at_once(send, tens((_as_sqs_allows(body) for _, body in requests), len, MOST_BYTES))
+        return Pushed(accepted)
+
+    async def put_aside(self, reason: str, digest: str) -> None:
+        """See ``ports.Inbox``. Raises ``QueueAway``, and what counting raises."""
+        if self._dead_letter_url is not None:
+            await self.send_aside([(reason, digest)])
+        await self._count_malformed(1)
+
+    async def send_aside(self, found: Sequence[tuple[str, str]], *, patience: float = PATIENCE) -> None:
+        """Send up to ten pairs of reason and digest to the dead-letter queue. Raises ``QueueAway``."""
+        assert self._dead_letter_url is not None
+        entries = [
+            {
+                "MessageBody": digest,
+                "MessageAttributes": {
+                    "reason": {"DataType": "String", "StringValue": reason},
+                    "digest": {"DataType": "String", "StringValue": digest},
+                },
+            }
+            for reason, digest in found
+        ]
+        send, url = self._sqs.send_message_batch, self._dead_letter_url
+        if refused := await send_all(send, url, entries, patience=patience, what=DEAD_LETTERS):
+            codes = ", ".join(sorted(set(refused.values())))
+            raise QueueAway(f"{DEAD_LETTERS} refused what is malformed: {codes}", "look at its attributes and policy")
+
+
+def _as_sqs_allows(body: bytes) -> bytes:
+    """The same JSON without U+FFFE and U+FFFF, which SQS refuses (SQS API reference, SendMessage)."""
+    text = body.replace(b"\xef\xbf\xbe", b"\\ufffe").replace(b"\xef\xbf\xbf", b"\\uffff")
+    assert len(text) <= MOST_BYTES, "no well-formed request is as long"
+    return text

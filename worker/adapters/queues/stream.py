@@ -1,0 +1,236 @@
+"""Requests from a file or a pipe, read no faster than they can be used, so that a pipe brakes whoever writes into it.
+
+When nothing is ready here, the queue behind is drained as well. Lines that a pipe handed over and nobody could use are
+put on that queue when the run ends, so that nobody is forgotten; a file keeps its lines itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import errno
+import fcntl
+import heapq
+import itertools
+import os
+import select
+import stat
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from worker.core.errors import Malformed, QueueAway, UsageError
+from worker.core.model import Request
+from worker.core.ports import Backlog, Inbox, Lease, Queue
+from worker.requests.lines import MAX_MESSAGE, digest
+from worker.requests.message import Parser
+
+_CHUNK = 16_384
+_PATIENCE = 0.5
+"""Seconds to wait for a line before looking at the queue behind."""
+_SMALLEST_PIPE = 4_096
+_MOST_LEFT = 65_536
+"""Bytes that are still taken out of a pipe at the end: more than its buffer, and not all that a fast writer has."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Line:
+    raw: bytes
+    read_at: float
+
+
+class _Splitter:
+    """Makes lines of chunks; of one that is too long it gives just enough to be found so, and holds no more."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._skipping = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that this chunk completes, as ``requests.read_lines`` gives them; ``b""`` is the end."""
+        *lines, rest = (self._rest + (chunk or b"\n")).split(b"\n")
+        if lines and self._skipping:
+            del lines[0]
+            self._skipping = False
+        if self._skipping:
+            rest = b""
+        elif len(rest) > MAX_MESSAGE:
+            lines.append(rest)
+            self._skipping, rest = True, b""
+        self._rest = rest
+        return [text for line in lines if (text := line.strip().removeprefix(codecs.BOM_UTF8))]
+
+
+class StreamQueue:
+    """``Queue`` over the lines of ``source`` (``-`` is standard input) and the queue ``behind``, whose ``inbox``
+    takes the rest.
+
+    Raises ``UsageError`` where the source cannot be read.
+    """
+
+    def __init__(self, source: str, parser: Parser, behind: Queue, inbox: Inbox) -> None:
+        self._parser = parser
+        self._behind = behind
+        self._inbox = inbox
+        self._lines = _Splitter()
+        self._ready: deque[_Line] = deque()
+        self._later: list[tuple[float, int, _Line, Lease]] = []
+        self._numbers = itertools.count()
+        self._held: set[_Line] = set()
+        self._ended = False
+        self._source = source
+        self._descriptor, mode = _open(source)
+        self._is_pipe = not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or os.isatty(self._descriptor))
+        self._shrink_pipe()
+
+    async def lease(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``. Raises ``QueueAway`` also where the source breaks."""
+        leases = self._due(most)
+        while len(leases) < most and await self._has_line(may_wait=not leases):
+            line = self._ready[0]
+            try:
+                leases.append(Lease(self._parser.parse(line.raw, line.read_at), line))
+            except Malformed as malformed:
+                await self._inbox.put_aside(str(malformed), digest(line.raw))
+            else:
+                self._held.add(line)
+            self._ready.popleft()
+        return leases or await self._behind.lease(most)
+
+    def _due(self, most: int) -> list[Lease]:
+        now, due = time.monotonic(), list[Lease]()
+        while self._later and self._later[0][0] <= now and len(due) < most:
+            line, lease = heapq.heappop(self._later)[2:]
+            self._held.add(line)
+            due.append(lease)
+        return due
+
+    async def _has_line(self, *, may_wait: bool) -> bool:
+        while not self._ready and not self._ended:
+            if self._is_pipe and not self._readable() and not (may_wait and await self._becomes_readable()):
+                return False
+            self._take(await asyncio.to_thread(self._read))
+        return bool(self._ready)
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._descriptor, _CHUNK)
+        except OSError as error:
+            raise QueueAway(
+                f"cannot read on from {self._source}: {error.strerror}", "run again with the rest"
+            ) from None
+
+    def _take(self, chunk: bytes) -> None:
+        self._ended = not chunk
+        now = time.time()
+        self._ready.extend(_Line(raw, now) for raw in self._lines.feed(chunk))
+
+    def _readable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    async def _becomes_readable(self) -> bool:
+        loop = asyncio.get_running_loop()
+        readable = asyncio.Event()
+        loop.add_reader(self._descriptor, readable.set)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await readable.wait()
+        except TimeoutError:
+            return False
+        else:
+            return True
+        finally:
+            loop.remove_reader(self._descriptor)
+
+    async def acknowledge(self, lease: Lease) -> None:
+        """See ``ports.Queue``."""
+        if isinstance(lease.receipt, _Line):
+            self._held.discard(lease.receipt)
+        else:
+            await self._behind.acknowledge(lease)
+
+    async def give_back(self, lease: Lease, delay: float) -> None:
+        """See ``ports.Queue``."""
+        line = lease.receipt
+        if not isinstance(line, _Line):
+            await self._behind.give_back(lease, delay)
+        elif line in self._held:
+            self._held.remove(line)
+            heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), line, lease))
+
+    async def backlog(self) -> Backlog:
+        """See ``ports.Queue``; a stream that has not ended counts as one more."""
+        behind = await self._behind.backlog()
+        return Backlog(behind.waiting + self._here(), behind.expired)
+
+    async def is_empty(self) -> bool:
+        """See ``ports.Queue``."""
+        return self._here() == 0 and await self._behind.is_empty()
+
+    def _here(self) -> int:
+        return len(self._ready) + len(self._later) + len(self._held) + (not self._ended)
+
+    async def close(self) -> None:
+        """Put what a pipe handed over, and nobody could use, on the queue behind. Raises ``QueueAway``."""
+        if self._is_pipe:
+            with suppress(QueueAway):
+                self._empty_pipe()
+        self._close_descriptor()
+        if not self._is_pipe:
+            return
+        left: list[tuple[Request, bytes]] = []
+        for line in [*self._held, *self._ready, *(line for _, _, line, _ in self._later)]:
+            try:
+                request = self._parser.parse(line.raw, line.read_at)
+            except Malformed as malformed:
+                await self._inbox.put_aside(str(malformed), digest(line.raw))
+            else:
+                left.append((request, self._parser.body(line.raw, line.read_at)))
+        await self._inbox.push(left)
+        for handed_over in (self._held, self._ready, self._later):
+            handed_over.clear()
+
+    def _empty_pipe(self) -> None:
+        """Whoever wrote a line into a pipe before it was closed may believe that it arrived."""
+        left = _MOST_LEFT
+        while left > 0 and not self._ended and self._readable():
+            self._take(chunk := self._read())
+            left -= len(chunk)
+
+    def _close_descriptor(self) -> None:
+        """From here on a writer is told that nobody reads."""
+        if self._descriptor:
+            os.close(self._descriptor)
+        elif self._is_pipe:
+            nothing = os.open(os.devnull, os.O_RDONLY)
+            os.dup2(nothing, self._descriptor)
+            os.close(nothing)
+
+    def _shrink_pipe(self) -> None:
+        """A pipe's own buffer holds requests that grow old unseen: make it as small as the system allows."""
+        if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode) and hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):  # more is in it already
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
+
+
+def _open(source: str) -> tuple[int, int]:
+    """The descriptor and its file mode."""
+    try:
+        descriptor = 0
+        if source != "-":
+            # A named pipe that nobody writes to yet would make opening wait, where no signal could end it.
+            descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
+            os.set_blocking(descriptor, True)
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            os.close(descriptor)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {source}: {error.strerror}", "name a file of requests, one JSON object a line"
+        ) from None
+    return descriptor, mode

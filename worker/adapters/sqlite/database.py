@@ -1,0 +1,172 @@
+"""One SQLite file as the embedded queue and ledger use it: durable, private, and never on the event loop.
+
+All writes that wait share one commit (``synchronous=FULL``), in the order they came. What is deleted is erased
+(``secure_delete``), and a clean close empties the write-ahead log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from worker.adapters.batching import Grouped
+from worker.core.errors import DependencyAway, PersonMustAct
+
+Result = TypeVar("Result")
+Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+"""Does one kind of write for many items, within a transaction that somebody else begins and commits."""
+
+BUSY_TIMEOUT = 15.0
+"""Seconds to wait for another process that writes."""
+LOOKS = 20
+"""Milliseconds for which SQLite looks whether we may write, after 1, 3, 8 and 18 of them; then that begins anew."""
+PAUSE = 0.001
+"""Seconds until we ask SQLite again."""
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_BUG = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
+"""What no disk is to blame for; raised as it is."""
+
+
+class Database:
+    """A connection for writing and one for reading, each with a thread of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._writes: Grouped[tuple[Work, Any], Any] = Grouped(self._write_group, "sqlite-write", prepare=self._begin)
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-read")
+        self._writing: sqlite3.Connection | None = None
+        self._reading: sqlite3.Connection | None = None
+
+    async def open(self, schema: str, away: type[DependencyAway]) -> None:
+        """Create the file (0600) where there is none, and ``schema`` within it. Raises ``away``, ``PersonMustAct``."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._reader, self._open, schema)
+        except (sqlite3.Error, OSError) as error:
+            raise _explained(error, self.path, away) from None
+
+    def _open(self, schema: str) -> None:
+        # A file that exists must not be opened and closed here: that would free the locks that SQLite holds on it for
+        # this process, and the next process to close the file would take the write-ahead log away from under us.
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        if self._writing is None:
+            self._writing = self._connect()
+        if self._reading is None:
+            self._reading = self._connect()
+        self._writing.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT:.0f}")
+        self._writing.executescript(schema)
+        self._writing.execute(f"PRAGMA busy_timeout = {LOOKS}")
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            _insist(connection, "PRAGMA journal_mode = WAL")  # where two begin a file together, one is refused at once
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA cache_size = -4000")
+            connection.execute("PRAGMA temp_store = MEMORY")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def write(self, work: Work, item: Any, away: type[DependencyAway], *, patient: bool = False) -> Any:
+        """Do ``work`` for ``item``, with everything else that waits; durable when it returns. Raises ``away``."""
+        try:
+            return await self._writes.submit((work, item), patient=patient)
+        except sqlite3.Error as error:
+            raise _explained(error, self.path, away) from None
+
+    async def read(self, query: Callable[[sqlite3.Connection], Result], away: type[DependencyAway]) -> Result:
+        """The result of ``query`` on the last committed state. Raises ``away``."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, query)
+        except sqlite3.Error as error:
+            raise _explained(error, self.path, away) from None
+
+    def _read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
+        assert self._reading is not None
+        return query(self._reading)
+
+    def _begin(self) -> None:
+        """Wait until we may write. SQLite itself looks ever less often, and so might always come too late."""
+        assert self._writing is not None
+        _insist(self._writing, "BEGIN IMMEDIATE")
+
+    def _write_group(self, group: Sequence[tuple[Work, Any]]) -> Sequence[Any]:
+        connection = self._writing
+        assert connection is not None
+        numbers: dict[Work, list[int]] = {}
+        for number, (work, _) in enumerate(group):
+            numbers.setdefault(work, []).append(number)
+        results: list[Any] = [None] * len(group)
+        try:
+            for work, mine in numbers.items():
+                for number, result in zip(mine, work(connection, [group[n][1] for n in mine]), strict=True):
+                    results[number] = result
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return results
+
+    async def close(self) -> None:
+        """Finish what waits, empty the write-ahead log, and close."""
+        await self._writes.close()
+        await asyncio.get_running_loop().run_in_executor(self._reader, self._close)
+        self._reader.shutdown()
+
+    def _close(self) -> None:
+        for connection in (self._reading, self._writing):
+            if connection is None:
+                continue
+            if connection is self._writing:
+                try:
+                    connection.execute("PRAGMA busy_timeout = 1000")
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                except sqlite3.Error:
+                    pass  # another process reads, or the disk is full: the next clean close will do it
+            connection.close()
+        self._reading = self._writing = None
+
+
+def _insist(connection: sqlite3.Connection, statement: str) -> None:
+    """Also where SQLite gives up before ``BUSY_TIMEOUT`` because another process is in the way."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(PAUSE)
+        else:
+            return
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary code; 0 where it gave none."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
+def _explained(error: sqlite3.Error | OSError, path: Path, away: type[DependencyAway]) -> Exception:
+    code = _code(error)
+    if code in _CORRUPT:
+        return PersonMustAct(
+            f"{path} is damaged or no SQLite file ({error})",
+            "restore it from a backup; do not start over with an empty one, it knows who was delivered",
+        )
+    if code in _BUG or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
+        return error
+    return away(f"{path}: {error}", "free space, or make the folder writable, then run again: nothing is lost")

@@ -1,0 +1,87 @@
+"""Which workers of this host are alive: each holds a lock on a file of its own for as long as it lives.
+
+The system frees a lock the moment its process is gone, however it went, so a dead worker is known at once. A stopped
+process keeps its lock: it may wake up.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from worker.core.errors import LedgerAway
+
+_WORKER = re.compile(r"[0-9a-z]{1,64}\Z")
+
+
+class Liveness:
+    """The lock files beside a ledger file. ``worker`` must consist of ``0-9a-z``."""
+
+    def __init__(self, ledger: Path, worker: str) -> None:
+        self._folder = ledger.with_name(f"{ledger.name}.workers")
+        self._worker = worker
+        self._dead: set[str] = set()
+        self._lock: int | None = None
+
+    def __enter__(self) -> None:
+        """Be alive. Raises ``LedgerAway``."""
+        try:
+            self._begin()
+        except OSError as error:
+            raise LedgerAway(
+                f"{self._folder}: {error.strerror}", "make the folder of the ledger writable, then run again"
+            ) from None
+
+    def _begin(self) -> None:
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        unborn = self._folder / f".{self._worker}"
+        self._lock = os.open(unborn, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unborn.rename(self._file(self._worker))  # whoever sees the name finds it locked
+        for other in self._folder.iterdir():
+            self.gone(other.name)
+
+    def __exit__(self, *_: object) -> None:
+        """Be gone, with everything given back before."""
+        if self._lock is not None:
+            self._file(self._worker).unlink(missing_ok=True)
+            os.close(self._lock)
+            self._lock = None
+
+    def gone(self, worker: str) -> bool:
+        """Whether that worker is dead for certain; ``False`` where it cannot be known.
+
+        The dead do not come back: every start has a new identity.
+        """
+        if worker == self._worker:
+            return False
+        if worker in self._dead:
+            return True
+        if not _WORKER.match(worker) or self._may_be_locked(worker):
+            return False
+        self._dead.add(worker)
+        return True
+
+    def _may_be_locked(self, worker: str) -> bool:
+        try:
+            other = os.open(self._file(worker), os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        else:
+            with suppress(OSError):
+                self._file(worker).unlink()
+            return False
+        finally:
+            os.close(other)
+
+    def _file(self, worker: str) -> Path:
+        return self._folder / worker

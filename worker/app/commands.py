@@ -1,0 +1,120 @@
+"""What the small commands do: push, status, export."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO, TextIO
+
+from worker.app.feed import feed
+from worker.app.stores import Stores, open_stores
+from worker.core.errors import Malformed, UsageError
+from worker.core.model import Census, Request, State
+from worker.core.ports import Backlog
+from worker.core.record import rfc3339
+from worker.requests.lines import digest, narrow, read_lines
+from worker.requests.usernames import usernames
+from worker.settings import Settings
+
+_PAGE = 500
+UNREQUESTED = "unrequested"
+"""What is no state of the ledger's: on the roster, and not in it."""
+
+
+@dataclass(slots=True)
+class PushResult:
+    """What became of the lines that were pushed; ``malformed`` by reason."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    malformed: Counter[str] = field(default_factory=Counter)
+
+
+async def push(settings: Settings, stream: BinaryIO) -> PushResult:
+    """Put every line of ``stream`` on the queue, durably; malformed ones are put aside by reason and digest."""
+    result = PushResult()
+    async with open_stores(settings) as stores:
+        lines = read_lines(stream)
+        while page := await _next_page(lines, stores, result):
+            pushed = await stores.queue.push(page)
+            result.accepted += pushed.accepted
+            result.duplicates += pushed.duplicates
+    return result
+
+
+async def push_fresh(settings: Settings, stream: BinaryIO) -> PushResult:
+    """The same, no faster than credentials can be used."""
+    async with feed(settings) as feeding:
+        narrow(stream)
+        for line in read_lines(stream):
+            await feeding.room()
+            with suppress(Malformed):  # it is put aside and counted
+                await feeding.push(line, wait=False)
+        return PushResult(feeding.accepted, feeding.duplicates, feeding.malformed)
+
+
+async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, int]:
+    """Remember the users that a file names: how many are new, and how many lines named nobody."""
+    refused = 0
+
+    def named() -> Iterator[str]:
+        nonlocal refused
+        for username in usernames(stream):
+            if username is None:
+                refused += 1
+            else:
+                yield username
+
+    async with open_stores(settings) as stores:
+        return await stores.ledger.add_to_roster(named()), refused
+
+
+async def _next_page(lines: Iterator[bytes], stores: Stores, result: PushResult) -> list[tuple[Request, bytes]]:
+    page: list[tuple[Request, bytes]] = []
+    for line in lines:
+        now = time.time()
+        try:
+            page.append((stores.parser.parse(line, now), stores.parser.body(line, now)))
+        except Malformed as malformed:
+            result.malformed[str(malformed)] += 1
+            await stores.queue.put_aside(str(malformed), digest(line))
+        if len(page) == _PAGE:
+            break
+    return page
+
+
+async def status(settings: Settings) -> tuple[Census, Backlog]:
+    """Who stands where, and what waits. Raises ``UsageError`` where there is no ledger yet."""
+    async with open_stores(settings, must_exist=True) as stores:
+        census = replace(await stores.census(), unrequested=await stores.ledger.roster_count())
+        return census, await stores.queue.backlog()
+
+
+def state(text: str) -> State:
+    """The state of that name. Raises ``UsageError`` that names the nearest."""
+    try:
+        return State(text)
+    except ValueError:
+        names = [*(state.value for state in State), UNREQUESTED]
+        near = difflib.get_close_matches(text, names, 1) or [", ".join(names)]
+        raise UsageError(f"there is no state {text!r}", f"did you mean {near[0]}?") from None
+
+
+async def export(settings: Settings, wanted: State, out: TextIO) -> None:
+    """Write the users in that state, one JSON object a line; control characters stay escaped."""
+    async with open_stores(settings, must_exist=True) as stores:
+        async for row in stores.ledger.rows(wanted):
+            user = {"username": row.username, "state": row.state, "reason": row.reason, "since": rfc3339(row.since)}
+            out.write(json.dumps(user) + "\n")
+
+
+async def export_unrequested(settings: Settings, out: TextIO) -> None:
+    """Write the users of the roster for whom no worker has seen a request, one JSON object a line."""
+    async with open_stores(settings, must_exist=True) as stores:
+        async for username in stores.ledger.unrequested():
+            out.write(json.dumps({"username": username, "state": UNREQUESTED}) + "\n")

@@ -1,0 +1,210 @@
+"""The main job: from the first lease to the exit code, with its signals, its progress and its reconciliation."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from worker.app.stores import Stores, open_intake, open_stores, stamp
+from worker.app.wiring import assemble
+from worker.core.clock import SystemClock
+from worker.core.errors import DependencyAway, ExitCode, Interrupted, UsageError, WorkerError
+from worker.core.model import Census, State
+from worker.core.ports import Backlog, Queue
+from worker.core.stats import Tally
+from worker.engine import waves
+from worker.engine.failure_rate import FailureWatch
+from worker.engine.shutdown import Stopping
+from worker.sealing.age import AgeSealer
+from worker.settings import Settings
+from worker.telemetry import progress, report
+
+log = structlog.get_logger()
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that writes gets the interpreter from a busy event loop."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What ``run`` is asked for beyond the settings; ``tolerate`` is a share (0.005 is half a per cent)."""
+
+    source: str | None = None
+    follow: bool = False
+    max_users: int | None = None
+    tolerate: float = 0.0
+    report: Path | None = None
+    only: Path | None = None
+    """A file of the users who alone are worked on."""
+    stop_if_failing: float | None = None
+    """The share of bad outcomes at which a person is called."""
+
+
+def run_async(main: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command's coroutine on the fastest loop there is."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
+
+
+async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.Event | None = None) -> ExitCode:
+    """The main job; says to standard error how it went. ``until``: follow the queue until it is set.
+
+    Raises ``UsageError`` before anything was touched; every later end is an exit code.
+    """
+    _refuse_early(settings, options)
+    wave = waves.read_wave(options.only) if options.only else None
+    stopping = Stopping()
+    tally = Tally(SystemClock())
+    follow = until or (asyncio.Event() if options.follow else None)
+    async with open_stores(settings) as stores:
+        with _signals(stopping), _tuned(), stores.alive:
+            try:
+                census, backlog = await _drained(settings, options, stores, stopping, tally, follow, wave)
+            except DependencyAway as away:  # nobody can say who stands where
+                stopping.request(away)
+                reason = stopping.reason or away
+                log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))  # noqa: TRY400
+                return ExitCode.BUG if tally.bugs else reason.exit_code
+        code = _exit_code(stopping.reason, tally.bugs, census, backlog, options.tolerate)
+        _say(stopping.reason, code, census, backlog, tally)
+        if options.report is not None:
+            report.write(
+                options.report,
+                report.reconciliation(census, backlog, tally, exit_code=code, stamp=stamp(settings)),
+            )
+        return code
+
+
+async def _drained(
+    settings: Settings,
+    options: RunOptions,
+    stores: Stores,
+    stopping: Stopping,
+    tally: Tally,
+    follow: asyncio.Event | None,
+    wave: waves.Wave | None,
+) -> tuple[Census, Backlog]:
+    """Who stands where at the end, and what waits: facts where the work is done, else what was said last."""
+    queue: Queue = stores.queue
+    try:
+        async with (
+            open_intake(settings, stores, options.source, wave) as queue,
+            assemble(
+                settings,
+                stores,
+                queue,
+                stopping,
+                tally,
+                max_users=options.max_users,
+                wave=wave,
+                watch=None if options.stop_if_failing is None else FailureWatch(options.stop_if_failing),
+            ) as drain,
+            progress.show(
+                tally, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
+            ),
+        ):
+            await drain.run(follow)
+    except DependencyAway as away:  # opening the channel, or giving back what is left
+        stopping.request(away)
+    if stopping.reason is not None:
+        return await _looked(stores, queue, stopping.reason)
+    census = await stores.recount()
+    if wave is None:  # then the drain saw the queue empty
+        return census, Backlog(0)
+    backlog = await queue.backlog()
+    await waves.conclude(stores.ledger, wave, census, backlog, stopping)
+    return census, backlog
+
+
+async def _looked(stores: Stores, queue: Queue, reason: WorkerError) -> tuple[Census, Backlog]:
+    """What was said last; but whoever was interrupted and seems to be done needs facts for saying so."""
+    census, backlog = await stores.census(), await queue.backlog()
+    if isinstance(reason, Interrupted) and not (census.unfinished or backlog.waiting):
+        census = await stores.recount()
+        backlog = Backlog(0 if await queue.is_empty() else 1)
+    return census, backlog
+
+
+def _refuse_early(settings: Settings, options: RunOptions) -> None:
+    """What can be seen to be wrong before the ledger is touched. Raises ``UsageError``."""
+    AgeSealer(settings.seal.recipients)
+    if options.source not in (None, "-") and not os.access(options.source, os.R_OK):
+        raise UsageError(f"cannot read {options.source}", "name a file of requests, one JSON object a line")
+    if options.source and options.only:
+        raise UsageError("--only chooses among what is on the queue, not in --input", "push the requests first")
+    if options.report is not None and not options.report.parent.is_dir():
+        raise UsageError(
+            f"there is no folder {options.report.parent} for the report", "create it, or name another --report"
+        )
+
+
+def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | None]]:
+    async def waiting() -> int | None:
+        return None if options.source or options.follow or options.only else (await queue.backlog()).waiting
+
+    return waiting
+
+
+def _exit_code(reason: WorkerError | None, bugs: int, census: Census, backlog: Backlog, tolerate: float) -> ExitCode:
+    if bugs:
+        return ExitCode.BUG
+    work_left = backlog.waiting > 0 or census.unfinished > 0
+    if reason is None and work_left:
+        return ExitCode.INTERRUPTED  # somebody began anew since
+    if reason is not None and (work_left or not isinstance(reason, Interrupted)):
+        return reason.exit_code
+    left_out = census.states.get(State.NEEDS_SESSION, 0) + census.states.get(State.FAILED, 0)
+    return ExitCode.SOME_LEFT_OUT if left_out > tolerate * census.accepted else ExitCode.DONE
+
+
+def _say(reason: WorkerError | None, code: ExitCode, census: Census, backlog: Backlog, tally: Tally) -> None:
+    with suppress(OSError):  # the terminal may be gone; the exit code is not
+        report.print_table(census, backlog, tally, sys.stderr)
+    if reason is not None and code is reason.exit_code:
+        log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(code))
+
+
+@contextmanager
+def _signals(stopping: Stopping) -> Iterator[None]:
+    """The first SIGINT or SIGTERM drains, the second hurries."""
+    loop = asyncio.get_running_loop()
+    asked = Interrupted("interrupted with work left", "run the same command again to go on")
+
+    def interrupt(name: str) -> None:
+        log.warning("signal", signal=name, effect="hurrying" if stopping.reason else "draining")
+        stopping.interrupt(asked)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt, number.name)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _tuned() -> Iterator[None]:
+    """A process that does one thing for hours: what is loaded stays, and writing threads need not wait for the loop."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        sys.setswitchinterval(interval)

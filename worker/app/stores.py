@@ -1,0 +1,260 @@
+"""Which adapter each setting means: the only place that names them, and opens and closes what they need."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from worker.adapters.aws.session import Aws, Place
+from worker.adapters.sqlite.database import Database
+from worker.adapters.sqlite.liveness import Liveness
+from worker.core.model import Census
+from worker.core.ports import Books, Channel, Inbox, Ledger, Queue, QueueBooks, Roster
+from worker.engine.waves import HIDDEN_FOR, Wave, select
+from worker.pacing.pace import PaceBook
+from worker.requests.message import Parser
+from worker.settings import Settings
+
+LOOK_AHEAD, MOST_LOOK_AHEAD = 1.0, 64
+"""Seconds of work, and messages, that are leased from an embedded queue in one go."""
+AWS_LOOK_AHEAD, LEAST_LOOK_AHEAD = 5.0, 10
+"""The same for SQS, which has no order: enough to choose the earliest deadlines from, few enough for a kill to hide."""
+
+
+class StoredQueue(Queue, Inbox, QueueBooks, Protocol):
+    """Both ends of a queue that outlives its workers."""
+
+
+class StoredLedger(Ledger, Books, Roster, PaceBook, Protocol):
+    """All that a ledger is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The queue and the ledger of one rollout, open."""
+
+    worker: str
+    """The identity of this process, new at every start."""
+    alive: AbstractContextManager[None]
+    """While it is entered, others on this host see that this worker lives."""
+    parser: Parser
+    queue: StoredQueue
+    ledger: StoredLedger
+
+    async def census(self) -> Census:
+        """The ledger's count as the workers last said, with what the queue refused at its door."""
+        return await self._with_the_door(await self.ledger.census())
+
+    async def recount(self) -> Census:
+        """The same by looking at every row."""
+        return await self._with_the_door(await self.ledger.recount())
+
+    async def _with_the_door(self, census: Census) -> Census:
+        refused, malformed = await self.queue.counted()
+        return replace(census, duplicates=census.duplicates + refused, malformed=census.malformed + malformed)
+
+
+def stamp(settings: Settings) -> Mapping[str, str]:
+    """What a ledger is stamped with."""
+    cognito = settings.cognito
+    return {
+        "endpoint": cognito.endpoint_url or "amazonaws.com",
+        "region": cognito.region,
+        "user pool": cognito.user_pool_id,
+    }
+
+
+def place(settings: Settings) -> Place:
+    """Where AWS is."""
+    aws = settings.aws
+    endpoints = {
+        "sqs": aws.sqs_endpoint_url,
+        "dynamodb": aws.dynamodb_endpoint_url,
+        "s3": aws.s3_endpoint_url,
+        "secretsmanager": aws.secretsmanager_endpoint_url,
+        "kms": aws.kms_endpoint_url,
+        "sts": aws.sts_endpoint_url,
+        "service-quotas": aws.servicequotas_endpoint_url,
+        "cloudformation": aws.cloudformation_endpoint_url,
+        "cognito-idp": aws.cognito_endpoint_url,
+    }
+    return Place(
+        region=aws.region,
+        profile=aws.profile,
+        fips=aws.fips,
+        endpoints={service: url for service, url in endpoints.items() if url},
+        connections=settings.run.concurrency + 32,
+    )
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Stores]:
+    """Queue and ledger; ``must_exist``: never begin a new ledger.
+
+    Raises ``UsageError``, ``DependencyAway``, ``PersonMustAct``.
+    """
+    worker = uuid.uuid4().hex[:16]
+    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    async with AsyncExitStack() as stack:
+        opening = _Opening(settings, worker, parser, stack)
+        # What is on AWS is looked at before a ledger is stamped: nothing is touched where the settings are wrong.
+        queue: StoredQueue | None = None
+        if settings.queue.kind == "sqs":
+            queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
+        ledger = await opening.ledger(must_exist=must_exist or settings.ledger.must_exist)
+        queue = queue or await opening.sqlite_queue()
+        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger)
+
+
+class _Opening:
+    """Opens what belongs together: one file for two stores, one AWS session for all services."""
+
+    def __init__(self, settings: Settings, worker: str, parser: Parser, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._parser = parser
+        self._stack = stack
+        self._databases: dict[Path, Database] = {}
+        self._aws: Aws | None = None
+        paths = [part.path for part in (settings.ledger, settings.queue) if part.kind == "sqlite"]
+        self.liveness = Liveness(paths[0], worker) if paths else None
+
+    async def ledger(self, *, must_exist: bool) -> StoredLedger:
+        settings = self._settings.ledger
+        if settings.kind == "sqlite":
+            from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
+
+            assert self.liveness is not None
+            embedded = SqliteLedger(self._database(settings.path), self.liveness)
+            await embedded.open(stamp(self._settings), must_exist=must_exist)
+            return embedded
+        from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
+
+        assert settings.table is not None
+        ledger = DynamoLedger(await (await self._session()).dynamodb(), settings.table, self._worker)
+        await ledger.open(stamp(self._settings), must_exist=must_exist)
+        self._stack.push_async_callback(ledger.close)
+        return ledger
+
+    async def sqlite_queue(self) -> StoredQueue:
+        from worker.adapters.queues.sqlite.queue import SqliteQueue
+
+        settings, rate = self._settings.queue, self._settings.rate.effective
+        assert self.liveness is not None
+        queue = SqliteQueue(
+            self._database(settings.path),
+            self._parser,
+            holder=self._worker,
+            gone=self.liveness.gone,
+            visibility=settings.visibility,
+            look_ahead=math.ceil(min(MOST_LOOK_AHEAD, rate * LOOK_AHEAD)),
+        )
+        await queue.open()
+        return queue
+
+    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]]) -> StoredQueue:
+        from worker.adapters.queues.sqs.queue import SqsQueue
+
+        settings, rate = self._settings.queue, self._settings.rate.effective
+        assert settings.url is not None
+        queue = SqsQueue(
+            await (await self._session()).sqs(),
+            settings.url,
+            self._parser,
+            visibility=settings.visibility,
+            look_ahead=max(LEAST_LOOK_AHEAD, math.ceil(rate * AWS_LOOK_AHEAD)),
+            dead_letter_url=settings.dead_letter_url,
+            count_malformed=count_malformed,
+            empty_after=settings.empty_after,
+        )
+        await queue.open()
+        return queue
+
+    def _database(self, path: Path) -> Database:
+        if path not in self._databases:
+            self._databases[path] = database = Database(path)
+            self._stack.push_async_callback(database.close)
+        return self._databases[path]
+
+    async def _session(self) -> Aws:
+        if self._aws is None:
+            self._aws = await self._stack.enter_async_context(Aws(place(self._settings)))
+        return self._aws
+
+
+@asynccontextmanager
+async def open_intake(
+    settings: Settings, stores: Stores, source: str | None, wave: Wave | None = None
+) -> AsyncIterator[Queue]:
+    """The queue, with the stream before it where one was named; gives back what is left when it closes.
+
+    ``wave``: the users whose messages alone are to be seen.
+    """
+    from worker.adapters.queues.stream import StreamQueue
+
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(stores.queue.close)
+        if wave is not None:
+            quiet = settings.queue.empty_after + settings.queue.visibility + HIDDEN_FOR
+            yield await select(stores.queue, wave, quiet=quiet)
+        elif source is None:
+            yield stores.queue
+        else:
+            stream = StreamQueue(source, stores.parser, stores.queue, stores.queue)
+            stack.push_async_callback(stream.close)
+            yield stream
+
+
+def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
+    """What waits in the embedded queue, for whoever only wants to look; see there."""
+    from worker.adapters.queues.sqlite.look import bodies
+
+    return bodies(settings.queue.path)
+
+
+@asynccontextmanager
+async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
+    """The channel. Raises ``UsageError`` where it is not safe, ``ChannelAway``."""
+    wanted = settings.channel
+    async with AsyncExitStack() as stack:
+        if wanted.kind == "file":
+            from worker.adapters.channels.file.channel import FileChannel
+
+            file = FileChannel(wanted.path)
+            stack.push_async_callback(file.close)
+            yield file
+            return
+        aws = await stack.enter_async_context(Aws(place(settings)))
+        channel: _AwsChannel
+        if wanted.kind == "s3":
+            from worker.adapters.channels.s3.channel import S3Channel
+
+            assert wanted.bucket is not None
+            channel = S3Channel(
+                await aws.s3(), wanted.bucket, wanted.prefix, kms_key_id=wanted.kms_key_id, names=wanted.names
+            )
+        elif wanted.kind == "sqs":
+            from worker.adapters.channels.sqs.channel import SqsChannel
+
+            assert wanted.url is not None
+            channel = SqsChannel(await aws.sqs(), wanted.url)
+        else:
+            from worker.adapters.channels.secretsmanager.channel import SecretsManagerChannel
+
+            channel = SecretsManagerChannel(
+                await aws.secretsmanager(), wanted.prefix, kms_key_id=wanted.kms_key_id, names=wanted.names
+            )
+        await channel.open()
+        stack.push_async_callback(channel.close)
+        yield channel
+
+
+class _AwsChannel(Channel, Protocol):
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...

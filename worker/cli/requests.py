@@ -1,0 +1,82 @@
+"""What goes in, and who stands where: push, status, export."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.cli.options import configured
+from worker.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=str, allow_dash=True))
+@click.option("--keep-fresh", is_flag=True, help="Push no faster than the workers use it, so that no credential dies.")
+@click.option(
+    "--roster",
+    metavar="FILE",
+    help="Remember the users that this file names, one a line, so that status tells who never got a request.",
+)
+@configured
+def push(settings: Settings, file: str | None, keep_fresh: bool, roster: str | None) -> int:
+    """Put requests (JSON lines of FILE, or of standard input) on the queue. Exit 1 if any was malformed."""
+    from worker.app import commands
+    from worker.app.run import run_async
+
+    refused = 0
+    if roster is not None:
+        with _binary(roster) as stream:
+            added, refused = run_async(commands.add_to_roster(settings, stream))
+        click.echo(f"roster: {added} new, malformed {refused}")
+        if file is None:
+            return ExitCode.SOME_LEFT_OUT if refused else ExitCode.DONE
+    put = commands.push_fresh if keep_fresh else commands.push
+    with _binary(file or "-") as stream:
+        pushed = run_async(put(settings, stream))
+    click.echo(f"accepted {pushed.accepted}, duplicate {pushed.duplicates}, malformed {sum(pushed.malformed.values())}")
+    for reason, number in sorted(pushed.malformed.items()):
+        click.echo(f"malformed: {number} × {reason}", err=True)
+    return ExitCode.SOME_LEFT_OUT if pushed.malformed or refused else ExitCode.DONE
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@configured
+def status(settings: Settings, as_json: bool) -> None:
+    """Say who stands where: the ledger's states, counted, and what waits."""
+    from worker.app import commands
+    from worker.app.run import run_async
+    from worker.telemetry import report
+
+    census, backlog = run_async(commands.status(settings))
+    if as_json:
+        click.echo(json.dumps(report.status(census, backlog)))
+    else:
+        report.print_table(census, backlog, None, sys.stdout, quota=settings.rate.effective)
+
+
+@click.command()
+@click.option("--state", required=True, help="Such as needs_session or failed; or unrequested, of the roster.")
+@configured
+def export(settings: Settings, state: str) -> None:
+    """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again."""
+    from worker.app import commands
+    from worker.app.run import run_async
+
+    if state == commands.UNREQUESTED:
+        run_async(commands.export_unrequested(settings, sys.stdout))
+    else:
+        run_async(commands.export(settings, commands.state(state), sys.stdout))
+
+
+def _binary(file: str) -> Any:
+    try:
+        return click.open_file(file, "rb")
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None

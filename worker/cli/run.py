@@ -1,0 +1,117 @@
+"""The main job on the command line, and its rehearsal."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from worker.cli.options import SET, configured
+from worker.core.errors import ExitCode
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+
+@click.command()
+@click.option("--input", "source", metavar="FILE", help="Read requests from a file, or from standard input (-).")
+@click.option("--follow", is_flag=True, help="Stay when the queue is empty.")
+@click.option(
+    "--max-users", type=click.IntRange(min=1), metavar="N", help="Stop after N users (exit 5 if work is left)."
+)
+@click.option("--tolerate", default="0", metavar="SHARE", help="Failures that still exit 0, such as 0.5%.")
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the reconciliation to this file, as JSON."
+)
+@click.option(
+    "--only",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Work on the users that this file names, one a line, and on nobody else (exit 5 if others wait).",
+)
+@click.option(
+    "--stop-if-failing",
+    metavar="SHARE",
+    help="Stop (exit 3) when more than this share of the latest 200 users failed or need a session, such as 5%.",
+)
+@click.option("--dry-run", is_flag=True, help="Touch nothing: say what would go wrong, and what the requests are like.")
+@configured
+def run(
+    settings: Settings,
+    source: str | None,
+    follow: bool,
+    max_users: int | None,
+    tolerate: str,
+    report: Path | None,
+    only: Path | None,
+    stop_if_failing: str | None,
+    dry_run: bool,
+) -> int:
+    """Finish what the ledger holds unfinished, drain the queue, reconcile, and exit."""
+    from worker.app.run import RunOptions, run_async, run_worker
+
+    if dry_run:
+        from worker.setup import checks
+
+        findings = run_async(checks.dry_run(settings, source))
+        checks.show(findings, sys.stdout, as_json=False)
+        return ExitCode.USAGE if any(finding.fails for finding in findings) else ExitCode.DONE
+    failing = None if stop_if_failing is None else _share(stop_if_failing, "--stop-if-failing")
+    options = RunOptions(source, follow, max_users, _share(tolerate, "--tolerate"), report, only, failing)
+    return run_async(run_worker(settings, options))
+
+
+@click.command()
+@click.option("--users", default=200, type=click.IntRange(min=1), show_default=True, help="How many.")
+@click.option(
+    "--rate", default=25.0, type=click.FloatRange(min=0, min_open=True), show_default=True, help="Requests/s."
+)
+@click.option(
+    "--quota", type=click.FloatRange(min=0, min_open=True), help="What the stand-in bears; default: the rate."
+)
+@click.option(
+    "--credential", type=click.Choice(["token", "session"]), help="Default: token, or session with --session-validity."
+)
+@click.option("--session-validity", metavar="DURATION", help="How long a Session lives, such as 180s or 3m.")
+@click.option(
+    "--latency", default=0.05, type=click.FloatRange(min=0), show_default=True, help="Seconds an answer takes."
+)
+@click.option(
+    "--fault", "faults", multiple=True, metavar="NAME=SHARE", help='Such as conflict=2%; "--fault help" lists them.'
+)
+@click.option("--seed", default=0, show_default=True, help="For the dice that roll the faults.")
+@click.option(
+    "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Keep what the run wrote."
+)
+@click.option("--json", "as_json", is_flag=True, help="The proof as one JSON object.")
+@SET
+def rehearse(
+    keep: Path | None, session_validity: str | None, credential: str | None, as_json: bool, **asked: Any
+) -> int:
+    """Rehearse the whole job against a stand-in for Cognito on loopback, and prove every delivered secret.
+
+    Exits 0 where everybody is accounted for and every delivered secret is true, 1 where not; or as "run" does where the
+    faults that were asked for stop it.
+    """
+    from worker.rehearsal.rehearse import planned, rehearse_in
+    from worker.telemetry import logs
+
+    logs.configure()
+    return rehearse_in(
+        planned(credential=credential, session_validity=session_validity, **asked),
+        keep,
+        sys.stdout,
+        as_json=as_json,
+    )
+
+
+def _share(text: str, option: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise click.UsageError(f"{option} takes a share such as 0.5% or 0.005, not {text!r}")
+    return share

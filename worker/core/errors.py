@@ -1,0 +1,100 @@
+"""Everything that can end a command, each with its cause, its cure and its exit code.
+
+::
+
+    WorkerError
+    ├── UsageError            2   settings or usage are wrong; nothing was touched
+    ├── PersonMustAct         3   the pool, its protection or a permission stops everybody
+    ├── Interrupted           4   stopped with work left; run again to go on
+    ├── MaxUsersReached       5   as many users as were asked for, with work left
+    └── DependencyAway       75   endpoint, queue, ledger, channel or disk is away or full; run again later
+        ├── EndpointAway
+        ├── QueueAway
+        ├── LedgerAway
+        ├── ChannelAway
+        └── NoProgress
+    Malformed                     one message that cannot be a request; it is put aside and stops nothing
+
+What happens to one user is no error: it is a verdict (see ``model``).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The exit codes of ``run``; 0 and 1 are facts about the ledger."""
+
+    DONE = 0
+    SOME_LEFT_OUT = 1
+    USAGE = 2
+    PERSON_MUST_ACT = 3
+    INTERRUPTED = 4
+    MAX_USERS = 5
+    BUG = 70
+    DEPENDENCY_AWAY = 75
+
+
+class WorkerError(Exception):
+    """Ends a command. ``str(error)`` is the cause in one sentence, ``hint`` what to do next."""
+
+    exit_code = ExitCode.BUG
+
+    def __init__(self, cause: str, hint: str = "") -> None:
+        super().__init__(cause)
+        self.hint = hint
+
+
+class UsageError(WorkerError):
+    """Wrong settings or usage, found before anything was touched."""
+
+    exit_code = ExitCode.USAGE
+
+
+class PersonMustAct(WorkerError):  # noqa: N818 - it names what follows, not what broke
+    """Nobody can be enrolled until somebody changes the pool, its protection or a permission."""
+
+    exit_code = ExitCode.PERSON_MUST_ACT
+
+
+class Interrupted(WorkerError):  # noqa: N818
+    """A signal, or the end of a pipe's reader, stopped the command with work left."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+class MaxUsersReached(WorkerError):  # noqa: N818
+    """``--max-users`` were worked on and others wait."""
+
+    exit_code = ExitCode.MAX_USERS
+
+
+class DependencyAway(WorkerError):  # noqa: N818
+    """Something the run depends on does not answer or is full; nothing is lost, run again."""
+
+    exit_code = ExitCode.DEPENDENCY_AWAY
+
+
+class EndpointAway(DependencyAway):
+    """Cognito's endpoint could not be reached for longer than patience lasts."""
+
+
+class QueueAway(DependencyAway):
+    """The queue cannot be read or written."""
+
+
+class LedgerAway(DependencyAway):
+    """The ledger cannot be read or written, or did not say whether it did."""
+
+
+class ChannelAway(DependencyAway):
+    """The delivery channel did not confirm."""
+
+
+class NoProgress(DependencyAway):
+    """There was work, and for too long nothing moved."""
+
+
+class Malformed(Exception):  # noqa: N818
+    """A message that is no request. ``str(error)`` is the reason, and never repeats the message."""

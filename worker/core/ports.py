@@ -1,0 +1,199 @@
+"""The architecture on one page: what the pipeline needs of the world, as small protocols.
+
+Each has an embedded adapter (SQLite, a file, loopback) and others for AWS; all pass one contract suite in
+``tests/contract``. Where a method can fail for a reason outside, it raises the matching ``DependencyAway``; after
+that the caller may not assume that nothing happened, only that repeating the same call is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.core.model import Census, Enrolment, Put, Reply, Request, Sealed, State
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A message that is ours for a while, with what acknowledges it."""
+
+    request: Request
+    receipt: object
+    """The adapter's own handle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What became of requests that were pushed."""
+
+    accepted: int = 0
+    duplicates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Messages that wait, whoever holds them (SQS: approximate), and how many are known to have died (SQS: none)."""
+
+    waiting: int
+    expired: int = 0
+
+
+class Queue(Protocol):
+    """Where requests wait. Leases are kept alive by the adapter until they are acknowledged or given back."""
+
+    async def lease(self, most: int) -> Sequence[Lease]:
+        """Up to ``most`` messages, earliest deadline first; none when none is ready. Puts malformed ones aside."""
+        ...
+
+    async def acknowledge(self, lease: Lease) -> None:
+        """The outcome is durable: delete the message."""
+        ...
+
+    async def give_back(self, lease: Lease, delay: float) -> None:
+        """Make the message visible again after ``delay`` seconds."""
+        ...
+
+    async def backlog(self) -> Backlog:
+        """About how many messages wait, leased ones included."""
+        ...
+
+    async def is_empty(self) -> bool:
+        """Whether certainly no message waits, leased ones included. In doubt it does: ask again."""
+        ...
+
+    async def close(self) -> None:
+        """Give back at once whatever is still held."""
+        ...
+
+
+class Inbox(Protocol):
+    """The producer's end of a queue."""
+
+    async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
+        """Put requests (each with its body as it will travel) on the queue, durably."""
+        ...
+
+    async def put_aside(self, reason: str, digest: str) -> None:
+        """Remember a malformed message by reason and digest, never by its body."""
+        ...
+
+
+class QueueBooks(Protocol):
+    """The queue, for those who count and report."""
+
+    async def counted(self) -> tuple[int, int]:
+        """Duplicates refused at the door, and malformed messages put aside, where the queue itself counts them."""
+        ...
+
+    async def sessions(self) -> int | None:
+        """How many waiting requests carry a Session, not an access token; ``None`` where nobody can know."""
+        ...
+
+
+class Ledger(Protocol):
+    """Who stands where. The only source of truth; also the outbox. All fencing rests on ``put``."""
+
+    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+        """Write ``row`` if the row that stands there has version ``replaces`` (``None``: if there is none).
+
+        Answers ``already_mine`` when what stands there is this very write, done before.
+        Durable when it returns. Raises ``LedgerAway`` when it is not known whether it applied.
+        """
+        ...
+
+    async def read(self, username: str) -> Enrolment | None:
+        """The user's row."""
+        ...
+
+    def unfinished(self) -> AsyncIterator[Enrolment]:
+        """Every row in progress or sealed, whoever holds it."""
+        ...
+
+    def gone(self, worker: str) -> bool:
+        """Whether that worker is known to be dead (embedded: its lock is free). ``False`` where it cannot be known."""
+        ...
+
+
+class Books(Protocol):
+    """The ledger, for those who count and report."""
+
+    async def census(self) -> Census:
+        """States, reasons, duplicates and malformed messages, as the workers last said. Cheap at any size."""
+        ...
+
+    async def recount(self) -> Census:
+        """The same by looking at every row, which is what an exit code rests on; mends what ``census`` says."""
+        ...
+
+    def rows(self, state: State) -> AsyncIterator[Enrolment]:
+        """Every row in that state, in no order that counts; memory does not grow with their number."""
+        ...
+
+    async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
+        """Add to these counts, durably within about a second, and at the end."""
+        ...
+
+
+class Roster(Protocol):
+    """Who is to be enrolled, kept in the ledger before anybody asks for them."""
+
+    async def add_to_roster(self, usernames: Iterable[str]) -> int:
+        """Remember users who are to get a request some day, durably; how many of them are new here."""
+        ...
+
+    def unrequested(self) -> AsyncIterator[str]:
+        """Whoever is on the roster and has no row: no worker has seen a request for them yet."""
+        ...
+
+    async def roster_count(self) -> int:
+        """How many ``unrequested`` gives."""
+        ...
+
+
+class Channel(Protocol):
+    """The secure way to the user. Only ever adds; the same record may be given twice, byte for byte."""
+
+    async def deliver(self, username: str, sealed: Sealed) -> None:
+        """Durable, and confirmed, when it returns. Raises ``ChannelAway``."""
+        ...
+
+
+class Sealer(Protocol):
+    """Seals to public keys; nothing here can open what it made."""
+
+    def seal(self, plaintext: bytes) -> bytes:
+        """One age file in binary format."""
+        ...
+
+
+class Provider(Protocol):
+    """Cognito."""
+
+    async def associate(self, request: Request) -> Reply:
+        """Make exactly one wire attempt of AssociateSoftwareToken, and say what came of it. Raises nothing but bugs."""
+        ...
+
+
+class Pacer(Protocol):
+    """One wire attempt's worth of quota."""
+
+    async def acquire(self) -> None:
+        """Wait until one request may leave."""
+        ...
+
+    def throttled(self, sent_at: float) -> None:
+        """A request sent at that monotonic moment was answered "too many": slow down, once a round trip."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, injected: tests and simulations bring their own. Sleeping is the event loop's."""
+
+    def monotonic(self) -> float:
+        """Seconds, for durations; also runs while the process is stopped."""
+        ...
+
+    def utc(self) -> float:
+        """Seconds since the epoch, for what others will read."""
+        ...

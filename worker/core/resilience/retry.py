@@ -1,0 +1,85 @@
+"""The only place that knows tenacity: the attempts of one call, bounded in number and time, with full jitter between
+them.
+
+Being throttled, and a request that never left, are no attempts: they wait, but use nothing up.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+
+from worker.core.model import Again, Trouble
+
+Decided = TypeVar("Decided")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How many ``attempts`` count; in seconds: the first backoff (``base``), the longest, and all together."""
+
+    attempts: int = 5
+    base: float = 0.2
+    cap: float = 5.0
+    total: float = 60.0
+    call_timeout: float = 10.0
+
+
+class _Budget:
+    """What the attempts of one call have used up."""
+
+    def __init__(self, policy: RetryPolicy, spent_calling: Callable[[], float]) -> None:
+        self._policy = policy
+        self._spent_calling = spent_calling
+        self._counted = 0
+        self._paused = 0.0
+
+    def used_up(self, state: RetryCallState) -> bool:
+        self._counted += _again(state).counts
+        spent = self._spent_calling() + self._paused
+        return self._counted >= self._policy.attempts or spent >= self._policy.total
+
+    def pause(self, state: RetryCallState) -> float:
+        policy, again = self._policy, _again(state)
+        if not again.counts:
+            return random.uniform(0, policy.base)  # noqa: S311 - jitter, not a key
+        pause = random.uniform(0, min(policy.cap, policy.base * 2**self._counted))  # noqa: S311
+        if again.trouble is Trouble.NO_ANSWER:
+            # What was sent may still be under way: until it surely is not, nothing else may be.
+            pause = max(pause, policy.call_timeout)
+        self._paused += pause
+        return pause
+
+
+def _again(state: RetryCallState) -> Again:
+    assert state.outcome is not None
+    result = state.outcome.result()
+    assert isinstance(result, Again)
+    return result
+
+
+async def until_decided(
+    attempt: Callable[[], Awaitable[Decided | Again]],
+    policy: RetryPolicy,
+    *,
+    spent_calling: Callable[[], float],
+    sleep: Callable[[float], Awaitable[None]],
+) -> Decided | Again:
+    """Repeat ``attempt`` until it gives something else than ``Again``, or the last ``Again`` when the policy's
+    bounds are reached.
+
+    ``spent_calling`` tells the seconds that the counted attempts took on the wire so far.
+    """
+    budget = _Budget(policy, spent_calling)
+    retrying = AsyncRetrying(
+        retry=retry_if_result(lambda result: isinstance(result, Again)),
+        stop=budget.used_up,
+        wait=budget.pause,
+        sleep=sleep,
+        retry_error_callback=_again,
+    )
+    return await retrying(attempt)

@@ -1,0 +1,129 @@
+"""One count of what this run does, kept by the pipeline; bar, lines, table and report only render it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from worker.core.model import Reason, State, Trouble
+from worker.core.ports import Clock
+
+SPAN = 10
+"""Seconds that a current rate looks back."""
+
+
+class Tally:
+    """What this process did so far. No I/O, no locks: for one event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        now = clock.monotonic()
+        self._began = now
+        self._sends = _Window(now)
+        self._users = _Window(now)
+        self.began_at = clock.utc()
+        """UTC seconds."""
+        self.last_progress = now
+        """Monotonic seconds of the last thing that moved the run on."""
+        self.states: Counter[State] = Counter()
+        """Users settled by this run, by outcome."""
+        self.reasons: Counter[Reason] = Counter()
+        self.troubles: Counter[Trouble] = Counter()
+        """Wire attempts that have to be made again, by why."""
+        self.requests = 0
+        """Wire attempts."""
+        self.duplicates = 0
+        self.returned = 0
+        """Messages given back."""
+        self.quota_lost = 0
+        """Sends that were reserved and not made though somebody waited: by the rate, seconds of the quota."""
+        self.bugs = 0
+        """Users whose way was broken by a bug of ours."""
+        self.waiting_for = ""
+        """What holds the run up, in words; empty when nothing does."""
+
+    def settled(self, state: State, reason: Reason | None = None) -> None:
+        """A user's outcome is durable."""
+        self.states[state] += 1
+        if reason is not None:
+            self.reasons[reason] += 1
+        self._users.add(self.progressed())
+
+    def duplicate(self) -> None:
+        """There was nothing to do for a request."""
+        self.duplicates += 1
+        self.progressed()
+
+    def given_back(self) -> None:
+        """A message was given back, which moves nothing on."""
+        self.returned += 1
+
+    def sent(self) -> None:
+        """A wire attempt was made."""
+        self.requests += 1
+        self._sends.add(self.progressed())
+
+    def trouble(self, kind: Trouble) -> None:
+        """A wire attempt has to be made again."""
+        self.troubles[kind] += 1
+
+    def throttled(self) -> None:
+        """A wire attempt was over the quota."""
+        self.trouble(Trouble.THROTTLED)
+
+    def progressed(self) -> float:
+        """Something moved the run on; gives the moment, in monotonic seconds."""
+        self.last_progress = self._clock.monotonic()
+        return self.last_progress
+
+    @property
+    def throttles(self) -> int:
+        """Wire attempts that were over the quota."""
+        return self.troubles[Trouble.THROTTLED]
+
+    @property
+    def done(self) -> int:
+        """Users settled, whatever the outcome."""
+        return self.states.total()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self._clock.monotonic() - self._began
+
+    @property
+    def idle(self) -> float:
+        """Seconds since something moved, for a watchdog."""
+        return self._clock.monotonic() - self.last_progress
+
+    @property
+    def requests_per_second(self) -> float:
+        """Wire attempts/s over the last ten seconds."""
+        return self._sends.per_second(self._clock.monotonic())
+
+    @property
+    def users_per_second(self) -> float:
+        """Users settled/s over the last ten seconds."""
+        return self._users.per_second(self._clock.monotonic())
+
+
+class _Window:
+    """Events of the last ``SPAN`` seconds, in a ring of one count a second."""
+
+    def __init__(self, now: float) -> None:
+        self._began = now
+        self._counts = [0] * SPAN
+        self._second = int(now)
+
+    def add(self, now: float) -> None:
+        self._turn(int(now))
+        self._counts[self._second % SPAN] += 1
+
+    def per_second(self, now: float) -> float:
+        self._turn(int(now))
+        looked_back = min(SPAN - 1 + now % 1, now - self._began)
+        return sum(self._counts) / max(1.0, looked_back)
+
+    def _turn(self, second: int) -> None:
+        for passed in range(max(self._second + 1, second - SPAN + 1), second + 1):
+            self._counts[passed % SPAN] = 0
+        self._second = max(self._second, second)

@@ -1,0 +1,82 @@
+"""``--stop-if-failing``: ends a run when too many of the latest users fared badly."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+from worker.core.errors import PersonMustAct, WorkerError
+from worker.core.model import Reason, State
+
+WINDOW = 200
+"""Outcomes that are looked back at: some seconds' worth, and enough that one bad user in them is no trend."""
+
+
+ENOUGH = 20
+"""Outcomes before anything is concluded: with fewer, one unlucky user would be more than 5 %."""
+
+
+_BAD = {State.FAILED, State.NEEDS_SESSION}
+
+
+_DIED = "credentials die before their turn comes: mint them as they are needed (push --keep-fresh, or worker.feed)"
+
+
+_REFUSED = (
+    "Cognito does not take these credentials: look in the script that mints them for the right pool and app client, "
+    "the scope aws.cognito.signin.user.admin, and for what else uses or revokes them first"
+)
+
+
+_WRONG = "the requests are wrong: look whether the script gives each user a token of their own and of this pool"
+
+
+_NO_ANSWER = "Cognito answers badly or not at all: look at the network and at the service's health"
+
+
+_CURES = {
+    Reason.SESSION_EXPIRED: _DIED,
+    Reason.TOKEN_EXPIRED: _DIED,
+    Reason.VERIFY_WINDOW_LOST: "secrets are delivered too late for their Sessions: look at the channel",
+    Reason.SESSION_SPENT: _REFUSED,
+    Reason.SESSION_INVALID: _REFUSED,
+    Reason.TOKEN_REVOKED: _REFUSED,
+    Reason.TOKEN_SCOPE: _REFUSED,
+    Reason.CREDENTIAL_MISMATCH: _WRONG,
+    Reason.INVALID_PARAMETER: _WRONG,
+    Reason.REPLY_LOST: _NO_ANSWER,
+    Reason.RETRIES_EXHAUSTED: _NO_ANSWER,
+    Reason.WORKER_CRASHED: "workers died over these users: look at their logs and at their limits of memory",
+}
+
+
+class FailureWatch:
+    """Calls a person where more than ``share`` of the latest outcomes are users who failed or need a session.
+
+    Only outcomes count, not duplicates, and nobody who was given back.
+    """
+
+    def __init__(self, share: float, *, window: int = WINDOW, enough: int = ENOUGH) -> None:
+        self._share = share
+        self._enough = enough
+        self._latest: deque[Reason | None] = deque(maxlen=window)
+        """The reason of each bad outcome, ``None`` for a good one."""
+        self._bad: Counter[Reason | None] = Counter()
+
+    def settled(self, state: State, reason: Reason | None) -> WorkerError | None:
+        """A user's outcome; the error that ends the run, where it is one too many. It takes the same time always."""
+        if len(self._latest) == self._latest.maxlen:
+            self._bad[self._latest[0]] -= 1
+        # a bad outcome has a reason; should it ever have none, it still counts as one
+        found = (reason or Reason.RETRIES_EXHAUSTED) if state in _BAD else None
+        self._latest.append(found)
+        self._bad[found] += 1
+        seen, bad = len(self._latest), len(self._latest) - self._bad[None]
+        if seen < self._enough or bad <= self._share * seen:
+            return None
+        counted = [(each, number) for each, number in self._bad.most_common() if each is not None and number > 0]
+        told = ", ".join(f"{number} {each.value}" for each, number in counted)
+        return PersonMustAct(
+            f"of the latest {seen} users {bad} failed or need a session ({told}), "
+            f"which is more than {100 * self._share:g} %",
+            f"{_CURES[counted[0][0]]}; then run again: nobody else was touched",
+        )

@@ -1,0 +1,192 @@
+"""Waves: a rollout that begins with some named users, and that stops by itself when too many fare badly.
+
+``run --only FILE`` sees a queue and a ledger in which nobody but the named users exists; ``run --stop-if-failing 5%``
+looks at the latest outcomes. Neither changes what a worker does for one user.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import structlog
+
+from worker.core.errors import MaxUsersReached, UsageError
+from worker.core.model import Census, Enrolment, State
+from worker.core.ports import Backlog, Books, Lease, Ledger, Queue
+from worker.engine.shutdown import Stopping
+from worker.requests.usernames import usernames
+
+log = structlog.get_logger()
+
+Wave = frozenset[str]
+"""The users who alone are worked on."""
+
+HIDDEN_FOR = 120.0
+"""Seconds for which an SQS message of somebody else is hidden from this run, and so from all others."""
+MOST_HIDDEN = 20_000
+"""Messages hidden at once: SQS bears about 120,000 that are not visible, those under way included."""
+SOME = 5
+"""How many of them are named where they might be many."""
+
+
+def read_wave(path: Path) -> Wave:
+    """The users of ``--only``. Raises ``UsageError`` where the file is not readable, names nobody, or holds else."""
+    try:
+        with path.open("rb") as file:
+            named = list(usernames(file))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", "name a file of usernames, one a line") from None
+    if None in named:
+        raise UsageError(
+            f"{path} holds lines that are no usernames ({named.count(None)} of {len(named)})",
+            "name users as ListUsers prints them, one a line, in UTF-8",
+        )
+    if not named:
+        raise UsageError(f"{path} names nobody", "name users as ListUsers prints them, one a line")
+    return frozenset(name for name in named if name is not None)
+
+
+class NamedLedger:
+    """``Ledger`` and ``Books``, for one loop that works on some users alone: of the unfinished it shows only those.
+
+    Everything else is the whole ledger's.
+    """
+
+    def __init__(self, ledger: Ledger, books: Books, usernames: Collection[str]) -> None:
+        self._ledger, self._books, self._usernames = ledger, books, usernames
+        self.put = ledger.put
+        self.read = ledger.read
+        self.gone = ledger.gone
+        self.census = books.census
+        self.rows = books.rows
+        self.count = books.count
+
+    async def unfinished(self) -> AsyncIterator[Enrolment]:
+        """See ``ports.Ledger``."""
+        async for row in self._ledger.unfinished():
+            if row.username in self._usernames:
+                yield row
+
+    async def recount(self) -> Census:
+        """The named users who are unfinished, counted; nobody else."""
+        states: Counter[State] = Counter()
+        async for row in self.unfinished():
+            states[row.state] += 1
+        return Census(states, {})
+
+
+class Only:
+    """``Queue`` over one that cannot find anybody's messages (SQS): whatever comes of others goes back, hidden a while.
+
+    It is empty when all the named users have an outcome of this run, or nothing of theirs came for ``quiet`` seconds.
+    Every look at a message counts as a receive: a queue with a redrive policy needs a ``maxReceiveCount`` that bears
+    it, and a wave among very many others is better given a queue of its own.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        usernames: Collection[str],
+        *,
+        quiet: float,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._queue, self._usernames, self._quiet, self._now = queue, usernames, quiet, now
+        self._open = set(usernames)
+        """Who had no outcome yet."""
+        self._held = 0
+        self._seen_at = now()
+        """When somebody's message was here for the last time."""
+        self._hidden: deque[tuple[float, int]] = deque()
+        """Until when how many messages of others are hidden."""
+        self._hidden_now = 0
+
+    async def lease(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``."""
+        now = self._now()
+        while self._hidden and self._hidden[0][0] <= now:
+            self._hidden_now -= self._hidden.popleft()[1]
+        if self._hidden_now >= MOST_HIDDEN:
+            return ()
+        ours: list[Lease] = []
+        others = 0
+        while not ours and self._hidden_now + others < MOST_HIDDEN and (leases := await self._queue.lease(most)):
+            for lease in leases:
+                if lease.request.username in self._usernames:
+                    ours.append(lease)
+                else:
+                    await self._queue.give_back(lease, HIDDEN_FOR)
+                    others += 1
+        if others:
+            self._hidden.append((now + HIDDEN_FOR, others))
+            self._hidden_now += others
+        if ours:
+            self._seen_at = self._now()
+            self._held += len(ours)
+        return ours
+
+    async def acknowledge(self, lease: Lease) -> None:
+        """See ``ports.Queue``."""
+        await self._queue.acknowledge(lease)
+        self._open.discard(lease.request.username)
+        self._let_go()
+
+    async def give_back(self, lease: Lease, delay: float) -> None:
+        """See ``ports.Queue``."""
+        await self._queue.give_back(lease, delay)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._held -= 1
+        self._seen_at = self._now()
+
+    async def backlog(self) -> Backlog:
+        """Of all users: nobody can count the named ones' alone."""
+        return await self._queue.backlog()
+
+    async def is_empty(self) -> bool:
+        """Whether no message of the named users is to be expected any more."""
+        if self._held:
+            return False
+        return not self._open or self._now() - self._seen_at >= self._quiet or await self._queue.is_empty()
+
+    async def close(self) -> None:
+        """See ``ports.Queue``."""
+        await self._queue.close()
+
+
+@runtime_checkable
+class _Selective(Protocol):
+    """A queue that finds some users' messages by itself."""
+
+    async def only(self, usernames: Collection[str]) -> None:
+        """See ``queues.sqlite``."""
+        ...
+
+
+async def select(queue: Queue, wave: Wave, *, quiet: float) -> Queue:
+    """The queue as it looks where nobody but these users exists; ``quiet``: see ``Only``."""
+    if not isinstance(queue, _Selective):
+        return Only(queue, wave, quiet=quiet)
+    await queue.only(wave)
+    return queue
+
+
+async def conclude(ledger: Ledger, wave: Wave, census: Census, backlog: Backlog, stopping: Stopping) -> None:
+    """Nobody of the wave is left to work on: say who was never asked for, and whether others wait."""
+    missing = [username for username in sorted(wave) if await ledger.read(username) is None]
+    if missing:
+        log.warning(
+            "no_request",
+            cause=f"{len(missing)} of {len(wave)} named users have no request",
+            such_as=missing[:SOME],
+            cure="sign them in and push a request for each, or correct the names: they are Cognito's, no aliases",
+        )
+    if backlog.waiting or census.unfinished:
+        stopping.request(
+            MaxUsersReached("all named users are worked on", "run without --only to go on with the others")
+        )

@@ -1,0 +1,1 @@
+"""One rate for all workers of a rollout."""

@@ -1,0 +1,221 @@
+"""One rate for all workers of a rollout.
+
+Workers reserve slices of one shared timeline, each its next one when its last one begins: so they take turns. In its
+slices, and only there, a worker sends at the shared rate; what it does not use is lost, never saved up. Answers of
+"too many" lower the shared rate at once; while all goes well it rises again, slowly, never above what was configured.
+
+One waits for a turn, ever, and all others behind a lock: ``spacing`` keeps apart what one worker sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Self
+
+from worker.core.errors import LedgerAway
+from worker.core.ports import Clock
+from worker.pacing.limiter import MEMORY, Spacing
+from worker.pacing.pace import Pace, PaceBook
+from worker.pacing.schedule import MARGIN, MOST_LAG, SHARED_MARGIN, Grant, Slice, TooMany, cut, plan
+
+TOUCHING = 0.001
+"""Seconds between two slices that are as good as one."""
+FORGET = 0.8
+"""What a reservation leaves of the slower ones before it."""
+PAUSES = 0.1, 1.0
+"""Seconds between tries to reach a ledger that is away: the first, and the longest."""
+
+
+class SharedPacer:
+    """The ``Pacer`` port: at most ``configured`` requests/s by all workers that share ``book``. For ``async with``."""
+
+    def __init__(self, book: PaceBook, configured: float, clock: Clock) -> None:
+        self._book, self._configured, self._clock = book, configured, clock
+        self._spacing = Spacing(configured)
+        self._turn = asyncio.Lock()
+        self._grants: deque[Grant] = deque()
+        self._last = -math.inf
+        """When our last slice begins."""
+        self._asked = False
+        self._woken, self._granted = asyncio.Event(), asyncio.Event()
+        self._written = 0
+        """The version of the shared pace that we wrote last."""
+        self._pace = Pace(0.0, configured, 0.0)
+        """The same with our own cuts, written or not yet."""
+        self._learnt = 0.0
+        """When we learnt of its last cut, in monotonic seconds."""
+        self._cuts: list[TooMany] = []
+        self._lag = self._write_lag = 0.0
+        """Seconds that it takes to reserve a slice, and of these to write it; slowly forgotten."""
+        self._owed = 0.0
+        """See ``Slice``."""
+        self._most: int | None = None
+        """Sends to reserve at most, where there was no use for more."""
+        self.lost = 0
+        """Sends that were reserved and not made, while somebody waited for one."""
+
+    async def __aenter__(self) -> Self:
+        self._keeper = asyncio.create_task(self._keep())
+        self._keeper.add_done_callback(lambda _: self._granted.set())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._keeper.cancel()
+        await asyncio.wait([self._keeper])
+        if not self._keeper.cancelled():
+            self._keeper.result()
+
+    @property
+    def rate(self) -> float:
+        """Requests/s that the quota seems to bear now."""
+        return self._pace.rate
+
+    async def acquire(self) -> None:
+        """Wait until one request may leave; while the ledger is away, until it is back."""
+        async with self._turn:
+            since = self._clock.monotonic()
+            while True:
+                self._ask()
+                grant = await self._next_grant(since)
+                now = self._clock.monotonic()
+                if now + self._spacing.left(alone=now - grant.start > MEMORY) >= grant.end - self._spacing.apart:
+                    self._over(grant, since)
+                    continue
+                await self._spacing.acquire()
+                if self._clock.monotonic() < grant.end:
+                    grant.left -= 1
+                    return
+
+    def throttled(self, sent_at: float) -> None:
+        """A request sent at that monotonic moment was answered "too many": slow down, once a round trip."""
+        if sent_at <= self._learnt:
+            return
+        now = self._book.shared_time()
+        one = TooMany(now - (self._clock.monotonic() - sent_at), now, self._pace.changed_at)
+        self._cuts.append(one)
+        self._adopt(cut(self._pace, one, self._configured))
+        self._woken.set()
+
+    def _adopt(self, pace: Pace) -> None:
+        if pace.changed_at != self._pace.changed_at:
+            self._learnt = self._clock.monotonic()
+        self._pace = pace
+        self._spacing.set(pace.rate)
+
+    def _ask(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._woken.set()
+
+    async def _next_grant(self, since: float) -> Grant:
+        """Wait for our turn on the timeline; somebody waits ``since`` then."""
+        while True:
+            now = self._clock.monotonic()
+            while self._grants and (self._grants[0].end <= now or self._grants[0].left == 0):
+                self._over(self._grants[0], since)
+            if not self._grants:
+                if self._keeper.done():
+                    self._keeper.result()
+                self._ask()
+                self._granted.clear()
+                await self._granted.wait()
+            elif (early := self._grants[0].start - now) > 0:
+                await asyncio.sleep(early)
+            else:
+                grant = self._grants[0]
+                if not grant.begun:
+                    self._spacing.begin(now - grant.start)
+                    grant.begun = True
+                return grant
+
+    def _over(self, grant: Grant, since: float) -> None:
+        self._grants.popleft()
+        used = grant.sends - grant.left
+        self._most = None if 2 * used >= grant.sends else 2 * used + 1
+        if since < grant.end:
+            self.lost += grant.left
+
+    async def _keep(self) -> None:
+        """Reserve slices before they are needed, only if they are, and write cuts down at once."""
+        pause = PAUSES[0]
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._until_needed()):
+                    await self._woken.wait()
+            self._woken.clear()
+            try:
+                await self._write()
+                pause = PAUSES[0]
+            except LedgerAway:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, PAUSES[1])
+                self._woken.set()
+
+    def _until_needed(self) -> float | None:
+        """Seconds until a slice has to be reserved; ``None`` while nobody asks."""
+        if not self._asked:
+            return None
+        return max(0.0, self._last - self._clock.monotonic())
+
+    async def _write(self) -> None:
+        """Write what there is to write into the shared pace. Raises ``LedgerAway``."""
+        clock, cuts = self._clock, tuple(self._cuts)
+        needed = self._until_needed() == 0
+        if not needed and not cuts:
+            return
+        began = planned = clock.monotonic()
+        slice_, margin, changed = None, self._spacing.margin, False
+
+        def change(stands: Pace | None) -> Pace | None:
+            nonlocal planned, slice_, margin, changed
+            pace = stands and _cut(stands, cuts, self._configured)
+            if needed:
+                planned = clock.monotonic()
+                margin = MARGIN if (stands.version if stands else 0) == self._written else SHARED_MARGIN
+                now, lag = self._book.shared_time() + self._write_lag, max(self._lag, 2 * (planned - began))
+                pace, slice_ = plan(
+                    pace, now, self._configured, lag=lag, most=self._most, owed=self._owed, margin=margin
+                )
+            elif pace is not stands and pace:
+                pace = replace(pace, version=pace.version + 1)
+            changed = pace is not stands
+            return pace
+
+        pace = await self._book.change_pace(change)
+        if changed and pace:
+            self._written = pace.version
+        del self._cuts[: len(cuts)]
+        if pace:
+            self._adopt(_cut(pace, self._cuts, self._configured))
+        if slice_ and pace:
+            self._spacing.margin, self._owed = margin, slice_.owed
+            now = clock.monotonic()
+            self._lag = max(now - began, FORGET * self._lag)
+            self._write_lag = min(max(now - planned, FORGET * self._write_lag), MOST_LAG)
+            self._grant(slice_.ending(pace.reserved_until))
+
+    def _grant(self, slice_: Slice) -> None:
+        """The slice is ours: put it on our own clock."""
+        offset = self._clock.monotonic() - self._book.shared_time()
+        start, end = slice_.start + offset, slice_.end + offset
+        last = self._grants[-1] if self._grants else None
+        if last and abs(last.end - start) < TOUCHING:
+            last.end = end
+            last.sends += slice_.sends
+            last.left += slice_.sends
+        else:
+            self._grants.append(Grant(start, end, slice_.sends, slice_.sends))
+        self._last = start
+        self._asked = False
+        self._granted.set()
+
+
+def _cut(pace: Pace, answers: Iterable[TooMany], configured: float) -> Pace:
+    for one in answers:
+        pace = cut(pace, one, configured)
+    return pace

@@ -1,0 +1,1 @@
+"""A Cognito on loopback that keeps quotas, issues secrets and fails as the real one does."""

@@ -1,0 +1,271 @@
+"""How tests and rehearsals start the stand-in and ask it for the truth.
+
+    async with start_standin(StandInConfig(quota=100)) as standin:      # its own process, dies with this one
+        credentials = await standin.sign_in(["ana", "ben"])
+        ...                                                             # run a worker against standin.url
+        truth = await standin.truth()
+        stats = await standin.stats()
+
+`serve_standin` is the same in this process and event loop, with clocks that a test may inject.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+
+from worker.rehearsal.fake_cognito.config import CredentialKind, StandInConfig
+from worker.rehearsal.fake_cognito.server import StandInServer
+from worker.rehearsal.fake_cognito.service import Cognito
+
+_GOODBYE = 5.0
+"""Seconds that the process has to end when its input does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a sign-in gave a user."""
+
+    username: str
+    kind: CredentialKind
+    value: str = field(repr=False)
+    expires_at: float
+    """UNIX seconds, by the service's clock."""
+
+    def request(self) -> dict[str, str]:
+        """Return the request for the worker: `username`, `session` or `access_token`, `expires_at` (RFC 3339)."""
+        expires_at = datetime.fromtimestamp(self.expires_at, UTC).isoformat(timespec="milliseconds")
+        key = "session" if self.kind == "session" else "access_token"
+        return {"username": self.username, key: self.value, "expires_at": expires_at.replace("+00:00", "Z")}
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedSecret:
+    """One secret that the service issued, whether or not anybody ever saw it."""
+
+    sequence: int
+    """1 for the user's first secret."""
+    secret_code: str = field(repr=False)
+    issued_at: float
+    """UNIX seconds, by the service's clock."""
+    request_id: str
+    credential: CredentialKind
+    """What kind it was issued for, and which: the first 16 hexadecimal digits of the credential's SHA-256."""
+    credential_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserTruth:
+    """What the service knows about a user: the secrets in the order of issue, the last one being valid."""
+
+    username: str
+    secrets: tuple[IssuedSecret, ...]
+    verified: int | None
+    """The sequence of the secret that was verified last."""
+    preference: bool
+    """Whether TOTP was set as the user's preference."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What the service saw since its start or the last `reset_stats`."""
+
+    wire_requests: int
+    """Every request for one of the three operations that arrived."""
+    admitted: int
+    """Those within the quota."""
+    refused: int
+    """Those over the quota."""
+    acted: int
+    """Calls that changed something: issued, verified or preferred."""
+    issued: int
+    """Secrets issued."""
+    operations: dict[str, int]
+    """Wire requests by operation."""
+    errors: dict[str, int]
+    """Errors answered, by code, injected ones included."""
+    faults: dict[str, int]
+    """Faults injected, by name."""
+    largest_window: int
+    """The most requests that arrived within any one second."""
+    utilisation: float | None
+    """Admitted requests after the first, by what the quota refills between first and last arrival; None without."""
+    first_arrival: float | None
+    """Monotonic seconds (of this host)."""
+    last_arrival: float | None
+    overlapping: dict[str, int]
+    """For each user: calls that arrived while another one for the same user was in flight."""
+    most_in_flight: int
+    most_in_flight_one_user: int
+    """1 where no two calls for a user overlapped."""
+    in_flight: int
+    """Now."""
+
+
+class StandInError(Exception):
+    """The stand-in refused what it was asked for, or did not start."""
+
+
+class StandIn:
+    """A running stand-in. Its methods raise StandInError where it refuses what it was asked for."""
+
+    def __init__(self, url: str, config: StandInConfig, *, pid: int, http: aiohttp.ClientSession) -> None:
+        self.url = url
+        """Such as `http://127.0.0.1:41234`: the endpoint for clients of Cognito."""
+        self.config = config
+        """As it was started."""
+        self.pid = pid
+        """The process that serves; this one for `serve_standin`."""
+        self._http = http
+
+    async def sign_in(
+        self,
+        usernames: Iterable[str],
+        *,
+        credential: CredentialKind = "session",
+        validity: float | None = None,
+        scope: str | None = None,
+    ) -> list[Credential]:
+        """Sign users in, in order; `validity` in seconds (default `session_validity`, and 3,600 for a token)."""
+        asked = {"usernames": list(usernames), "credential": credential, "validity": validity, "scope": scope}
+        return [Credential(**item) async for item in self._lines("POST", "sign-in", asked)]
+
+    async def sign_in_many(
+        self,
+        count: int,
+        *,
+        prefix: str = "user-",
+        start: int = 0,
+        credential: CredentialKind = "session",
+        validity: float | None = None,
+    ) -> AsyncIterator[Credential]:
+        """Sign in `PREFIX<start>` to `PREFIX<start + count - 1>`, streamed: a million of them take no memory."""
+        asked = {"count": count, "prefix": prefix, "start": start, "credential": credential, "validity": validity}
+        async for item in self._lines("POST", "sign-in", asked):
+            yield Credential(**item)
+
+    async def revoke(self, usernames: Iterable[str]) -> None:
+        """Revoke every access token that these users hold now."""
+        await self._ask("POST", "revoke", {"usernames": list(usernames)})
+
+    async def configure(self, **changes: Any) -> None:
+        """Change what StandInConfig marks as live: quota, burst, latency, jitter, faults, clock_skew, …."""
+        await self._ask("POST", "configure", changes)
+
+    async def set_faults(self, *faults: str) -> None:
+        """Replace every fault: `await standin.set_faults("conflict=2%", "cut_after@ana=1x")`; none clears them."""
+        await self.configure(faults=faults)
+
+    async def set_quota(self, quota: float | None, burst: float | None = None) -> None:
+        """Change the quota, in requests/s."""
+        await self.configure(quota=quota, burst=burst)
+
+    async def set_latency(self, latency: float, jitter: float = 0.0) -> None:
+        """Change the latency, in seconds."""
+        await self.configure(latency=latency, jitter=jitter)
+
+    async def truth(self) -> dict[str, UserTruth]:
+        """Return what the service knows, by username: every user to whom a secret was issued."""
+        return {user.username: user async for user in self.truth_lines()}
+
+    async def truth_lines(self) -> AsyncIterator[UserTruth]:
+        """Stream the same, for very many users."""
+        async for item in self._lines("GET", "truth"):
+            yield UserTruth(
+                item["username"],
+                tuple(IssuedSecret(**secret) for secret in item["secrets"]),
+                item["verified"],
+                item["preference"],
+            )
+
+    async def stats(self, *, since: float | None = None, until: float | None = None) -> Stats:
+        """Return what the service saw; `since`, `until` (monotonic seconds) narrow the arrivals counted."""
+        bounds = {name: str(bound) for name, bound in (("since", since), ("until", until)) if bound is not None}
+        return Stats(**await self._ask("GET", "stats", params=bounds))
+
+    async def reset_stats(self) -> None:
+        """Forget the counts, not the users."""
+        await self._ask("POST", "reset-stats")
+
+    async def _ask(self, method: str, what: str, body: object = None, params: dict[str, str] | None = None) -> Any:
+        address = f"{self.url}/_standin/{what}"
+        async with self._http.request(method, address, json=body, params=params) as response:
+            await _check(response)
+            return await response.json()
+
+    async def _lines(self, method: str, what: str, body: object = None) -> AsyncIterator[Any]:
+        async with self._http.request(method, f"{self.url}/_standin/{what}", json=body) as response:
+            await _check(response)
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
+
+
+async def _check(response: aiohttp.ClientResponse) -> None:
+    if response.status == HTTPStatus.OK:
+        return
+    if response.content_type == "application/json":
+        raise StandInError((await response.json())["error"])
+    raise StandInError(f"the stand-in answered HTTP {response.status}")
+
+
+@asynccontextmanager
+async def start_standin(config: StandInConfig | None = None) -> AsyncIterator[StandIn]:
+    """Serve from a process of its own, which never outlives this one. Raises StandInError where it cannot."""
+    config = config or StandInConfig()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",  # whatever is called `worker` in the current directory stays out
+        "-m",
+        "worker.rehearsal.fake_cognito.server",
+        "--config-stdin",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(config.to_json().encode() + b"\n")
+        ready = await process.stdout.readline()
+        if not ready:
+            raise StandInError("the stand-in did not start; it says why on standard error")
+        async with _client() as http:
+            yield StandIn(json.loads(ready)["url"], config, pid=process.pid, http=http)
+    finally:
+        process.stdin.close()
+        try:
+            async with asyncio.timeout(_GOODBYE):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def serve_standin(
+    config: StandInConfig | None = None,
+    *,
+    wall: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[StandIn]:
+    """Serve from this process and event loop; `wall` (UNIX seconds) and `monotonic` may be injected."""
+    cognito = Cognito(config or StandInConfig(), wall=wall, monotonic=monotonic)
+    async with StandInServer(cognito) as server, _client() as http:
+        yield StandIn(server.url, cognito.config, pid=os.getpid(), http=http)
+
+
+def _client() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10.0))

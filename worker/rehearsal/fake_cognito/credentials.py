@@ -1,0 +1,170 @@
+"""Sessions and access tokens: minted by the million, recognised without remembering any but the spent ones.
+
+Each carries its user, a serial number and its expiry under a keyed hash, so that a sign-in costs the service no memory.
+A Session is opaque, as Cognito's; an access token is a JWT with Cognito's claims.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import random
+import secrets
+import struct
+import uuid
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from worker.rehearsal.fake_cognito import answers
+from worker.rehearsal.fake_cognito.answers import Answer
+
+SCOPE = "aws.cognito.signin.user.admin"
+
+USERNAME_LIMIT = 128
+"""Characters."""
+
+_HEAD = struct.Struct(">BQdH")
+_MAC = 16
+_SESSION = 672
+"""Bytes of a Session: 896 characters of base64, room for 128 characters of any script."""
+
+
+class Purpose(IntEnum):
+    """What a credential is good for."""
+
+    ASSOCIATE = 1
+    """A Session from the sign-in."""
+    VERIFY = 2
+    """A Session from AssociateSoftwareToken."""
+    RESPOND = 3
+    """A Session from VerifySoftwareToken: for the rest of the sign-in, which is not played here."""
+    TOKEN = 4
+    """An access token."""
+
+
+class Opened(NamedTuple):
+    """A credential of ours, read but not judged."""
+
+    username: str
+    purpose: Purpose
+    serial: int
+    expires_at: float
+    """UNIX seconds."""
+    scope: str = SCOPE
+
+
+class Credentials:
+    """Mints and judges. Raises ValueError for a username that Cognito would not have."""
+
+    def __init__(self, *, issuer: str, client_id: str) -> None:
+        self._issuer = issuer
+        self._client_id = client_id
+        self._key = secrets.token_bytes(32)
+        self._filler = random.Random()  # noqa: S311 - padding, not keys
+        self._spent = bytearray()
+        self._revoked: dict[str, int] = {}
+        header = {"kid": "rehearsal", "alg": "HS256"}
+        self._token_head = _base64url(json.dumps(header, separators=(",", ":")).encode()) + "."
+
+    def session(self, username: str, expires_at: float, purpose: Purpose = Purpose.ASSOCIATE) -> str:
+        """Return a new Session, good until `expires_at` (UNIX seconds)."""
+        name = check_username(username).encode("utf-8", "surrogatepass")
+        content = _HEAD.pack(purpose, self._next_serial(), expires_at, len(name)) + name
+        content += self._filler.randbytes(_SESSION - _MAC - len(content))
+        return binascii.b2a_base64(content + self._seal(content), newline=False).decode()
+
+    def token(self, username: str, issued_at: float, expires_at: float, scope: str = SCOPE) -> str:
+        """Return a new access token, good until `expires_at` (UNIX seconds, whole ones: a claim has no others)."""
+        claims = {
+            "sub": str(uuid.uuid5(uuid.NAMESPACE_URL, ascii(username))),
+            "iss": self._issuer,
+            "client_id": self._client_id,
+            "token_use": "access",
+            "scope": scope,
+            "auth_time": int(issued_at),
+            "exp": int(expires_at),
+            "iat": int(issued_at),
+            "jti": str(uuid.UUID(int=self._next_serial())),
+            "username": check_username(username),
+        }
+        content = self._token_head + _base64url(json.dumps(claims, separators=(",", ":")).encode())
+        return f"{content}.{_base64url(self._sign(content))}"
+
+    def open_session(self, text: str) -> Opened | None:
+        """Return whose Session this is; None for one that this service never gave out."""
+        try:
+            sealed = binascii.a2b_base64(text, strict_mode=True)
+        except ValueError:
+            return None
+        content = sealed[:-_MAC]
+        if len(sealed) != _SESSION or not hmac.compare_digest(self._seal(content), sealed[-_MAC:]):
+            return None
+        purpose, serial, expires_at, length = _HEAD.unpack_from(content)
+        username = content[_HEAD.size : _HEAD.size + length].decode("utf-8", "surrogatepass")
+        return Opened(username, Purpose(purpose), serial, expires_at)
+
+    def open_token(self, text: str) -> Opened | None:
+        """Return whose access token this is; None for one that this service never gave out."""
+        content, _, signature = text.rpartition(".")
+        if not hmac.compare_digest(_base64url(self._sign(content)).encode(), signature.encode("utf-8", "replace")):
+            return None
+        claims: dict[str, Any] = json.loads(_unbase64url(content.partition(".")[2]))
+        serial = uuid.UUID(claims["jti"]).int
+        return Opened(claims["username"], Purpose.TOKEN, serial, claims["exp"], claims["scope"])
+
+    def judge(self, opened: Opened | None, purpose: Purpose, now: float) -> Opened | Answer:
+        """Return the credential where it serves that purpose at `now` (UNIX seconds), else the service's refusal."""
+        if purpose is Purpose.TOKEN:
+            return self._judge_token(opened, now)
+        if opened is None or opened.purpose is not purpose:
+            return answers.SESSION_INVALID
+        if now >= opened.expires_at:
+            return answers.SESSION_EXPIRED
+        return answers.SESSION_SPENT if self._spent[opened.serial] else opened
+
+    def _judge_token(self, opened: Opened | None, now: float) -> Opened | Answer:
+        if opened is None or opened.purpose is not Purpose.TOKEN:
+            return answers.TOKEN_INVALID
+        if now >= opened.expires_at:
+            return answers.TOKEN_EXPIRED
+        if opened.serial <= self._revoked.get(opened.username, -1):
+            return answers.TOKEN_REVOKED
+        return opened if SCOPE in opened.scope.split() else answers.TOKEN_SCOPE
+
+    def spend(self, opened: Opened) -> None:
+        """Use a Session up."""
+        self._spent[opened.serial] = 1
+
+    def revoke(self, usernames: Iterable[str]) -> None:
+        """Revoke every access token that these users hold now; later ones are good."""
+        for username in usernames:
+            self._revoked[username] = len(self._spent) - 1
+
+    def _next_serial(self) -> int:
+        self._spent.append(0)
+        return len(self._spent) - 1
+
+    def _seal(self, content: bytes) -> bytes:
+        return hashlib.blake2b(content, key=self._key, digest_size=_MAC).digest()
+
+    def _sign(self, content: str) -> bytes:
+        return hmac.digest(self._key, content.encode("utf-8", "replace"), hashlib.sha256)
+
+
+def check_username(username: object) -> str:
+    """Return the username; raises ValueError for one that Cognito would not have."""
+    if not isinstance(username, str) or not 1 <= len(username) <= USERNAME_LIMIT:
+        raise ValueError(f"a username is text of 1 to {USERNAME_LIMIT} characters, not {username!a}")
+    return username
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _unbase64url(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,0 +1,216 @@
+"""The ways in which the stand-in fails or lies on the wire: one table, and the dice that choose from it.
+
+A fault is asked for as `NAME=HOW_OFTEN` or `NAME@USERNAME=HOW_OFTEN`: `conflict=0.02`, `conflict=2%`, or `cut_after=3x`
+for the first three requests that could meet it. Usernames may hold any character.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import random
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+
+from worker.rehearsal.fake_cognito import answers
+from worker.rehearsal.fake_cognito.answers import Answer
+
+
+class FaultError(ValueError):
+    """Somebody asked for a fault that cannot be had; the message says what to write instead."""
+
+
+class Wire(enum.Enum):
+    """What becomes of the answer on its way."""
+
+    WHOLE = enum.auto()
+    RESET = enum.auto()
+    CLOSED = enum.auto()
+    CUT_BODY = enum.auto()
+    """Half of the body that its length announces, and the connection closes."""
+    TRUNCATED = enum.auto()
+    """Half of the body, and a length that fits."""
+    CORRUPT = enum.auto()
+    NEVER = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row of the table."""
+
+    name: str
+    help: str
+    acts: bool = False
+    """Whether the service does what it was asked before the fault shows."""
+    answer: Answer | None = None
+    """What it answers in place of the truth."""
+    wire: Wire = Wire.WHOLE
+    echoes: bool = False
+    """Whether it answers with the credential in the error's message, as some services do."""
+    delay: float = 0.0
+    """Seconds on top of the latency."""
+
+
+FAULTS: dict[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        # The service refuses one user for the moment.
+        Fault("conflict", "ConcurrentModificationException", answer=answers.CONFLICT),
+        Fault("internal_error", "InternalErrorException (500), did not act", answer=answers.INTERNAL),
+        Fault("internal_error_acted", "acts, then InternalErrorException (500)", acts=True, answer=answers.INTERNAL),
+        # It refuses everybody for the moment.
+        Fault("throttled", "TooManyRequestsException", answer=answers.TOO_MANY_REQUESTS),
+        Fault("throttling", "ThrottlingException", answer=answers.error("ThrottlingException", "Rate exceeded")),
+        Fault(
+            "limit_exceeded",
+            "LimitExceededException",
+            answer=answers.error("LimitExceededException", "Attempt limit exceeded, please try after some time."),
+        ),
+        Fault("http_429", "HTTP 429 without an error code", answer=answers.page(429, "Too Many Requests")),
+        # The credential does not serve.
+        Fault("session_expired", "NotAuthorizedException: session is expired", answer=answers.SESSION_EXPIRED),
+        Fault("session_spent", "NotAuthorizedException: session used already", answer=answers.SESSION_SPENT),
+        Fault("session_invalid", "NotAuthorizedException: invalid session", answer=answers.SESSION_INVALID),
+        Fault("token_invalid", "NotAuthorizedException: invalid access token", answer=answers.TOKEN_INVALID),
+        Fault("token_expired", "NotAuthorizedException: access token expired", answer=answers.TOKEN_EXPIRED),
+        Fault("token_revoked", "NotAuthorizedException: access token revoked", answer=answers.TOKEN_REVOKED),
+        Fault("token_scope", "NotAuthorizedException: access token lacks the scope", answer=answers.TOKEN_SCOPE),
+        Fault(
+            "invalid_parameter",
+            "InvalidParameterException",
+            answer=answers.invalid_parameter("1 validation error detected"),
+        ),
+        Fault("echo", "InvalidParameterException whose message repeats the session or token", echoes=True),
+        # Nobody can succeed.
+        Fault(
+            "totp_off",
+            "SoftwareTokenMFANotFoundException: TOTP is off for the pool",
+            answer=answers.error("SoftwareTokenMFANotFoundException", "Software token MFA is not enabled for the pool"),
+        ),
+        Fault(
+            "pool_gone",
+            "ResourceNotFoundException: the pool or client is gone",
+            answer=answers.error("ResourceNotFoundException", "User pool does not exist."),
+        ),
+        Fault(
+            "waf",
+            "ForbiddenException (403): refused by WAF",
+            answer=answers.error("ForbiddenException", "Request not allowed due to WAF block.", 403),
+        ),
+        Fault(
+            "waf_400",
+            "ForbiddenException (400)",
+            answer=answers.error("ForbiddenException", "Request not allowed due to WAF block."),
+        ),
+        Fault(
+            "not_enabled",
+            "OperationNotEnabledException",
+            answer=answers.error("OperationNotEnabledException", "The operation is not enabled."),
+        ),
+        # Something in between fails.
+        Fault("html_503", "HTTP 503 with an HTML page, did not act", answer=answers.page(503, "Service Unavailable")),
+        Fault(
+            "html_502_acted",
+            "acts, then HTTP 502 with an HTML page",
+            acts=True,
+            answer=answers.page(502, "Bad Gateway"),
+        ),
+        Fault("cut_before", "the connection is reset, did not act", wire=Wire.RESET),
+        Fault("cut_after", "acts, then closes the connection without an answer", acts=True, wire=Wire.CLOSED),
+        Fault("reset_after", "acts, then the connection is reset", acts=True, wire=Wire.RESET),
+        Fault("cut_body", "acts, then HTTP 200, but the connection ends half-way", acts=True, wire=Wire.CUT_BODY),
+        Fault("truncated", "acts, then HTTP 200 with half of the body", acts=True, wire=Wire.TRUNCATED),
+        Fault("corrupt", "acts, then HTTP 200 with a body of invalid UTF-8", acts=True, wire=Wire.CORRUPT),
+        Fault("empty_200", "acts, then HTTP 200 with an empty object", acts=True, answer=answers.success()),
+        Fault("hang", "never answers, does not act", wire=Wire.NEVER),
+        Fault("hang_acted", "acts, but never answers", acts=True, wire=Wire.NEVER),
+        Fault("slow", "acts and answers two seconds later", acts=True, delay=2.0),
+    )
+}
+
+
+@dataclass(slots=True)
+class _Rule:
+    fault: Fault
+    username: str | None
+    chance: float
+    left: int | None
+    """How many requests are still to meet it; None for a rule that goes by chance."""
+
+
+def _parse(text: str) -> _Rule:
+    """Read one `NAME[@USERNAME]=HOW_OFTEN`. Raises FaultError."""
+    target, equals, amount = text.rpartition("=")
+    name, at, username = target.partition("@")
+    name = name.strip()
+    if not equals:
+        raise FaultError(f"{text!a} does not say how often: write NAME=2%, NAME=0.02 or NAME=3x")
+    if name not in FAULTS:
+        nearest = difflib.get_close_matches(name, FAULTS, 1, 0.0)[0]
+        raise FaultError(f"there is no fault {name!a}; did you mean {nearest}? All: {', '.join(FAULTS)}")
+    if at and not username:
+        raise FaultError(f"{text!a} names no user after the @")
+    amount = amount.strip()
+    if re.fullmatch(r"[0-9]+x", amount):
+        return _Rule(FAULTS[name], username if at else None, 0.0, int(amount[:-1]))
+    try:
+        chance = float(amount[:-1]) / 100 if amount.endswith("%") else float(amount)
+    except ValueError:
+        raise FaultError(f"{amount!a} is no probability: write 2%, 0.02 or, for the first three, 3x") from None
+    if not 0 <= chance <= 1:
+        raise FaultError(f"{name}={amount} is not between 0 and 1; for so many requests write {name}={amount}x")
+    return _Rule(FAULTS[name], username if at else None, chance, None)
+
+
+class FaultPlan:
+    """Which fault, if any, the next request meets; the same seed and requests give the same faults.
+
+    Faults aimed at the request's user come before those for everybody, counted ones before those by chance.
+    Raises FaultError for a fault that does not exist, or chances that exceed 1 together.
+    """
+
+    def __init__(self, faults: Iterable[str] = (), *, seed: int = 0) -> None:
+        self._rng = random.Random(seed)  # noqa: S311 - dice, not keys
+        self._everybody: list[_Rule] = []
+        self._users: dict[str, list[_Rule]] = {}
+        for rule in map(_parse, faults):
+            rules = self._everybody if rule.username is None else self._users.setdefault(rule.username, [])
+            rules.append(rule)
+        self._counted = [rule for rule in self._everybody if rule.left is not None]
+        by_chance = [rule for rule in self._everybody if rule.left is None]
+        self._chances = _cumulative(by_chance)
+        self._by_chance = [rule.fault for rule in by_chance]
+        for rules in self._users.values():
+            _cumulative(rules)
+
+    def draw(self, username: str | None) -> Fault | None:
+        """Roll for one request of that user; None for a user the service could not make out."""
+        if self._users and username is not None and (rules := self._users.get(username)):
+            fault = _next(rules) or self._by_dice(_cumulative(rules), [rule.fault for rule in rules])
+            if fault is not None:
+                return fault
+        return (_next(self._counted) if self._counted else None) or self._by_dice(self._chances, self._by_chance)
+
+    def _by_dice(self, chances: list[float], faults: list[Fault]) -> Fault | None:
+        if not chances or chances[-1] == 0:
+            return None
+        index = bisect_right(chances, self._rng.random())
+        return faults[index] if index < len(faults) else None
+
+
+def _cumulative(rules: list[_Rule]) -> list[float]:
+    chances = list(accumulate(rule.chance for rule in rules))
+    if chances and chances[-1] > 1 + 1e-9:
+        raise FaultError(f"the faults together are more than certain: {chances[-1]:.3g}")
+    return chances
+
+
+def _next(rules: list[_Rule]) -> Fault | None:
+    for rule in rules:
+        if rule.left:
+            rule.left -= 1
+            return rule.fault
+    return None

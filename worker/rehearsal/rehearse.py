@@ -1,0 +1,286 @@
+"""The rehearsal: the whole job, with the unchanged worker, against the stand-in, and then the proof.
+
+A script signs users in and pushes them no faster than their credentials survive; the worker enrols them; whoever
+needs a session is exported, signed in again and pushed again, as a migration script would do. At the end every
+delivered secret is opened and compared with what the stand-in knows: the newest secret of each user is the only true
+one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from pydantic import TypeAdapter, ValidationError
+
+from worker.app.run import RunOptions, run_async, run_worker
+from worker.app.stores import Stores, open_stores
+from worker.core.errors import ExitCode, UsageError
+from worker.core.model import Census, State
+from worker.rehearsal.fake_cognito.client import Credential, StandIn, Stats, start_standin
+from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.rehearsal.fake_cognito.faults import FaultError, FaultPlan
+from worker.sealing import age
+from worker.sealing.open import open_files
+from worker.settings import Settings, load
+from worker.settings.types import Seconds
+
+POOL = "us-east-1_rehearsal"
+PAGE = 200
+"""Users that the script signs in at a time."""
+PREFIX = "user-"
+SESSION_VALIDITY = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What to rehearse: ``rate`` and ``quota`` in requests/s, durations in seconds, ``faults`` like ``conflict=2%``."""
+
+    users: int = 200
+    rate: float = 25.0
+    quota: float | None = None
+    credential: str = "token"
+    session_validity: float = SESSION_VALIDITY
+    latency: float = 0.05
+    faults: tuple[str, ...] = ()
+    rounds: int = 3
+    """How often whoever needs a session is signed in again."""
+    seed: int = 0
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Proof:
+    """What the rehearsal found; ``users`` were handed over."""
+
+    users: int
+    states: dict[str, int] = field(default_factory=dict)
+    signed_in_again: int = 0
+    unaccounted: int = 0
+    stale: int = 0
+    """Delivered users whose newest record is not the newest secret of the stand-in."""
+    called_at_once: int = 0
+    """Users for whom two calls overlapped."""
+    stopped: bool = False
+    """The run ended before everybody had an outcome."""
+    wire_requests: int = 0
+    refused: int = 0
+    secrets_issued: int = 0
+    largest_second: int = 0
+    quota_used: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def holds(self) -> bool:
+        """Whether every promise was kept."""
+        return not (self.unaccounted or self.stale or self.called_at_once)
+
+
+async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bool) -> int:
+    """Rehearse in ``folder`` and print the proof: 0 where every promise held, 1 where not, or what ended the run."""
+    text, recipient = age.keygen("rehearsal")
+    identity = folder / "identity.txt"
+    age.write_identity(identity, text)
+    config = StandInConfig(
+        quota=scenario.quota or scenario.rate,
+        latency=scenario.latency,
+        faults=scenario.faults,
+        session_validity=scenario.session_validity,
+        user_pool_id=POOL,
+        seed=scenario.seed,
+    )
+    started = time.monotonic()
+    async with start_standin(config) as standin:
+        settings = _settings(scenario, standin.url, folder, recipient)
+        proof = Proof(scenario.users)
+        code = await _enrol_everybody(scenario, settings, standin, proof)
+        await _prove(proof, settings, standin, identity)
+    proof.stopped = code not in (ExitCode.DONE, ExitCode.SOME_LEFT_OUT)
+    proof.seconds = time.monotonic() - started
+    _print(proof, out, as_json=as_json)
+    if proof.stopped:
+        return code
+    return ExitCode.DONE if proof.holds else ExitCode.SOME_LEFT_OUT
+
+
+def _settings(scenario: Scenario, url: str, folder: Path, recipient: str) -> Settings:
+    chosen: dict[str, Any] = {
+        "cognito.user_pool_id": POOL,
+        "cognito.endpoint_url": url,
+        "cognito.session_validity": scenario.session_validity,
+        "cognito.session_handoff": "true",
+        "rate.requests_per_second": scenario.rate,
+        "queue.path": folder / "rehearsal.db",
+        "channel.path": folder / "enrolments.jsonl",
+        "channel.min_validity": min(30.0, scenario.session_validity / 6),
+        "seal.recipients": json.dumps([recipient]),
+        "otp.issuer": "Rehearsal",
+    }
+    return load(None, [*(f"{key}={value}" for key, value in chosen.items()), *scenario.overrides], {})
+
+
+async def _enrol_everybody(scenario: Scenario, settings: Settings, standin: StandIn, proof: Proof) -> int:
+    everybody: Iterable[str] = (f"{PREFIX}{number}" for number in range(scenario.users))
+    code = await _run(scenario, settings, standin, everybody)
+    for _ in range(scenario.rounds):
+        again = [row async for row in _needing_a_session(settings)] if code == ExitCode.SOME_LEFT_OUT else []
+        if not again:
+            break
+        proof.signed_in_again += len(again)
+        code = await _run(scenario, settings, standin, again)
+    return code
+
+
+async def _needing_a_session(settings: Settings) -> AsyncIterator[str]:
+    async with open_stores(settings) as stores:
+        async for row in stores.ledger.rows(State.NEEDS_SESSION):
+            yield row.username
+
+
+async def _run(scenario: Scenario, settings: Settings, standin: StandIn, usernames: Iterable[str]) -> int:
+    fed = asyncio.Event()
+    async with _feeding(scenario, settings, standin, usernames, fed):
+        return await run_worker(settings, RunOptions(), until=fed)
+
+
+@asynccontextmanager
+async def _feeding(
+    scenario: Scenario, settings: Settings, standin: StandIn, usernames: Iterable[str], fed: asyncio.Event
+) -> AsyncIterator[None]:
+    """The migration script: keeps the backlog within a third of what credentials survive."""
+    most = max(1, int(scenario.rate * scenario.session_validity / 3)) if scenario.credential == "session" else 10**9
+
+    async def feed() -> None:
+        async with open_stores(settings) as stores:
+            for page in _pages(usernames, min(PAGE, most)):
+                while (await stores.queue.backlog()).waiting + len(page) > most:  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+                await _push(stores, await standin.sign_in(page, credential=scenario.credential))  # type: ignore[arg-type]
+        fed.set()
+
+    async with asyncio.TaskGroup() as group:
+        feeding = group.create_task(feed())
+        yield
+        feeding.cancel()
+
+
+async def _push(stores: Stores, credentials: Sequence[Credential]) -> None:
+    now = time.time()
+    bodies = [json.dumps(credential.request()).encode() for credential in credentials]
+    await stores.queue.push([(stores.parser.parse(body, now), body) for body in bodies])
+
+
+def _pages(usernames: Iterable[str], size: int) -> Iterable[list[str]]:
+    page: list[str] = []
+    for username in usernames:
+        page.append(username)
+        if len(page) == size:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+# --- the proof --------------------------------------------------------------------------------------------------------
+
+
+async def _prove(proof: Proof, settings: Settings, standin: StandIn, identity: Path) -> None:
+    async with open_stores(settings) as stores:
+        census: Census = await stores.census()
+        enrolled = {row.username async for row in stores.ledger.rows(State.DELIVERED)}
+        waiting = (await stores.queue.backlog()).waiting
+    proof.states = {state.value: number for state, number in census.states.items()}
+    proof.unaccounted = max(0, proof.users - census.accepted - waiting)
+    newest = _delivered_secrets(settings.channel.path, identity)
+    known = 0
+    async for truth in standin.truth_lines():
+        if truth.username in enrolled:
+            known += 1
+            proof.stale += newest.get(truth.username) != truth.secrets[-1].secret_code
+    proof.stale += len(enrolled) - known
+    _measure(proof, await standin.stats())
+
+
+def _measure(proof: Proof, stats: Stats) -> None:
+    proof.called_at_once = len(stats.overlapping)
+    proof.wire_requests = stats.wire_requests
+    proof.refused = stats.refused
+    proof.secrets_issued = stats.issued
+    proof.largest_second = stats.largest_window
+    proof.quota_used = stats.utilisation
+
+
+def _delivered_secrets(channel: Path, identity: Path) -> dict[str, str]:
+    if not channel.exists():
+        return {}
+    opened = io.StringIO()
+    open_files([str(channel)], [identity], opened)
+    opened.seek(0)
+    return {record["username"]: record["secret_code"] for record in map(json.loads, opened)}
+
+
+def _print(proof: Proof, out: TextIO, *, as_json: bool) -> None:
+    if as_json:
+        out.write(json.dumps({**asdict(proof), "holds": proof.holds}) + "\n")
+        return
+    states = ", ".join(f"{number:,} {state}" for state, number in sorted(proof.states.items()))
+    used = f"{proof.quota_used:.1%} of the quota used, " if proof.quota_used is not None else ""
+    out.write(
+        f"users               {proof.users:,}: {states}\n"
+        f"signed in again     {proof.signed_in_again:,}\n"
+        f"requests            {proof.wire_requests:,}: {used}{proof.refused:,} refused, "
+        f"{proof.largest_second:,} in the busiest second\n"
+        f"secrets issued      {proof.secrets_issued:,}\n"
+        f"unaccounted for     {proof.unaccounted:,}\n"
+        f"stale secrets       {proof.stale:,}\n"
+        f"overlapping calls   {proof.called_at_once:,}\n"
+        f"{_verdict(proof)}, in {proof.seconds:.1f} s\n"
+    )
+
+
+def _verdict(proof: Proof) -> str:
+    if not proof.holds:
+        return "A PROMISE WAS BROKEN"
+    return "stopped, with every promise held so far" if proof.stopped else "every promise held"
+
+
+def planned(
+    *,
+    credential: str | None,
+    session_validity: str | None,
+    faults: Sequence[str],
+    overrides: Sequence[str],
+    **plain: Any,
+) -> Scenario:
+    """The scenario that was asked for on the command line. Raises ``UsageError``."""
+    try:
+        FaultPlan(faults)
+        validity = TypeAdapter(Seconds).validate_python(session_validity or SESSION_VALIDITY)
+    except FaultError as error:
+        raise UsageError(str(error)) from None
+    except ValidationError as error:
+        raise UsageError(f"--session-validity {error.errors()[0]['msg']}", "such as 180s or 3m") from None
+    return Scenario(
+        credential=credential or ("session" if session_validity else "token"),
+        session_validity=validity,
+        faults=tuple(faults),
+        overrides=tuple(overrides),
+        **plain,
+    )
+
+
+def rehearse_in(scenario: Scenario, keep: Path | None, out: TextIO, *, as_json: bool) -> int:
+    """``rehearse`` in a folder that is kept, or in one that goes away."""
+    if keep is not None:
+        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return run_async(rehearse(scenario, keep, out, as_json=as_json))
+    with tempfile.TemporaryDirectory(prefix="mfa-worker-rehearsal-") as folder:
+        return run_async(rehearse(scenario, Path(folder), out, as_json=as_json))

@@ -1,0 +1,196 @@
+"""From the bytes of a message to a ``Request``, and back to the bytes that travel.
+
+A message comes from outside: it may be anything, and it may hold a credential. So nothing but ``Malformed`` is raised
+for any bytes, and its reason names keys and rules, never values.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
+from pydantic_core import from_json, to_json
+
+from worker.core.errors import Malformed
+from worker.core.model import CredentialKind, Request, Secret
+from worker.requests.lines import MAX_MESSAGE
+
+_MAX_ATTRIBUTES = 16 * 1024
+_MAX_NAME = 40
+_DAY = 86_400.0
+_IGNORED = {"state", "reason", "since"}  # what ``export`` adds
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def _epoch(value: object) -> float:
+    """UTC seconds of an RFC 3339 time."""
+    text = value.upper() if isinstance(value, str) else ""
+    if not _TIME.fullmatch(text):
+        raise ValueError("no time")
+    return datetime.fromisoformat(text).timestamp()
+
+
+_Time = Annotated[float | None, BeforeValidator(_epoch)]
+
+
+class _Message(BaseModel):
+    """The shape of a message. Absent is empty, which none of these may be when given."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    username: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    session: Annotated[str, StringConstraints(min_length=20, max_length=2_048)] = ""
+    access_token: Annotated[str, StringConstraints(min_length=1, max_length=16_384)] = ""
+    id: Annotated[str, StringConstraints(min_length=1, max_length=256)] = ""
+    issued_at: _Time = None
+    expires_at: _Time = None
+    attributes: dict[str, str] = Field(default_factory=dict)
+    replace: bool = False
+    state: Any = None
+    reason: Any = None
+    since: Any = None
+
+
+_RULES = {
+    "username": "text of 1 to 128 characters",
+    "session": "text of 20 to 2,048 characters",
+    "access_token": "text of 1 to 16,384 characters",
+    "id": "text of 1 to 256 characters",
+    "issued_at": "a time as in RFC 3339 with its zone, such as 2025-01-31T12:00:00Z",
+    "expires_at": "a time as in RFC 3339 with its zone, such as 2025-01-31T12:00:00Z",
+    "attributes": "an object of text, 16 KiB together",
+    "replace": "true or false",
+}
+
+
+class _Claims(BaseModel):
+    """What an access token says of itself, unverified: Cognito will judge it."""
+
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+
+    exp: Annotated[FiniteFloat, Field(gt=-1e11, lt=1e11)]
+    username: str = ""
+    iss: str = ""
+
+
+class Parser:
+    """Reads the messages of one rollout.
+
+    ``session_validity`` is how many seconds a Session lives from the moment it was issued.
+    """
+
+    def __init__(self, user_pool_id: str, session_validity: float) -> None:
+        self._pool = user_pool_id
+        self._validity = session_validity
+
+    def parse(self, raw: bytes, now: float) -> Request:
+        """The request in one message. ``now`` (UTC seconds) is when a session without times was issued.
+
+        Raises ``Malformed``, and nothing else for any bytes.
+        """
+        message = _read(raw)
+        if message.session:
+            kind, credential = CredentialKind.SESSION, message.session
+            issued = now if message.issued_at is None else message.issued_at
+            deadline, mismatch = issued + self._validity, False
+        else:
+            kind, credential = CredentialKind.ACCESS_TOKEN, message.access_token
+            deadline, mismatch = self._look_into(credential, message.username, now)
+        return Request(
+            username=message.username,
+            kind=kind,
+            credential=Secret(credential),
+            id=message.id or hashlib.sha256(credential.encode()).hexdigest(),
+            expires_at=deadline if message.expires_at is None else message.expires_at,
+            attributes=message.attributes,
+            replace=message.replace,
+            mismatch=mismatch,
+        )
+
+    def body(self, raw: bytes, now: float) -> bytes:
+        """The message as it travels: the same keys without those that are ignored, on one line.
+
+        A session without times gets ``now`` as ``issued_at``, so that it ages while it waits. Raises ``Malformed``.
+        """
+        message = _read(raw)
+        fields = {key: value for key, value in from_json(raw).items() if key not in _IGNORED}
+        if message.session and message.issued_at is None and message.expires_at is None:
+            fields["issued_at"] = datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z")
+        return to_json(fields)
+
+    def _look_into(self, token: str, username: str, now: float) -> tuple[float, bool]:
+        """When the token dies, and whether it is somebody else's, or says of nobody that it is theirs."""
+        parts = token.split(".")
+        try:
+            payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+            claims = _Claims.model_validate_json(payload)
+        except (IndexError, ValueError):  # a ValidationError is a ValueError, and so are binascii's
+            return now + _DAY, True
+        pool = claims.iss.rstrip("/").rpartition("/")[2]
+        return claims.exp, (claims.username, pool) != (username, self._pool)
+
+
+def _read(raw: bytes) -> _Message:
+    if len(raw) > MAX_MESSAGE:
+        raise Malformed("is longer than 256 KiB")
+    try:
+        message = _Message.model_validate_json(raw)
+    except ValidationError as error:
+        raise Malformed(_reason(raw, error)) from None
+    if message.session and message.access_token:
+        raise Malformed("has both session and access_token; keep one")
+    if not (message.session or message.access_token):
+        raise Malformed("has no credential; add session or access_token")
+    if len(raw) > _MAX_ATTRIBUTES < sum(len(text.encode()) for pair in message.attributes.items() for text in pair):
+        raise Malformed(f"attributes should be {_RULES['attributes']}")
+    return message
+
+
+def _reason(raw: bytes, error: ValidationError) -> str:
+    """The first problem in words; of the message only the names of its keys."""
+    found = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    kind, key = found["type"], str(found["loc"][0]) if found["loc"] else ""
+    if kind == "json_invalid":
+        return "is not JSON" if _is_utf8(raw) else "is not UTF-8"
+    if not key:
+        return "is not a JSON object"
+    if kind == "missing":
+        return f"has no {key}"
+    if kind != "extra_forbidden":
+        return f"{key} should be {_RULES[key]}"
+    near = difflib.get_close_matches(key[:_MAX_NAME].lower(), _RULES, 1)
+    return f"has the unknown key {_name(key, raw)}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _name(key: str, raw: bytes) -> str:
+    """A key's name, fit to be read; unless it repeats a part of the credential beside it."""
+    name = key if len(key) <= _MAX_NAME else f"{key[:_MAX_NAME]}…"
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+    message = from_json(raw)
+    secrets = [text for text in (message.get("session"), message.get("access_token")) if isinstance(text, str)]
+    if any(shown[at : at + 8] in text for text in secrets for at in range(len(shown) - 7)):
+        return "***"
+    return f'"{shown}"'
+
+
+def line_of(request: Mapping[str, object]) -> bytes:
+    """One line of JSON; what cannot be one becomes a line that is malformed."""
+    try:
+        return json.dumps(dict(request)).encode()
+    except (TypeError, ValueError, RecursionError):
+        return b""

@@ -1,0 +1,35 @@
+"""A file of usernames, one a line, as ``--only`` and ``--roster`` take it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import BinaryIO
+
+from worker.requests.lines import read_lines
+
+LONGEST = 128
+"""Characters of a username."""
+
+
+def usernames(stream: BinaryIO) -> Iterator[str | None]:
+    """The users that a file names, one a line: a username, or a JSON object with a ``username`` (as ``export`` prints).
+
+    White space around a line and blank lines are nothing; ``None`` stands for a line that is no username.
+    """
+    for raw in read_lines(stream):
+        try:
+            name = raw.decode().strip()
+        except UnicodeDecodeError:
+            yield None
+            continue
+        if name.startswith("{"):
+            with suppress(ValueError, RecursionError):
+                found = json.loads(name)["username"] if '"username"' in name else name
+                name = found if isinstance(found, str) else ""
+        yield name if _is_username(name) else None
+
+
+def _is_username(text: str) -> bool:
+    return 1 <= len(text) <= LONGEST and not any("\ud800" <= char <= "\udfff" for char in text)

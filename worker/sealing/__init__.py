@@ -1,0 +1,1 @@
+"""Sealing secrets with age, and opening what was sealed."""

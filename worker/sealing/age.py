@@ -1,0 +1,99 @@
+"""Sealing with age to public keys, and opening with an identity: the only place that knows pyrage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyrage
+
+from worker.core.errors import UsageError
+
+
+class AgeSealer:
+    """Seals to every recipient (``age1…``), binary format. Raises ``UsageError`` for a recipient that is none."""
+
+    def __init__(self, recipients: Sequence[str]) -> None:
+        if not recipients:
+            raise UsageError(
+                "nobody could open what the worker seals: seal.recipients is empty",
+                'make an identity with "mfa-worker keygen -o FILE", keep it away from the worker, '
+                "and put the recipient that it prints into seal.recipients",
+            )
+        self._recipients = [_recipient(number, text) for number, text in enumerate(recipients, 1)]
+
+    def seal(self, plaintext: bytes) -> bytes:
+        """See ``ports.Sealer``."""
+        sealed: bytes = pyrage.encrypt(plaintext, self._recipients)
+        return sealed
+
+
+def _recipient(number: int, text: str) -> pyrage.x25519.Recipient:
+    try:
+        return pyrage.x25519.Recipient.from_str(text)
+    except pyrage.RecipientError:  # whatever stands there may be a secret: it is never repeated
+        if "AGE-SECRET-KEY" in text.upper():
+            raise UsageError(
+                "a secret key stands in seal.recipients", "put the recipient there, and keep the key away"
+            ) from None
+        raise UsageError(
+            f"number {number} of seal.recipients is no age recipient", "a recipient begins with age1; keygen prints it"
+        ) from None
+
+
+class AgeOpener:
+    """Opens with every identity in the key files. Raises ``UsageError`` for a file that holds none."""
+
+    def __init__(self, keyfiles: Sequence[Path]) -> None:
+        self._identities = [identity for file in keyfiles for identity in _identities(file)]
+
+    def open(self, sealed: bytes) -> bytes:
+        """The plaintext. Raises ``ValueError`` where no identity fits, or the file is damaged."""
+        try:
+            plaintext: bytes = pyrage.decrypt(sealed, self._identities)
+        except pyrage.DecryptError as error:
+            raise ValueError(str(error)) from None
+        return plaintext
+
+
+def _identities(file: Path) -> list[pyrage.x25519.Identity]:
+    try:
+        text = file.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the identity file {file}: {_why(error)}", "name the file that keygen wrote"
+        ) from None
+    lines = [line.strip() for line in text.splitlines()]
+    try:
+        found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+    except pyrage.IdentityError:
+        found = []
+    if not found:
+        raise UsageError(f"{file} holds no age identity", "an identity line begins with AGE-SECRET-KEY-1")
+    return found
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "unreadable" if isinstance(error, OSError) else "it is not text"
+
+
+def keygen(created: str) -> tuple[str, str]:
+    """A new identity as an identity file's text (``created``: the date in it), and its recipient."""
+    identity = pyrage.x25519.Identity.generate()
+    recipient = str(identity.to_public())
+    return f"# created: {created}\n# public key: {recipient}\n{identity}\n", recipient
+
+
+def write_identity(file: Path, text: str) -> None:
+    """Write an identity file, 0600, never over anything. Raises ``UsageError``."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(f"{file} exists, and an identity is never overwritten", "choose another name") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}", "choose a folder that exists and is yours") from None
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(descriptor)

@@ -1,0 +1,146 @@
+"""Opening sealed records: what whoever prints the letters, or serves the page, does with the identity.
+
+Two passes: the first finds the newest record of each user, without opening any line; the second opens just those.
+Records on AWS are fetched into a file first, sealed as they are (see ``opening_aws``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+from worker.core.errors import ExitCode, UsageError
+from worker.core.record import Record, address, checked, outer_address, parsed
+from worker.sealing.age import AgeOpener
+
+if TYPE_CHECKING:
+    from worker.adapters.aws.session import Place
+
+_AGE = b"age-encryption.org/v1"
+_ON_AWS = ("s3://", "secretsmanager:", "sqs:")
+
+Found = tuple[int, Callable[[], Record]]
+"""A record's generation, and how to get at it."""
+
+
+def open_sources(
+    names: Sequence[str],
+    identities: Sequence[Path],
+    out: TextIO,
+    *,
+    place: Place | None = None,
+    into: Path | None = None,
+) -> ExitCode:
+    """Open the records of every source, the newest of each user over all of them.
+
+    A source is a file (``open_files``), ``s3://BUCKET/PREFIX``, ``secretsmanager:PREFIX``, or ``sqs:URL``, whose
+    messages are moved to the end of the file ``into`` and opened there. AWS is asked only where a source is there:
+    at ``place``, or where the environment says. Makes an event loop of its own. Gives and raises what ``open_files``
+    does, and ``DependencyAway`` and ``PersonMustAct`` for AWS.
+    """
+    wanted = list(dict.fromkeys(names))
+    remote = [name for name in wanted if name.startswith(_ON_AWS)]
+    if (into is not None) != any(name.startswith("sqs:") for name in remote):
+        raise UsageError(
+            "--into FILE and an SQS queue belong together",
+            "name the file that the queue's messages are moved to: mfa-worker open sqs:URL --into FILE -i KEYFILE",
+        )
+    opener = AgeOpener(identities)  # before anything leaves a queue
+    with ExitStack() as stack:
+        fetched: Mapping[str, BinaryIO] = {}
+        if remote:
+            from worker.sealing import aws_sources
+
+            fetched = asyncio.run(aws_sources.fetch(remote, stack, place, into))
+        if into is not None:
+            wanted = list(dict.fromkeys([name for name in wanted if not name.startswith("sqs:")] + [str(into)]))
+        files = (fetched[name] if name in fetched else stack.enter_context(_seekable(name)) for name in wanted)
+        return _open(files, opener, out)
+
+
+def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) -> ExitCode:
+    """Open the lines, or the single age file, of every file (``-``: standard input), the newest record of each user.
+
+    Gives 1 where a record could not be opened. Raises ``UsageError`` for a file that cannot be read, or no identity
+    in one.
+    """
+    opener = AgeOpener(identities)
+    with ExitStack() as stack:
+        return _open((stack.enter_context(_seekable(name)) for name in names), opener, out)
+
+
+def _open(files: Iterable[BinaryIO], opener: AgeOpener, out: TextIO) -> ExitCode:
+    newest: dict[bytes, Found] = {}
+    unreadable = 0
+    for file in files:
+        for user, found in _records(file, opener):
+            if user is None:
+                unreadable += 1
+            elif user not in newest or newest[user][0] < found[0]:
+                newest[user] = found
+    for user, (generation, read) in newest.items():
+        try:
+            record = checked(read(), (user, generation))
+        except (ValueError, KeyError, TypeError):
+            unreadable += 1
+        else:
+            out.write(json.dumps(record) + "\n")
+    if unreadable:
+        sys.stderr.write(f"{unreadable} not opened: sealed to another identity, torn, or altered\n")
+    return ExitCode.SOME_LEFT_OUT if unreadable else ExitCode.DONE
+
+
+def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, Found]]:
+    """Each record's user (``None``: unreadable), generation, and how to open it."""
+
+    def line_at(offset: int) -> Callable[[], Record]:
+        def read() -> Record:
+            file.seek(offset)
+            sealed = parsed(file.readline())["sealed"]
+            return parsed(opener.open(base64.b64decode(sealed, validate=True)))
+
+        return read
+
+    if file.read(len(_AGE)) == _AGE:
+        file.seek(0)
+        sealed = file.read()
+        file.close()  # there may be more of them than may be open at once
+        try:
+            record = parsed(opener.open(sealed))
+            user, generation = address(record)
+            yield user, (generation, lambda: record)
+        except (ValueError, KeyError, TypeError):
+            yield None, (0, dict)
+        return
+    offset = file.seek(0)
+    for line in file:
+        if line.strip():
+            try:
+                user, generation = outer_address(parsed(line))
+                yield user, (generation, line_at(offset))
+            except (ValueError, KeyError, TypeError):
+                yield None, (0, dict)
+        offset += len(line)
+        file.seek(offset)
+
+
+def _seekable(name: str) -> BinaryIO:
+    if name == "-":
+        spooled = tempfile.TemporaryFile()  # noqa: SIM115 - sealed records only; closed by the caller
+        shutil.copyfileobj(sys.stdin.buffer, spooled)
+        spooled.seek(0)
+        return spooled
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {name}: {error.strerror}", "name the file that the worker delivered to"
+        ) from None

@@ -1,0 +1,90 @@
+"""Sealed records in an SQS queue, moved for ``opening`` to the end of a file, where they stay and are opened.
+
+For a queue that no notifying service reads: what is received here is received by nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import ClientError
+
+from worker.adapters.append import append
+from worker.adapters.aws.errors import faults
+from worker.core.errors import ChannelAway, UsageError
+from worker.core.record import is_line
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs import SQSClient
+
+POLL = 5
+"""Seconds that the queue is asked to wait for a message."""
+QUIET = 2
+"""So many polls in a row that bring nothing new: the queue is quiet."""
+RECEIVERS = 4
+"""Polls at the same time."""
+
+
+async def drain(sqs: SQSClient, url: str, into: Path) -> int:
+    """Move every sealed line of the queue to the end of the file; deleted from the queue only once it is durable there.
+
+    Messages that are no such lines stay in the queue; gives their number. Raises ``UsageError`` for a file that cannot
+    be written, ``ChannelAway``.
+    """
+    _refuse_another_kind_of_file(into)
+    await _append(into, [])
+    foreign: set[str] = set()
+    with faults(ChannelAway, "the SQS queue"):
+        receivers = [asyncio.ensure_future(_receive(sqs, url, into, foreign)) for _ in range(RECEIVERS)]
+        try:
+            await asyncio.gather(*receivers)
+        finally:
+            for receiver in receivers:
+                receiver.cancel()
+            await asyncio.gather(*receivers, return_exceptions=True)
+    return len(foreign)
+
+
+async def _receive(sqs: SQSClient, url: str, into: Path, foreign: set[str]) -> None:
+    quiet = 0
+    while quiet < QUIET:
+        reply = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=POLL)
+        messages = reply.get("Messages", [])
+        ours = [message for message in messages if is_line(message.get("Body", ""))]
+        others = {message.get("MessageId", "") for message in messages if message not in ours} - foreign
+        foreign |= others
+        quiet = 0 if ours or others else quiet + 1
+        if ours:
+            await _append(into, [message.get("Body", "").encode() + b"\n" for message in ours])
+            await _delete(sqs, url, [message.get("ReceiptHandle", "") for message in ours])
+
+
+async def _delete(sqs: SQSClient, url: str, receipts: Sequence[str]) -> None:
+    reply = await sqs.delete_message_batch(
+        QueueUrl=url,
+        Entries=[{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(receipts)],
+    )
+    for failed in reply.get("Failed", []):
+        raise ClientError({"Error": {"Code": failed.get("Code", "unknown")}}, "DeleteMessageBatch")
+
+
+async def _append(into: Path, lines: Sequence[bytes]) -> None:
+    try:
+        await asyncio.to_thread(append, into, lines)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {into}: {error.strerror}", "choose a folder that exists and is yours; nothing is lost"
+        ) from None
+
+
+def _refuse_another_kind_of_file(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            begins = file.read(1)
+    except OSError:
+        return
+    if begins not in (b"", b"{", b"\n"):
+        raise UsageError(f"{path} is no file of sealed lines", "choose another file for the queue's messages")

@@ -1,0 +1,5 @@
+"""The settings: every key with its type, default and help; and where their values come from."""
+
+from worker.settings.sections import Explained, Settings, explain, load
+
+__all__ = ["Explained", "Settings", "explain", "load"]

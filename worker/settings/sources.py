@@ -1,0 +1,210 @@
+"""Where settings come from, and what is said when one of them is wrong.
+
+Knows nothing of the settings themselves: any ``BaseSettings`` made of sections will do. Three layers, the last one
+wins: a TOML file, the environment, ``--set`` flags. Each value keeps the name of its source, so that a complaint can
+say where to look.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
+
+from worker.core.errors import UsageError
+
+PREFIX = "MFA_WORKER_"
+CONFIG = f"{PREFIX}CONFIG"
+LIST = "config/mfa-worker.toml, in the project, explains every key"
+
+# A Kubernetes Service named mfa-worker puts these into the environment of every pod of its namespace.
+_SERVICE_LINK = re.compile(r"MFA_WORKER_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
+
+
+@dataclass(slots=True)
+class Layers:
+    """What all sources say together."""
+
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Section → key → value, of the last source that gave one; only keys that exist."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """``section.key`` → where its value came from, in words."""
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A value as a variable or a flag gives it."""
+
+    key: str
+    text: str
+    source: str
+
+
+def fields(cls: type[BaseSettings]) -> Iterator[tuple[str, FieldInfo]]:
+    """Every ``section.key`` with its definition, in order."""
+    for section, outer in cls.model_fields.items():
+        if isinstance(outer.annotation, type) and issubclass(outer.annotation, BaseModel):
+            for key, inner in outer.annotation.model_fields.items():
+                yield f"{section}.{key}", inner
+
+
+def gather(
+    cls: type[BaseSettings], config: Path | None, overrides: Sequence[str], environ: Mapping[str, str]
+) -> Layers:
+    """Read every source; unknown keys and unreadable files become problems. Nothing is validated yet.
+
+    Raises ``UsageError`` where the settings file itself cannot be read.
+    """
+    layers = Layers()
+    known = dict(fields(cls))
+    if config is None and environ.get(CONFIG):
+        config = Path(environ[CONFIG])
+    if config is not None:
+        _add(layers, known, _toml(cls, config), lambda _: _shown(str(config), 200))
+    for texts, spelling in ((_environment(layers, known, environ), _variable), (_flags(layers, overrides), str)):
+        given = {each.key: each for each in texts if _exists(layers, known, each.key, each.source, spelling)}
+        sources = {key: each.source for key, each in given.items()}
+        _add(layers, known, _nested(cls, given.values()), sources.__getitem__)
+    return layers
+
+
+def complain(layers: Layers, cls: type[BaseSettings], error: ValidationError | None = None) -> None:
+    """Raise one ``UsageError`` that lists every problem, if there is any. No value is ever repeated."""
+    known = dict(fields(cls))
+    details = error.errors(include_input=False, include_url=False) if error else []
+    consequences = ("default_factory_not_called", "extra_forbidden")  # of what is listed anyway
+    problems = [
+        *layers.problems,
+        *(_problem(layers, known, detail) for detail in details if detail["type"] not in consequences),
+    ]
+    if problems:
+        many = f"{len(problems)} settings are wrong" if len(problems) > 1 else "a setting is wrong"
+        raise UsageError("\n  ".join([f"{many}:", *problems]), LIST)
+
+
+# Sources
+
+
+def _toml(cls: type[BaseSettings], path: Path) -> dict[str, Any]:
+    name = _shown(str(path), 200)
+    try:
+        path.open("rb").close()  # the source below takes a missing file for an empty one
+        return dict(TomlConfigSettingsSource(cls, path).toml_data)
+    except OSError as error:
+        raise UsageError(
+            f"the settings file {name} cannot be read: {error.strerror}", "name another with --config"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        where = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        raise UsageError(
+            f"the settings file {name} is not TOML in UTF-8{_shown(where, 200)}", "correct it there"
+        ) from None
+
+
+def _nested(cls: type[BaseSettings], given: Iterable[_Text]) -> dict[str, Any]:
+    source = EnvSettingsSource(cls)
+    source.env_vars = {_variable(each.key).lower(): each.text for each in given}
+    return source()
+
+
+def _environment(layers: Layers, known: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[_Text]:
+    for name, text in sorted(environ.items()):
+        if not name.startswith(PREFIX) or name == CONFIG or _SERVICE_LINK.fullmatch(name):
+            continue
+        key = ".".join(name.removeprefix(PREFIX).lower().split("__", 1))
+        if key in known or not key.endswith("_file"):
+            yield _Text(key, text, _shown(name))
+        elif name.removesuffix("_FILE") in environ:
+            layers.problems.append(
+                f"{_shown(key.removesuffix('_file'))} is given twice, also as {_shown(name)}; keep one"
+            )
+        else:
+            try:
+                text = Path(text).read_text("utf-8").strip()
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or "it is not text in UTF-8"
+                layers.problems.append(
+                    f"{_shown(name)} names a file that cannot be read: {why}; write the path of a text file"
+                )
+            else:
+                yield _Text(key.removesuffix("_file"), text, _shown(name))
+
+
+def _flags(layers: Layers, overrides: Sequence[str]) -> Iterator[_Text]:
+    for number, override in enumerate(overrides, 1):
+        key, equals, text = override.partition("=")
+        if equals:
+            yield _Text(key.strip(), text, f"--set {_shown(key.strip())}")
+        else:
+            layers.problems.append(f"--set number {number} has no =; write --set section.key=value")
+
+
+def _add(layers: Layers, known: Mapping[str, Any], values: Mapping[str, Any], source: Callable[[str], str]) -> None:
+    for section, table in values.items():
+        if not isinstance(table, dict):
+            _exists(layers, known, section, source(section), str)
+            continue
+        for key, value in table.items():
+            dotted = f"{section}.{key}"
+            if _exists(layers, known, dotted, source(dotted), str):
+                layers.values.setdefault(section, {})[key] = value
+                layers.sources[dotted] = source(dotted)
+        if not table and not any(name.startswith(f"{section}.") for name in known):
+            _exists(layers, known, section, source(section), str)
+
+
+# Complaints
+
+
+def _exists(layers: Layers, known: Mapping[str, Any], key: str, source: str, spelling: Callable[[str], str]) -> bool:
+    if key in known:
+        return True
+    name = f"{_shown(key)} (from {source})"
+    if any(each.startswith(f"{key}.") for each in known):
+        layers.problems.append(
+            f"{name}: is a section; give its keys one by one, such as {spelling(_first(key, known))}"
+        )
+        return False
+    leaf = key.rpartition(".")[2]
+    elsewhere = [each for each in known if each.endswith(f".{leaf}")]
+    choices = [*known, "config"] if spelling is _variable else known
+    nearest = partial(difflib.get_close_matches, key.lower(), choices, 1)
+    near = nearest(0.75) or elsewhere[:1] or nearest()  # a small slip, the wrong section, a large slip
+    layers.problems.append(f"{name}: is no setting; " + (f"did you mean {spelling(near[0])}?" if near else LIST))
+    return False
+
+
+def _first(section: str, known: Mapping[str, Any]) -> str:
+    return next(each for each in known if each.startswith(f"{section}."))
+
+
+def _problem(layers: Layers, known: Mapping[str, FieldInfo], detail: ErrorDetails) -> str:
+    context, loc = detail.get("ctx", {}), detail["loc"]
+    key = str(context.get("key") or ".".join(str(part) for part in loc[:2]))
+    help_ = known[key].description if key in known else ""
+    if detail["type"] == "missing":
+        return f"{key} is required: {help_}. Write it in the settings file, as {_variable(key)} or --set {key}=…"
+    what = str(context["error"]) if detail["type"] == "value_error" else detail["msg"]
+    what = what.replace("Input should", "should")
+    entry = f"entry {int(loc[2]) + 1} " if len(loc) > 2 and isinstance(loc[2], int) else ""
+    return f"{key} (from {layers.sources.get(key, 'the default')}): {entry}{what}. It is: {help_}"
+
+
+def _variable(key: str) -> str:
+    return f"{PREFIX}{key.replace('.', '__', 1).upper()}"
+
+
+def _shown(text: str, most: int = 60) -> str:
+    cut = text if len(text) <= most else f"{text[:most]}…"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

@@ -1,0 +1,193 @@
+"""All that ``check`` asks AWS, at the same time: first who this process is, then everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError, ClientError
+
+from worker.adapters.aws.errors import WIRE, code
+from worker.adapters.aws.session import Aws, Place
+from worker.app.stores import open_stores
+from worker.core.errors import LedgerAway, WorkerError
+from worker.settings import Settings
+from worker.settings.types import is_loopback
+from worker.setup.checks import dynamodb, pool, s3, sqs
+from worker.setup.checks.findings import Finding, fails, ok
+from worker.setup.checks.probes import PATIENCE, asked, optional
+from worker.setup.checks.rollout import Seen
+
+MAKING = 5.0
+"""Seconds for making all clients, which reads much from disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one service is asked; ``optional``: a role need not be permitted to."""
+
+    about: str
+    what: str
+    service: str
+    ask: Callable[[Any], Awaitable[list[Finding]]]
+    optional: bool = False
+
+
+async def look(settings: Settings, place: Place) -> tuple[list[Finding], Seen]:
+    """The findings, and what is known of queue and ledger. Where AWS is not used and not there, one line."""
+    if reason := _why_not(settings, place):
+        return [ok("aws", reason)], Seen()
+    if trouble := await _credentials(place, needed=_uses_aws(settings)):
+        return [trouble], Seen()
+    looking = _Looking(settings, place)
+    questions = looking.questions()
+    async with Aws(place) as aws:
+        try:
+            async with asyncio.timeout(MAKING):
+                clients = {name: await aws.client(name) for name in {each.service for each in questions}}
+        except WorkerError as error:
+            return [fails("aws", str(error), error.hint)], Seen()
+        except TimeoutError:
+            said = f"no clients could be made in {MAKING:g} s"
+            return [fails("aws", said, "look at where the credentials come from (role, profile)")], Seen()
+        found = await asyncio.gather(*(_answered(each, clients[each.service]) for each in questions))
+    return [finding for findings in found for finding in findings], looking.seen
+
+
+async def _answered(question: Question, client: Any) -> list[Finding]:
+    ask = optional if question.optional else asked
+    return await ask(question.about, question.what, question.ask(client))
+
+
+def _why_not(settings: Settings, place: Place) -> str:
+    """Why AWS is not asked; empty where it is."""
+    if _uses_aws(settings) or _knows_the_pool(settings, place):
+        return ""
+    return "not asked: nothing of this rollout is on AWS, and the pool's endpoint is another"
+
+
+def _uses_aws(settings: Settings) -> bool:
+    kinds = (settings.queue.kind, settings.ledger.kind, settings.channel.kind)
+    return not set(kinds) <= {"sqlite", "file"}
+
+
+def _knows_the_pool(settings: Settings, place: Place) -> bool:
+    """A pool behind an endpoint of its own is not the one that AWS would tell about."""
+    return settings.cognito.endpoint_url is None or "cognito-idp" in place.endpoints
+
+
+async def _credentials(place: Place, *, needed: bool) -> Finding | None:
+    cure = "give the process AWS credentials: a role, a profile (aws.profile) or variables"
+    try:
+        async with asyncio.timeout(PATIENCE):
+            credentials = await AioSession(profile=place.profile).get_credentials()
+    except TimeoutError:
+        said = f"no answer in {PATIENCE:g} s about who this process is"
+    except (BotoCoreError, ClientError, *WIRE) as error:
+        said = f"no AWS credentials: {code(error)}"
+    else:
+        if credentials is not None:
+            return None
+        said = "no AWS credentials"
+    if needed:
+        return fails("aws", said, cure)
+    return ok("aws", f"{said}: the pool's MFA settings and the real quota were not looked at")
+
+
+class _Looking:
+    """Which questions the settings pose, and what was seen while they were answered."""
+
+    def __init__(self, settings: Settings, place: Place) -> None:
+        self._settings = settings
+        self._place = place
+        self.seen = Seen()
+
+    def questions(self) -> list[Question]:
+        return [
+            *self._about_the_account(),
+            *self._about_the_queue(),
+            *self._about_the_table(),
+            *self._about_the_channel(),
+        ]
+
+    def _about_the_account(self) -> Iterator[Question]:
+        cognito, rate = self._settings.cognito, self._settings.rate.effective
+        name, validity = cognito.user_pool_id, cognito.session_validity
+        if self._reaches_sts():
+            yield Question("aws", "account and role", "sts", pool.identity, optional=True)
+        if _knows_the_pool(self._settings, self._place):
+            yield Question("pool", "its MFA settings", "cognito-idp", lambda c: pool.mfa(c, name), optional=True)
+            yield Question(
+                "pool", "its app clients", "cognito-idp", lambda c: pool.sessions(c, name, validity), optional=True
+            )
+            if cognito.endpoint_url is None or "service-quotas" in self._place.endpoints:
+                yield Question(
+                    "quota", "the real quota", "service-quotas", lambda c: pool.quota(c, rate), optional=True
+                )
+
+    def _reaches_sts(self) -> bool:
+        """Where the services are emulators on loopback, the real one does not know these credentials."""
+        named = {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"} & os.environ.keys()
+        emulated = any(is_loopback(urlsplit(url).hostname or "") for url in self._place.endpoints.values())
+        return "sts" in self._place.endpoints or bool(named) or not emulated
+
+    def _about_the_queue(self) -> Iterator[Question]:
+        queue = self._settings.queue
+        if queue.kind != "sqs" or queue.url is None:
+            return
+        yield Question("queue", "the queue", "sqs", self._queue)
+        if (url := queue.dead_letter_url) is not None:
+            yield Question("dead letters", "the dead-letter queue", "sqs", lambda c: sqs.look_at_dead_letters(c, url))
+
+    def _about_the_table(self) -> Iterator[Question]:
+        name = self._settings.ledger.table
+        if self._settings.ledger.kind == "dynamodb" and name is not None:
+            yield Question("ledger", "the table", "dynamodb", lambda c: dynamodb.look_at_table(c, name))
+            yield Question("ledger", "the ledger", "dynamodb", self._ledger)
+            yield Question(
+                "ledger", "its backups", "dynamodb", lambda c: dynamodb.look_at_backups(c, name), optional=True
+            )
+            yield Question("ledger", "its TTL", "dynamodb", lambda c: dynamodb.look_at_expiry(c, name), optional=True)
+
+    def _about_the_channel(self) -> Iterator[Question]:
+        channel = self._settings.channel
+        bucket, url, key, prefix = channel.bucket, channel.url, channel.kms_key_id, channel.prefix
+        if channel.kind == "s3" and bucket is not None:
+            yield Question("channel", "the bucket", "s3", lambda c: s3.look_at_bucket(c, bucket, prefix, key))
+            yield Question("channel", "its protection", "s3", lambda c: s3.judge_bucket(c, bucket), optional=True)
+        if channel.kind == "sqs" and url is not None:
+            yield Question("channel", "its queue", "sqs", lambda c: sqs.look_at_channel(c, url))
+        if channel.kind == "secretsmanager":
+            yield Question("channel", "its secrets", "secretsmanager", lambda c: s3.look_at_secrets(c, prefix))
+        if channel.kind in ("s3", "secretsmanager") and key is not None:
+            context = {"aws:s3:arn": f"arn:aws:s3:::{bucket}"} if bucket else {}
+            yield Question("channel", "its KMS key", "kms", lambda c: s3.look_at_key(c, key, context))
+
+    async def _queue(self, client: Any) -> list[Finding]:
+        queue = self._settings.queue
+        findings, seen = await sqs.look_at_queue(client, str(queue.url), visibility=queue.visibility)
+        self.seen |= seen
+        return findings
+
+    async def _ledger(self, client: Any) -> list[Finding]:
+        """Whose ledger it is, and how many users it has."""
+        table = str(self._settings.ledger.table)
+        try:
+            begun = await dynamodb.has_begun(client, table)
+        except LedgerAway:
+            return []  # as was said of the table
+        if not begun:
+            self.seen |= Seen(users=0)
+            if self._settings.ledger.must_exist:
+                said = f"no rollout has used the table {table}"
+                return [fails("ledger", said, "restore it, or correct ledger.table")]
+            return [ok("ledger", f"no rollout has used the table {table} yet")]
+        async with open_stores(self._settings, must_exist=True) as stores:
+            census = await stores.ledger.census()
+        self.seen |= Seen(users=census.accepted)
+        return [ok("ledger", f"{census.accepted:,} users of this rollout are in it")]

@@ -1,0 +1,161 @@
+"""What ``check`` sees of this host: files that must be writable, disks that must last, keys that must not be here."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from worker.settings import Settings
+from worker.setup.checks.findings import Finding, advice, fails, merged, ok
+
+MOUNTS = Path("/proc/self/mounts")
+"""Where Linux tells which file system a folder is on; elsewhere nothing is known."""
+
+VOLATILE = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
+"""Gone with the machine or the container."""
+REMOTE = frozenset(
+    {
+        *("nfs", "nfs4", "efs", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "gfs2", "ocfs2"),
+        *(
+            "fuse.sshfs",
+            "fuse.glusterfs",
+            "fuse.ceph",
+            "fuse.s3fs",
+            "fuse.goofys",
+            "fuse.mount-s3",
+            "fuse.mountpoint-s3",
+        ),
+    }
+)
+"""Unable to lock and sync as SQLite needs it ("How To Corrupt An SQLite Database File", 2.1)."""
+
+_KEY = b"AGE-SECRET-KEY-"
+_SMALL = 64 * 1024
+_MANY = 2_000
+"""Files of one folder that are looked at, and the size up to which they may be keys."""
+
+
+def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
+    """Everything about this host. Opens files for reading only, and creates nothing."""
+    databases = list(_databases(settings))
+    findings: list[Finding] = []
+    for about, path in databases:
+        findings.append(_writable(about, path))
+        if not findings[-1].fails:
+            findings += [_lasting(about, path, mounts), *_private(about, path)]
+    if settings.channel.kind == "file":
+        findings.append(_writable("channel", settings.channel.path))
+        if not findings[-1].fails:
+            findings += _kept("channel", settings.channel.path, mounts)
+    places = [path.parent for _, path in databases] + [settings.channel.path.parent, Path()]
+    return merged([*findings, *_identities(places)])
+
+
+def _databases(settings: Settings) -> Iterator[tuple[str, Path]]:
+    ledger, queue = settings.ledger, settings.queue
+    if ledger.kind == "sqlite":
+        yield "ledger", ledger.path
+    if queue.kind == "sqlite" and (ledger.kind != "sqlite" or queue.path != ledger.path):
+        yield "queue", queue.path
+
+
+def _writable(about: str, path: Path) -> Finding:
+    folder = path.parent
+    if not folder.is_dir():
+        return fails(about, f"there is no folder {folder}", f"create it, or correct {about}.path")
+    target = path if path.exists() else folder
+    if target.is_dir() and target is path:
+        return fails(about, f"{path} is a folder", f"name a file in {about}.path")
+    if not os.access(target, os.W_OK):
+        return fails(about, f"{target} cannot be written", "change its owner, or choose another place")
+    return ok(about, f"{path} can be written")
+
+
+def _lasting(about: str, path: Path, mounts: Path) -> Finding:
+    kind = file_system(path.parent, mounts)
+    if kind in VOLATILE:
+        return fails(
+            about,
+            f"{path} is on {kind}: it is gone with the container or the machine, and nobody knows who has a secret",
+            f"keep {about}.path on a local disk or a volume that outlives them",
+        )
+    if kind in REMOTE:
+        return fails(
+            about,
+            f"{path} is on {kind}: SQLite needs a local disk's locks and syncs, or the file is damaged one day",
+            f"keep {about}.path on a local disk, or use queue.kind sqs and ledger.kind dynamodb",
+        )
+    return ok(about, f"on {kind or 'a file system of unknown kind'}")
+
+
+def _kept(about: str, path: Path, mounts: Path) -> list[Finding]:
+    kind = file_system(path.parent, mounts)
+    if kind not in VOLATILE:
+        return []
+    said = f"{path} is on {kind}: delivered secrets are gone with the container or the machine"
+    return [advice(about, said, f"keep {about}.path on a disk or a volume that outlives them")]
+
+
+def _private(about: str, path: Path) -> list[Finding]:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return []
+    if not mode & 0o077:
+        return []
+    return [
+        advice(about, f"{path} can be read by others (mode {mode:04o}), and requests hold credentials", "chmod 600")
+    ]
+
+
+def file_system(folder: Path, mounts: Path = MOUNTS) -> str:
+    """The kind of the file system that a folder is on; empty where nobody says."""
+    try:
+        table = mounts.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    folder, best, kind = folder.resolve(), "", ""
+    for fields in map(str.split, table.splitlines()):
+        if len(fields) < 3:
+            continue
+        point = fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+        if folder.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, fields[2]
+    return kind
+
+
+def _identities(folders: Iterable[Path]) -> Iterator[Finding]:
+    """A worker that is stolen must open nothing, so no age identity may lie beside it."""
+    seen = {folder.resolve(): folder for folder in folders}
+    found = False
+    for resolved in seen:
+        for path in _small_files(resolved):
+            if _holds_a_key(path):
+                found = True
+                yield advice(
+                    "identity",
+                    f"{path} HOLDS A SECRET KEY beside the worker: whoever takes this machine opens what it sealed",
+                    "move it to where secrets are opened, and make sure that no copy or backup stays here",
+                )
+    if not found:
+        yield ok("identity", "no age secret key lies beside ledger, channel or working directory")
+
+
+def _small_files(folder: Path) -> Iterator[Path]:
+    try:
+        for entry in islice(os.scandir(folder), _MANY):
+            if entry.is_file(follow_symlinks=True) and entry.stat().st_size <= _SMALL:
+                yield Path(entry.path)
+    except OSError:
+        return
+
+
+def _holds_a_key(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return any(line.strip().upper().startswith(_KEY) for line in file.read(_SMALL).splitlines())
+    except OSError:
+        return False

@@ -1,0 +1,115 @@
+"""What ``check`` asks about the pool and the account, as far as it is permitted to: TOTP, Sessions, the real quota."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from worker.adapters.aws.errors import code
+from worker.settings import Settings
+from worker.setup.checks.findings import Finding, advice, fails, ok
+from worker.setup.checks.rollout import QUOTA
+
+if TYPE_CHECKING:
+    from types_aiobotocore_cognito_idp import CognitoIdentityProviderClient
+    from types_aiobotocore_service_quotas import ServiceQuotasClient
+    from types_aiobotocore_sts import STSClient
+
+QUOTA_NAME, QUOTA_CODE = "UserResourceUpdate", "L-574C86AE"
+_CONNECT = 5.0
+_CLIENTS, _PAGES = 20, 10
+_LONGEST_SESSION, _SESSION = 15 * 60.0, 3 * 60.0
+"""Seconds that a Session lives at most, and where the app client says nothing (AuthSessionValidity)."""
+
+
+async def reach(settings: Settings) -> Finding:
+    """Whether Cognito's endpoint can be connected to; its address."""
+    cognito = settings.cognito
+    address = cognito.endpoint_url or f"https://{_host(settings)}"
+    url = urlsplit(address)
+    try:
+        async with asyncio.timeout(_CONNECT):
+            _, writer = await asyncio.open_connection(url.hostname, url.port or (443 if url.scheme == "https" else 80))
+        writer.close()
+    except (OSError, TimeoutError) as error:
+        why = error.strerror if isinstance(error, OSError) else ""
+        said = f"cannot connect to {address}: {why or type(error).__name__}"
+        return fails("cognito", said, "check network, proxy and cognito.endpoint_url")
+    return ok("cognito", f"{address} can be reached, for the pool {cognito.user_pool_id}")
+
+
+def _host(settings: Settings) -> str:
+    region = settings.cognito.region
+    suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    return f"cognito-idp{'-fips' if settings.aws.fips else ''}.{region}.{suffix}"
+
+
+async def identity(sts: STSClient) -> list[Finding]:
+    """Who this process is to AWS: account and role. Raises what the SDK raises."""
+    found = await sts.get_caller_identity()
+    return [ok("aws", f"account {found.get('Account')}, {found.get('Arn', '').rpartition(':')[2]}")]
+
+
+async def mfa(cognito: CognitoIdentityProviderClient, pool: str) -> list[Finding]:
+    """Whether the pool takes TOTP at all. Raises what the SDK raises."""
+    try:
+        found = await cognito.get_user_pool_mfa_config(UserPoolId=pool)
+    except ClientError as error:
+        if code(error) == "ResourceNotFoundException":
+            return [fails("pool", f"there is no pool {pool} here", "correct cognito.user_pool_id and cognito.region")]
+        raise
+    setting = found.get("MfaConfiguration", "OFF")
+    if setting == "OFF" or not found.get("SoftwareTokenMfaConfiguration", {}).get("Enabled"):
+        said = f"TOTP is off: MFA is {setting.lower()}, authenticator apps are not enabled"
+        return [fails("pool", said, "make MFA optional, with authenticator apps, before the run")]
+    if setting == "ON":
+        said = "MFA is required: users without a second factor get no access token until they have set one up"
+        return [advice("pool", said, "make it optional until people have confirmed, or hand over sessions in time")]
+    return [ok("pool", "MFA is optional, and authenticator apps are enabled")]
+
+
+async def sessions(cognito: CognitoIdentityProviderClient, pool: str, validity: float) -> list[Finding]:
+    """Whether Sessions live as long as the settings say (``validity``, seconds). Raises what the SDK raises."""
+    listed = await cognito.list_user_pool_clients(UserPoolId=pool, MaxResults=_CLIENTS)
+    ids = [each["ClientId"] for each in listed["UserPoolClients"] if "ClientId" in each]
+    clients = await asyncio.gather(
+        *(cognito.describe_user_pool_client(UserPoolId=pool, ClientId=each) for each in ids[:_CLIENTS])
+    )
+    lives = {
+        client.get("ClientName", "?"): client.get("AuthSessionValidity", _SESSION / 60) * 60.0
+        for client in (each["UserPoolClient"] for each in clients)
+    }
+    short = [f"{name} ({seconds / 60:g} min)" for name, seconds in sorted(lives.items()) if seconds < validity]
+    if short:
+        said = f"cognito.session_validity is {validity:g} s, and sessions of {', '.join(short)} die sooner"
+        return [advice("pool", said, "raise AuthSessionValidity of the app client that signs in, or lower the setting")]
+    if not lives:
+        return []
+    said = f"sessions of {len(lives)} app client{'s' if len(lives) != 1 else ''} live {validity:g} s or longer"
+    return [ok("pool", f"{said}{'; the first 20 were looked at' if listed.get('NextToken') else ''}")]
+
+
+async def quota(quotas: ServiceQuotasClient, rate: float) -> list[Finding]:
+    """The account's real quota against ``rate`` (requests/s). Raises what the SDK raises."""
+    token = ""
+    for _ in range(_PAGES):
+        more = {"NextToken": token} if token else {}
+        page = await quotas.list_service_quotas(ServiceCode="cognito-idp", MaxResults=100, **more)  # type: ignore[arg-type]
+        for each in page["Quotas"]:
+            if each.get("QuotaCode") == QUOTA_CODE or QUOTA_NAME in each.get("QuotaName", ""):
+                return [_held_against(each.get("Value", QUOTA), rate)]
+        if not (token := page.get("NextToken", "")):
+            break
+    return [ok("quota", f"Service Quotas does not tell {QUOTA_NAME}; {QUOTA:g}/s is taken for granted")]
+
+
+def _held_against(value: float, rate: float) -> Finding:
+    said = f"Cognito takes {value:g}/s of this account ({QUOTA_NAME}), and this ledger may send {rate:g}/s"
+    if rate > value:
+        return advice("quota", said, "lower rate.requests_per_second: whatever is above it is refused")
+    if rate > 0.9 * value:
+        return advice("quota", said, "leave live users, who set up MFA from the same quota, a part of it")
+    return ok("quota", said)

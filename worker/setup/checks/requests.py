@@ -1,0 +1,116 @@
+"""What ``run --dry-run`` adds: every request that waits is read as a run would read it, and none is taken.
+
+Requests in SQS are not read: receiving hides a message from workers and raises the count that makes dead letters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from worker.app.stores import waiting
+from worker.core.errors import Malformed
+from worker.core.model import CredentialKind
+from worker.requests.lines import read_lines
+from worker.requests.message import Parser
+from worker.settings import Settings
+from worker.setup.checks.findings import Finding, advice, fails, ok
+from worker.setup.checks.rollout import Seen
+
+_REASONS = 8
+
+
+@dataclass(slots=True)
+class Content:
+    """Requests, counted; ``malformed`` by reason."""
+
+    kinds: Counter[CredentialKind] = field(default_factory=Counter)
+    expired: int = 0
+    mismatched: int = 0
+    replacing: int = 0
+    malformed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def requests(self) -> int:
+        """The well-formed ones."""
+        return self.kinds.total()
+
+    def add(self, bodies: Iterable[bytes], parser: Parser) -> None:
+        """Count these bodies, as of now."""
+        for body in bodies:
+            now = time.time()
+            try:
+                request = parser.parse(body, now)
+            except Malformed as malformed:
+                self.malformed[str(malformed)] += 1
+                continue
+            self.kinds[request.kind] += 1
+            self.expired += request.expires_at <= now
+            self.mismatched += request.mismatch
+            self.replacing += request.replace
+
+    def seen(self) -> Seen:
+        """The same as what is known of a queue."""
+        return Seen(self.requests, self.expired, self.kinds[CredentialKind.SESSION])
+
+
+async def look(settings: Settings, source: str | None) -> tuple[list[Finding], Content]:
+    """What waits in ``source`` (a file of requests, or ``-``), or else in the embedded queue."""
+    content, parser = Content(), Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    if source is not None:
+        try:
+            await asyncio.to_thread(_read_source, source, content, parser)
+        except OSError as error:
+            cure = "name a file of requests, one JSON object a line"
+            return [fails("requests", f"cannot read {source}: {error.strerror}", cure)], content
+    elif settings.queue.kind == "sqs":
+        why = "a dry run does not read what waits in SQS: receiving would hide messages and raise their receive counts"
+        return [ok("requests", why)], content
+    else:
+        async with aclosing(waiting(settings)) as pages:
+            async for bodies in pages:
+                content.add(bodies, parser)
+    findings = list(_told(content, settings))
+    if source == "-":
+        said = "what was read from standard input is used up: a run needs it again"
+        findings.append(ok("requests", said))
+    return findings, content
+
+
+def _read_source(source: str, content: Content, parser: Parser) -> None:
+    if source == "-":
+        content.add(read_lines(sys.stdin.buffer), parser)
+        return
+    with _opened(source) as stream:
+        content.add(read_lines(stream), parser)
+
+
+def _opened(source: str) -> BinaryIO:
+    if not Path(source).is_file():  # a named pipe would be used up, and perhaps be waited for
+        raise OSError(0, os.strerror(2) if not Path(source).exists() else "it is no regular file")
+    return Path(source).open("rb")
+
+
+def _told(content: Content, settings: Settings) -> Iterator[Finding]:
+    kinds = [(CredentialKind.ACCESS_TOKEN, "access tokens"), (CredentialKind.SESSION, "sessions")]
+    with_what = " and ".join(f"{content.kinds[kind]:,} {word}" for kind, word in kinds if content.kinds[kind])
+    yield ok("requests", f"{content.requests:,} well-formed{f': {with_what}' if with_what else ''}")
+    for reason, number in content.malformed.most_common(_REASONS):
+        yield advice("requests", f"{number:,} malformed: {reason}", "mend what writes them; a run puts them aside")
+    if len(content.malformed) > _REASONS:
+        rest = content.malformed.total() - sum(number for _, number in content.malformed.most_common(_REASONS))
+        yield advice("requests", f"{rest:,} malformed for other reasons", "mend the first ones, and look again")
+    if content.mismatched:
+        said = f"{content.mismatched:,} access tokens are of another user, or of another pool than"
+        cure = "look at username and pool of what the script signs in: they would be failed: credential_mismatch"
+        yield advice("requests", f"{said} {settings.cognito.user_pool_id}", cure)
+    if content.replacing:
+        yield ok("requests", f"{content.replacing:,} replace a secret that was delivered")

@@ -1,0 +1,140 @@
+"""What ``check`` asks of the channels that keep sealed secrets: S3, Secrets Manager, and the KMS key of either.
+
+Nothing is left in any of them: an object is offered with a digest that is not its own, which S3 refuses after it has
+looked at the permission.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from worker.adapters.aws.errors import code, faults
+from worker.core.errors import ChannelAway
+from worker.setup.checks.findings import Finding, advice, fails, ok
+from worker.setup.checks.probes import Probe, missing, permissions, refused
+
+if TYPE_CHECKING:
+    from types_aiobotocore_kms import KMSClient
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_secretsmanager import SecretsManagerClient
+
+_WRONG_DIGEST = "AAAAAAAAAAAAAAAAAAAAAA=="
+_REFUSALS = frozenset({"BadDigest", "InvalidDigest", "PreconditionFailed", "412"})
+_BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+async def look_at_bucket(s3: S3Client, bucket: str, prefix: str, kms_key_id: str | None) -> list[Finding]:
+    """Whether the bucket is there and the worker may add objects, offered as the channel offers them."""
+    key: Any = {"SSEKMSKeyId": kms_key_id} if kms_key_id else {}
+    offered = s3.put_object(
+        Bucket=bucket,
+        Key=f"{prefix}/.probe",
+        Body=b"probe",
+        ContentMD5=_WRONG_DIGEST,
+        IfNoneMatch="*",
+        ServerSideEncryption="aws:kms",
+        BucketKeyEnabled=True,
+        **key,
+    )
+    try:
+        with faults(ChannelAway, f"the bucket {bucket}"):
+            try:
+                await offered
+            except ClientError as error:
+                if code(error) not in _REFUSALS:
+                    raise
+    except ChannelAway as away:
+        return [fails("channel", str(away), away.hint)]
+    return [ok("channel", f"the bucket {bucket} takes objects: s3:PutObject is permitted below {prefix}/")]
+
+
+async def judge_bucket(s3: S3Client, bucket: str) -> list[Finding]:
+    """Whether a bucket is as safe as ``init`` makes one. Raises what the SDK raises."""
+    return [
+        await _encryption(s3, bucket),
+        await _public_access(s3, bucket),
+        await _policy(s3, bucket),
+        await _versions(s3, bucket),
+    ]
+
+
+async def _encryption(s3: S3Client, bucket: str) -> Finding:
+    try:
+        found = await s3.get_bucket_encryption(Bucket=bucket)
+    except ClientError as error:
+        if code(error) != "ServerSideEncryptionConfigurationNotFoundError":
+            raise
+        return advice("channel", f"{bucket} has no default encryption", "set it to aws:kms, with a bucket key")
+    rule = found["ServerSideEncryptionConfiguration"]["Rules"][0]
+    kind = rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm", "nothing")
+    if kind == "AES256":
+        return ok("channel", f"{bucket} is encrypted with keys of S3 (and every secret is sealed)")
+    if kind.startswith("aws:kms") and not rule.get("BucketKeyEnabled"):
+        cure = "turn the bucket key on: it cuts calls to KMS, and their price, by up to 99 %"
+        return advice("channel", f"{bucket} is encrypted with KMS, a call for every object", cure)
+    return ok("channel", f"{bucket} is encrypted with {kind}")
+
+
+async def _public_access(s3: S3Client, bucket: str) -> Finding:
+    found: Any = {}
+    try:
+        found = (await s3.get_public_access_block(Bucket=bucket))["PublicAccessBlockConfiguration"]
+    except ClientError as error:
+        if code(error) != "NoSuchPublicAccessBlockConfiguration":
+            raise
+    if absent := [name for name in _BLOCKS if not found.get(name)]:
+        cure = f"aws s3api put-public-access-block --bucket {bucket}, with all four"
+        return advice("channel", f"{bucket} does not block public access: {', '.join(absent)}", cure)
+    return ok("channel", f"{bucket} blocks public access")
+
+
+async def _policy(s3: S3Client, bucket: str) -> Finding:
+    statements: list[Any] = []
+    try:
+        statements = json.loads((await s3.get_bucket_policy(Bucket=bucket))["Policy"]).get("Statement", [])
+    except ClientError as error:
+        if code(error) != "NoSuchBucketPolicy":
+            raise
+    text = json.dumps([each for each in statements if each.get("Effect") == "Deny"])
+    if "aws:SecureTransport" not in text:
+        cure = "deny s3:* where aws:SecureTransport is false, as mfa-worker init --cloudformation prints it"
+        return advice("channel", f"{bucket} takes requests over plain HTTP", cure)
+    return ok("channel", f"{bucket} refuses plain HTTP" + (" and overwriting" if "s3:if-none-match" in text else ""))
+
+
+async def _versions(s3: S3Client, bucket: str) -> Finding:
+    if (await s3.get_bucket_versioning(Bucket=bucket)).get("Status") == "Enabled":
+        return ok("channel", f"{bucket} keeps versions")
+    cure = f"aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled"
+    return advice("channel", f"{bucket} keeps no versions: what is deleted by mistake is lost", cure)
+
+
+async def look_at_secrets(secrets: SecretsManagerClient, prefix: str) -> list[Finding]:
+    """Whether the worker may write secrets, as far as that can be tried."""
+    name, absent = f"{prefix}/check-no-such-secret", frozenset({"ResourceNotFoundException"})
+    put = secrets.put_secret_value(SecretId=name, SecretString="probe")
+    move = secrets.update_secret_version_stage(SecretId=name, VersionStage="check")
+    probes = [
+        Probe("secretsmanager:DescribeSecret", secrets.describe_secret(SecretId=name), absent),
+        Probe("secretsmanager:PutSecretValue", put, absent),
+        Probe("secretsmanager:UpdateSecretVersionStage", move, absent),
+    ]
+    return await permissions("channel", probes, {"secretsmanager:CreateSecret": "it would create one"})
+
+
+async def look_at_key(kms: KMSClient, key: str, context: dict[str, str]) -> list[Finding]:
+    """Whether the worker may use the channel's KMS key. Raises what the SDK raises."""
+    try:
+        await kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context, DryRun=True)
+    except ClientError as error:
+        if missing(error) or code(error) == "NotFoundException":
+            return [fails("channel", f"there is no KMS key {key}", "correct channel.kms_key_id")]
+        if refused(error):
+            cure = "allow kms:GenerateDataKey on it: config/iam/worker.json, and the key's own policy"
+            return [fails("channel", f"the KMS key {key} cannot be used", cure)]
+        if code(error) != "DryRunOperationException":
+            raise
+    return [ok("channel", f"the KMS key {key} can be used")]

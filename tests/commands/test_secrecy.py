@@ -70,7 +70,8 @@ async def test_a_bug_of_a_command_tells_no_secret_either(rollout: Rollout) -> No
     await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
     broken = (
         "import sys, json\n"
-        "from worker import cli, opening\n"
+        "from worker import cli\n"
+        "from worker.sealing import open as opening\n"
         "def dumps(record): secret = record['secret_code']; raise RuntimeError(secret)\n"
         "opening.json = type('broken', (), {'loads': json.loads, 'dumps': dumps})\n"
         "cli.main()"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from worker.app.run import _exit_code
-from worker.core.errors import ExitCode, Interrupted, LedgerAway, MaxUsersReached, WorkerError
-from worker.core.model import Census, State
+from worker.core.errors import ExitCode, Interrupted, LedgerUnavailable, MaxUsersReached, WorkerError
+from worker.core.model import Counts, State
 from worker.core.ports import Backlog
 
-ALL_DELIVERED = Census({State.DELIVERED: 99}, {})
-SOME_FAILED = Census({State.DELIVERED: 99, State.FAILED: 1}, {})
-SOMEBODY_UNDER_WAY = Census({State.DELIVERED: 99, State.IN_PROGRESS: 1}, {})
-INTERRUPTED, AWAY, ENOUGH = Interrupted("a signal"), LedgerAway("away"), MaxUsersReached("enough")
+ALL_DELIVERED = Counts({State.DELIVERED: 99}, {})
+SOME_FAILED = Counts({State.DELIVERED: 99, State.FAILED: 1}, {})
+SOMEBODY_UNDER_WAY = Counts({State.DELIVERED: 99, State.IN_PROGRESS: 1}, {})
+INTERRUPTED, AWAY, ENOUGH = Interrupted("a signal"), LedgerUnavailable("away"), MaxUsersReached("enough")
 
 
 @pytest.mark.parametrize(
-    ("reason", "bugs", "census", "waiting", "tolerate", "code"),
+    ("reason", "bugs", "counts", "waiting", "tolerate", "code"),
     [
         (None, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DONE),
         (None, 0, SOME_FAILED, 0, 0.0, ExitCode.SOME_LEFT_OUT),
@@ -27,11 +27,11 @@ INTERRUPTED, AWAY, ENOUGH = Interrupted("a signal"), LedgerAway("away"), MaxUser
         (INTERRUPTED, 0, ALL_DELIVERED, 1, 0.0, ExitCode.INTERRUPTED),
         (INTERRUPTED, 0, SOMEBODY_UNDER_WAY, 0, 0.0, ExitCode.INTERRUPTED),
         (ENOUGH, 0, ALL_DELIVERED, 1, 0.0, ExitCode.MAX_USERS),
-        (AWAY, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DEPENDENCY_AWAY),
+        (AWAY, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DEPENDENCY_UNAVAILABLE),
         (AWAY, 1, ALL_DELIVERED, 0, 0.0, ExitCode.BUG),
     ],
 )
 def test_done_is_said_only_where_nothing_is_left(
-    reason: WorkerError | None, bugs: int, census: Census, waiting: int, tolerate: float, code: ExitCode
+    reason: WorkerError | None, bugs: int, counts: Counts, waiting: int, tolerate: float, code: ExitCode
 ) -> None:
-    assert _exit_code(reason, bugs, census, Backlog(waiting), tolerate) is code
+    assert _exit_code(reason, bugs, counts, Backlog(waiting), tolerate) is code

@@ -25,7 +25,7 @@ from tests.benchmarks.peak import bare_alone
 from tests.support import emulators
 from tests.support.aws_rollout import AwsRollout, aws_rollout_in
 from tests.support.emulators import Emulator
-from tests.support.rollout import standin_for_rollouts
+from tests.support.rollout import fake_cognito_for_rollouts
 
 WANTED = 300 / 2550
 """Users a second of CPU, by the calls of a bare loop in the same time."""
@@ -61,7 +61,7 @@ async def _run(rollout: AwsRollout, users: int, pids: Mapping[str, int]) -> floa
     )
 
     async def delivered() -> int:
-        return (await rollout.standin.stats()).issued
+        return (await rollout.fake_cognito.stats()).issued
 
     samples = []
     while not running.is_over:
@@ -89,9 +89,9 @@ async def _run(rollout: AwsRollout, users: int, pids: Mapping[str, int]) -> floa
 
 async def _yardstick() -> float:
     """Calls a second of CPU of a loop that does nothing else, with aioboto3 as it is."""
-    async with standin_for_rollouts() as standin:
-        credentials = [each async for each in standin.sign_in_many(2_000, prefix="bare-", credential="token")]
-        return 1000 / (await asyncio.to_thread(bare_alone, standin, credentials)).cpu
+    async with fake_cognito_for_rollouts() as fake_cognito:
+        credentials = [each async for each in fake_cognito.sign_in_many(2_000, prefix="bare-", credential="token")]
+        return 1000 / (await asyncio.to_thread(bare_alone, fake_cognito, credentials)).cpu
 
 
 def _steady(samples: list[tuple[float, int]], users: int) -> float:

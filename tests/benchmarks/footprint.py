@@ -23,8 +23,8 @@ from pathlib import Path
 from worker.app.run import run_async
 from worker.app.stores import open_stores
 from worker.core.model import Request
-from worker.rehearsal.fake_cognito.client import start_standin
-from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.rehearsal.fake_cognito.client import start_fake_cognito
+from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.sealing import age
 from worker.settings import Settings, load
 
@@ -83,13 +83,15 @@ async def fill(settings: Settings, url_token: str, users: int) -> None:
 
 async def compare(many: int) -> None:
     """Print one line a figure."""
-    async with start_standin(StandInConfig(quota=None, latency=0.02, user_pool_id="us-east-1_rehearsal")) as standin:
+    async with start_fake_cognito(
+        FakeCognitoConfig(quota=None, latency=0.02, user_pool_id="us-east-1_rehearsal")
+    ) as fake_cognito:
         sizes = {}
         for users in (FEW, many):
             with tempfile.TemporaryDirectory() as name:
-                flags = settings_of(Path(name), standin.url, 2_000)
+                flags = settings_of(Path(name), fake_cognito.url, 2_000)
                 settings = load(None, flags[1::2], {})
-                real = await standin.sign_in([f"user-{number}" for number in range(WORKED_ON)], credential="token")
+                real = await fake_cognito.sign_in([f"user-{number}" for number in range(WORKED_ON)], credential="token")
                 await _push_real(settings, [json.dumps({**c.request(), "id": "first"}).encode() for c in real])
                 await fill(settings, real[0].value, users - WORKED_ON)
                 usage = await asyncio.to_thread(measure, ["run", "--max-users", str(WORKED_ON), *flags])
@@ -98,7 +100,7 @@ async def compare(many: int) -> None:
             f"memory: {sizes[many] / sizes[FEW]:.2f} times as much at {many:,} queued users as at {FEW:,} "
             f"({sizes[many]:.0f} MB against {sizes[FEW]:.0f} MB)"
         )
-        await _cpu(standin.url, standin)
+        await _cpu(fake_cognito.url, fake_cognito)
     bare = min(_timed([sys.executable, "-c", "pass"]) for _ in range(5))
     helped = min(_timed([sys.executable, "-m", "worker", "--help"]) for _ in range(5))
     _say(f"help: {helped:.2f} s, {helped / bare:.1f} times a bare interpreter")
@@ -109,15 +111,15 @@ async def _push_real(settings: Settings, bodies: list[bytes]) -> None:
         await stores.queue.push([(stores.parser.parse(body, time.time()), body) for body in bodies])
 
 
-async def _cpu(url: str, standin: object) -> None:
-    from worker.rehearsal.fake_cognito.client import StandIn
+async def _cpu(url: str, fake_cognito: object) -> None:
+    from worker.rehearsal.fake_cognito.client import FakeCognito
 
-    assert isinstance(standin, StandIn)
+    assert isinstance(fake_cognito, FakeCognito)
     with tempfile.TemporaryDirectory() as name:
         flags = settings_of(Path(name), url, 20)
         started = await asyncio.to_thread(measure, ["run", *flags])
         idle = await asyncio.to_thread(measure, ["run", "--follow", *flags], interrupt_after=20)
-        real = await standin.sign_in([f"cpu-{number}" for number in range(400)], credential="token")
+        real = await fake_cognito.sign_in([f"cpu-{number}" for number in range(400)], credential="token")
         await _push_real(load(None, flags[1::2], {}), [json.dumps(c.request()).encode() for c in real])
         busy = await asyncio.to_thread(measure, ["run", *flags])
     _say(f"waiting with an empty queue: {(idle.cpu - started.cpu) / (idle.seconds - started.seconds):.1%} of a core")

@@ -25,8 +25,8 @@ import aioboto3
 
 from worker.app.run import RunOptions, run_async, run_worker
 from worker.app.stores import open_stores
-from worker.rehearsal.fake_cognito.client import Credential, StandIn, start_standin
-from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.rehearsal.fake_cognito.client import Credential, FakeCognito, start_fake_cognito
+from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.sealing import age
 from worker.settings import load
 
@@ -44,26 +44,28 @@ class Cost:
 async def measure(users: int, rounds: int) -> list[tuple[Cost, Cost]]:
     """Pairs of (worker, bare loop)."""
     pairs = []
-    config = StandInConfig(quota=None, latency=0.0, user_pool_id="us-east-1_rehearsal")
-    async with start_standin(config) as standin:
+    config = FakeCognitoConfig(quota=None, latency=0.0, user_pool_id="us-east-1_rehearsal")
+    async with start_fake_cognito(config) as fake_cognito:
         for number in range(rounds + 1):
-            ours = await _worker(standin, await _credentials(standin, users, f"w{number}-"))
-            bare = await asyncio.to_thread(bare_alone, standin, await _credentials(standin, users, f"b{number}-"))
+            ours = await _worker(fake_cognito, await _credentials(fake_cognito, users, f"w{number}-"))
+            bare = await asyncio.to_thread(
+                bare_alone, fake_cognito, await _credentials(fake_cognito, users, f"b{number}-")
+            )
             if number:  # the first round warms up
                 pairs.append((ours, bare))
     return pairs
 
 
-async def _credentials(standin: StandIn, users: int, prefix: str) -> list[Credential]:
-    return [credential async for credential in standin.sign_in_many(users, prefix=prefix, credential="token")]
+async def _credentials(fake_cognito: FakeCognito, users: int, prefix: str) -> list[Credential]:
+    return [credential async for credential in fake_cognito.sign_in_many(users, prefix=prefix, credential="token")]
 
 
-async def _worker(standin: StandIn, credentials: list[Credential]) -> Cost:
+async def _worker(fake_cognito: FakeCognito, credentials: list[Credential]) -> Cost:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         chosen = {
             "cognito.user_pool_id": "us-east-1_rehearsal",
-            "cognito.endpoint_url": standin.url,
+            "cognito.endpoint_url": fake_cognito.url,
             "rate.requests_per_second": 100_000,
             "run.concurrency": CONCURRENCY,
             "queue.path": folder / "mfa-worker.db",
@@ -82,17 +84,17 @@ async def _worker(standin: StandIn, credentials: list[Credential]) -> Cost:
         return Cost(len(credentials) / took, 1000 * used / len(credentials))
 
 
-def bare_alone(standin: StandIn, credentials: list[Credential]) -> Cost:
+def bare_alone(fake_cognito: FakeCognito, credentials: list[Credential]) -> Cost:
     """On asyncio's own loop, as a script would run it."""
-    return asyncio.run(_bare(standin, credentials))
+    return asyncio.run(_bare(fake_cognito, credentials))
 
 
-async def _bare(standin: StandIn, credentials: list[Credential]) -> Cost:
+async def _bare(fake_cognito: FakeCognito, credentials: list[Credential]) -> Cost:
     places = asyncio.Semaphore(CONCURRENCY)
     async with aioboto3.Session().client(
         "cognito-idp",
         region_name="us-east-1",
-        endpoint_url=standin.url,
+        endpoint_url=fake_cognito.url,
         aws_access_key_id="x",
         aws_secret_access_key="x",
     ) as client:

@@ -1,4 +1,4 @@
-"""How much of the quota is used, and how little refused: pacer and provider against the stand-in, in its own process.
+"""How much of the quota is used, and how little refused: pacer and client against the fake Cognito.
 
     python -m tests.benchmarks.quota [--seconds 20] [--rates 25,100,1000] [--only plain,faults,fast]
 
@@ -25,8 +25,8 @@ from worker.core.clock import SystemClock
 from worker.core.model import Again, CredentialKind, Request, Secret, Trouble
 from worker.core.ports import Pacer, Provider
 from worker.pacing.pacer import SharedPacer
-from worker.rehearsal.fake_cognito.client import StandIn, Stats, start_standin
-from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.rehearsal.fake_cognito.client import FakeCognito, Stats, start_fake_cognito
+from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 
 LATENCY = 0.05
 
@@ -57,24 +57,24 @@ ROWS = (
 async def measure(row: Row, quota: float, seconds: float) -> tuple[Stats, float]:
     """Work for ``seconds`` after the row's time to settle.
 
-    Gives what the stand-in saw meanwhile, and which part of the time a process waited for a processor.
+    Gives what the fake Cognito saw meanwhile, and which part of the time a process waited for a processor.
     """
-    config = StandInConfig(quota=quota, latency=LATENCY, faults=row.faults)
-    async with start_standin(config) as standin:
-        requests = await _requests(standin, quota)
+    config = FakeCognitoConfig(quota=quota, latency=LATENCY, faults=row.faults)
+    async with start_fake_cognito(config) as fake_cognito:
+        requests = await _requests(fake_cognito, quota)
         clock = SystemClock()
         concurrency = int(10 + 4 * quota * LATENCY)
         async with (
-            cognito(config.region, endpoint_url=standin.url, concurrency=concurrency, clock=clock) as provider,
+            cognito(config.region, endpoint_url=fake_cognito.url, concurrency=concurrency, clock=clock) as provider,
             SharedPacer(MemoryPaceBook(), row.configured * quota, clock) as pacer,
         ):
-            waited = [_waited(pid) for pid in (os.getpid(), standin.pid)]
+            waited = [_waited(pid) for pid in (os.getpid(), fake_cognito.pid)]
             started = time.monotonic()
             begin = started + row.settle
             end = begin + seconds
             await asyncio.gather(*(_work(requests, provider, pacer, end) for _ in range(concurrency)))
-        waits = [_waited(pid) - before for pid, before in zip((os.getpid(), standin.pid), waited, strict=True)]
-        return await standin.stats(since=begin, until=end), max(waits) / (time.monotonic() - started)
+        waits = [_waited(pid) - before for pid, before in zip((os.getpid(), fake_cognito.pid), waited, strict=True)]
+        return await fake_cognito.stats(since=begin, until=end), max(waits) / (time.monotonic() - started)
 
 
 def _waited(pid: int) -> float:
@@ -82,9 +82,9 @@ def _waited(pid: int) -> float:
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
-async def _requests(standin: StandIn, quota: float) -> deque[Request]:
+async def _requests(fake_cognito: FakeCognito, quota: float) -> deque[Request]:
     """Users whose tokens serve again and again, enough of them that no user has two calls at once."""
-    users = standin.sign_in_many(int(100 + quota), credential="token")
+    users = fake_cognito.sign_in_many(int(100 + quota), credential="token")
     kind = CredentialKind.ACCESS_TOKEN
     return deque([Request(one.username, kind, Secret(one.value), "1", one.expires_at) async for one in users])
 

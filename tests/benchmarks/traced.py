@@ -12,18 +12,18 @@ import sys
 import time
 
 from worker.cli import main
-from worker.core.stats import Tally
+from worker.core.stats import RunStats
 
 
 def trace(shift: float, path: str) -> None:
     """Change what this process tells the time by, and what it does when it counts a request."""
-    told, wall, sent = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), time.time, Tally.sent
+    told, wall, sent = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), time.time, RunStats.sent
 
-    def tell(tally: Tally) -> None:
+    def tell(stats: RunStats) -> None:
         os.write(told, struct.pack("d", time.monotonic()))
-        sent(tally)
+        sent(stats)
 
-    setattr(Tally, Tally.sent.__name__, tell)
+    setattr(RunStats, RunStats.sent.__name__, tell)
     if shift:
         time.time = lambda: wall() + shift
 

@@ -1,4 +1,4 @@
-"""How well several workers share one quota: real processes against the stand-in's token bucket.
+"""How well several workers share one quota: real processes against the fake Cognito's token bucket.
 
     python -m tests.benchmarks.workers [--rates 25,100] [--workers 2,4,8] [--only plain,killed,late,clocks,slow] [--aws]
 
@@ -33,8 +33,8 @@ from tests.support.emulators import Emulator
 from tests.support.processes import Process, until
 from tests.support.rollout import POOL, Rollout
 from worker.pacing.schedule import SHARED_MARGIN
-from worker.rehearsal.fake_cognito.client import start_standin
-from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.rehearsal.fake_cognito.client import start_fake_cognito
+from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 
 LEAST_USED = 0.97
 MOST_APART = 0.15
@@ -99,7 +99,7 @@ class Fleet:
 
     async def push(self, users: int) -> None:
         """Requests that no clock here can find expired."""
-        signed_in = self.rollout.standin.sign_in_many(users, credential="token", validity=7200)
+        signed_in = self.rollout.fake_cognito.sign_in_many(users, credential="token", validity=7200)
         await self.rollout.push([credential.request() async for credential in signed_in])
 
     def join(self, shift: float = 0.0) -> Worker:
@@ -129,9 +129,9 @@ class Fleet:
         await asyncio.sleep(SETTLE)
 
     async def seen(self, since: float, until: float, workers: list[Worker], waited: float = 0.0) -> Seen:
-        """Between two moments (monotonic seconds), by the stand-in; shares by the workers themselves."""
-        stats = await self.rollout.standin.stats(since=since, until=until)
-        secrets = [len(user.secrets) async for user in self.rollout.standin.truth_lines()]
+        """Between two moments (monotonic seconds), by the fake Cognito; shares by the workers themselves."""
+        stats = await self.rollout.fake_cognito.stats(since=since, until=until)
+        secrets = [len(user.secrets) async for user in self.rollout.fake_cognito.truth_lines()]
         shares = [worker.sends(since, until) for worker in workers]
         return Seen(
             used=stats.utilisation or 0.0,
@@ -153,7 +153,7 @@ class Fleet:
     async def lost(self, since: float, seconds: float) -> float:
         """Seconds of the quota that were not used, beyond the margin that never is."""
         await asyncio.sleep(max(0.0, since + seconds - time.monotonic()))
-        admitted = (await self.rollout.standin.stats(since=since, until=since + seconds)).admitted
+        admitted = (await self.rollout.fake_cognito.stats(since=since, until=since + seconds)).admitted
         return seconds - admitted * (1 + SHARED_MARGIN) / self.quota
 
 
@@ -163,14 +163,14 @@ async def fleet(
 ) -> AsyncIterator[Fleet]:
     """Work for so many seconds, and nobody there yet."""
     async with AsyncExitStack() as stack:
-        config = StandInConfig(quota=quota, latency=0.05, user_pool_id=POOL)
-        standin = await stack.enter_async_context(start_standin(config))
+        config = FakeCognitoConfig(quota=quota, latency=0.05, user_pool_id=POOL)
+        fake_cognito = await stack.enter_async_context(start_fake_cognito(config))
         rollout: Rollout
         wire: Wire | None = None
         if emulator is None:
-            rollout = Rollout(folder, standin)
+            rollout = Rollout(folder, fake_cognito)
         else:
-            rollout = AwsRollout(folder, standin, emulator, "s3")
+            rollout = AwsRollout(folder, fake_cognito, emulator, "s3")
             await rollout.initialise()
             wire, url = await stack.enter_async_context(wired(emulator))
             rollout.configure(queue={"visibility": 60.0}, aws={"dynamodb_endpoint_url": url})

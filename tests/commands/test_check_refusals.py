@@ -15,7 +15,7 @@ from aiohttp import web
 
 from tests.support.checking import about
 from tests.support.emulators import CREDENTIALS, REGION
-from worker.adapters.aws.session import Place
+from worker.adapters.aws.session import AwsTarget
 from worker.settings import Settings, load
 from worker.setup import checks
 from worker.setup.checks import probes
@@ -201,7 +201,7 @@ async def test_an_embedded_rollout_against_a_stand_in_asks_nobody(tmp_path: Path
         {},
     )
 
-    findings = await checks.check(settings, place=Place(REGION))
+    findings = await checks.check(settings, place=AwsTarget(REGION))
 
     assert "not asked" in about(findings, "aws", Level.OK)
     assert not (tmp_path / "q.db").exists()

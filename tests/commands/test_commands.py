@@ -54,7 +54,7 @@ async def test_ten_thousand_duplicates_of_a_message_are_counted_and_quick(rollou
 
 
 async def test_status_as_json_is_exactly_what_scripts_rely_on(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("session_spent@ben=1x")
+    await rollout.fake_cognito.set_faults("session_spent@ben=1x")
     requests = await rollout.sign_in("ana", "ben", credential="session")
     await rollout.push([*requests, requests[0], "broken"])
     await rollout.run()
@@ -95,7 +95,7 @@ async def test_who_only_looks_begins_no_rollout(rollout: Rollout, command: tuple
 
 
 async def test_what_export_prints_can_be_pushed_back_with_a_session_added(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("session_spent@ana=1x")
+    await rollout.fake_cognito.set_faults("session_spent@ana=1x")
     await rollout.run("--input", rollout.file(await rollout.sign_in("ana", "ben", credential="session")))
 
     exported = await rollout.command("export", "--state", "needs_session")
@@ -137,7 +137,7 @@ async def test_check_passes_where_all_is_well_and_touches_nothing(rollout: Rollo
     assert ended.code == 0, ended.out
     assert json.loads(ended.out)["ok"] is True
     assert not rollout.ledger.exists()
-    assert (await rollout.standin.stats()).wire_requests == 0
+    assert (await rollout.fake_cognito.stats()).wire_requests == 0
 
 
 async def test_check_says_everything_that_would_go_wrong_at_once(rollout: Rollout) -> None:

@@ -1,4 +1,4 @@
-"""Every fault of the stand-in's table, on the wire of a real process, ends in the state that the contract says."""
+"""Every fault of the fake Cognito's table, on the wire of a real process, ends in the state that the contract says."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_fault_is_in_a_table() -> None:
 @pytest.mark.parametrize("credential", ["session", "token"])
 async def test_a_fault_that_meets_one_attempt(rollout: Rollout, credential: str) -> None:
     rollout.configure(cognito={"call_timeout": 1.4, "patience": 60}, ledger={"lease": 4.2}, run={"concurrency": 60})
-    await rollout.standin.set_faults(*(f"{fault}@{fault}=1x" for fault in ONCE))
+    await rollout.fake_cognito.set_faults(*(f"{fault}@{fault}=1x" for fault in ONCE))
     requests = await _requests(rollout, credential, ONCE)
 
     ended = await rollout.run("--input", rollout.file(requests))
@@ -74,19 +74,19 @@ async def test_a_fault_that_meets_one_attempt(rollout: Rollout, credential: str)
     audit = await rollout.audit()
     assert audit.stale == set()
     assert audit.twice == set()
-    assert (await rollout.standin.stats()).most_in_flight_one_user == 1
+    assert (await rollout.fake_cognito.stats()).most_in_flight_one_user == 1
 
 
 async def test_a_fault_that_meets_every_attempt(rollout: Rollout) -> None:
     rollout.configure(retry={"attempts": 3})
-    await rollout.standin.set_faults(*(f"{fault}@{fault}=100%" for fault in EVERY_TIME))
+    await rollout.fake_cognito.set_faults(*(f"{fault}@{fault}=100%" for fault in EVERY_TIME))
     requests = await _requests(rollout, "session", EVERY_TIME)
 
     ended = await rollout.run("--input", rollout.file(requests))
 
     assert ended.code == 1
     assert await _outcomes(rollout) == EVERY_TIME
-    assert (await rollout.standin.stats()).faults == {
+    assert (await rollout.fake_cognito.stats()).faults == {
         "conflict": 3,
         "internal_error": 3,
         "session_expired": 1,
@@ -95,7 +95,7 @@ async def test_a_fault_that_meets_every_attempt(rollout: Rollout) -> None:
 
 
 async def test_whoever_repaired_the_cause_signs_in_again_and_succeeds(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("session_expired@ana=1x", "echo@ben=1x")
+    await rollout.fake_cognito.set_faults("session_expired@ana=1x", "echo@ben=1x")
     await rollout.run("--input", rollout.file(await rollout.sign_in("ana", "ben", credential="session")))
 
     ended = await rollout.run("--input", rollout.file(await rollout.sign_in("ana", "ben", credential="session")))
@@ -106,7 +106,7 @@ async def test_whoever_repaired_the_cause_signs_in_again_and_succeeds(rollout: R
 
 async def test_a_throttled_start_is_no_attempt(rollout: Rollout) -> None:
     rollout.configure(retry={"attempts": 1})
-    await rollout.standin.set_faults("throttled=30x")
+    await rollout.fake_cognito.set_faults("throttled=30x")
 
     ended = await rollout.run("--input", rollout.file(await rollout.sign_in("ana", "ben", "cleo")))
 
@@ -116,7 +116,7 @@ async def test_a_throttled_start_is_no_attempt(rollout: Rollout) -> None:
 async def test_what_echoes_a_credential_is_told_nowhere(rollout: Rollout) -> None:
     rollout.configure(log={"level": "debug"})
     report = rollout.folder / "report.json"
-    await rollout.standin.set_faults("echo=50%", "corrupt=10%", "truncated=10%")
+    await rollout.fake_cognito.set_faults("echo=50%", "corrupt=10%", "truncated=10%")
     requests = await rollout.sign_in(*(f"user-{number}" for number in range(50)), credential="session")
 
     ended = await rollout.run("--input", rollout.file([*requests, "broken"]), "--report", str(report))

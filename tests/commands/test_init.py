@@ -12,7 +12,7 @@ import pytest
 from tests.support.checking import POOL, aws_settings, initialized
 from tests.support.emulators import Emulator, fresh
 from worker.app.stores import open_stores
-from worker.core.errors import QueueAway, UsageError
+from worker.core.errors import QueueUnavailable, UsageError
 from worker.settings import Settings, load
 from worker.setup.checks import dynamodb, s3, sqs
 from worker.setup.checks.findings import Finding, Level
@@ -76,7 +76,7 @@ async def test_what_is_missing_is_made_safely_and_again_is_harmless(emulator: Em
     assert not [line for line in again if "left as it is" in line]
     assert await everything(settings, emulator) == there
     async with open_stores(settings) as stores:
-        assert (await stores.census()).accepted == 0
+        assert (await stores.counts()).accepted == 0
         assert (await stores.queue.backlog()).waiting == 0
 
 
@@ -124,7 +124,7 @@ async def test_without_anything_on_aws_there_is_nothing_to_make(ministack: Emula
 async def test_a_service_that_cannot_be_reached_is_said_so(aws_credentials: None) -> None:
     settings = load(None, [*SHIPPED, "aws.sqs_endpoint_url=http://127.0.0.1:1"], {})
 
-    with pytest.raises(QueueAway, match="cannot be used"):
+    with pytest.raises(QueueUnavailable, match="cannot be used"):
         await create_missing(settings, io.StringIO())
 
 

@@ -13,7 +13,7 @@ from tests.support.processes import Process, until
 from tests.support.rollout import Request, Rollout
 
 
-class Writer:
+class LedgerWriter:
     """Whoever pipes requests into a run, as fast as the pipe takes them; knows how many whole lines it took."""
 
     def __init__(self, rollout: Rollout, requests: list[Request], *arguments: str) -> None:
@@ -45,12 +45,14 @@ class Writer:
 
 async def test_a_fast_writer_is_braked_to_a_few_seconds_of_work(rollout: Rollout) -> None:
     rollout.configure(rate={"requests_per_second": 10}, run={"concurrency": None})
-    writer = Writer(rollout, await rollout.sign_in(*(f"user-{number}" for number in range(300)), credential="session"))
+    writer = LedgerWriter(
+        rollout, await rollout.sign_in(*(f"user-{number}" for number in range(300)), credential="session")
+    )
     await writer.write(most=1)
     await rollout.until_called(1)
 
     await writer.write(seconds=3)
-    called = (await rollout.standin.stats()).wire_requests
+    called = (await rollout.fake_cognito.stats()).wire_requests
     ahead = writer.written - called
 
     assert ahead <= 50, "more than five seconds of work were taken in advance"
@@ -60,7 +62,7 @@ async def test_a_fast_writer_is_braked_to_a_few_seconds_of_work(rollout: Rollout
 
 
 async def test_a_slow_writer_is_served_line_by_line(rollout: Rollout) -> None:
-    writer = Writer(rollout, await rollout.sign_in("ana", "ben", "cleo", credential="session"))
+    writer = LedgerWriter(rollout, await rollout.sign_in("ana", "ben", "cleo", credential="session"))
 
     for number in (1, 2, 3):
         await writer.write(most=number)
@@ -74,7 +76,9 @@ async def test_a_slow_writer_is_served_line_by_line(rollout: Rollout) -> None:
 
 async def test_what_a_pipe_handed_over_is_kept_when_the_run_is_stopped(rollout: Rollout) -> None:
     rollout.configure(rate={"requests_per_second": 10})
-    writer = Writer(rollout, await rollout.sign_in(*(f"user-{number}" for number in range(200)), credential="session"))
+    writer = LedgerWriter(
+        rollout, await rollout.sign_in(*(f"user-{number}" for number in range(200)), credential="session")
+    )
     await writer.write(most=1)
     await rollout.until_called(1)
     await writer.write(seconds=1)
@@ -93,7 +97,7 @@ async def test_what_a_pipe_handed_over_is_kept_when_the_run_is_stopped(rollout: 
 
 
 async def test_max_users_leaves_the_rest_of_a_pipe_on_the_queue(rollout: Rollout) -> None:
-    writer = Writer(
+    writer = LedgerWriter(
         rollout,
         await rollout.sign_in(*(f"user-{number}" for number in range(12)), credential="session"),
         "--max-users",
@@ -120,7 +124,7 @@ async def test_a_file_can_be_read_again_after_an_interruption(rollout: Rollout) 
 
     assert ended.code == 0
     assert await rollout.states() == {"delivered": 40}
-    assert (await rollout.standin.stats()).issued == 40
+    assert (await rollout.fake_cognito.stats()).issued == 40
 
 
 async def test_a_file_as_editors_on_any_system_write_it(rollout: Rollout) -> None:

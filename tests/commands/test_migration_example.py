@@ -25,7 +25,7 @@ VALIDITY = 13.0
 
 
 class SignIns:
-    """The side of Cognito that signs users in; the credentials are the stand-in's, and die when they say."""
+    """The side of Cognito that signs users in; the credentials are the fake Cognito's, and die when they say."""
 
     def __init__(self, rollout: Rollout, users: list[str], validity: float) -> None:
         self.rollout = rollout

@@ -28,7 +28,7 @@ async def test_open_gives_the_highest_generation_of_each_user(rollout: Rollout) 
     assert ended.code == 1
     assert "1 not opened" in ended.err
     opened = {record["username"]: record["secret_code"] for record in map(json.loads, ended.out.splitlines())}
-    truth = await rollout.standin.truth()
+    truth = await rollout.fake_cognito.truth()
     assert opened == {name: user.secrets[-1].secret_code for name, user in truth.items()}
 
 

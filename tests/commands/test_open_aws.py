@@ -17,11 +17,11 @@ from tests.adapters.channels.rigs import KEY, before, new_bucket, new_queue, ref
 from tests.support.emulators import Emulator, fresh
 from tests.support.rows import NASTY_NAMES
 from worker.adapters.aws.naming import Names, segment
-from worker.adapters.aws.session import Aws, Place
+from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.channels.s3.channel import S3Channel
 from worker.adapters.channels.secretsmanager.channel import SecretsManagerChannel
 from worker.adapters.channels.sqs.channel import SqsChannel
-from worker.core.errors import ChannelAway, ExitCode, UsageError
+from worker.core.errors import ChannelUnavailable, ExitCode, UsageError
 from worker.core.model import Sealed
 from worker.core.ports import Channel
 from worker.core.record import line
@@ -56,7 +56,7 @@ class Opener:
     folder: Path
 
     async def open(
-        self, place: Place, *sources: str, into: Path | None = None, keys: Sequence[str] = ("other", "own")
+        self, place: AwsTarget, *sources: str, into: Path | None = None, keys: Sequence[str] = ("other", "own")
     ) -> tuple[dict[str, int], ExitCode]:
         """The generation that came out for each user, and how it ended."""
         out = io.StringIO()
@@ -176,7 +176,7 @@ async def test_a_source_without_a_record_is_a_usage_error(emulator: Emulator, op
 
 
 async def test_a_bucket_that_is_not_there_is_a_persons_to_mend(emulator: Emulator, opener: Opener) -> None:
-    with pytest.raises(ChannelAway, match="NoSuchBucket") as caught:
+    with pytest.raises(ChannelUnavailable, match="NoSuchBucket") as caught:
         await opener.open(emulator.place, "s3://bucket-that-is-not-there/x")
     assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
 
@@ -271,7 +271,7 @@ async def test_what_could_not_be_deleted_is_in_the_file_already(
         url = await new_queue(await aws.sqs())
         await deliver(SqsChannel(await aws.sqs(), url), ("ana", 1))
     async with before(emulator, "DeleteMessageBatch", refused("AccessDeniedException")) as (aws, _):
-        with pytest.raises(ChannelAway, match="DeleteMessageBatch"):
+        with pytest.raises(ChannelUnavailable, match="DeleteMessageBatch"):
             await drain(await aws.sqs(), url, into)
     assert json.loads(into.read_text())["username"] == "ana"
 

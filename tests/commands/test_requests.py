@@ -35,13 +35,13 @@ FROM_HELL = (
 
 
 async def test_usernames_from_hell_arrive_exactly_and_are_escaped_everywhere(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("echo=50%")
+    await rollout.fake_cognito.set_faults("echo=50%")
     requests = await rollout.sign_in(*FROM_HELL)
     ended = await rollout.run("--input", rollout.file(requests), env={"MFA_WORKER_LOG__LEVEL": "debug"})
     exported = await rollout.command("export", "--state", "failed")
     failed = [json.loads(line)["username"] for line in exported.out.splitlines()]
     assert 0 < len(failed) < len(FROM_HELL)
-    await rollout.standin.set_faults()
+    await rollout.fake_cognito.set_faults()
     again = await rollout.run("--input", rollout.file(await rollout.sign_in(*failed)))
     opened = await rollout.command("open", "-i", str(rollout.identity))
 
@@ -125,7 +125,7 @@ async def test_a_delivered_record_says_what_the_contract_says(rollout: Rollout) 
     }
     assert records["ben"].keys() == common
     assert records["ana"].keys() == common | {"session", "session_expires_at"}
-    truth = (await rollout.standin.truth())["ana"].secrets[-1]
+    truth = (await rollout.fake_cognito.truth())["ana"].secrets[-1]
     assert records["ana"]["request_id"] == truth.request_id
     for line in rollout.channel.read_text().splitlines():
         outer = json.loads(line)
@@ -146,11 +146,14 @@ async def test_a_record_holds_all_that_verifying_needs(rollout: Rollout) -> None
     target = {"X-Amz-Target": "AWSCognitoIdentityProviderService.VerifySoftwareToken"}
     body = {"Session": record["session"], "UserCode": totp.code_at(secret, time.time())}
 
-    async with aiohttp.ClientSession() as http, http.post(rollout.standin.url, json=body, headers=target) as answer:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(rollout.fake_cognito.url, json=body, headers=target) as answer,
+    ):
         assert answer.status == 200
 
     assert lives == timedelta(seconds=180)
-    assert (await rollout.standin.truth())["ana"].verified == 1
+    assert (await rollout.fake_cognito.truth())["ana"].verified == 1
 
 
 async def test_somebody_elses_token_fails_without_a_call(rollout: Rollout) -> None:
@@ -160,7 +163,7 @@ async def test_somebody_elses_token_fails_without_a_call(rollout: Rollout) -> No
 
     assert ended.code == 1
     assert await rollout.users("failed") == {"ana": "credential_mismatch"}
-    assert (await rollout.standin.stats()).wire_requests == 0
+    assert (await rollout.fake_cognito.stats()).wire_requests == 0
 
 
 async def test_a_token_of_another_pool_fails_without_a_call(rollout: Rollout) -> None:
@@ -170,7 +173,7 @@ async def test_a_token_of_another_pool_fails_without_a_call(rollout: Rollout) ->
 
     assert ended.code == 1
     assert await rollout.users("failed") == {"ana": "credential_mismatch"}
-    assert (await rollout.standin.stats()).wire_requests == 0
+    assert (await rollout.fake_cognito.stats()).wire_requests == 0
 
 
 async def test_expired_credentials_are_settled_without_a_call(rollout: Rollout) -> None:
@@ -192,7 +195,7 @@ async def test_expired_credentials_are_settled_without_a_call(rollout: Rollout) 
         "ben": "token_expired",
         "cleo": "session_expired",
     }
-    assert (await rollout.standin.stats()).wire_requests == 0
+    assert (await rollout.fake_cognito.stats()).wire_requests == 0
     assert (await rollout.status())["past_session_expiry"] == 0
 
 
@@ -217,7 +220,7 @@ async def test_several_requests_of_a_user_are_tried_by_deadline_until_one_succee
         {**request, "expires_at": (deadline + timedelta(seconds=seconds)).isoformat()}
         for seconds, request in ((2, good), (0, spent), (1, later), (3, too_late))
     ]
-    await rollout.standin.set_faults("session_spent@ana=2x")
+    await rollout.fake_cognito.set_faults("session_spent@ana=2x")
 
     await rollout.push(requests)
     ended = await rollout.run()
@@ -226,11 +229,11 @@ async def test_several_requests_of_a_user_are_tried_by_deadline_until_one_succee
     assert await rollout.states() == {"delivered": 1}
     status = await rollout.status()
     assert (status["duplicates"], status["backlog"], status["reasons"]) == (1, 0, {})
-    assert (await rollout.standin.stats()).wire_requests == 3
+    assert (await rollout.fake_cognito.stats()).wire_requests == 3
 
 
 async def test_an_id_that_reached_an_outcome_is_never_worked_on_again(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("session_spent@ana=1x")
+    await rollout.fake_cognito.set_faults("session_spent@ana=1x")
     first, second = await rollout.sign_in("ana", "ana", credential="session")
     await rollout.run("--input", rollout.file([{**first, "id": "order-1"}]))
 
@@ -239,12 +242,12 @@ async def test_an_id_that_reached_an_outcome_is_never_worked_on_again(rollout: R
     assert ended.code == 1
     assert await rollout.users("needs_session") == {"ana": "session_spent"}
     assert (await rollout.status())["duplicates"] == 1
-    assert (await rollout.standin.stats()).wire_requests == 1
+    assert (await rollout.fake_cognito.stats()).wire_requests == 1
 
 
 async def test_a_replacement_that_issued_nothing_leaves_the_user_as_before(rollout: Rollout) -> None:
     await rollout.run("--input", rollout.file(await rollout.sign_in("ana", "ben")))
-    await rollout.standin.set_faults("token_revoked@ana=1x", "hang_acted@ben=1x", "token_revoked@ben=1x")
+    await rollout.fake_cognito.set_faults("token_revoked@ana=1x", "hang_acted@ben=1x", "token_revoked@ben=1x")
     again = [{**request, "replace": True} for request in await rollout.sign_in("ana", "ben")]
 
     ended = await rollout.run("--input", rollout.file(again))

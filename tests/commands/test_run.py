@@ -25,7 +25,7 @@ async def test_nothing_to_do_exits_with_0(rollout: Rollout) -> None:
 
 
 async def test_somebody_who_needs_a_session_makes_it_1_unless_tolerated(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("session_expired@eve=1x")
+    await rollout.fake_cognito.set_faults("session_expired@eve=1x")
     users = [f"user-{number}" for number in range(99)]
     requests = await rollout.sign_in("eve", *users, credential="session")
 
@@ -47,7 +47,7 @@ async def test_an_impossible_tolerance_is_refused(rollout: Rollout, share: str) 
 async def test_a_pool_that_refuses_everybody_exits_with_3_and_costs_nobody_anything(
     rollout: Rollout, fault: str
 ) -> None:
-    await rollout.standin.set_faults(f"{fault}=100%")
+    await rollout.fake_cognito.set_faults(f"{fault}=100%")
     users = [f"user-{number}" for number in range(20)]
     await rollout.push(await rollout.sign_in(*users, credential="session"))
 
@@ -56,17 +56,17 @@ async def test_a_pool_that_refuses_everybody_exits_with_3_and_costs_nobody_anyth
     assert stopped.code == 3
     (said,) = stopped.logged("stopped")
     assert said["cure"]
-    assert (await rollout.standin.stats()).wire_requests <= 10
+    assert (await rollout.fake_cognito.stats()).wire_requests <= 10
     status = await rollout.status()
     assert (status["backlog"], status["reasons"]) == (20, {})
 
 
 async def test_when_the_pool_is_repaired_the_same_requests_go_through(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("totp_off=100%")
+    await rollout.fake_cognito.set_faults("totp_off=100%")
     await rollout.push(await rollout.sign_in("ana", "ben", "cleo", "dora", credential="session"))
     assert (await rollout.run()).code == 3
 
-    await rollout.standin.set_faults()
+    await rollout.fake_cognito.set_faults()
 
     assert (await rollout.run()).code == 0
     assert await rollout.states() == {"delivered": 4}
@@ -75,19 +75,19 @@ async def test_when_the_pool_is_repaired_the_same_requests_go_through(rollout: R
 async def test_a_single_refusal_of_that_kind_stops_nobody(rollout: Rollout) -> None:
     rollout.configure(run={"concurrency": 1})
     faults = ("totp_off", "pool_gone", "not_enabled", "waf", "waf_400")
-    await rollout.standin.set_faults(*(f"{fault}@{fault}=1x" for fault in faults))
+    await rollout.fake_cognito.set_faults(*(f"{fault}@{fault}=1x" for fault in faults))
 
     ended = await rollout.run("--input", rollout.file(await rollout.sign_in(*faults)))
 
     assert ended.code == 0
-    assert (await rollout.standin.stats()).faults == dict.fromkeys(faults, 1)
+    assert (await rollout.fake_cognito.stats()).faults == dict.fromkeys(faults, 1)
 
 
 async def test_an_endpoint_that_is_away_exits_with_75_and_loses_nothing(rollout: Rollout) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # and does not listen
-        away = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        rollout.configure(cognito={"endpoint_url": away})
+        unavailable = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        rollout.configure(cognito={"endpoint_url": unavailable})
         await rollout.push(await rollout.sign_in("ana", "ben", "cleo", credential="session"))
 
         ended = await rollout.run()
@@ -109,7 +109,7 @@ async def test_max_users_is_exact_and_exits_with_5_while_work_is_left(rollout: R
 
     assert codes == [5, 0]
     assert delivered == [10, 30]
-    assert (await rollout.standin.stats()).wire_requests == 30
+    assert (await rollout.fake_cognito.stats()).wire_requests == 30
 
 
 async def test_duplicates_do_not_count_as_users(rollout: Rollout) -> None:
@@ -124,7 +124,7 @@ async def test_duplicates_do_not_count_as_users(rollout: Rollout) -> None:
 
 
 async def test_the_first_signal_gives_the_rest_back_and_finishes_calls_in_flight(rollout: Rollout) -> None:
-    await rollout.standin.set_latency(0.6)
+    await rollout.fake_cognito.set_latency(0.6)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(200)), credential="session"))
 
     running = rollout.start("run")
@@ -135,17 +135,17 @@ async def test_the_first_signal_gives_the_rest_back_and_finishes_calls_in_flight
     assert ended.code == 4
     assert ended.logged("signal")[0]["effect"] == "draining"
     status = await rollout.status()
-    issued = (await rollout.standin.stats()).issued
+    issued = (await rollout.fake_cognito.stats()).issued
     assert status["states"]["delivered"] == issued > 0
     assert status["backlog"] == 200 - issued
     assert (await rollout.run()).code == 0
-    assert (await rollout.standin.stats()).issued == 200
+    assert (await rollout.fake_cognito.stats()).issued == 200
     assert not (await rollout.audit()).stale
 
 
 async def test_a_second_signal_does_not_wait_for_answers(rollout: Rollout) -> None:
     rollout.configure(cognito={"call_timeout": 4.0}, ledger={"lease": 12.0}, run={"grace": 30.0})
-    await rollout.standin.set_faults("hang=100%")
+    await rollout.fake_cognito.set_faults("hang=100%")
     await rollout.push(await rollout.sign_in("ana", "ben", credential="session"))
 
     running = rollout.start("run")
@@ -157,13 +157,13 @@ async def test_a_second_signal_does_not_wait_for_answers(rollout: Rollout) -> No
 
     assert ended.code == 4
     assert [line["effect"] for line in ended.logged("signal")] == ["draining", "hurrying"]
-    await rollout.standin.set_faults()
+    await rollout.fake_cognito.set_faults()
     assert (await rollout.run()).code == 0
 
 
 async def test_a_grace_that_is_over_does_not_wait_for_answers_either(rollout: Rollout) -> None:
     rollout.configure(cognito={"call_timeout": 20.0}, ledger={"lease": 60.0}, run={"grace": 0.3})
-    await rollout.standin.set_faults("hang=100%")
+    await rollout.fake_cognito.set_faults("hang=100%")
     await rollout.push(await rollout.sign_in("ana"))
 
     running = rollout.start("run")
@@ -199,7 +199,7 @@ async def test_follow_stays_and_takes_what_comes_later(rollout: Rollout) -> None
 async def test_the_report_reconciles_everybody(rollout: Rollout) -> None:
     report = rollout.folder / "report.json"
     ana, ben = await rollout.sign_in("ana", "ben", credential="session")
-    await rollout.standin.set_faults("session_spent@ben=1x")
+    await rollout.fake_cognito.set_faults("session_spent@ben=1x")
 
     ended = await rollout.run("--input", rollout.file([ana, ana, "?", ben]), "--report", str(report))
 
@@ -250,7 +250,7 @@ async def test_a_ledger_of_another_pool_is_refused_with_2_and_nothing_is_touched
 
     rollout.configure(cognito={"user_pool_id": "us-east-1_rehearsal"})
     assert await rollout.status() == before
-    assert (await rollout.standin.stats()).wire_requests == 0
+    assert (await rollout.fake_cognito.stats()).wire_requests == 0
 
 
 async def test_a_ledger_that_must_exist_and_does_not_is_refused_with_2(rollout: Rollout) -> None:
@@ -277,7 +277,7 @@ async def test_nobody_to_seal_to_is_refused_with_2_and_nothing_is_touched(rollou
 
 async def test_a_clock_that_is_wrong_stops_the_run(rollout: Rollout) -> None:
     rollout.configure(run={"watchdog": 1.0}, rate={"requests_per_second": 5})
-    await rollout.standin.configure(clock_skew=300.0)
+    await rollout.fake_cognito.configure(clock_skew=300.0)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(50))))
 
     ended = await rollout.run()

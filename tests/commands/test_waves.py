@@ -29,7 +29,7 @@ async def test_a_wave_works_on_the_named_users_and_leaves_the_others_waiting(rol
 
 
 async def test_a_wave_with_nobody_else_waiting_ends_as_a_run_does(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("session_expired@eve=1x")
+    await rollout.fake_cognito.set_faults("session_expired@eve=1x")
     await rollout.push(await rollout.sign_in("ana", "eve", credential="session"))
 
     assert (await rollout.run("--only", named(rollout, "ana"))).code == 5
@@ -49,12 +49,12 @@ async def test_named_users_whom_nobody_asked_for_are_told(rollout: Rollout) -> N
 
 
 async def test_what_dead_workers_left_of_others_is_not_finished_by_a_wave(rollout: Rollout) -> None:
-    await rollout.standin.set_latency(1.5)
+    await rollout.fake_cognito.set_latency(1.5)
     await rollout.push(await rollout.sign_in("ben"))
     running = rollout.start("run")
     await rollout.until_called(1)
     await running.kill()
-    await rollout.standin.set_latency(0.0)
+    await rollout.fake_cognito.set_latency(0.0)
     await rollout.push(await rollout.sign_in("ana"))
 
     assert (await rollout.run("--only", named(rollout, "ana"))).code == 5
@@ -89,7 +89,7 @@ async def test_a_rollout_with_bad_sessions_stops_for_a_person_with_reasons_and_a
     rollout.configure(rate={"requests_per_second": 40})
     users = [f"user-{number}" for number in range(200)]
     await rollout.push(await rollout.sign_in(*users))
-    await rollout.standin.revoke(users)
+    await rollout.fake_cognito.revoke(users)
 
     ended = await rollout.run("--stop-if-failing", "5%", "--max-users", "150")
 
@@ -107,12 +107,12 @@ async def test_a_rollout_with_bad_sessions_stops_for_a_person_with_reasons_and_a
 async def test_a_wave_stops_too_where_it_fares_badly_and_not_for_a_few(rollout: Rollout) -> None:
     users = [f"user-{number}" for number in range(40)]
     await rollout.push(await rollout.sign_in(*users))
-    await rollout.standin.revoke(["user-3"])
+    await rollout.fake_cognito.revoke(["user-3"])
     wave = named(rollout, *users[:30])
 
     assert (await rollout.run("--only", wave, "--stop-if-failing", "20%")).code == 5
     assert await rollout.states() == {"delivered": 29, "needs_session": 1}
-    await rollout.standin.revoke(users[30:])
+    await rollout.fake_cognito.revoke(users[30:])
     assert (await rollout.run("--stop-if-failing", "0.2")).code == 1, "with ten outcomes nothing is concluded"
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import VirtualTime
-from worker.core.errors import EndpointAway, PersonMustAct, WorkerError
+from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
 from worker.core.model import Again, Issued, PoolFault, Reason, Refused, Reply, Secret, State, Trouble
-from worker.core.resilience.breaker import SLOW_HALF_LIFE, UNCONFIRMED_AFTER, Gate
+from worker.core.resilience.breaker import SLOW_HALF_LIFE, UNCONFIRMED_AFTER, CircuitBreaker
 
 ISSUED = Issued(Secret("JBSWY3DP"), None, "request-1")
 REFUSED = Refused(State.NEEDS_SESSION, Reason.SESSION_SPENT)
@@ -29,19 +29,19 @@ class Bench:
     def __init__(self, virtual: VirtualTime) -> None:
         self.virtual = virtual
         self.stopped: list[WorkerError] = []
-        self.gate = Gate(virtual, self.stopped.append, patience=60.0, refusal_patience=45.0)
+        self.breaker = CircuitBreaker(virtual, self.stopped.append, patience=60.0, refusal_patience=45.0)
 
     def hear(self, reply: Reply, *usernames: str) -> None:
         for username in usernames:
-            self.gate.heard(username, reply)
+            self.breaker.heard(username, reply)
 
     async def pass_through(self, answer: Reply | None = None, username: str = "ana", takes: float = 0.0) -> float:
         """When the attempt was let through."""
-        async with self.gate.passage():
+        async with self.breaker.permit():
             began = self.virtual.now
             await asyncio.sleep(takes)
             if answer is not None:
-                self.gate.heard(username, answer)
+                self.breaker.heard(username, answer)
         return began
 
     def run(self, main: Coroutine[Any, Any, float]) -> float:
@@ -61,14 +61,14 @@ def test_an_open_gate_lets_everybody_through_at_once(bench: Bench) -> None:
         return await asyncio.gather(*(bench.pass_through(ISSUED, takes=1.0) for _ in range(9)))
 
     assert bench.virtual.run(main()) == [0.0] * 9
-    assert bench.gate.waiting_for is None
+    assert bench.breaker.waiting_for is None
 
 
 @pytest.mark.parametrize("fault", [TOTP_OFF, WAF, UNSENT])
 def test_after_the_first_fault_a_single_probe_goes_through_and_opens_for_all(bench: Bench, fault: Reply) -> None:
     async def main() -> list[float]:
         bench.hear(fault, "ana")
-        assert not bench.gate.open_for(probe=False)
+        assert not bench.breaker.open_for(probe=False)
         return await asyncio.gather(*(bench.pass_through(ISSUED, takes=0.25) for _ in range(9)))
 
     assert bench.virtual.run(main()) == [0.5] + [0.75] * 8
@@ -100,16 +100,16 @@ def test_answers_to_what_was_sent_before_do_not_put_the_probe_off(bench: Bench) 
 def test_any_answer_about_one_user_opens_the_gate(bench: Bench, answer: Reply) -> None:
     bench.hear(WAF, "ana")
     bench.hear(answer, "ben")
-    assert bench.gate.open_for(probe=False)
+    assert bench.breaker.open_for(probe=False)
 
 
 def test_being_throttled_shows_that_the_endpoint_is_there_but_not_that_it_serves(bench: Bench) -> None:
     bench.hear(UNSENT, "ana")
     bench.hear(THROTTLED, "ana")
-    assert bench.gate.open_for(probe=False)
+    assert bench.breaker.open_for(probe=False)
     bench.hear(WAF, "ana")
     bench.hear(THROTTLED, "ana")
-    assert not bench.gate.open_for(probe=False)
+    assert not bench.breaker.open_for(probe=False)
 
 
 def test_a_probe_that_is_given_up_makes_room_for_the_next(bench: Bench) -> None:
@@ -137,15 +137,15 @@ def test_who_stops_waiting_leaves_the_others_their_turn(bench: Bench) -> None:
 def test_whoever_passed_sees_that_the_gate_closed_meanwhile(bench: Bench) -> None:
     async def main() -> list[bool]:
         seen = []
-        async with bench.gate.passage() as passage:
-            seen.append(passage.still_open)
+        async with bench.breaker.permit() as permit:
+            seen.append(permit.still_valid)
             bench.hear(WAF, "ana")
-            seen.append(passage.still_open)
-        async with bench.gate.passage() as probe:
-            seen.append(probe.still_open)
-            bench.gate.writing("key")
-            bench.gate.unconfirmed("key", "the ledger: away")
-            seen.append(probe.still_open)
+            seen.append(permit.still_valid)
+        async with bench.breaker.permit() as probe:
+            seen.append(probe.still_valid)
+            bench.breaker.writing("key")
+            bench.breaker.unconfirmed("key", "the ledger: away")
+            seen.append(probe.still_valid)
         return seen
 
     assert bench.virtual.run(main()) == [True, False, True, False]
@@ -157,7 +157,7 @@ def test_whoever_passed_sees_that_the_gate_closed_meanwhile(bench: Bench) -> Non
 def test_three_users_who_are_refused_end_the_run(bench: Bench) -> None:
     bench.hear(TOTP_OFF, "ana", "ben")
     assert bench.stopped == []
-    assert bench.gate.waiting_for == "Cognito refuses everybody (SoftwareTokenMFANotFoundException)"
+    assert bench.breaker.waiting_for == "Cognito refuses everybody (SoftwareTokenMFANotFoundException)"
     bench.hear(TOTP_OFF, "cem")
     assert isinstance(bench.stopped[0], PersonMustAct)
     assert bench.stopped[0].hint == "switch TOTP on"
@@ -204,16 +204,16 @@ def test_an_endpoint_that_cannot_be_reached_ends_the_run_when_patience_is_over(b
     assert bench.stopped == []
     bench.virtual.now = 60.0
     bench.hear(UNSENT, "ana")
-    assert isinstance(bench.stopped[0], EndpointAway)
+    assert isinstance(bench.stopped[0], EndpointUnavailable)
     assert "60 s (ConnectError)" in str(bench.stopped[0])
 
 
 def test_one_user_without_an_answer_is_no_endpoint_that_is_away(bench: Bench) -> None:
     bench.hear(NO_ANSWER, "ana", "ben")
-    assert bench.gate.open_for(probe=False)
+    assert bench.breaker.open_for(probe=False)
     bench.hear(NO_ANSWER, "cem")
-    assert not bench.gate.open_for(probe=False)
-    assert bench.gate.waiting_for == "Cognito's endpoint does not answer (ReadTimeout)"
+    assert not bench.breaker.open_for(probe=False)
+    assert bench.breaker.waiting_for == "Cognito's endpoint does not answer (ReadTimeout)"
     assert bench.stopped == []
 
 
@@ -229,47 +229,47 @@ def test_refusals_and_silence_do_not_agree_with_each_other(bench: Bench) -> None
 
 def test_a_write_that_stays_unconfirmed_for_two_seconds_closes_the_gate(bench: Bench) -> None:
     async def main() -> float:
-        bench.gate.writing("first")
+        bench.breaker.writing("first")
         await asyncio.sleep(1.9)
         assert await bench.pass_through() == pytest.approx(1.9)
-        bench.gate.writing("second")
+        bench.breaker.writing("second")
         await asyncio.sleep(0.1)
-        assert bench.gate.waiting_for == "the ledger to confirm a write"
-        asyncio.get_running_loop().call_later(5.0, bench.gate.written, "first")
+        assert bench.breaker.waiting_for == "the ledger to confirm a write"
+        asyncio.get_running_loop().call_later(5.0, bench.breaker.written, "first")
         return await bench.pass_through()
 
     with pytest.raises(AssertionError, match="never comes"):
         bench.run(main())
     assert bench.virtual.now == pytest.approx(7.0), "the second one is overdue by then"
-    bench.gate.written("second")
-    assert bench.gate.open_for(probe=False)
+    bench.breaker.written("second")
+    assert bench.breaker.open_for(probe=False)
 
 
 def test_the_gate_opens_with_the_confirmation(bench: Bench) -> None:
     async def main() -> float:
-        bench.gate.writing("key")
+        bench.breaker.writing("key")
         await asyncio.sleep(2.0)
-        asyncio.get_running_loop().call_later(3.0, bench.gate.written, "key")
+        asyncio.get_running_loop().call_later(3.0, bench.breaker.written, "key")
         return max(await asyncio.gather(*(bench.pass_through() for _ in range(5))))
 
     assert bench.run(main()) == pytest.approx(5.0)
 
 
 def test_a_write_that_failed_closes_the_gate_at_once_also_for_probes(bench: Bench) -> None:
-    bench.gate.writing("key")
-    bench.gate.unconfirmed("key", "the ledger: disk full")
-    assert not bench.gate.open_for(probe=False)
-    assert not bench.gate.open_for(probe=True)
-    assert bench.gate.waiting_for == "the ledger: disk full"
-    bench.gate.written("key")
-    assert bench.gate.open_for(probe=False)
+    bench.breaker.writing("key")
+    bench.breaker.unconfirmed("key", "the ledger: disk full")
+    assert not bench.breaker.open_for(probe=False)
+    assert not bench.breaker.open_for(probe=True)
+    assert bench.breaker.waiting_for == "the ledger: disk full"
+    bench.breaker.written("key")
+    assert bench.breaker.open_for(probe=False)
 
 
 def test_a_confirmed_write_does_not_open_what_a_fault_closed(bench: Bench) -> None:
-    bench.gate.writing("key")
+    bench.breaker.writing("key")
     bench.hear(WAF, "ana")
-    bench.gate.written("key")
-    assert not bench.gate.open_for(probe=False)
+    bench.breaker.written("key")
+    assert not bench.breaker.open_for(probe=False)
 
 
 @pytest.mark.parametrize("tick", [0.1 * number for number in range(1, 30)])
@@ -284,12 +284,12 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
         utc = virtual.utc
 
     stopped: list[WorkerError] = []
-    gate = Gate(Ticking(), stopped.append, patience=60.0, refusal_patience=1e9)
+    breaker = CircuitBreaker(Ticking(), stopped.append, patience=60.0, refusal_patience=1e9)
 
     async def main() -> None:
         for _ in range(10):
-            gate.heard("ana", WAF)
-            async with gate.passage():
+            breaker.heard("ana", WAF)
+            async with breaker.permit():
                 pass
 
     virtual.run(main())
@@ -297,24 +297,24 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
 
 
 def test_what_the_ledger_takes_is_told_by_writes_under_way_and_forgotten_by_and_by(bench: Bench) -> None:
-    gate, virtual = bench.gate, bench.virtual
-    assert gate.ledger_takes == 0.0
-    gate.writing("one")
+    breaker, virtual = bench.breaker, bench.virtual
+    assert breaker.ledger_takes == 0.0
+    breaker.writing("one")
     virtual.now += 0.25
-    gate.writing("two")
+    breaker.writing("two")
     virtual.now += 0.25
-    assert gate.ledger_takes == 0.5
-    gate.written("one")
-    assert gate.ledger_takes == 0.5
-    gate.written("two")
+    assert breaker.ledger_takes == 0.5
+    breaker.written("one")
+    assert breaker.ledger_takes == 0.5
+    breaker.written("two")
     virtual.now += SLOW_HALF_LIFE
-    assert gate.ledger_takes == 0.25
+    assert breaker.ledger_takes == 0.25
 
 
 def test_what_the_ledger_takes_is_bounded_and_can_be_told_after_days_without_work(bench: Bench) -> None:
-    bench.gate.writing("one")
+    bench.breaker.writing("one")
     bench.virtual.now += 100.0
-    assert bench.gate.ledger_takes == UNCONFIRMED_AFTER
-    bench.gate.written("one")
+    assert bench.breaker.ledger_takes == UNCONFIRMED_AFTER
+    bench.breaker.written("one")
     bench.virtual.now += 1e6
-    assert bench.gate.ledger_takes == 0.0
+    assert bench.breaker.ledger_takes == 0.0

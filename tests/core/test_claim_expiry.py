@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import EPOCH, VirtualTime
 from tests.support.rows import row
 from worker.core.model import Enrolment
-from worker.core.resilience.claim_expiry import _MOST_REMEMBERED, Holds
+from worker.core.resilience.claim_expiry import _MOST_REMEMBERED, ClaimExpiry
 
 
 class Bench:
@@ -15,7 +15,7 @@ class Bench:
         self.virtual = virtual
         self.skewed = 0.0
         self.dead: set[str] = set()
-        self.holds = Holds(self, self.dead.__contains__, lease=60.0, clock_skew=5.0, call_timeout=10.0)
+        self.claim_expiry = ClaimExpiry(self, self.dead.__contains__, lease=60.0, clock_skew=5.0, call_timeout=10.0)
 
     def monotonic(self) -> float:
         return self.virtual.monotonic()
@@ -24,7 +24,7 @@ class Bench:
         return self.virtual.utc() + self.skewed
 
     def left(self, held: Enrolment) -> float:
-        return self.holds.left(held)
+        return self.claim_expiry.left(held)
 
 
 @pytest.fixture
@@ -99,4 +99,4 @@ def test_what_was_seen_is_forgotten_in_time_and_nothing_too_early(bench: Bench) 
     assert bench.left(early) == pytest.approx(5.0)
     bench.virtual.now = 300.0
     bench.left(held())
-    assert len(bench.holds._first_seen) == 1
+    assert len(bench.claim_expiry._first_seen) == 1

@@ -1,4 +1,4 @@
-"""One tally, and what renders it: the current rate, the bar, the lines, the table, the report."""
+"""One statistics, and what renders it: the current rate, the bar, the lines, the table, the report."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.errors import DependencyAway, QueueAway
-from worker.core.model import Census, Reason, State, Trouble
+from worker.core.errors import DependencyUnavailable, QueueUnavailable
+from worker.core.model import Counts, Reason, State, Trouble
 from worker.core.ports import Backlog
-from worker.core.stats import Tally
+from worker.core.stats import RunStats
 from worker.telemetry import logs, progress, report
 
 SOME_NEED_A_SESSION = (
@@ -55,8 +55,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def tally(clock: Clock) -> Tally:
-    return Tally(clock)
+def stats(clock: Clock) -> RunStats:
+    return RunStats(clock)
 
 
 @pytest.fixture
@@ -72,67 +72,67 @@ def log_lines() -> Iterator[io.StringIO]:
     structlog.reset_defaults()
 
 
-def census(malformed: int = 0, reasons: dict[str, int] | None = None, **states: int) -> Census:
-    return Census({State(name): number for name, number in states.items()}, reasons or {}, 3, malformed)
+def counts(malformed: int = 0, reasons: dict[str, int] | None = None, **states: int) -> Counts:
+    return Counts({State(name): number for name, number in states.items()}, reasons or {}, 3, malformed)
 
 
-def test_what_is_counted_is_counted(tally: Tally) -> None:
-    tally.settled(State.DELIVERED)
-    tally.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED)
-    tally.duplicate()
-    tally.given_back()
-    tally.sent()
-    tally.throttled()
-    tally.trouble(Trouble.NO_ANSWER)
-    assert (tally.done, tally.duplicates, tally.returned) == (2, 1, 1)
-    assert (tally.requests, tally.throttles, tally.troubles[Trouble.NO_ANSWER]) == (1, 1, 1)
-    assert tally.reasons == {Reason.SESSION_EXPIRED: 1}
+def test_what_is_counted_is_counted(stats: RunStats) -> None:
+    stats.settled(State.DELIVERED)
+    stats.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED)
+    stats.duplicate()
+    stats.given_back()
+    stats.sent()
+    stats.throttled()
+    stats.trouble(Trouble.NO_ANSWER)
+    assert (stats.done, stats.duplicates, stats.returned) == (2, 1, 1)
+    assert (stats.requests, stats.throttles, stats.troubles[Trouble.NO_ANSWER]) == (1, 1, 1)
+    assert stats.reasons == {Reason.SESSION_EXPIRED: 1}
 
 
-def test_a_steady_rate_is_what_it_is(clock: Clock, tally: Tally) -> None:
+def test_a_steady_rate_is_what_it_is(clock: Clock, stats: RunStats) -> None:
     for _ in range(600):
         clock.now += 0.05
-        tally.sent()
-    assert tally.requests_per_second == pytest.approx(20, rel=0.01)
-    assert tally.elapsed == pytest.approx(30)
+        stats.sent()
+    assert stats.requests_per_second == pytest.approx(20, rel=0.01)
+    assert stats.elapsed == pytest.approx(30)
 
 
-def test_the_rate_looks_back_ten_seconds_and_no_further(clock: Clock, tally: Tally) -> None:
+def test_the_rate_looks_back_ten_seconds_and_no_further(clock: Clock, stats: RunStats) -> None:
     for _ in range(100):
-        tally.settled(State.DELIVERED)
-    assert tally.users_per_second == 100
+        stats.settled(State.DELIVERED)
+    assert stats.users_per_second == 100
     clock.now += 5
-    assert tally.users_per_second == pytest.approx(20)
+    assert stats.users_per_second == pytest.approx(20)
     clock.now += 5
-    assert tally.users_per_second == 0
+    assert stats.users_per_second == 0
 
 
 @given(st.lists(st.floats(0, 30), max_size=30), st.floats(0, 5_000))
 def test_the_rate_is_never_more_than_there_was(pauses: list[float], began: float) -> None:
     clock = Clock(began)
-    tally = Tally(clock)
+    stats = RunStats(clock)
     for pause in pauses:
         clock.now += pause
-        tally.sent()
-        assert 0 < tally.requests_per_second <= tally.requests
+        stats.sent()
+        assert 0 < stats.requests_per_second <= stats.requests
     clock.now += 11
-    assert tally.requests_per_second == 0
+    assert stats.requests_per_second == 0
 
 
-def test_a_watchdog_sees_for_how_long_nothing_moved(clock: Clock, tally: Tally) -> None:
+def test_a_watchdog_sees_for_how_long_nothing_moved(clock: Clock, stats: RunStats) -> None:
     clock.now += 7
-    tally.given_back()
-    tally.throttled()
-    assert tally.idle == 7
-    for moves in (tally.sent, tally.duplicate, lambda: tally.settled(State.ACTIVE), tally.progressed):
+    stats.given_back()
+    stats.throttled()
+    assert stats.idle == 7
+    for moves in (stats.sent, stats.duplicate, lambda: stats.settled(State.ACTIVE), stats.progressed):
         clock.now += 1
         moves()
-        assert tally.idle == 0
-    assert tally.last_progress == clock.now
+        assert stats.idle == 0
+    assert stats.last_progress == clock.now
 
 
-async def shown(tally: Tally, left: list[int | Exception | None], out: io.StringIO) -> None:
-    """Show the tally until it asked as often as there are answers in ``left``, and has drawn them all but the last."""
+async def shown(stats: RunStats, left: list[int | Exception | None], out: io.StringIO) -> None:
+    """Show them until it asked as often as there are answers in ``left``, and has drawn them all but the last."""
     asked = asyncio.Event()
 
     async def waiting() -> int | None:
@@ -143,24 +143,24 @@ async def shown(tally: Tally, left: list[int | Exception | None], out: io.String
             raise answer
         return answer
 
-    async with progress.show(tally, waiting, quota=20.0, interval=0.01, stream=out):
+    async with progress.show(stats, waiting, quota=20.0, interval=0.01, stream=out):
         await asyncio.wait_for(asked.wait(), 5)
         await asyncio.sleep(0)
 
 
 async def test_on_a_terminal_a_bar_says_how_far_the_run_is(
-    clock: Clock, tally: Tally, monkeypatch: pytest.MonkeyPatch
+    clock: Clock, stats: RunStats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(progress, "REDRAW", 0.01)
     for _ in range(40):
         clock.now += 0.05
-        tally.sent()
-        tally.settled(State.DELIVERED)
-    tally.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED)
-    tally.waiting_for = "the channel: \x1b[2Jdisk full"
+        stats.sent()
+        stats.settled(State.DELIVERED)
+    stats.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED)
+    stats.waiting_for = "the channel: \x1b[2Jdisk full"
     out = Terminal()
-    await shown(tally, [5_959, 5_959], out)
+    await shown(stats, [5_959, 5_959], out)
     text = out.getvalue()
     assert "41 of 6,000" in text
     assert "20.0 of 20 requests/s" in text
@@ -170,36 +170,36 @@ async def test_on_a_terminal_a_bar_says_how_far_the_run_is(
     assert "failed" not in text
 
 
-async def test_of_a_pipe_the_bar_shows_what_was_done(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_a_pipe_the_bar_shows_what_was_done(stats: RunStats, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "REDRAW", 0.01)
-    tally.settled(State.FAILED)
+    stats.settled(State.FAILED)
     out = Terminal()
-    await shown(tally, [None, None], out)
+    await shown(stats, [None, None], out)
     assert "1 failed" in out.getvalue()
     assert " of 1" not in out.getvalue()
 
 
-async def test_elsewhere_a_line_says_it_now_and_then(clock: Clock, tally: Tally, log_lines: io.StringIO) -> None:
+async def test_elsewhere_a_line_says_it_now_and_then(clock: Clock, stats: RunStats, log_lines: io.StringIO) -> None:
     clock.now += 10
-    tally.settled(State.DELIVERED)
-    await shown(tally, [100, QueueAway("away"), 100], io.StringIO())
+    stats.settled(State.DELIVERED)
+    await shown(stats, [100, QueueUnavailable("away"), 100], io.StringIO())
     first, second, *_ = [json.loads(line) for line in log_lines.getvalue().splitlines()]
     assert (first["event"], first["done"], first["waiting"], first["quota"]) == ("progress", 1, 100, 20)
     assert second["waiting"] == 100
     assert "waiting_for" not in first
 
 
-async def test_a_view_that_breaks_does_not_touch_the_run(tally: Tally, log_lines: io.StringIO) -> None:
-    await shown(tally, [ZeroDivisionError("bug"), 1], io.StringIO())
+async def test_a_view_that_breaks_does_not_touch_the_run(stats: RunStats, log_lines: io.StringIO) -> None:
+    await shown(stats, [ZeroDivisionError("bug"), 1], io.StringIO())
     assert json.loads(log_lines.getvalue())["event"] == "progress_failed"
 
 
-async def test_the_run_may_fail_or_be_cancelled_under_the_bar(tally: Tally) -> None:
+async def test_the_run_may_fail_or_be_cancelled_under_the_bar(stats: RunStats) -> None:
     with pytest.raises(LookupError):
-        async with progress.show(tally, nothing, quota=1.0, interval=0.01, stream=Terminal()):
+        async with progress.show(stats, nothing, quota=1.0, interval=0.01, stream=Terminal()):
             raise LookupError
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0), progress.show(tally, nothing, quota=1.0, interval=0.01, stream=Terminal()):
+        async with asyncio.timeout(0), progress.show(stats, nothing, quota=1.0, interval=0.01, stream=Terminal()):
             await asyncio.sleep(60)
 
 
@@ -209,7 +209,7 @@ async def nothing() -> int | None:
 
 def test_status_lists_every_state_but_only_the_reasons_that_occur() -> None:
     found = report.status(
-        census(2, {"session_expired": 4, "reply_lost": 0}, delivered=6, needs_session=4), Backlog(9, 8)
+        counts(2, {"session_expired": 4, "reply_lost": 0}, delivered=6, needs_session=4), Backlog(9, 8)
     )
     assert list(found["states"]) == [state.value for state in State]
     assert found == {
@@ -235,18 +235,18 @@ def test_status_lists_every_state_but_only_the_reasons_that_occur() -> None:
 def test_the_verdict_is_one_sentence_that_says_what_to_do(counted: dict[str, int], waiting: int, sentence: str) -> None:
     reasons = {"failed": {"worker_crashed": 3}, "needs_session": {"reply_lost": 8, "session_expired": 12}}
     occurred = {key: number for state in counted for key, number in reasons.get(state, {}).items()}
-    assert report.verdict(census(0, occurred, **counted), Backlog(waiting)) == sentence
+    assert report.verdict(counts(0, occurred, **counted), Backlog(waiting)) == sentence
 
 
-def test_the_table_adds_up_for_people(clock: Clock, tally: Tally) -> None:
+def test_the_table_adds_up_for_people(clock: Clock, stats: RunStats) -> None:
     out = io.StringIO()
     for _ in range(120):
-        tally.settled(State.DELIVERED)
-        tally.sent()
-    tally.throttled()
+        stats.settled(State.DELIVERED)
+        stats.sent()
+    stats.throttled()
     clock.now += 60
-    books = census(2, {"session_expired": 1}, delivered=1_999, needs_session=1)
-    report.print_table(books, Backlog(72_000, 5), tally, out, quota=20.0)
+    ledger_stats = counts(2, {"session_expired": 1}, delivered=1_999, needs_session=1)
+    report.print_table(ledger_stats, Backlog(72_000, 5), stats, out, quota=20.0)
     text = " ".join(out.getvalue().split())
     assert "delivered 1,999 need a session 1 accepted 2,000 waiting 72,000 session_expired 1" in text
     assert "past their deadline 5 duplicate requests 3 malformed messages 2" in text
@@ -254,17 +254,17 @@ def test_the_table_adds_up_for_people(clock: Clock, tally: Tally) -> None:
     assert "60 min left at 20 requests/s" in text
 
 
-def test_the_report_is_whole_private_and_replaces_the_one_before(tmp_path: Path, clock: Clock, tally: Tally) -> None:
+def test_the_report_is_whole_private_and_replaces_the_one_before(tmp_path: Path, clock: Clock, stats: RunStats) -> None:
     path = tmp_path / "report.json"
     path.write_text("old")
     path.chmod(0o644)
-    tally.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)
-    tally.sent()
-    tally.trouble(Trouble.NO_ANSWER)
+    stats.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)
+    stats.sent()
+    stats.trouble(Trouble.NO_ANSWER)
     clock.now += 2
     stamp = {"region": "eu-central-1"}
-    books = census(0, {"reply_lost": 1}, needs_session=1)
-    report.write(path, report.reconciliation(books, Backlog(0), tally, exit_code=1, stamp=stamp))
+    ledger_stats = counts(0, {"reply_lost": 1}, needs_session=1)
+    report.write(path, report.reconciliation(ledger_stats, Backlog(0), stats, exit_code=1, stamp=stamp))
     found: dict[str, Any] = json.loads(path.read_text())
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
@@ -276,9 +276,9 @@ def test_the_report_is_whole_private_and_replaces_the_one_before(tmp_path: Path,
 
 
 def test_a_report_that_cannot_be_written_says_so_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DependencyAway, match="the report cannot be written: No such file"):
+    with pytest.raises(DependencyUnavailable, match="the report cannot be written: No such file"):
         report.write(tmp_path / "none" / "report.json", {})
     (tmp_path / "taken").mkdir()
-    with pytest.raises(DependencyAway, match="the report cannot be written"):
+    with pytest.raises(DependencyUnavailable, match="the report cannot be written"):
         report.write(tmp_path / "taken", {})
     assert [each.name for each in tmp_path.iterdir()] == ["taken"]

@@ -10,10 +10,10 @@ import pytest
 
 from tests.conftest import VirtualTime
 from tests.support.rows import row
-from worker.core.errors import LedgerAway, PersonMustAct
+from worker.core.errors import LedgerUnavailable, PersonMustAct
 from worker.core.model import Answer, Enrolment, Put
-from worker.core.resilience.breaker import Gate
-from worker.core.resilience.writer import Writer
+from worker.core.resilience.breaker import CircuitBreaker
+from worker.core.resilience.writer import LedgerWriter
 
 Result = TypeVar("Result")
 
@@ -25,7 +25,7 @@ class Trouble:
         self.before = 0
         self.after = 0
         self.seconds = 0.0
-        self.error: Exception = LedgerAway("disk full")
+        self.error: Exception = LedgerUnavailable("disk full")
 
 
 class MemoryLedger:
@@ -68,8 +68,8 @@ class Bench:
         self.virtual = virtual
         self.trouble = Trouble()
         self.ledger = MemoryLedger(self.trouble)
-        self.gate = Gate(virtual, lambda _: None, patience=60.0, refusal_patience=45.0)
-        self.writer = Writer(self.ledger, "me", self.gate, virtual, patience=60.0)  # type: ignore[arg-type]
+        self.breaker = CircuitBreaker(virtual, lambda _: None, patience=60.0, refusal_patience=45.0)
+        self.writer = LedgerWriter(self.ledger, "me", self.breaker, virtual, patience=60.0)  # type: ignore[arg-type]
 
     def run(self, main: Coroutine[Any, Any, Result]) -> Result:
         return self.virtual.run(main)
@@ -79,7 +79,7 @@ class Bench:
 
     @property
     def open(self) -> bool:
-        return self.gate.open_for(probe=False)
+        return self.breaker.open_for(probe=False)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_a_ledger_that_is_away_is_asked_again_at_growing_intervals(bench: Bench)
 @pytest.mark.parametrize("ask", ["put", "read"])
 def test_when_patience_is_over_it_is_said_that_the_ledger_is_away(bench: Bench, ask: str) -> None:
     bench.trouble.before = 1_000
-    with pytest.raises(LedgerAway, match="disk full"):
+    with pytest.raises(LedgerUnavailable, match="disk full"):
         bench.run(bench.writer.put(row(), None) if ask == "put" else bench.writer.read("ana"))
     assert 60 <= bench.virtual.now <= 62.1
     assert bench.open, "what became of the write will never be known; the run ends"
@@ -146,7 +146,7 @@ def test_no_call_may_start_while_a_write_is_not_confirmed(bench: Bench) -> None:
         writing = asyncio.ensure_future(bench.writer.put(row(), None))
         while not writing.done():
             await asyncio.sleep(0.05)
-            seen.append((bench.open, bench.gate.waiting_for))
+            seen.append((bench.open, bench.breaker.waiting_for))
 
     bench.run(main())
     assert set(seen[:-1]) == {(False, "the ledger: disk full")}

@@ -38,7 +38,7 @@ class Outcome:
     kills: int
     states: dict[str, int]
     calls_in_flight: int
-    """At the moments of the kills, as the stand-in saw them, together."""
+    """At the moments of the kills, as the fake Cognito saw them, together."""
     lost: int
     """Users who were told so: their secret was issued, and died with a worker."""
     lost_at_most: int
@@ -68,7 +68,7 @@ async def long_kill(
         rate={"requests_per_second": rate},
         run={"concurrency": CONCURRENCY},
     )
-    await rollout.standin.set_latency(0.04, jitter=0.02)
+    await rollout.fake_cognito.set_latency(0.04, jitter=0.02)
     names = [f"user-{number}" for number in range(users)]
     await rollout.push(await rollout.sign_in(*names, credential=credential))
 
@@ -107,20 +107,20 @@ async def long_kill(
 
 async def _kill_at_work(rollout: Rollout, seconds: float) -> int:
     """Let a worker make calls for so long, and kill it; how many were in flight then."""
-    called = (await rollout.standin.stats()).wire_requests
+    called = (await rollout.fake_cognito.stats()).wire_requests
 
     async def works() -> bool:
-        return worker.is_over or (await rollout.standin.stats()).wire_requests > called
+        return worker.is_over or (await rollout.fake_cognito.stats()).wire_requests > called
 
     worker = rollout.start("run")
     await until(works)
     await asyncio.sleep(seconds)  # not a wait for anything: the moment of death
     worker.popen.kill()
-    in_flight = (await rollout.standin.stats()).in_flight
+    in_flight = (await rollout.fake_cognito.stats()).in_flight
     await until(lambda: worker.is_over)
 
     async def quiet() -> bool:
-        return (await rollout.standin.stats()).in_flight == 0
+        return (await rollout.fake_cognito.stats()).in_flight == 0
 
     await until(quiet)
     return in_flight
@@ -130,14 +130,14 @@ async def _missing(rollout: Rollout) -> int:
     """How many secrets were issued that neither the channel nor the ledger has."""
     attempts = await rollout.attempts()
     known = sum(map(len, attempts.values())) + len(await _sealed_only(rollout, attempts))
-    return (await rollout.standin.stats()).issued - known
+    return (await rollout.fake_cognito.stats()).issued - known
 
 
 async def _missed(rollout: Rollout) -> set[str]:
     """Whose they are."""
     attempts = await rollout.attempts()
     sealed = await _sealed_only(rollout, attempts)
-    issued = {name: len(user.secrets) for name, user in (await rollout.standin.truth()).items()}
+    issued = {name: len(user.secrets) for name, user in (await rollout.fake_cognito.truth()).items()}
     return {name for name, each in issued.items() if each > len(attempts.get(name, ())) + (name in sealed)}
 
 

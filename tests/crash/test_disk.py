@@ -85,14 +85,14 @@ async def test_a_full_disk_under_the_channel_keeps_secrets_sealed_until_there_is
         await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(40)), credential="session"))
         with _full(disk):
             stopped = await rollout.run()
-            waiting = await rollout.states(), (await rollout.standin.stats()).issued
+            waiting = await rollout.states(), (await rollout.fake_cognito.stats()).issued
         ended = await rollout.run()
 
         assert stopped.code == 75
         assert "No space left" in stopped.logged("stopped")[0]["cause"]
         assert waiting[0].get("sealed") == waiting[1] > 0
         assert ended.code == 0
-        assert len(rollout.opened()) == (await rollout.standin.stats()).issued == 40
+        assert len(rollout.opened()) == (await rollout.fake_cognito.stats()).issued == 40
         assert not (await rollout.audit()).stale
 
 

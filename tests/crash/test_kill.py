@@ -29,7 +29,7 @@ async def test_twenty_kills_over_two_thousand_users_with_sessions_report_what_wa
 async def test_a_queue_that_was_purged_after_a_crash_leaves_nobody_behind(rollout: Rollout) -> None:
     queue = rollout.folder / "queue.db"
     rollout.configure(queue={"path": str(queue)}, ledger={"path": str(rollout.ledger)}, run={"concurrency": 8})
-    await rollout.standin.set_latency(0.3)
+    await rollout.fake_cognito.set_latency(0.3)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(30)), credential="session"))
     dying = rollout.start("run")
     await rollout.until_delivered(4)

@@ -24,12 +24,12 @@ async def test_a_damaged_ledger_is_said_to_be_damaged_and_never_begun_anew(rollo
     ended = await rollout.run("--input", requests)
 
     _said_damaged(ended)
-    assert (await rollout.standin.stats()).wire_requests == 100
+    assert (await rollout.fake_cognito.stats()).wire_requests == 100
     for leftover in rollout.folder.glob("rollout.db-*"):
         leftover.unlink()
     rollout.ledger.write_bytes(intact)
     assert (await rollout.run("--input", requests)).code == 0
-    assert (await rollout.standin.stats()).issued == 200
+    assert (await rollout.fake_cognito.stats()).issued == 200
 
 
 @pytest.mark.parametrize("command", ["run", "status", "push"])
@@ -102,18 +102,18 @@ async def test_a_channel_that_is_away_for_a_while_makes_secrets_wait_and_calls_p
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(80)), credential="session"))
     running = rollout.start("run")
     await rollout.until_delivered(10)
-    away = rollout.folder / "away"
+    unavailable = rollout.folder / "away"
 
-    rollout.channel.parent.rename(away)
+    rollout.channel.parent.rename(unavailable)
     await rollout.until_in("sealed", 8)
-    called = (await rollout.standin.stats()).wire_requests
+    called = (await rollout.fake_cognito.stats()).wire_requests
     await _quiet_for(rollout, 0.5)
-    assert (await rollout.standin.stats()).wire_requests == called
-    away.rename(rollout.channel.parent)
+    assert (await rollout.fake_cognito.stats()).wire_requests == called
+    unavailable.rename(rollout.channel.parent)
     ended = await running.ended()
 
     assert ended.code == 0
-    assert (await rollout.standin.stats()).issued == 80
+    assert (await rollout.fake_cognito.stats()).issued == 80
     assert not (await rollout.audit()).stale
 
 
@@ -130,7 +130,7 @@ async def test_a_torn_line_is_closed_and_skipped(rollout: Rollout) -> None:
 
 async def test_a_connection_that_hangs_costs_one_call_timeout(rollout: Rollout) -> None:
     rollout.configure(cognito={"call_timeout": 0.5}, ledger={"lease": 1.5})
-    await rollout.standin.set_faults("hang@ana=1x", "hang@ben=2x")
+    await rollout.fake_cognito.set_faults("hang@ana=1x", "hang@ben=2x")
 
     ended = await rollout.run("--input", rollout.file(await rollout.sign_in("ana", "ben", "cleo")), within=15)
 
@@ -144,7 +144,7 @@ async def test_a_run_in_which_nothing_moves_says_what_it_waits_for(rollout: Roll
         ledger={"lease": 60.0},
         run={"watchdog": 1.0, "grace": 0.2},
     )
-    await rollout.standin.set_faults("hang=100%")
+    await rollout.fake_cognito.set_faults("hang=100%")
 
     ended = await rollout.run("--input", rollout.file(await rollout.sign_in("ana")), within=15)
 
@@ -162,7 +162,7 @@ async def test_running_out_of_descriptors_exits_with_75_and_loses_nobody(rollout
         cognito={"patience": 1.0},
         channel={"patience": 1.0},
     )
-    await rollout.standin.set_latency(0.2)
+    await rollout.fake_cognito.set_latency(0.2)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(120)), credential="session"))
 
     def few() -> None:
@@ -175,11 +175,11 @@ async def test_running_out_of_descriptors_exits_with_75_and_loses_nobody(rollout
 
     assert ended.code == 0
     assert await rollout.states() == {"delivered": 120}
-    assert (await rollout.standin.stats()).issued == 120
+    assert (await rollout.fake_cognito.stats()).issued == 120
     assert not (await rollout.audit()).stale
 
 
 async def _quiet_for(rollout: Rollout, seconds: float) -> None:
-    """Nothing arrives at the stand-in for so long: what is looked for is that nothing happens."""
+    """Nothing arrives at the fake Cognito for so long: what is looked for is that nothing happens."""
     await asyncio.sleep(seconds)
-    assert (await rollout.standin.stats()).in_flight == 0
+    assert (await rollout.fake_cognito.stats()).in_flight == 0

@@ -14,16 +14,16 @@ RATE = 60
 
 async def test_two_workers_keep_to_one_rate_and_one_of_them_may_die(rollout: Rollout) -> None:
     rollout.configure(rate={"requests_per_second": RATE}, run={"concurrency": 16})
-    await rollout.standin.set_latency(0.1)
+    await rollout.fake_cognito.set_latency(0.1)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(400)), credential="session"))
 
     first, second = rollout.start("run"), rollout.start("run")
     await rollout.until_called(150)
     first.popen.kill()
-    in_flight = (await rollout.standin.stats()).most_in_flight
+    in_flight = (await rollout.fake_cognito.stats()).most_in_flight
     ended = await second.ended()
 
-    stats = await rollout.standin.stats()
+    stats = await rollout.fake_cognito.stats()
     assert stats.largest_window <= RATE * 1.4, "each at a rate of its own would have been twice as fast"
     assert stats.most_in_flight_one_user == 1
     assert ended.code in (0, 1)
@@ -36,21 +36,21 @@ async def test_two_workers_keep_to_one_rate_and_one_of_them_may_die(rollout: Rol
 
 
 async def test_two_workers_call_nobody_twice(rollout: Rollout) -> None:
-    await rollout.standin.set_latency(0.02)
+    await rollout.fake_cognito.set_latency(0.02)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(300))))
 
     workers = rollout.start("run"), rollout.start("run")
     codes = [(await worker.ended()).code for worker in workers]
 
     assert codes == [0, 0]
-    stats = await rollout.standin.stats()
+    stats = await rollout.fake_cognito.stats()
     assert (stats.wire_requests, stats.issued, stats.most_in_flight_one_user) == (300, 300, 1)
     assert await rollout.states() == {"delivered": 300}
 
 
 async def test_a_worker_that_was_stopped_for_longer_than_its_lease_spoils_nothing(rollout: Rollout) -> None:
     rollout.configure(rate={"requests_per_second": 40}, queue={"visibility": 2.0}, run={"concurrency": 8})
-    await rollout.standin.set_latency(0.3)
+    await rollout.fake_cognito.set_latency(0.3)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(60))))
 
     stopped = rollout.start("run")
@@ -73,7 +73,7 @@ async def test_a_worker_that_was_stopped_for_longer_than_its_lease_spoils_nothin
 
 async def test_who_leaves_gives_the_rest_to_the_others_at_once(rollout: Rollout) -> None:
     rollout.configure(rate={"requests_per_second": 30}, queue={"visibility": 60.0}, ledger={"lease": 60.0})
-    await rollout.standin.set_latency(0.2)
+    await rollout.fake_cognito.set_latency(0.2)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(90)), credential="session"))
 
     leaving, staying = rollout.start("run"), rollout.start("run")
@@ -83,7 +83,7 @@ async def test_who_leaves_gives_the_rest_to_the_others_at_once(rollout: Rollout)
     ended = await staying.ended(within=15)
 
     assert (left.code, ended.code) == (4, 0)
-    assert (await rollout.standin.stats()).issued == 90
+    assert (await rollout.fake_cognito.stats()).issued == 90
     assert await rollout.states() == {"delivered": 90}
 
 
@@ -99,12 +99,12 @@ async def test_what_a_dead_worker_sealed_is_delivered_without_another_call(rollo
     ended = await rollout.run()
 
     assert ended.code == 0
-    assert (await rollout.standin.stats()).wire_requests == 2
+    assert (await rollout.fake_cognito.stats()).wire_requests == 2
     assert rollout.opened().keys() == {"ana", "ben"}
 
 
 async def test_a_user_over_whom_three_workers_died_is_not_tried_a_fourth_time(rollout: Rollout) -> None:
-    await rollout.standin.set_latency(30)
+    await rollout.fake_cognito.set_latency(30)
     await rollout.push(await rollout.sign_in("ana"))
 
     for number in (1, 2, 3):
@@ -115,7 +115,7 @@ async def test_a_user_over_whom_three_workers_died_is_not_tried_a_fourth_time(ro
 
     assert ended.code == 1
     assert await rollout.users("failed") == {"ana": "worker_crashed"}
-    assert (await rollout.standin.stats()).wire_requests == 3
+    assert (await rollout.fake_cognito.stats()).wire_requests == 3
 
 
 async def _stop_between_writes(rollout: Rollout, worker: Process) -> None:
@@ -142,4 +142,4 @@ async def _sign_in_again(rollout: Rollout) -> None:
 
 
 async def _secrets_a_user(rollout: Rollout) -> set[int]:
-    return {len(user.secrets) for user in (await rollout.standin.truth()).values()}
+    return {len(user.secrets) for user in (await rollout.fake_cognito.truth()).values()}

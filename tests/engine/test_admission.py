@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.engine.admission import WAVES, Places
+from worker.engine.admission import WAVES, AdmissionControl
 
 
 class Ledger:
@@ -11,9 +11,9 @@ class Ledger:
     takes = 0.0
 
 
-def places(ahead: int = 2, rate: float = 25.0, ledger: Ledger | None = None) -> Places:
+def places(ahead: int = 2, rate: float = 25.0, ledger: Ledger | None = None) -> AdmissionControl:
     claims = ledger or Ledger()
-    return Places(ahead, rate, lambda: claims.takes, lambda: None)
+    return AdmissionControl(ahead, rate, lambda: claims.takes, lambda: None)
 
 
 def test_where_claims_take_no_time_only_a_few_wait() -> None:
@@ -35,7 +35,7 @@ def test_while_claims_are_slow_as_many_more_are_on_the_way_as_the_quota_admits_m
 
 def test_leaving_twice_is_leaving_once() -> None:
     freed: list[int] = []
-    some = Places(2, 0.0, lambda: 0.0, lambda: freed.append(1))
+    some = AdmissionControl(2, 0.0, lambda: 0.0, lambda: freed.append(1))
     one = some.take()
     one.leave()
     one.leave()

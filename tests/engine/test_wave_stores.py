@@ -20,8 +20,8 @@ from worker.core.ports import Backlog, Lease
 from worker.engine.waves import (
     HIDDEN_FOR,
     MOST_HIDDEN,
-    NamedLedger,
-    Only,
+    WaveLedger,
+    WaveQueue,
     select,
 )
 
@@ -130,11 +130,11 @@ async def test_of_the_unfinished_a_wave_sees_its_own_alone(tmp_path: Path) -> No
             await ledger.put(row(name, State.SEALED if name == "ben" else State.IN_PROGRESS), None)
         await ledger.put(row("dora", State.DELIVERED), None)
 
-        named = NamedLedger(ledger, ledger, {"ben", "dora", "nobody"})
+        named = WaveLedger(ledger, ledger, {"ben", "dora", "nobody"})
 
         assert [each.username async for each in named.unfinished()] == ["ben"]
         assert (await named.recount()).unfinished == 1
-        assert (await named.census()).unfinished == 3
+        assert (await named.counts()).unfinished == 3
         assert await named.read("ana") is not None
 
 
@@ -151,7 +151,7 @@ async def test_the_roster_remembers_users_once_and_tells_who_has_no_row(tmp_path
 
         assert sorted(missing) == sorted({*many, *NASTY_NAMES} - {"user-7"})
         assert await ledger.roster_count() == len(missing)
-        assert (await ledger.census()).accepted == 2
+        assert (await ledger.counts()).accepted == 2
 
 
 # --- a queue that cannot find anybody ---------------------------------------------------------------------------------
@@ -191,8 +191,8 @@ class Blind:
         self.visible = []
 
 
-def only(queue: Blind, *names: str, quiet: float = 100.0) -> Only:
-    return Only(queue, frozenset(names), quiet=quiet, now=lambda: queue.now)
+def only(queue: Blind, *names: str, quiet: float = 100.0) -> WaveQueue:
+    return WaveQueue(queue, frozenset(names), quiet=quiet, now=lambda: queue.now)
 
 
 async def test_others_go_back_and_do_not_come_again_at_once() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from worker.core.errors import ExitCode, UsageError
 from worker.core.model import Reason, State
-from worker.engine.failure_rate import ENOUGH, WINDOW, FailureWatch
+from worker.engine.failure_rate import ENOUGH, WINDOW, FailureRate
 from worker.engine.waves import read_wave
 from worker.requests.usernames import usernames
 
@@ -27,7 +27,7 @@ outcomes = st.lists(
 def test_a_person_is_called_exactly_where_too_many_of_the_latest_failed(
     states: list[State], share: float, window: int, enough: int
 ) -> None:
-    watch = FailureWatch(share, window=window, enough=enough)
+    watch = FailureRate(share, window=window, enough=enough)
 
     for number, state in enumerate(states, 1):
         latest = states[max(0, number - window) : number]
@@ -38,20 +38,20 @@ def test_a_person_is_called_exactly_where_too_many_of_the_latest_failed(
 
 @given(states=outcomes)
 def test_all_of_them_are_never_more_than_all_of_them(states: list[State]) -> None:
-    watch = FailureWatch(1.0)
+    watch = FailureRate(1.0)
 
     assert not any(watch.settled(state, BAD.get(state)) for state in states)
 
 
 def test_one_unlucky_user_stops_nothing() -> None:
-    watch = FailureWatch(0.05)
+    watch = FailureRate(0.05)
 
     assert watch.settled(State.FAILED, Reason.RETRIES_EXHAUSTED) is None
     assert not any(watch.settled(State.DELIVERED, None) for _ in range(5 * WINDOW))
 
 
 def test_a_rollout_where_everybody_fails_stops_as_soon_as_there_are_enough() -> None:
-    watch = FailureWatch(0.05)
+    watch = FailureRate(0.05)
 
     stops = [watch.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED) for _ in range(ENOUGH)]
 
@@ -65,7 +65,7 @@ def test_a_rollout_where_everybody_fails_stops_as_soon_as_there_are_enough() -> 
 
 
 def test_what_went_wrong_long_ago_counts_no_more() -> None:
-    watch = FailureWatch(0.5, window=20)
+    watch = FailureRate(0.5, window=20)
 
     for _ in range(19):
         watch.settled(State.FAILED, Reason.WORKER_CRASHED)
@@ -81,7 +81,7 @@ def test_what_went_wrong_long_ago_counts_no_more() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_cure(reason: Reason) -> None:
-    watch = FailureWatch(0.0, enough=1)
+    watch = FailureRate(0.0, enough=1)
 
     error = watch.settled(State.FAILED, reason)
 
@@ -90,7 +90,7 @@ def test_every_reason_has_a_cure(reason: Reason) -> None:
 
 
 def test_the_reasons_are_told_by_their_number() -> None:
-    watch = FailureWatch(0.1)
+    watch = FailureRate(0.1)
     reasons = [Reason.TOKEN_REVOKED, Reason.TOKEN_REVOKED, Reason.REPLY_LOST]
     for _ in range(ENOUGH - 3):
         watch.settled(State.DELIVERED, None)

@@ -158,13 +158,13 @@ async def test_while_the_ledger_is_away_nobody_sends_beyond_what_was_reserved() 
     book = MemoryPaceBook()
     async with working(pacer(book, 50)) as sends:
         await asyncio.sleep(0.5)
-        book.away = True
+        book.unavailable = True
         assert book.pace
         reserved = book.pace.reserved_until
         await asyncio.sleep(max(0.0, reserved - time.monotonic()) + 0.3)
         assert max(sends) <= reserved + 0.05  # the moment is noted after the send
         before = len(sends)
-        book.away = False
+        book.unavailable = False
         await until(lambda: len(sends) > before)
 
 
@@ -196,10 +196,10 @@ async def test_a_cut_survives_that_the_ledger_is_away() -> None:
     book = MemoryPaceBook()
     async with pacer(book, 100) as mine, asyncio.timeout(5):
         await mine.acquire()
-        book.away = True
+        book.unavailable = True
         mine.throttled(time.monotonic())
         await asyncio.sleep(0.05)
-        book.away = False
+        book.unavailable = False
         await until(lambda: book.pace is not None and book.pace.rate < 96)
 
 

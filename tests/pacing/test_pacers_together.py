@@ -126,9 +126,9 @@ def test_when_the_ledger_is_away_nobody_sends_and_when_it_is_back_all_do(workers
     async def work() -> None:
         fleet.join(workers)
         await asyncio.sleep(5)
-        fleet.book.away = True
+        fleet.book.unavailable = True
         await asyncio.sleep(20)
-        fleet.book.away = False
+        fleet.book.unavailable = False
         await asyncio.sleep(15)
 
     fleet.run(work)

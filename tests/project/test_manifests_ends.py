@@ -34,7 +34,7 @@ RUNS_AGAIN = {
     ExitCode.INTERRUPTED: True,
     ExitCode.MAX_USERS: False,
     ExitCode.BUG: False,
-    ExitCode.DEPENDENCY_AWAY: True,
+    ExitCode.DEPENDENCY_UNAVAILABLE: True,
 }
 """Which exit codes another attempt follows by itself."""
 CLOSING = 5.0

@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.sdk import code_of, cognito_at, until_in_flight
-from worker.rehearsal.fake_cognito.client import StandIn, serve_standin
-from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.rehearsal.fake_cognito.client import FakeCognito, serve_fake_cognito
+from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.rehearsal.fake_cognito.faults import FAULTS, FaultError, FaultPlan
 
 NOT_AUTHORIZED = "NotAuthorizedException"
@@ -64,28 +64,31 @@ PATIENCE = ("hang", "hang_acted", "slow")
 
 
 @asynccontextmanager
-async def meeting(fault: str, read_timeout: float = 10.0) -> AsyncIterator[tuple[StandIn, Any, str]]:
+async def meeting(fault: str, read_timeout: float = 10.0) -> AsyncIterator[tuple[FakeCognito, Any, str]]:
     """A client whose next call meets the fault, and a session to make it with."""
-    config = StandInConfig(quota=None, latency=0.0, faults=(f"{fault}=1x",))
-    async with serve_standin(config) as standin, cognito_at(standin.url, read_timeout=read_timeout) as client:
-        [credential] = await standin.sign_in(["ana"])
-        yield standin, client, credential.value
+    config = FakeCognitoConfig(quota=None, latency=0.0, faults=(f"{fault}=1x",))
+    async with (
+        serve_fake_cognito(config) as fake_cognito,
+        cognito_at(fake_cognito.url, read_timeout=read_timeout) as client,
+    ):
+        [credential] = await fake_cognito.sign_in(["ana"])
+        yield fake_cognito, client, credential.value
 
 
-async def issued(standin: StandIn) -> int:
-    truth = await standin.truth()
+async def issued(fake_cognito: FakeCognito) -> int:
+    truth = await fake_cognito.truth()
     return len(truth["ana"].secrets) if truth else 0
 
 
-async def expect_the_truth(standin: StandIn, client: Any, session: str, *, acted: bool) -> None:
+async def expect_the_truth(fake_cognito: FakeCognito, client: Any, session: str, *, acted: bool) -> None:
     """A secret exists and the Session is spent, or neither; the same Session tells."""
-    assert await issued(standin) == acted
+    assert await issued(fake_cognito) == acted
     if acted:
         with pytest.raises(ClientError, match=ONCE):
             await client.associate_software_token(Session=session)
     else:
         assert (await client.associate_software_token(Session=session))["SecretCode"]
-    assert await issued(standin) == 1
+    assert await issued(fake_cognito) == 1
 
 
 def test_every_fault_of_the_table_is_tested_here() -> None:
@@ -96,52 +99,52 @@ def test_every_fault_of_the_table_is_tested_here() -> None:
 @pytest.mark.parametrize("fault", ERRORS)
 async def test_an_error_arrives_with_its_status_code_and_message(fault: str) -> None:
     status, code, message = ERRORS[fault]
-    async with meeting(fault) as (standin, client, session):
+    async with meeting(fault) as (fake_cognito, client, session):
         with pytest.raises(ClientError) as caught:
             await client.associate_software_token(Session=session)
         told = code_of(caught.value)
         assert (caught.value.response["ResponseMetadata"]["HTTPStatusCode"], told[0]) == (status, code)
         assert message is None or told[1] == message
         assert (session in told[1]) is (fault == "echo")
-        await expect_the_truth(standin, client, session, acted=fault.endswith("_acted"))
-        assert (await standin.stats()).faults == {fault: 1}
+        await expect_the_truth(fake_cognito, client, session, acted=fault.endswith("_acted"))
+        assert (await fake_cognito.stats()).faults == {fault: 1}
 
 
 @pytest.mark.parametrize("fault", CUTS)
 async def test_a_failing_wire_raises_what_was_measured(fault: str) -> None:
-    async with meeting(fault) as (standin, client, session):
+    async with meeting(fault) as (fake_cognito, client, session):
         with pytest.raises(CUTS[fault]):
             await client.associate_software_token(Session=session)
-        await expect_the_truth(standin, client, session, acted=fault != "cut_before")
+        await expect_the_truth(fake_cognito, client, session, acted=fault != "cut_before")
 
 
 @pytest.mark.parametrize("fault", EMPTY)
 async def test_half_an_answer_is_an_empty_result_without_an_exception(fault: str) -> None:
-    async with meeting(fault) as (standin, client, session):
+    async with meeting(fault) as (fake_cognito, client, session):
         result = await client.associate_software_token(Session=session)
         assert result["ResponseMetadata"]["HTTPStatusCode"] == 200
         assert result.keys() == {"ResponseMetadata"}
-        await expect_the_truth(standin, client, session, acted=True)
+        await expect_the_truth(fake_cognito, client, session, acted=True)
 
 
 @pytest.mark.parametrize("fault", ["hang", "hang_acted"])
 async def test_a_call_that_hangs_lasts_as_long_as_the_client_waits(fault: str) -> None:
-    async with meeting(fault, read_timeout=0.5) as (standin, client, session):
+    async with meeting(fault, read_timeout=0.5) as (fake_cognito, client, session):
         with pytest.raises(ReadTimeoutError):
             await client.associate_software_token(Session=session)
-        await until_in_flight(standin, 0)
-        await expect_the_truth(standin, client, session, acted=fault == "hang_acted")
+        await until_in_flight(fake_cognito, 0)
+        await expect_the_truth(fake_cognito, client, session, acted=fault == "hang_acted")
 
 
 async def test_a_slow_call_acts_after_the_client_gave_up() -> None:
-    async with meeting("slow", read_timeout=0.5) as (standin, client, session):
+    async with meeting("slow", read_timeout=0.5) as (fake_cognito, client, session):
         with pytest.raises(ReadTimeoutError):
             await client.associate_software_token(Session=session)
-        assert await issued(standin) == 0
+        assert await issued(fake_cognito) == 0
         with pytest.raises(ClientError, match="Concurrent"):
             await client.associate_software_token(Session=session)
-        await until_in_flight(standin, 0)
-        await expect_the_truth(standin, client, session, acted=True)
+        await until_in_flight(fake_cognito, 0)
+        await expect_the_truth(fake_cognito, client, session, acted=True)
 
 
 def drawn(plan: FaultPlan, username: str | None = "ana", times: int = 10_000) -> Counter[str | None]:

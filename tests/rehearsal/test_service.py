@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from worker.rehearsal.fake_cognito import answers, totp
 from worker.rehearsal.fake_cognito.answers import Answer
-from worker.rehearsal.fake_cognito.config import StandInConfig
-from worker.rehearsal.fake_cognito.service import Cognito
+from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
+from worker.rehearsal.fake_cognito.service import FakeUserPool
 
 ASSOCIATE, VERIFY, PREFER = "AssociateSoftwareToken", "VerifySoftwareToken", "SetUserMFAPreference"
 ENABLED = {"SoftwareTokenMfaSettings": {"Enabled": True, "PreferredMfa": True}}
@@ -24,8 +24,8 @@ class Service:
 
     def __init__(self, **settings: Any) -> None:
         self.now = 1_700_000_000.0
-        config = StandInConfig(**{"quota": None, "latency": 0.0, **settings})
-        self.cognito = Cognito(config, wall=lambda: self.now, monotonic=lambda: self.now)
+        config = FakeCognitoConfig(**{"quota": None, "latency": 0.0, **settings})
+        self.cognito = FakeUserPool(config, wall=lambda: self.now, monotonic=lambda: self.now)
 
     def call(self, operation: str, **parameters: Any) -> Answer:
         call = self.cognito.arrive(operation, parameters)
@@ -292,6 +292,6 @@ def test_settings_that_cannot_be_are_refused(service: Service) -> None:
         with pytest.raises(ValueError, match=r"."):
             service.cognito.configure(wrong)
     with pytest.raises(ValueError, match="JSON object"):
-        StandInConfig.from_json("[]")
-    config = StandInConfig(quota=None, faults=("conflict=2%",), latency=0.2)
-    assert StandInConfig.from_json(config.to_json()) == config
+        FakeCognitoConfig.from_json("[]")
+    config = FakeCognitoConfig(quota=None, faults=("conflict=2%",), latency=0.2)
+    assert FakeCognitoConfig.from_json(config.to_json()) == config

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from tests.conftest import VirtualTime
 from tests.support.feeding import TERMS, VALIDITY, World, ending, mint, numbers, request
-from worker.requests.backpressure import LEAST, MARGIN, Terms
+from worker.requests.backpressure import LEAST, MARGIN, FeedConfig
 from worker.requests.feed import LOOKS
 
 # --- the rule ---------------------------------------------------------------------------------------------------------
@@ -35,7 +35,7 @@ def test_no_credential_dies_waiting_and_no_worker_starves_even_where_the_rate_is
     minting = min(minting, 0.5 * scripts / rate)
 
     async def main() -> None:
-        async with world.feed(Terms(rate=rate, session_validity=validity)) as feed:
+        async with world.feed(FeedConfig(rate=rate, session_validity=validity)) as feed:
             tasks = [asyncio.create_task(mint(feed, end, virtual, minting)) for _ in range(scripts)]
             with ending(*tasks):
                 working = asyncio.create_task(world.work(end))
@@ -54,7 +54,7 @@ def test_no_credential_dies_waiting_and_no_worker_starves_even_where_the_rate_is
 def test_what_may_wait_is_always_some_seconds_of_work_and_never_more_than_its_share_of_a_life(
     rate: float, usable: float, share: float
 ) -> None:
-    most = Terms(rate=rate, session_validity=VALIDITY, share=share).most_waiting(rate, usable)
+    most = FeedConfig(rate=rate, session_validity=VALIDITY, share=share).most_waiting(rate, usable)
 
     assert most >= max(2, rate * LEAST)
     assert most - 1 < max(LEAST, rate * LEAST, rate * share * usable)
@@ -99,7 +99,7 @@ def test_an_access_token_may_wait_by_its_own_life(virtual: VirtualTime) -> None:
 
 def test_many_who_mint_at_once_overshoot_by_no_more_than_they_hold(virtual: VirtualTime) -> None:
     world = World(virtual, rate=20.0)
-    short = Terms(rate=20.0, session_validity=30.0, min_validity=0.0)
+    short = FeedConfig(rate=20.0, session_validity=30.0, min_validity=0.0)
 
     async def main() -> None:
         async with world.feed(short) as feed:
@@ -118,7 +118,7 @@ def test_counts_that_lag_by_a_minute_let_no_more_in_than_lives_also_where_the_wo
     virtual: VirtualTime, join: float, idle: float
 ) -> None:
     world = World(virtual, rate=0.0, lag=60.0)
-    lagging = Terms(rate=20.0, session_validity=VALIDITY, share=1 / 3, lag=60.0)
+    lagging = FeedConfig(rate=20.0, session_validity=VALIDITY, share=1 / 3, lag=60.0)
 
     async def main() -> None:
         async with world.feed(lagging) as feed:
@@ -177,7 +177,7 @@ def test_where_no_worker_takes_anything_it_keeps_waiting_says_so_and_does_not_sp
 
 def test_whoever_asks_for_room_after_a_push_that_returned_is_not_held_twice(virtual: VirtualTime) -> None:
     world = World(virtual, rate=20.0)
-    short = Terms(rate=20.0, session_validity=30.0)
+    short = FeedConfig(rate=20.0, session_validity=30.0)
 
     async def main() -> None:
         async with world.feed(short) as feed:
@@ -203,7 +203,7 @@ def test_a_dispatcher_that_only_asks_for_room_gets_no_more_than_there_is(virtual
 
     async def main() -> None:
         nonlocal rooms
-        async with world.feed(Terms(rate=20.0, session_validity=30.0)) as feed:
+        async with world.feed(FeedConfig(rate=20.0, session_validity=30.0)) as feed:
 
             async def dispatch() -> None:
                 nonlocal rooms
@@ -224,7 +224,7 @@ def test_room_that_was_given_and_not_used_is_given_again(virtual: VirtualTime) -
     world = World(virtual, rate=0.0)
 
     async def main() -> None:
-        async with world.feed(Terms(rate=1.0, session_validity=30.0)) as feed:
+        async with world.feed(FeedConfig(rate=1.0, session_validity=30.0)) as feed:
             await feed.room()
             await feed.room()
             waiting = asyncio.create_task(feed.room())
@@ -240,7 +240,7 @@ def test_room_for_a_credential_that_was_not_to_be_had_is_given_to_the_next(virtu
     world = World(virtual, rate=0.0)
 
     async def main() -> None:
-        async with world.feed(Terms(rate=1.0, session_validity=30.0)) as feed:
+        async with world.feed(FeedConfig(rate=1.0, session_validity=30.0)) as feed:
             for _ in range(20):
                 await feed.room()
                 feed.give_up()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import VirtualTime
 from tests.support.feeding import World, request
-from worker.core.errors import LedgerAway, Malformed, QueueAway
+from worker.core.errors import LedgerUnavailable, Malformed, QueueUnavailable
 from worker.core.model import State
 from worker.requests.feed import PAGE
 
@@ -110,7 +110,7 @@ def test_what_is_malformed_is_put_aside_counted_and_told_without_its_content(
     virtual.run(main())
 
 
-@pytest.mark.parametrize("error", [QueueAway("the queue is away"), LedgerAway("the ledger is away")])
+@pytest.mark.parametrize("error", [QueueUnavailable("the queue is away"), LedgerUnavailable("the ledger is away")])
 def test_who_pushes_or_waits_hears_that_a_store_is_away_and_may_try_again(
     virtual: VirtualTime, error: Exception
 ) -> None:
@@ -118,10 +118,10 @@ def test_who_pushes_or_waits_hears_that_a_store_is_away_and_may_try_again(
 
     async def main() -> None:
         async with world.feed() as feed:
-            world.away = error
+            world.unavailable = error
             outcomes = await asyncio.gather(feed.push(request()), feed.room(), feed.room(), return_exceptions=True)
             assert all(outcome is error for outcome in outcomes)
-            world.away = None
+            world.unavailable = None
             await feed.push(request())
             await feed.room()
 

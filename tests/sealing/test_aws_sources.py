@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from worker.adapters.aws.naming import segment
-from worker.adapters.aws.session import Place
+from worker.adapters.aws.session import AwsTarget
 from worker.core.errors import UsageError
 from worker.sealing import aws_sources
 from worker.sealing.aws_sources import Object
@@ -18,8 +18,8 @@ def test_the_region_is_the_environments_where_no_settings_say_it(
     aws_credentials: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert aws_sources._somewhere(None).region == "eu-central-1"
-    assert aws_sources._somewhere(Place("", fips=True)) == Place("eu-central-1", fips=True)
-    assert aws_sources._somewhere(Place("us-east-1")).region == "us-east-1"
+    assert aws_sources._somewhere(AwsTarget("", fips=True)) == AwsTarget("eu-central-1", fips=True)
+    assert aws_sources._somewhere(AwsTarget("us-east-1")).region == "us-east-1"
     monkeypatch.delenv("AWS_REGION")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     with pytest.raises(UsageError, match="no AWS Region"):

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from worker.core.errors import ExitCode, UsageError
 from worker.settings import Settings, explain, load
-from worker.settings.sections import Cognito, Rate
+from worker.settings.sections import CognitoSettings, RateSettings
 from worker.settings.sources import fields
-from worker.settings.stores import Ledger, Queue
+from worker.settings.stores import LedgerSettings, QueueSettings
 
 POOL = "eu-central-1_AbCdEfGhI"
 NEEDED = [f"cognito.user_pool_id={POOL}"]
@@ -65,7 +65,7 @@ def test_the_environment_may_name_the_file_and_a_flag_another(config: Path, tmp_
 def test_the_environment_of_the_process_is_not_read_behind_the_callers_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MFA_WORKER_RUN__POLL", "9")
     assert load(None, NEEDED, {}).run.poll == 0.5
-    assert Settings(cognito=Cognito(user_pool_id=POOL)).run.poll == 0.5
+    assert Settings(cognito=CognitoSettings(user_pool_id=POOL)).run.poll == 0.5
 
 
 def test_a_value_may_stand_in_a_file(tmp_path: Path) -> None:
@@ -141,7 +141,11 @@ def test_queue_and_ledger_are_one_file_where_it_is_not_set() -> None:
 
 
 def test_sections_made_by_hand_are_completed_as_well() -> None:
-    cognito, rate, queue = Cognito(user_pool_id=POOL), Rate(requests_per_second=50), Queue(path=Path("q"))
+    cognito, rate, queue = (
+        CognitoSettings(user_pool_id=POOL),
+        RateSettings(requests_per_second=50),
+        QueueSettings(path=Path("q")),
+    )
     settings = Settings(cognito=cognito, rate=rate, queue=queue)
     assert (settings.run.concurrency, settings.ledger.path, settings.otp.issuer) == (100, Path("q"), POOL)
 
@@ -158,7 +162,7 @@ def test_a_lease_outlasts_three_calls() -> None:
     text = complaint("ledger.lease=29", MFA_WORKER_COGNITO__CALL_TIMEOUT="10")
     assert "ledger.lease (from --set ledger.lease): should be at least 30 s" in text
     with pytest.raises(ValidationError):
-        Settings(cognito=Cognito(user_pool_id=POOL), ledger=Ledger(lease=29.0))
+        Settings(cognito=CognitoSettings(user_pool_id=POOL), ledger=LedgerSettings(lease=29.0))
 
 
 @pytest.mark.parametrize("url", ["https://idp.example", "https://idp.example:8443/", "http://127.0.0.1:4566"])

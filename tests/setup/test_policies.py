@@ -55,8 +55,8 @@ ENTRIES: dict[Role, list[tuple[str, str]]] = {
     Role.PUSHER: [
         *((QUEUE, f"SqsQueue.{name}") for name in ("open", "push", "put_aside", "counted")),
         (QUEUE, "count"),
-        *((LEDGER, f"DynamoLedger.{name}") for name in ("open", "count", "read", "read_pace", "census")),
-        (LEDGER, "Counts.close"),
+        *((LEDGER, f"DynamoLedger.{name}") for name in ("open", "count", "read", "read_pace", "counts")),
+        (LEDGER, "Counters.close"),
     ],
     Role.WORKER: [
         (QUEUE, "*"),

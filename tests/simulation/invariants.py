@@ -128,7 +128,7 @@ def the_newest_secret_is_delivered(world: World, username: str, user: UserHistor
     if row.sealed is None or not user.deliveries:
         raise Violation(f"2: {username} is {row.state}, and nothing was delivered")
     last = user.issued[-1]
-    if user.secret_in(row.sealed) != last.secret and not (last.late and last.process.gone and not last.answered):
+    if user.secret_in(row.sealed) != last.secret and not (last.late and last.process.is_dead and not last.answered):
         raise Violation(f"2: {username} is delivered {user.secret_in(row.sealed)}, but {last.secret} was issued last")
     highest = max((delivery.sealed for delivery in user.deliveries), key=lambda sealed: sealed.generation)
     if highest.attempt_id != row.sealed.attempt_id:

@@ -23,7 +23,12 @@ def no_secret_is_silently_gone(world: World, username: str, user: UserHistory) -
         later = {other.secret for other in user.issued[number + 1 :]}
         superseded = row.sealed is not None and user.secret_in(row.sealed) in later
         in_doubt = any(write.at >= call.sent_at and _tells_of_loss(write.row) for write in user.writes)
-        if call.secret not in delivered and not superseded and not in_doubt and not (call.late and call.process.gone):
+        if (
+            call.secret not in delivered
+            and not superseded
+            and not in_doubt
+            and not (call.late and call.process.is_dead)
+        ):
             raise Violation(f"6: {call.secret} of {username} is gone, and {username} is {row.state} {row.reason}")
 
 
@@ -85,7 +90,7 @@ def _has_consequence(user: UserHistory, call: Call, recorded: set[str | None]) -
 def _could_not_record(user: UserHistory, call: Call) -> bool:
     """Whether the caller was killed or paused, or another worker wrote over its claim while it lived."""
     process = call.process
-    ended = process.stopped_at if process.gone else None
+    ended = process.stopped_at if process.is_dead else None
     claims = [write.at for write in user.writes if write.process is process and write.at <= call.sent_at]
     others = [
         write.at for write in user.writes if write.process is not process and write.at >= max(claims, default=0.0)
@@ -141,6 +146,6 @@ def three_deaths_are_enough(world: World, last: Write) -> None:
         if write.row.state not in UNFINISHED:
             deaths = 0
         elif (old := write.before) and old.state is State.IN_PROGRESS and old.worker not in (None, write.process.name):
-            deaths += world.process(old.worker).gone
+            deaths += world.process(old.worker).is_dead
     if deaths >= MOST_CRASHES:
         raise Violation(f"12: {deaths} workers died over {last.row.username}, and still there is a claim")

@@ -20,11 +20,11 @@ from worker.core.pipeline import Pipeline
 from worker.core.ports import Lease
 from worker.core.record import RecordFormat, seal_record
 from worker.core.resilience import retry
-from worker.core.resilience.cancellation import Flight
-from worker.core.resilience.claim_expiry import Holds
-from worker.core.resilience.writer import Writer
+from worker.core.resilience.cancellation import CancellationScope
+from worker.core.resilience.claim_expiry import ClaimExpiry
+from worker.core.resilience.writer import LedgerWriter
 from worker.core.rules import Holder, Step
-from worker.engine.loop import Drain
+from worker.engine.loop import WorkerLoop
 
 Apply = Callable[[pytest.MonkeyPatch], Parts]
 next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
@@ -48,34 +48,34 @@ def parts(**changed: type) -> Apply:
     return lambda _: replace(Parts(), **changed)
 
 
-class AcknowledgesFirst(Drain):
-    async def _one(self, lease: Lease, flight: Flight) -> None:
+class AcknowledgesFirst(WorkerLoop):
+    async def _one(self, lease: Lease, scope: CancellationScope) -> None:
         await self._queue.acknowledge(lease)
-        await super()._one(lease, flight)
+        await super()._one(lease, scope)
 
 
-class LeavesTheUnfinished(Drain):
+class LeavesTheUnfinished(WorkerLoop):
     async def _sweep(self, *states: State) -> int:
         return 0
 
 
-class MayTakeOverFromItself(Drain):
-    async def _enrol(self, request: Request, flight: Flight) -> Verdict:
-        return await self._pipeline.enrol(request, flight)
+class MayTakeOverFromItself(WorkerLoop):
+    async def _enrol(self, request: Request, scope: CancellationScope) -> Verdict:
+        return await self._pipeline.enrol(request, scope)
 
 
 class CallsFirst(Pipeline):
-    async def enrol(self, request: Request, flight: Flight) -> Verdict:
+    async def enrol(self, request: Request, scope: CancellationScope) -> Verdict:
         await self._caller._provider.associate(request)
-        return await super().enrol(request, flight)
+        return await super().enrol(request, scope)
 
 
 class DeliversFirst(Pipeline):
-    async def _secure(self, request: Request, issued: Issued, claim: Claim, flight: Flight) -> Verdict:
+    async def _secure(self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope) -> Verdict:
         form = RecordFormat("Example")
         sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, form, self._sealer)
         await self._channel.deliver(request.username, sealed)
-        return await super()._secure(request, issued, claim, flight)
+        return await super()._secure(request, issued, claim, scope)
 
 
 class SaysNothingWhenOvertaken(Pipeline):
@@ -84,46 +84,46 @@ class SaysNothingWhenOvertaken(Pipeline):
 
 
 class CallsUnderAnyClaim(Caller):
-    async def _still_ours(self, claim: Claim, flight: Flight) -> bool:
+    async def _still_ours(self, claim: Claim, scope: CancellationScope) -> bool:
         return True
 
 
-class TakesOverAtOnce(Holds):
+class TakesOverAtOnce(ClaimExpiry):
     def left(self, row: Enrolment) -> float:
         return 0.0
 
 
-class TakesOverFromTheDeadAtOnce(Holds):
+class TakesOverFromTheDeadAtOnce(ClaimExpiry):
     def left(self, row: Enrolment) -> float:
-        return 0.0 if row.worker is not None and self._gone(row.worker) else super().left(row)
+        return 0.0 if row.worker is not None and self._is_dead(row.worker) else super().left(row)
 
 
-class CountsFromBeforeTheDeath(Holds):
+class CountsFromBeforeTheDeath(ClaimExpiry):
     def left(self, row: Enrolment) -> float:
         seen = self._first_seen.get((row.version, False))
-        if row.worker is not None and self._gone(row.worker) and seen is not None:
+        if row.worker is not None and self._is_dead(row.worker) and seen is not None:
             return max(0.0, self._call_timeout - (self._clock.monotonic() - seen))
         return super().left(row)
 
 
-class TrustsEveryClock(Holds):
+class TrustsEveryClock(ClaimExpiry):
     def left(self, row: Enrolment) -> float:
         return max(0.0, row.lease_until - self._clock.utc()) if row.worker is not None else super().left(row)
 
 
-class ForgetsWhatIsOnTheWire(Holds):
+class ForgetsWhatIsOnTheWire(ClaimExpiry):
     def left(self, row: Enrolment) -> float:
         return super().left(row) if row.worker is not None else 0.0
 
 
-class RecordsUnconditionally(Writer):
+class RecordsUnconditionally(LedgerWriter):
     async def put(self, row: Enrolment, replaces: Enrolment | None) -> Put:
         if row.state is State.SEALED and replaces is not None and replaces.state is State.IN_PROGRESS:
             replaces = await self.read(row.username)
         return await super().put(row, replaces)
 
 
-class DoesNotKnowItsOwnHand(Writer):
+class DoesNotKnowItsOwnHand(LedgerWriter):
     async def put(self, row: Enrolment, replaces: Enrolment | None) -> Put:
         put = await super().put(row, replaces)
         return Put(Answer.LOST, put.row) if put.answer is Answer.ALREADY_MINE else put
@@ -178,13 +178,13 @@ MUTANTS: dict[str, Apply] = {
     "acknowledges before it settles": parts(drain=AcknowledgesFirst),
     "delivers before it records": parts(pipeline=DeliversFirst),
     "calls before it claims": parts(pipeline=CallsFirst),
-    "may be cancelled while it writes": Patched(Flight, {"must_finish": lambda self: None}),
+    "may be cancelled while it writes": Patched(CancellationScope, {"must_finish": lambda self: None}),
     "records without the version condition": parts(writer=RecordsUnconditionally),
-    "takes over without waiting": parts(holds=TakesOverAtOnce),
-    "takes over from the dead without waiting": parts(holds=TakesOverFromTheDeadAtOnce),
-    "counts the wait from before the death": parts(holds=CountsFromBeforeTheDeath),
-    "trusts every clock": parts(holds=TrustsEveryClock),
-    "forgets what was left on the wire": parts(holds=ForgetsWhatIsOnTheWire),
+    "takes over without waiting": parts(claim_expiry=TakesOverAtOnce),
+    "takes over from the dead without waiting": parts(claim_expiry=TakesOverFromTheDeadAtOnce),
+    "counts the wait from before the death": parts(claim_expiry=CountsFromBeforeTheDeath),
+    "trusts every clock": parts(claim_expiry=TrustsEveryClock),
+    "forgets what was left on the wire": parts(claim_expiry=ForgetsWhatIsOnTheWire),
     "looks at the deadline before the ledger": Patched(rules, {"next_step": deadline_first}),
     "takes its own write for another's": parts(writer=DoesNotKnowItsOwnHand),
     "calls under any claim": parts(caller=CallsUnderAnyClaim),

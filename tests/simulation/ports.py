@@ -16,8 +16,8 @@ from tests.simulation.history import Call
 from tests.simulation.scenario import CALL_TIMEOUT, Operation, Wrong
 from tests.simulation.stores import Waiting
 from tests.simulation.truth import NO_ANSWER, Course
-from worker.core.errors import ChannelAway, DependencyAway, LedgerAway, QueueAway
-from worker.core.model import UNFINISHED, Again, Census, Enrolment, Put, Reply, Request, Sealed, State
+from worker.core.errors import ChannelUnavailable, DependencyUnavailable, LedgerUnavailable, QueueUnavailable
+from worker.core.model import UNFINISHED, Again, Counts, Enrolment, Put, Reply, Request, Sealed, State
 from worker.core.ports import Backlog, Lease
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class _Port:
         self._world = process.world
 
     async def _operation(
-        self, name: Operation, about: str, away: type[DependencyAway], effect: Callable[[], Result]
+        self, name: Operation, about: str, unavailable: type[DependencyUnavailable], effect: Callable[[], Result]
     ) -> Result:
         process, world = self._process, self._world
         await process.before(f"{name} {about}".strip())
@@ -43,32 +43,32 @@ class _Port:
         def arrive() -> None:
             if wrong is Wrong.AWAY:
                 world.tell(process.name, f"{name} {about}: away")
-                process.answer(reply, away("away"))
+                process.answer(reply, unavailable("away"))
                 return
             if wrong is Wrong.AWAY_LATE:
-                process.answer(reply, away("away"))
+                process.answer(reply, unavailable("away"))
                 world.after(world.latency() * 50, effect)
                 return
             result = effect()
             process.after(f"{name} {about}".strip())
-            process.answer(reply, result if wrong is None else away("away"))
+            process.answer(reply, result if wrong is None else unavailable("away"))
 
         world.after(world.latency(), arrive)
         return await reply
 
 
 class SimulatedLedger(_Port):
-    """``Ledger`` and ``Books``."""
+    """``Ledger`` and ``LedgerStats``."""
 
     async def put(self, row: Enrolment, replaces: str | None) -> Put:
         ledger, process = self._world.ledger, self._process
         return await self._operation(
-            "put", f"{row.username} {row.state}", LedgerAway, lambda: ledger.put(process, row, replaces)
+            "put", f"{row.username} {row.state}", LedgerUnavailable, lambda: ledger.put(process, row, replaces)
         )
 
     async def read(self, username: str) -> Enrolment | None:
         rows = self._world.ledger.rows
-        return await self._operation("read", username, LedgerAway, lambda: rows.get(username))
+        return await self._operation("read", username, LedgerUnavailable, lambda: rows.get(username))
 
     async def unfinished(self) -> AsyncIterator[Enrolment]:
         process, rows = self._process, self._world.ledger.rows
@@ -77,23 +77,23 @@ class SimulatedLedger(_Port):
             process.looked_at = process.world.now
             return [row for row in rows.values() if row.state in UNFINISHED]
 
-        for row in await self._operation("unfinished", "", LedgerAway, found):
+        for row in await self._operation("unfinished", "", LedgerUnavailable, found):
             yield row
 
-    def gone(self, worker: str) -> bool:
-        return self._world.scenario.deaths_known and self._world.process(worker).gone
+    def is_dead(self, worker: str) -> bool:
+        return self._world.scenario.deaths_known and self._world.process(worker).is_dead
 
-    async def census(self) -> Census:
+    async def counts(self) -> Counts:
         raise NotImplementedError
 
-    async def recount(self) -> Census:
+    async def recount(self) -> Counts:
         process, rows = self._process, self._world.ledger.rows
 
-        def counted() -> Census:
+        def counted() -> Counts:
             process.looked_at = process.world.now
-            return Census(Counter(row.state for row in rows.values()), {})
+            return Counts(Counter(row.state for row in rows.values()), {})
 
-        return await self._operation("unfinished", "", LedgerAway, counted)
+        return await self._operation("unfinished", "", LedgerUnavailable, counted)
 
     def rows(self, state: State) -> AsyncIterator[Enrolment]:
         raise NotImplementedError
@@ -107,16 +107,18 @@ class SimulatedQueue(_Port):
 
     async def lease(self, most: int) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
-        return await self._operation("lease", "", QueueAway, lambda: queue.lease(process, most))
+        return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most))
 
     async def acknowledge(self, lease: Lease) -> None:
         queue, process, message = self._world.queue, self._process, cast("Waiting", lease.receipt)
-        await self._operation("acknowledge", lease.request.id, QueueAway, lambda: queue.acknowledge(process, message))
+        await self._operation(
+            "acknowledge", lease.request.id, QueueUnavailable, lambda: queue.acknowledge(process, message)
+        )
 
     async def give_back(self, lease: Lease, delay: float) -> None:
         queue, process, message = self._world.queue, self._process, cast("Waiting", lease.receipt)
         await self._operation(
-            "give_back", lease.request.id, QueueAway, lambda: queue.give_back(process, message, delay)
+            "give_back", lease.request.id, QueueUnavailable, lambda: queue.give_back(process, message, delay)
         )
 
     async def backlog(self) -> Backlog:
@@ -129,7 +131,7 @@ class SimulatedQueue(_Port):
             process.counted_at = process.world.now
             return not messages
 
-        return await self._operation("backlog", "", QueueAway, looked)
+        return await self._operation("backlog", "", QueueUnavailable, looked)
 
     async def close(self) -> None:
         raise NotImplementedError
@@ -145,7 +147,7 @@ class SimulatedChannel(_Port):
         def append() -> None:
             channel.append(process, username, sealed, started_at, late=process.pauses > pauses)
 
-        await self._operation("deliver", f"{username} g{sealed.generation}", ChannelAway, append)
+        await self._operation("deliver", f"{username} g{sealed.generation}", ChannelUnavailable, append)
 
 
 class SimulatedProvider(_Port):

@@ -11,15 +11,15 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY, SESSION_VALIDITY
 from worker.core.call import Caller
 from worker.core.errors import Interrupted
-from worker.core.pipeline import Pipeline, Terms
+from worker.core.pipeline import Pipeline, PipelineConfig
 from worker.core.record import RecordFormat
-from worker.core.resilience.breaker import Gate
-from worker.core.resilience.claim_expiry import Holds
+from worker.core.resilience.breaker import CircuitBreaker
+from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.retry import RetryPolicy
-from worker.core.resilience.writer import Writer
-from worker.core.stats import Tally
-from worker.engine.loop import Drain, Limits
-from worker.engine.shutdown import Stopping
+from worker.core.resilience.writer import LedgerWriter
+from worker.core.stats import RunStats
+from worker.engine.loop import LoopConfig, WorkerLoop
+from worker.engine.shutdown import Shutdown
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -31,9 +31,9 @@ class Parts:
 
     pipeline: type[Pipeline] = Pipeline
     caller: type[Caller] = Caller
-    drain: type[Drain] = Drain
-    holds: type[Holds] = Holds
-    writer: type[Writer] = Writer
+    drain: type[WorkerLoop] = WorkerLoop
+    claim_expiry: type[ClaimExpiry] = ClaimExpiry
+    writer: type[LedgerWriter] = LedgerWriter
 
 
 class Process:
@@ -44,7 +44,7 @@ class Process:
         self.name = name
         self.skew = skew
         self.running = True
-        self.gone = False
+        self.is_dead = False
         self.stopped_at = 0.0
         """When it was paused last, or died; only where it does not run."""
         self.pauses = 0
@@ -54,7 +54,7 @@ class Process:
         self.counted_at = 0.0
         """When it counted the messages that wait last."""
         self.loop = VirtualLoop(lambda: world.now, lambda what: world.complain(f"{name}: {what}"))
-        self.stopping = Stopping()
+        self.shutdown = Shutdown()
         self.drain = self._assemble(parts)
         self.main = self.loop.create_task(self.drain.run())
 
@@ -72,7 +72,7 @@ class Process:
     async def before(self, what: str) -> bool:
         """Nothing has left yet. Never comes back if the process is killed here; whether it was paused here."""
         self.world.step(self, f"{what} …")
-        if self.gone:
+        if self.is_dead:
             await self.loop.create_future()
         if self.running:
             return False
@@ -81,32 +81,32 @@ class Process:
 
     def after(self, what: str) -> None:
         """It is durable, and its reply on the way back."""
-        if not self.gone:
+        if not self.is_dead:
             self.world.step(self, f"{what}: done")
 
     def answer(self, reply: asyncio.Future[Any], result: object) -> None:
         """The reply arrives; a paused process will see it when it goes on."""
-        if not self.gone:
+        if not self.is_dead:
             self.loop.call_soon(_resolve, reply, result)
 
     def interrupt(self) -> None:
         """A signal."""
-        self.loop.call_soon(self.stopping.interrupt, Interrupted("interrupted"))
+        self.loop.call_soon(self.shutdown.interrupt, Interrupted("interrupted"))
 
     # --- made of ------------------------------------------------------------------------------------------------------
 
-    def _assemble(self, parts: Parts) -> Drain:
+    def _assemble(self, parts: Parts) -> WorkerLoop:
         ledger, queue, provider = ports.SimulatedLedger(self), ports.SimulatedQueue(self), ports.SimulatedProvider(self)
-        tally = Tally(self)
-        gate = Gate(self, self.stopping.request, patience=120.0, refusal_patience=45.0)
-        writer = parts.writer(ledger, self.name, gate, self, patience=20.0)
+        stats = RunStats(self)
+        breaker = CircuitBreaker(self, self.shutdown.request, patience=120.0, refusal_patience=45.0)
+        writer = parts.writer(ledger, self.name, breaker, self, patience=20.0)
         caller = parts.caller(
             provider=provider,
             pacer=ports.SimulatedPacer(self),
-            gate=gate,
+            breaker=breaker,
             ledger=writer,
             clock=self,
-            tally=tally,
+            stats=stats,
             retry=RetryPolicy(call_timeout=CALL_TIMEOUT),
             lease=LEASE,
         )
@@ -115,23 +115,25 @@ class Process:
             channel=ports.SimulatedChannel(self),
             sealer=ports.OpenSealer(),
             caller=caller,
-            holds=parts.holds(self, ledger.gone, lease=LEASE, clock_skew=CLOCK_SKEW, call_timeout=CALL_TIMEOUT),
+            claim_expiry=parts.claim_expiry(
+                self, ledger.is_dead, lease=LEASE, clock_skew=CLOCK_SKEW, call_timeout=CALL_TIMEOUT
+            ),
             clock=self,
-            tally=tally,
-            terms=Terms(worker=self.name, lease=LEASE, min_validity=MIN_VALIDITY, channel_patience=60.0),
+            stats=stats,
+            terms=PipelineConfig(worker=self.name, lease=LEASE, min_validity=MIN_VALIDITY, channel_patience=60.0),
             record_format=RecordFormat("Example", session_validity=SESSION_VALIDITY),
         )
         return parts.drain(
             queue=queue,
             ledger=ledger,
-            books=ledger,
+            ledger_stats=ledger,
             pipeline=pipeline,
-            gate=gate,
+            breaker=breaker,
             provider=provider,
             clock=self,
-            tally=tally,
-            stopping=self.stopping,
-            limits=Limits(concurrency=4, ahead=2, poll=5.0, grace=10.0, sweep=LEASE / 2, warn_of_sessions=False),
+            stats=stats,
+            shutdown=self.shutdown,
+            limits=LoopConfig(concurrency=4, ahead=2, poll=5.0, grace=10.0, sweep=LEASE / 2, warn_of_sessions=False),
         )
 
 

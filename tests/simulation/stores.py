@@ -79,7 +79,7 @@ class QueueStore:
         holder = message.holder
         if holder is None:
             return False
-        if holder.gone and self._world.scenario.deaths_known:
+        if holder.is_dead and self._world.scenario.deaths_known:
             return False
         return holder.running or self._world.now < holder.stopped_at + VISIBILITY
 

@@ -58,7 +58,7 @@ class Course:
     instead: Reply | None = None
 
 
-class Cognito:
+class CognitoClient:
     """The user pool. Its list of issued secrets is the truth."""
 
     def __init__(self, world: World) -> None:

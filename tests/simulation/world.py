@@ -1,6 +1,6 @@
 """A world in which a rollout can go wrong in every way that is known, thousands of times a minute.
 
-The ``Pipeline`` and the ``Drain`` that run here are the real ones, with the real rules, gate, holds, writer and
+The ``Pipeline`` and the ``WorkerLoop`` that run here are the real ones, with the real rules, gate, holds, writer and
 retries. What they stand on is not: time is virtual and jumps to the next moment at which something happens
 (``loop``), and ledger, queue, channel and Cognito keep what was durably done and forget the rest (``stores``,
 ``truth``). In between lies a wire: what has left a process goes its way, whether or not the process lives to see the
@@ -34,7 +34,7 @@ from tests.simulation.history import Event, Exit, Violation
 from tests.simulation.process import Parts, Process
 from tests.simulation.scenario import EPOCH, Blow, Message, Operation, Scenario, Wrong
 from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
-from tests.simulation.truth import Cognito
+from tests.simulation.truth import CognitoClient
 from worker.core.model import UNFINISHED, CredentialKind, Request, Secret, State
 
 RESTART = 1.0
@@ -54,7 +54,7 @@ class World:
         self.ledger = LedgerStore(self)
         self.queue = QueueStore(self)
         self.channel = ChannelStore(self)
-        self.cognito = Cognito(self)
+        self.cognito = CognitoClient(self)
         self.processes: list[Process] = []
         self.steps = 0
         self.quiet_since = 0.0
@@ -139,7 +139,7 @@ class World:
     def kill(self, process: Process) -> None:
         self.tell(process.name, "*** killed")
         process.killed = True
-        self._gone(process)
+        self._is_dead(process)
         self.after(RESTART, self.spawn)
 
     def pause(self, process: Process, seconds: float) -> None:
@@ -149,16 +149,16 @@ class World:
         process.pauses += 1
 
         def resume() -> None:
-            if not process.gone:
+            if not process.is_dead:
                 self.tell(process.name, "*** goes on")
                 self.disturbed()
                 process.running = True
 
         self.after(seconds, resume)
 
-    def _gone(self, process: Process) -> None:
+    def _is_dead(self, process: Process) -> None:
         self.disturbed()
-        process.running, process.gone, process.stopped_at = False, True, self.now
+        process.running, process.is_dead, process.stopped_at = False, True, self.now
         self._living = [other for other in self._living if other is not process]
         for call in self.cognito.open_calls:
             if call.process is process:
@@ -264,14 +264,14 @@ class World:
         for process in self._alive():
             if process.running and process.loop.run(process.may_run):
                 self._raise()
-                if process.main.done() and not process.gone:
+                if process.main.done() and not process.is_dead:
                     self._ended(process)
 
     def _ended(self, process: Process) -> None:
-        error, reason = process.main.exception(), process.stopping.reason
+        error, reason = process.main.exception(), process.shutdown.reason
         if error is not None:
             raise Violation(f"a bug: the loop itself broke: {error!r}")
-        self._gone(process)
+        self._is_dead(process)
         self.tell(process.name, f"ends: {reason!r}" if reason else "ends: nothing is left to do")
         if reason is None:
             self.happened(Exit(self.now, process))

@@ -39,12 +39,12 @@ async def test_from_push_to_open(rollout: AwsRollout) -> None:
     assert await rollout.states() == {"delivered": 3}
 
     records = await rollout.open()
-    truth = await rollout.standin.truth()
+    truth = await rollout.fake_cognito.truth()
     assert {name: record["secret_code"] for name, record in records.items()} == {
         name: user.secrets[-1].secret_code for name, user in truth.items()
     }
     assert records["ana"]["attributes"] == {"email": "ana@example.org"}
-    assert (await rollout.standin.stats()).wire_requests == 3
+    assert (await rollout.fake_cognito.stats()).wire_requests == 3
 
 
 async def test_whoever_is_delivered_already_is_a_duplicate_and_a_replacement_is_newer(one_rollout: AwsRollout) -> None:
@@ -63,7 +63,7 @@ async def test_whoever_is_delivered_already_is_a_duplicate_and_a_replacement_is_
     records = await rollout.delivered()
     newest = max(records, key=lambda record: record["generation"])
     assert newest["generation"] > old["generation"]
-    assert newest["secret_code"] == (await rollout.standin.truth())["ana"].secrets[-1].secret_code
+    assert newest["secret_code"] == (await rollout.fake_cognito.truth())["ana"].secrets[-1].secret_code
     assert not (await rollout.audit()).stale
     assert code_at(newest["secret_code"], 0)
 

@@ -1,7 +1,7 @@
 """The story of a rollout, one idea a test: read it from top to bottom.
 
 A migration script signs users in and makes a request of each sign-in; ``mfa-worker`` enrols the users and seals their
-secrets. The real program runs here, against a stand-in for Cognito that knows the truth.
+secrets. The real program runs here, against a fake Cognito that knows the truth.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def test_requests_go_in_and_sealed_secrets_come_out(rollout: Rollout) -> N
 
     assert ended.code == 0
     delivered = rollout.opened()
-    truth = await rollout.standin.truth()
+    truth = await rollout.fake_cognito.truth()
     assert {name: record["secret_code"] for name, record in delivered.items()} == {
         name: user.secrets[-1].secret_code for name, user in truth.items()
     }
@@ -52,7 +52,7 @@ async def test_who_is_done_is_never_called_again(rollout: Rollout) -> None:
     ended = await rollout.run()
 
     assert ended.code == 0
-    assert (await rollout.standin.stats()).wire_requests == 1
+    assert (await rollout.fake_cognito.stats()).wire_requests == 1
     assert (await rollout.status())["duplicates"] == 1
 
 
@@ -77,7 +77,7 @@ async def test_duplicates_change_nothing(rollout: Rollout) -> None:
     ended = await rollout.run()
 
     assert ended.code == 0
-    assert (await rollout.standin.stats()).issued == 2
+    assert (await rollout.fake_cognito.stats()).issued == 2
     assert (await rollout.status())["duplicates"] == 98
 
 
@@ -94,7 +94,7 @@ async def test_malformed_lines_stop_nothing(rollout: Rollout) -> None:
 
 
 async def test_a_passing_trouble_is_overcome(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("conflict@ana=2x", "throttled@ben=2x", "internal_error@cleo=2x")
+    await rollout.fake_cognito.set_faults("conflict@ana=2x", "throttled@ben=2x", "internal_error@cleo=2x")
 
     await rollout.push(await rollout.sign_in("ana", "ben", "cleo", credential="session"))
     ended = await rollout.run()
@@ -119,7 +119,7 @@ async def test_who_cannot_be_enrolled_is_named_with_the_reason(rollout: Rollout)
 
 
 async def test_a_lost_reply_is_reported_and_repaired_by_another_sign_in(rollout: Rollout) -> None:
-    await rollout.standin.set_faults("cut_after@ana=1x")  # a secret is issued, and the answer never arrives
+    await rollout.fake_cognito.set_faults("cut_after@ana=1x")  # a secret is issued, and the answer never arrives
     await rollout.push(await rollout.sign_in("ana", credential="session"))
     ended = await rollout.run()
     assert ended.code == 1
@@ -169,7 +169,7 @@ async def test_a_run_that_is_asked_to_stop_says_that_work_is_left(rollout: Rollo
 @pytest.mark.parametrize("credential", ["token", "session"])
 async def test_everybody_accepted_is_in_exactly_one_state(rollout: Rollout, credential: str) -> None:
     names = [f"user-{number}" for number in range(40)]
-    await rollout.standin.set_faults("conflict=5%", "cut_after=5%", "cut_before=5%", "invalid_parameter=5%")
+    await rollout.fake_cognito.set_faults("conflict=5%", "cut_after=5%", "cut_before=5%", "invalid_parameter=5%")
 
     await rollout.push(await rollout.sign_in(*names, credential="session" if credential == "session" else "token"))
     await rollout.run()

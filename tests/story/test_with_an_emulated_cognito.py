@@ -1,7 +1,7 @@
 """The whole story with somebody else's Cognito: sign in, enrol, open, verify the code, sign in with it.
 
-Its flow and its tokens are theirs; its secrets are fresh, but it takes any code: the project's stand-in is the one that
-checks them.
+Its flow and its tokens are theirs; its secrets are fresh, but it takes any code: the one that checks codes is the
+project's own fake Cognito.
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ from worker import cli
 from worker.adapters.aws.session import Aws
 
 _make = Aws._make
-counts: Counter[str] = Counter()
+counters: Counter[str] = Counter()
 
 
 async def _counting(self: Aws, service: str) -> Any:
     client = await _make(self, service)
 
     def count(request: Any, operation_name: str, **_: object) -> None:
-        counts[f"{service}.{operation_name}"] += 1
+        counters[f"{service}.{operation_name}"] += 1
 
     client.meta.events.register(f"request-created.{client.meta.service_model.service_id.hyphenize()}", count)
     return client
@@ -37,7 +37,7 @@ def main() -> None:
         cli.main()
     finally:
         used = resource.getrusage(resource.RUSAGE_SELF)
-        path.write_text(json.dumps({**counts, "cpu_seconds": used.ru_utime + used.ru_stime}), "utf-8")
+        path.write_text(json.dumps({**counters, "cpu_seconds": used.ru_utime + used.ru_stime}), "utf-8")
 
 
 if __name__ == "__main__":

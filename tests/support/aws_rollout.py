@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from tests.support.emulators import CREDENTIALS, Emulator, fresh
 from tests.support.processes import Ended, until
-from tests.support.rollout import Record, Request, Rollout, ended_well, standin_for_rollouts
-from worker.rehearsal.fake_cognito.client import StandIn
+from tests.support.rollout import Record, Request, Rollout, ended_well, fake_cognito_for_rollouts
+from worker.rehearsal.fake_cognito.client import FakeCognito
 
 Kind = Literal["s3", "sqs", "secretsmanager"]
 KINDS: tuple[Kind, ...] = ("s3", "sqs", "secretsmanager")
@@ -27,8 +27,8 @@ SERVED = ("sqs", "dynamodb", "s3", "secretsmanager", "kms", "sts", "service-quot
 class AwsRollout(Rollout):
     """A rollout whose queue, ledger and channel are on an emulator; ``init`` made them."""
 
-    def __init__(self, folder: Path, standin: StandIn, emulator: Emulator, kind: Kind) -> None:
-        super().__init__(folder, standin)
+    def __init__(self, folder: Path, fake_cognito: FakeCognito, emulator: Emulator, kind: Kind) -> None:
+        super().__init__(folder, fake_cognito)
         self.emulator, self.kind = emulator, kind
         self.variables = dict(CREDENTIALS)
         self.name = fresh("rollout")
@@ -148,9 +148,11 @@ async def _secrets(secretsmanager: Any, prefix: str) -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def aws_rollout_in(folder: Path, emulator: Emulator, kind: Kind, **standin: Any) -> AsyncIterator[AwsRollout]:
-    """A rollout on AWS against a stand-in without a quota, after ``init``; ``standin``: its settings."""
-    async with standin_for_rollouts(**standin) as served:
+async def aws_rollout_in(
+    folder: Path, emulator: Emulator, kind: Kind, **fake_cognito: Any
+) -> AsyncIterator[AwsRollout]:
+    """A rollout on AWS against a fake Cognito without a quota, after ``init``; ``fake_cognito``: its settings."""
+    async with fake_cognito_for_rollouts(**fake_cognito) as served:
         rollout = AwsRollout(folder, served, emulator, kind)
         async with ended_well(rollout):
             await rollout.initialise()

@@ -6,7 +6,7 @@ import io
 from dataclasses import replace
 
 from tests.support.emulators import Emulator, fresh
-from worker.adapters.aws.session import Place
+from worker.adapters.aws.session import AwsTarget
 from worker.settings import Settings, load
 from worker.setup.checks.findings import Finding, Level
 from worker.setup.init import create_missing
@@ -14,7 +14,7 @@ from worker.setup.init import create_missing
 POOL = "eu-central-1_AbCdEfGhI"
 
 
-def place_of(emulator: Emulator) -> Place:
+def place_of(emulator: Emulator) -> AwsTarget:
     """Where its services are, but for the one that neither emulator has."""
     endpoints = {name: url for name, url in emulator.place.endpoints.items() if name != "service-quotas"}
     return replace(emulator.place, endpoints=endpoints)

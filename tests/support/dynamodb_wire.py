@@ -115,7 +115,7 @@ class Rollout:
             finally:
                 await ledger.close()
 
-    async def counts(self) -> dict[str, Any]:
+    async def counters(self) -> dict[str, Any]:
         found = await self.dynamodb.get_item(TableName=self.table, Key={KEY: {"S": "counts"}}, ConsistentRead=True)
         return dict(found.get("Item", {}))
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from worker.adapters.aws.session import Aws, Place
+from worker.adapters.aws.session import Aws, AwsTarget
 
 REGION = "eu-central-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
@@ -41,9 +41,9 @@ class Emulator:
         return self.elsewhere.get(service, self.url)
 
     @property
-    def place(self) -> Place:
+    def place(self) -> AwsTarget:
         """Where its services are."""
-        return Place(REGION, endpoints={service: self.url_of(service) for service in SERVICES})
+        return AwsTarget(REGION, endpoints={service: self.url_of(service) for service in SERVICES})
 
     def aws(self) -> Aws:
         """Its services, for ``async with``; credentials come from the environment (fixture ``aws_credentials``)."""

@@ -13,12 +13,12 @@ from tests.conftest import VirtualTime
 from worker.core.model import Enrolment, Put, Request, State
 from worker.core.ports import Backlog, Pushed
 from worker.pacing.pace import Pace
-from worker.requests.backpressure import Terms
+from worker.requests.backpressure import FeedConfig
 from worker.requests.feed import Feed
 from worker.requests.message import Parser
 
 VALIDITY = 180.0
-TERMS = Terms(rate=20.0, session_validity=VALIDITY)
+TERMS = FeedConfig(rate=20.0, session_validity=VALIDITY)
 numbers = itertools.count()
 
 
@@ -43,7 +43,7 @@ class World:
         self.pushes: list[int] = []
         self.bodies: list[bytes] = []
         self.aside: list[tuple[str, str]] = []
-        self.away: Exception | None = None
+        self.unavailable: Exception | None = None
         self.latency = 0.0
         self.rows: dict[str, State] = {}
         self._known: dict[str, float] = {}
@@ -53,8 +53,8 @@ class World:
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
         await asyncio.sleep(self.latency)
-        if self.away:
-            raise self.away
+        if self.unavailable:
+            raise self.unavailable
         page = [(request, body) for request, body in requests if request.id not in self._known]
         duplicates = 0
         for request, body in page:
@@ -70,8 +70,8 @@ class World:
 
     async def backlog(self) -> Backlog:
         self.looks += 1
-        if self.away:
-            raise self.away
+        if self.unavailable:
+            raise self.unavailable
         seen = bisect.bisect_right(self._history, (max(0.0, self.virtual.now - self.lag), math.inf)) - 1
         return Backlog((int(self._history[seen][1]) if self.lag else len(self.messages)) + self.foreign)
 
@@ -95,7 +95,7 @@ class World:
     async def unfinished(self) -> Iterator[Enrolment]:
         raise AssertionError("a feed asks for nobody else")
 
-    def gone(self, worker: str) -> bool:
+    def is_dead(self, worker: str) -> bool:
         return False
 
     # --- the workers ---
@@ -117,7 +117,7 @@ class World:
     def _changed(self) -> None:
         self._history.append((self.virtual.now, len(self.messages)))
 
-    def feed(self, terms: Terms = TERMS) -> Feed:
+    def feed(self, terms: FeedConfig = TERMS) -> Feed:
         parser = Parser("eu-central-1_AbCdEfGhI", terms.session_validity)
         return Feed(self, self, parser, self.virtual, terms)  # type: ignore[arg-type]
 

@@ -13,14 +13,14 @@ from typing import Any
 
 from tests.support.rows import version
 from worker.core.model import CredentialKind, Request, Secret
-from worker.core.ports import Inbox
+from worker.core.ports import Producer
 from worker.requests.message import Parser
 
 POOL = "eu-central-1_AbCdEfGhI"
 PARSER = Parser(POOL, session_validity=180.0)
 
 
-async def push_raw(inbox: Inbox, bodies: Sequence[bytes]) -> None:
+async def push_raw(inbox: Producer, bodies: Sequence[bytes]) -> None:
     """Put bodies on the queue as somebody would who does not look at them."""
     for body in bodies:
         await inbox.push([(Request("somebody", CredentialKind.SESSION, Secret("-"), version(), 0.0), body)])

@@ -15,14 +15,14 @@ from botocore.exceptions import ClientError
 
 from tests.conftest import Result, VirtualTime
 from worker.adapters.ledgers.dynamodb.pace import SharedPace
-from worker.core.errors import LedgerAway
-from worker.pacing.pace import Pace, PaceBook
+from worker.core.errors import LedgerUnavailable
+from worker.pacing.pace import Pace, PaceStore
 from worker.pacing.pacer import SharedPacer
 from worker.rehearsal.fake_cognito.quota import TokenBucket, Traffic
 
 
 class MemoryPaceBook:
-    """The ``PaceBook`` port. ``latency``: seconds that each call takes, evenly distributed up to ``jitter`` more.
+    """The ``PaceStore`` port. ``latency``: seconds that each call takes, evenly distributed up to ``jitter`` more.
 
     ``offset``: of its clock to this host's.
     """
@@ -40,7 +40,7 @@ class MemoryPaceBook:
         self.latency = latency
         self.jitter = jitter
         self.offset = offset
-        self.away = False
+        self.unavailable = False
         self.mute = 0.0
         """Which part of the writes is done, and nobody told so."""
         self.writes = 0
@@ -61,7 +61,7 @@ class MemoryPaceBook:
             self.writes += 1
         await asyncio.sleep(half)
         if self.mute and self._dice.random() < self.mute:
-            raise LedgerAway("the ledger did not answer")
+            raise LedgerUnavailable("the ledger did not answer")
         return pace
 
     def shared_time(self) -> float:
@@ -75,8 +75,8 @@ class MemoryPaceBook:
         """Reach the ledger; how long the way back takes."""
         half = self.one_way()
         await asyncio.sleep(half)
-        if self.away:
-            raise LedgerAway("the ledger is away")
+        if self.unavailable:
+            raise LedgerUnavailable("the ledger is away")
         return half
 
 
@@ -189,7 +189,7 @@ class Sender:
         self._fleet, self._busy = fleet, busy
         self._clock = HostClock(fleet.time, fleet.dice.uniform(-500, 500))
         self._shared = SharedPace(cast("Any", fleet.item), "table", self._clock.monotonic) if fleet.item else None
-        book: PaceBook = self._shared or Behind(fleet.book, fleet.dice.random() * 0.002)
+        book: PaceStore = self._shared or Behind(fleet.book, fleet.dice.random() * 0.002)
         self.pacer = SharedPacer(book, fleet.configured, self._clock)
         self.sends: list[float] = []
         self._task = asyncio.create_task(self._run())

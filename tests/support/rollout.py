@@ -1,4 +1,4 @@
-"""One rollout in a folder of its own against the stand-in, driven from outside and held against the truth.
+"""One rollout in a folder of its own against the fake Cognito, driven from outside and held against the truth.
 
     async with rollout_in(tmp_path) as rollout:
         requests = await rollout.sign_in("ana", "ben")
@@ -22,8 +22,8 @@ from typing import Any, TypeVar
 
 from tests.support.processes import WITHIN, Ended, Process, until
 from worker.app import commands
-from worker.rehearsal.fake_cognito.client import StandIn, serve_standin
-from worker.rehearsal.fake_cognito.config import CredentialKind, StandInConfig
+from worker.rehearsal.fake_cognito.client import FakeCognito, serve_fake_cognito
+from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConfig
 from worker.sealing import age
 from worker.sealing.open import open_files
 from worker.settings import Settings, load
@@ -42,7 +42,7 @@ SomeRollout = TypeVar("SomeRollout", bound="Rollout")
 
 @dataclass
 class Audit:
-    """What is wrong with what was delivered, going by what the stand-in really issued; each names users."""
+    """What is wrong with what was delivered, going by what the fake Cognito really issued; each names users."""
 
     stale: set[str] = field(default_factory=set)
     """Delivered, and the newest record is not the newest secret."""
@@ -55,9 +55,9 @@ class Audit:
 class Rollout:
     """One rollout in a folder of its own: settings, identity, requests, and whatever was run."""
 
-    def __init__(self, folder: Path, standin: StandIn) -> None:
+    def __init__(self, folder: Path, fake_cognito: FakeCognito) -> None:
         self.folder = folder
-        self.standin = standin
+        self.fake_cognito = fake_cognito
         self.identity = folder / "identity.txt"
         self.ledger = folder / "rollout.db"
         self.channel = folder / "enrolments.jsonl"
@@ -73,7 +73,7 @@ class Rollout:
         self.configure(
             cognito={
                 "user_pool_id": POOL,
-                "endpoint_url": standin.url,
+                "endpoint_url": fake_cognito.url,
                 "session_handoff": True,
                 "call_timeout": 1.0,
                 "patience": 2.0,
@@ -114,7 +114,7 @@ class Rollout:
         self, *usernames: str, credential: CredentialKind = "token", validity: float | None = None
     ) -> list[Request]:
         """What a migration script does: sign users in, and make a request of each credential."""
-        credentials = await self.standin.sign_in(usernames, credential=credential, validity=validity)
+        credentials = await self.fake_cognito.sign_in(usernames, credential=credential, validity=validity)
         self.credentials |= {each.value for each in credentials}
         return [dict(each.request()) for each in credentials]
 
@@ -182,7 +182,8 @@ class Rollout:
         for record in await self.delivered(*files):
             found.setdefault(record["username"], {})[record["generation"]] = record["secret_code"]
         truth = {
-            name: [each.secret_code for each in user.secrets] for name, user in (await self.standin.truth()).items()
+            name: [each.secret_code for each in user.secrets]
+            for name, user in (await self.fake_cognito.truth()).items()
         }
         newest = {name: secrets[max(secrets)] for name, secrets in found.items()}
         return Audit(
@@ -218,10 +219,10 @@ class Rollout:
     # --- waiting ---
 
     async def until_called(self, times: int) -> None:
-        """Wait until so many requests arrived at the stand-in."""
+        """Wait until so many requests arrived at the fake Cognito."""
 
         async def called() -> bool:
-            return (await self.standin.stats()).wire_requests >= times
+            return (await self.fake_cognito.stats()).wire_requests >= times
 
         await until(called)
 
@@ -242,7 +243,7 @@ class Rollout:
 
     async def known_secrets(self) -> set[str]:
         """Every credential that was minted and every secret that was issued."""
-        truth = await self.standin.truth()
+        truth = await self.fake_cognito.truth()
         issued = {secret.secret_code for user in truth.values() for secret in user.secrets}
         return self.credentials | self.secrets | issued
 
@@ -262,15 +263,15 @@ def found_in(text: str, secrets: Collection[str]) -> list[str]:
 
 
 @asynccontextmanager
-async def rollout_in(folder: Path, **standin: Any) -> AsyncIterator[Rollout]:
-    """A rollout against a stand-in without a quota; ``standin``: its settings."""
-    async with standin_for_rollouts(**standin) as served, ended_well(Rollout(folder, served)) as rollout:
+async def rollout_in(folder: Path, **fake_cognito: Any) -> AsyncIterator[Rollout]:
+    """A rollout against a fake Cognito without a quota; ``fake_cognito``: its settings."""
+    async with fake_cognito_for_rollouts(**fake_cognito) as served, ended_well(Rollout(folder, served)) as rollout:
         yield rollout
 
 
-def standin_for_rollouts(**settings: Any) -> AbstractAsyncContextManager[StandIn]:
-    """A stand-in without a quota that answers at once, save for ``settings``."""
-    return serve_standin(StandInConfig(**{"user_pool_id": POOL, "quota": None, "latency": 0.0, **settings}))
+def fake_cognito_for_rollouts(**settings: Any) -> AbstractAsyncContextManager[FakeCognito]:
+    """A fake Cognito without a quota that answers at once, save for ``settings``."""
+    return serve_fake_cognito(FakeCognitoConfig(**{"user_pool_id": POOL, "quota": None, "latency": 0.0, **settings}))
 
 
 @asynccontextmanager

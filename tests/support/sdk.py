@@ -1,4 +1,4 @@
-"""The real SDK, pointed at the stand-in: what its tests look through, so that they see what a client sees."""
+"""The real SDK, pointed at the fake Cognito: what its tests look through, so that they see what a client sees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiobotocore.config import AioConfig
 from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
-from worker.rehearsal.fake_cognito.client import StandIn
+from worker.rehearsal.fake_cognito.client import FakeCognito
 
 _SESSION = aioboto3.Session()
 
@@ -36,8 +36,8 @@ def code_of(error: ClientError) -> tuple[str, str]:
     return error.response["Error"]["Code"], error.response["Error"]["Message"]
 
 
-async def until_in_flight(standin: StandIn, calls: int) -> None:
+async def until_in_flight(fake_cognito: FakeCognito, calls: int) -> None:
     """Return once just so many calls are in flight."""
     async with asyncio.timeout(10):
-        while (await standin.stats()).in_flight != calls:
+        while (await fake_cognito.stats()).in_flight != calls:
             pass

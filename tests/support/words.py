@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from worker.adapters.sqlite.database import Database
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY);"
 
@@ -27,7 +27,7 @@ def words(connection: sqlite3.Connection) -> list[str]:
 async def opened(path: Path) -> AsyncIterator[Database]:
     database = Database(path)
     try:
-        await database.open(SCHEMA, LedgerAway)
+        await database.open(SCHEMA, LedgerUnavailable)
         yield database
     finally:
         await database.close()

@@ -19,7 +19,7 @@ PATIENCE = 0.05
 """Seconds that a patient item waits for others."""
 
 
-class Grouped(Generic[Item, Result]):
+class Batcher(Generic[Item, Result]):
     """``work`` gets up to ``most`` items, in a thread of its own, and gives as many results, or raises for all.
 
     ``prepare`` is called before it in that thread, and may take its time: what is submitted meanwhile joins the group.

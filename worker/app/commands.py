@@ -14,7 +14,7 @@ from typing import BinaryIO, TextIO
 from worker.app.feed import feed
 from worker.app.stores import Stores, open_stores
 from worker.core.errors import Malformed, UsageError
-from worker.core.model import Census, Request, State
+from worker.core.model import Counts, Request, State
 from worker.core.ports import Backlog
 from worker.core.record import rfc3339
 from worker.requests.lines import digest, narrow, read_lines
@@ -88,11 +88,11 @@ async def _next_page(lines: Iterator[bytes], stores: Stores, result: PushResult)
     return page
 
 
-async def status(settings: Settings) -> tuple[Census, Backlog]:
+async def status(settings: Settings) -> tuple[Counts, Backlog]:
     """Who stands where, and what waits. Raises ``UsageError`` where there is no ledger yet."""
     async with open_stores(settings, must_exist=True) as stores:
-        census = replace(await stores.census(), unrequested=await stores.ledger.roster_count())
-        return census, await stores.queue.backlog()
+        counts = replace(await stores.counts(), unrequested=await stores.ledger.roster_count())
+        return counts, await stores.queue.backlog()
 
 
 def state(text: str) -> State:

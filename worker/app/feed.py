@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from worker.core.clock import SystemClock
-from worker.requests.backpressure import IN_ORDER, WITHOUT_ORDER, Terms
+from worker.requests.backpressure import IN_ORDER, WITHOUT_ORDER, FeedConfig
 from worker.requests.feed import Feed
 from worker.settings import Settings
 from worker.telemetry import logs
@@ -18,14 +18,14 @@ from worker.telemetry import logs
 async def feed(settings: Settings) -> AsyncIterator[Feed]:
     """A feed into the queue of these settings, which ``worker.settings.load`` gives.
 
-    Raises ``UsageError``, ``DependencyAway``, ``PersonMustAct``.
+    Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
     from worker.app.stores import open_stores  # only now: it brings the AWS SDK
 
     if not structlog.is_configured():  # its default writes to standard output, which is the script's own
         logs.configure(settings.log.format, settings.log.level)
     exact = settings.queue.kind == "sqlite"
-    terms = Terms(
+    terms = FeedConfig(
         rate=settings.rate.effective,
         session_validity=settings.cognito.session_validity,
         call_timeout=settings.cognito.call_timeout,

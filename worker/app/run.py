@@ -18,13 +18,13 @@ import structlog
 from worker.app.stores import Stores, open_intake, open_stores, stamp
 from worker.app.wiring import assemble
 from worker.core.clock import SystemClock
-from worker.core.errors import DependencyAway, ExitCode, Interrupted, UsageError, WorkerError
-from worker.core.model import Census, State
+from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, UsageError, WorkerError
+from worker.core.model import Counts, State
 from worker.core.ports import Backlog, Queue
-from worker.core.stats import Tally
+from worker.core.stats import RunStats
 from worker.engine import waves
-from worker.engine.failure_rate import FailureWatch
-from worker.engine.shutdown import Stopping
+from worker.engine.failure_rate import FailureRate
+from worker.engine.shutdown import Shutdown
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 from worker.telemetry import progress, report
@@ -67,24 +67,24 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     """
     _refuse_early(settings, options)
     wave = waves.read_wave(options.only) if options.only else None
-    stopping = Stopping()
-    tally = Tally(SystemClock())
+    shutdown = Shutdown()
+    stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     async with open_stores(settings) as stores:
-        with _signals(stopping), _tuned(), stores.alive:
+        with _signals(shutdown), _tuned(), stores.alive:
             try:
-                census, backlog = await _drained(settings, options, stores, stopping, tally, follow, wave)
-            except DependencyAway as away:  # nobody can say who stands where
-                stopping.request(away)
-                reason = stopping.reason or away
+                counts, backlog = await _drained(settings, options, stores, shutdown, stats, follow, wave)
+            except DependencyUnavailable as unavailable:  # nobody can say who stands where
+                shutdown.request(unavailable)
+                reason = shutdown.reason or unavailable
                 log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))  # noqa: TRY400
-                return ExitCode.BUG if tally.bugs else reason.exit_code
-        code = _exit_code(stopping.reason, tally.bugs, census, backlog, options.tolerate)
-        _say(stopping.reason, code, census, backlog, tally)
+                return ExitCode.BUG if stats.bugs else reason.exit_code
+        code = _exit_code(shutdown.reason, stats.bugs, counts, backlog, options.tolerate)
+        _say(shutdown.reason, code, counts, backlog, stats)
         if options.report is not None:
             report.write(
                 options.report,
-                report.reconciliation(census, backlog, tally, exit_code=code, stamp=stamp(settings)),
+                report.reconciliation(counts, backlog, stats, exit_code=code, stamp=stamp(settings)),
             )
         return code
 
@@ -93,11 +93,11 @@ async def _drained(
     settings: Settings,
     options: RunOptions,
     stores: Stores,
-    stopping: Stopping,
-    tally: Tally,
+    shutdown: Shutdown,
+    stats: RunStats,
     follow: asyncio.Event | None,
     wave: waves.Wave | None,
-) -> tuple[Census, Backlog]:
+) -> tuple[Counts, Backlog]:
     """Who stands where at the end, and what waits: facts where the work is done, else what was said last."""
     queue: Queue = stores.queue
     try:
@@ -107,36 +107,36 @@ async def _drained(
                 settings,
                 stores,
                 queue,
-                stopping,
-                tally,
+                shutdown,
+                stats,
                 max_users=options.max_users,
                 wave=wave,
-                watch=None if options.stop_if_failing is None else FailureWatch(options.stop_if_failing),
+                watch=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
             ) as drain,
             progress.show(
-                tally, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
+                stats, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
             ),
         ):
             await drain.run(follow)
-    except DependencyAway as away:  # opening the channel, or giving back what is left
-        stopping.request(away)
-    if stopping.reason is not None:
-        return await _looked(stores, queue, stopping.reason)
-    census = await stores.recount()
+    except DependencyUnavailable as unavailable:  # opening the channel, or giving back what is left
+        shutdown.request(unavailable)
+    if shutdown.reason is not None:
+        return await _looked(stores, queue, shutdown.reason)
+    counts = await stores.recount()
     if wave is None:  # then the drain saw the queue empty
-        return census, Backlog(0)
+        return counts, Backlog(0)
     backlog = await queue.backlog()
-    await waves.conclude(stores.ledger, wave, census, backlog, stopping)
-    return census, backlog
+    await waves.conclude(stores.ledger, wave, counts, backlog, shutdown)
+    return counts, backlog
 
 
-async def _looked(stores: Stores, queue: Queue, reason: WorkerError) -> tuple[Census, Backlog]:
+async def _looked(stores: Stores, queue: Queue, reason: WorkerError) -> tuple[Counts, Backlog]:
     """What was said last; but whoever was interrupted and seems to be done needs facts for saying so."""
-    census, backlog = await stores.census(), await queue.backlog()
-    if isinstance(reason, Interrupted) and not (census.unfinished or backlog.waiting):
-        census = await stores.recount()
+    counts, backlog = await stores.counts(), await queue.backlog()
+    if isinstance(reason, Interrupted) and not (counts.unfinished or backlog.waiting):
+        counts = await stores.recount()
         backlog = Backlog(0 if await queue.is_empty() else 1)
-    return census, backlog
+    return counts, backlog
 
 
 def _refuse_early(settings: Settings, options: RunOptions) -> None:
@@ -159,34 +159,34 @@ def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | 
     return waiting
 
 
-def _exit_code(reason: WorkerError | None, bugs: int, census: Census, backlog: Backlog, tolerate: float) -> ExitCode:
+def _exit_code(reason: WorkerError | None, bugs: int, counts: Counts, backlog: Backlog, tolerate: float) -> ExitCode:
     if bugs:
         return ExitCode.BUG
-    work_left = backlog.waiting > 0 or census.unfinished > 0
+    work_left = backlog.waiting > 0 or counts.unfinished > 0
     if reason is None and work_left:
         return ExitCode.INTERRUPTED  # somebody began anew since
     if reason is not None and (work_left or not isinstance(reason, Interrupted)):
         return reason.exit_code
-    left_out = census.states.get(State.NEEDS_SESSION, 0) + census.states.get(State.FAILED, 0)
-    return ExitCode.SOME_LEFT_OUT if left_out > tolerate * census.accepted else ExitCode.DONE
+    left_out = counts.states.get(State.NEEDS_SESSION, 0) + counts.states.get(State.FAILED, 0)
+    return ExitCode.SOME_LEFT_OUT if left_out > tolerate * counts.accepted else ExitCode.DONE
 
 
-def _say(reason: WorkerError | None, code: ExitCode, census: Census, backlog: Backlog, tally: Tally) -> None:
+def _say(reason: WorkerError | None, code: ExitCode, counts: Counts, backlog: Backlog, stats: RunStats) -> None:
     with suppress(OSError):  # the terminal may be gone; the exit code is not
-        report.print_table(census, backlog, tally, sys.stderr)
+        report.print_table(counts, backlog, stats, sys.stderr)
     if reason is not None and code is reason.exit_code:
         log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(code))
 
 
 @contextmanager
-def _signals(stopping: Stopping) -> Iterator[None]:
+def _signals(shutdown: Shutdown) -> Iterator[None]:
     """The first SIGINT or SIGTERM drains, the second hurries."""
     loop = asyncio.get_running_loop()
     asked = Interrupted("interrupted with work left", "run the same command again to go on")
 
     def interrupt(name: str) -> None:
-        log.warning("signal", signal=name, effect="hurrying" if stopping.reason else "draining")
-        stopping.interrupt(asked)
+        log.warning("signal", signal=name, effect="hurrying" if shutdown.reason else "draining")
+        shutdown.interrupt(asked)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt, number.name)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from worker.adapters.aws.session import Aws, Place
+from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.model import Census
-from worker.core.ports import Books, Channel, Inbox, Ledger, Queue, QueueBooks, Roster
+from worker.core.model import Counts
+from worker.core.ports import Channel, Ledger, LedgerStats, Producer, Queue, QueueStats, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
-from worker.pacing.pace import PaceBook
+from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
 from worker.settings import Settings
 
@@ -26,11 +26,11 @@ AWS_LOOK_AHEAD, LEAST_LOOK_AHEAD = 5.0, 10
 """The same for SQS, which has no order: enough to choose the earliest deadlines from, few enough for a kill to hide."""
 
 
-class StoredQueue(Queue, Inbox, QueueBooks, Protocol):
+class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """Both ends of a queue that outlives its workers."""
 
 
-class StoredLedger(Ledger, Books, Roster, PaceBook, Protocol):
+class StoredLedger(Ledger, LedgerStats, Roster, PaceStore, Protocol):
     """All that a ledger is asked for."""
 
 
@@ -46,17 +46,17 @@ class Stores:
     queue: StoredQueue
     ledger: StoredLedger
 
-    async def census(self) -> Census:
+    async def counts(self) -> Counts:
         """The ledger's count as the workers last said, with what the queue refused at its door."""
-        return await self._with_the_door(await self.ledger.census())
+        return await self._with_the_door(await self.ledger.counts())
 
-    async def recount(self) -> Census:
+    async def recount(self) -> Counts:
         """The same by looking at every row."""
         return await self._with_the_door(await self.ledger.recount())
 
-    async def _with_the_door(self, census: Census) -> Census:
+    async def _with_the_door(self, counts: Counts) -> Counts:
         refused, malformed = await self.queue.counted()
-        return replace(census, duplicates=census.duplicates + refused, malformed=census.malformed + malformed)
+        return replace(counts, duplicates=counts.duplicates + refused, malformed=counts.malformed + malformed)
 
 
 def stamp(settings: Settings) -> Mapping[str, str]:
@@ -69,7 +69,7 @@ def stamp(settings: Settings) -> Mapping[str, str]:
     }
 
 
-def place(settings: Settings) -> Place:
+def place(settings: Settings) -> AwsTarget:
     """Where AWS is."""
     aws = settings.aws
     endpoints = {
@@ -83,7 +83,7 @@ def place(settings: Settings) -> Place:
         "cloudformation": aws.cloudformation_endpoint_url,
         "cognito-idp": aws.cognito_endpoint_url,
     }
-    return Place(
+    return AwsTarget(
         region=aws.region,
         profile=aws.profile,
         fips=aws.fips,
@@ -96,7 +96,7 @@ def place(settings: Settings) -> Place:
 async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Stores]:
     """Queue and ledger; ``must_exist``: never begin a new ledger.
 
-    Raises ``UsageError``, ``DependencyAway``, ``PersonMustAct``.
+    Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
@@ -150,7 +150,7 @@ class _Opening:
             self._database(settings.path),
             self._parser,
             holder=self._worker,
-            gone=self.liveness.gone,
+            is_dead=self.liveness.is_dead,
             visibility=settings.visibility,
             look_ahead=math.ceil(min(MOST_LOOK_AHEAD, rate * LOOK_AHEAD)),
         )
@@ -219,7 +219,7 @@ def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
 
 @asynccontextmanager
 async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
-    """The channel. Raises ``UsageError`` where it is not safe, ``ChannelAway``."""
+    """The channel. Raises ``UsageError`` where it is not safe, ``ChannelUnavailable``."""
     wanted = settings.channel
     async with AsyncExitStack() as stack:
         if wanted.kind == "file":

@@ -10,18 +10,18 @@ from worker.adapters.cognito.client import cognito as connected
 from worker.app.stores import Stores, open_channel
 from worker.core.call import Caller
 from worker.core.clock import SystemClock
-from worker.core.pipeline import Pipeline, Terms
+from worker.core.pipeline import Pipeline, PipelineConfig
 from worker.core.ports import Clock, Queue
 from worker.core.record import RecordFormat
-from worker.core.resilience.breaker import Gate
-from worker.core.resilience.claim_expiry import Holds
+from worker.core.resilience.breaker import CircuitBreaker
+from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.retry import RetryPolicy
-from worker.core.resilience.writer import Writer
-from worker.core.stats import Tally
-from worker.engine.failure_rate import FailureWatch
-from worker.engine.loop import Drain, Limits
-from worker.engine.shutdown import Stopping
-from worker.engine.waves import NamedLedger, Wave
+from worker.core.resilience.writer import LedgerWriter
+from worker.core.stats import RunStats
+from worker.engine.failure_rate import FailureRate
+from worker.engine.loop import LoopConfig, WorkerLoop
+from worker.engine.shutdown import Shutdown
+from worker.engine.waves import Wave, WaveLedger
 from worker.pacing.pacer import SharedPacer
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
@@ -38,13 +38,13 @@ async def assemble(
     settings: Settings,
     stores: Stores,
     queue: Queue,
-    stopping: Stopping,
-    tally: Tally,
+    shutdown: Shutdown,
+    stats: RunStats,
     *,
     max_users: int | None = None,
     wave: Wave | None = None,
-    watch: FailureWatch | None = None,
-) -> AsyncIterator[Drain]:
+    watch: FailureRate | None = None,
+) -> AsyncIterator[WorkerLoop]:
     """The worker, wired, from the gate to the channel; ``wave``: for these users alone.
 
     Raises ``UsageError`` for recipients that are none.
@@ -52,7 +52,7 @@ async def assemble(
     clock = SystemClock()
     cognito, rate, concurrency = settings.cognito, settings.rate.effective, settings.run.concurrency
     sealer = AgeSealer(settings.seal.recipients)
-    gate = Gate(clock, stopping.request, patience=cognito.patience, refusal_patience=WAF_PATIENCE)
+    breaker = CircuitBreaker(clock, shutdown.request, patience=cognito.patience, refusal_patience=WAF_PATIENCE)
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(settings))
         provider = await stack.enter_async_context(
@@ -65,16 +65,16 @@ async def assemble(
                 clock=clock,
             )
         )
-        writer = Writer(stores.ledger, stores.worker, gate, clock, patience=settings.ledger.patience)
+        writer = LedgerWriter(stores.ledger, stores.worker, breaker, clock, patience=settings.ledger.patience)
         pacer = await stack.enter_async_context(SharedPacer(stores.ledger, rate, clock))
-        stack.callback(lambda: setattr(tally, "quota_lost", pacer.lost))
+        stack.callback(lambda: setattr(stats, "quota_lost", pacer.lost))
         caller = Caller(
             provider=provider,
             pacer=pacer,
-            gate=gate,
+            breaker=breaker,
             ledger=writer,
             clock=clock,
-            tally=tally,
+            stats=stats,
             retry=_retry_policy(settings),
             lease=settings.ledger.lease,
         )
@@ -83,10 +83,10 @@ async def assemble(
             channel=channel,
             sealer=sealer,
             caller=caller,
-            holds=_holds(settings, stores, clock),
+            claim_expiry=_claim_expiry(settings, stores, clock),
             clock=clock,
-            tally=tally,
-            terms=Terms(
+            stats=stats,
+            terms=PipelineConfig(
                 worker=stores.worker,
                 lease=settings.ledger.lease,
                 min_validity=settings.channel.min_validity,
@@ -94,18 +94,18 @@ async def assemble(
             ),
             record_format=RecordFormat(settings.otp.issuer, settings.otp.account, cognito.session_validity),
         )
-        seen = stores.ledger if wave is None else NamedLedger(stores.ledger, stores.ledger, wave)
-        yield Drain(
+        seen = stores.ledger if wave is None else WaveLedger(stores.ledger, stores.ledger, wave)
+        yield WorkerLoop(
             queue=queue,
             ledger=seen,
-            books=seen,
+            ledger_stats=seen,
             pipeline=pipeline,
-            gate=gate,
+            breaker=breaker,
             provider=provider,
             clock=clock,
-            tally=tally,
-            stopping=stopping,
-            limits=Limits(
+            stats=stats,
+            shutdown=shutdown,
+            limits=LoopConfig(
                 concurrency=concurrency,
                 ahead=min(concurrency, max(LEAST_AHEAD, math.ceil(rate * AHEAD))),
                 rate=rate,
@@ -121,10 +121,10 @@ async def assemble(
         )
 
 
-def _holds(settings: Settings, stores: Stores, clock: Clock) -> Holds:
-    return Holds(
+def _claim_expiry(settings: Settings, stores: Stores, clock: Clock) -> ClaimExpiry:
+    return ClaimExpiry(
         clock,
-        stores.ledger.gone,
+        stores.ledger.is_dead,
         lease=settings.ledger.lease,
         clock_skew=settings.ledger.clock_skew,
         call_timeout=settings.cognito.call_timeout,

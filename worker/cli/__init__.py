@@ -13,7 +13,7 @@ import click
 
 from worker.cli import requests, run, secrets, setup
 from worker.cli.options import CONFIG, SET
-from worker.core.errors import DependencyAway, ExitCode, WorkerError
+from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,7 +57,7 @@ def main() -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the last one to be told
         if full := getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _complain(DependencyAway("cannot write: the disk is full", "free space")) if full else _confess()
+        code = _complain(DependencyUnavailable("cannot write: the disk is full", "free space")) if full else _confess()
     sys.exit(int(code or 0))
 
 

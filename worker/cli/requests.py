@@ -54,11 +54,11 @@ def status(settings: Settings, as_json: bool) -> None:
     from worker.app.run import run_async
     from worker.telemetry import report
 
-    census, backlog = run_async(commands.status(settings))
+    counts, backlog = run_async(commands.status(settings))
     if as_json:
-        click.echo(json.dumps(report.status(census, backlog)))
+        click.echo(json.dumps(report.status(counts, backlog)))
     else:
-        report.print_table(census, backlog, None, sys.stdout, quota=settings.rate.effective)
+        report.print_table(counts, backlog, None, sys.stdout, quota=settings.rate.effective)
 
 
 @click.command()

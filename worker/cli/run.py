@@ -69,7 +69,7 @@ def run(
     "--rate", default=25.0, type=click.FloatRange(min=0, min_open=True), show_default=True, help="Requests/s."
 )
 @click.option(
-    "--quota", type=click.FloatRange(min=0, min_open=True), help="What the stand-in bears; default: the rate."
+    "--quota", type=click.FloatRange(min=0, min_open=True), help="What the fake Cognito bears; default: the rate."
 )
 @click.option(
     "--credential", type=click.Choice(["token", "session"]), help="Default: token, or session with --session-validity."
@@ -90,7 +90,7 @@ def run(
 def rehearse(
     keep: Path | None, session_validity: str | None, credential: str | None, as_json: bool, **asked: Any
 ) -> int:
-    """Rehearse the whole job against a stand-in for Cognito on loopback, and prove every delivered secret.
+    """Rehearse the whole job against a fake Cognito on loopback, and prove every delivered secret.
 
     Exits 0 where everybody is accounted for and every delivered secret is true, 1 where not; or as "run" does where the
     faults that were asked for stop it.

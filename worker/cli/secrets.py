@@ -11,7 +11,7 @@ import click
 from worker.cli.options import CONFIG, SET, load, sources
 
 if TYPE_CHECKING:
-    from worker.adapters.aws.session import Place
+    from worker.adapters.aws.session import AwsTarget
     from worker.settings import Settings
 
 
@@ -74,7 +74,7 @@ def _source(settings: Settings) -> str:
     }[channel.kind]
 
 
-def _place(settings: Settings) -> Place:
+def _place(settings: Settings) -> AwsTarget:
     from worker.app.stores import place
 
     return place(settings)

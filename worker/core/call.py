@@ -11,11 +11,11 @@ import asyncio
 from worker.core import rules
 from worker.core.model import Again, Answer, Enrolment, Reply, Request, Trouble
 from worker.core.ports import Clock, Pacer, Provider
-from worker.core.resilience.breaker import Gate
-from worker.core.resilience.cancellation import Flight
+from worker.core.resilience.breaker import CircuitBreaker
+from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.retry import RetryPolicy, until_decided
-from worker.core.resilience.writer import Writer
-from worker.core.stats import Tally
+from worker.core.resilience.writer import LedgerWriter
+from worker.core.stats import RunStats
 
 
 class TooLate:
@@ -56,19 +56,19 @@ class Caller:
         *,
         provider: Provider,
         pacer: Pacer,
-        gate: Gate,
-        ledger: Writer,
+        breaker: CircuitBreaker,
+        ledger: LedgerWriter,
         clock: Clock,
-        tally: Tally,
+        stats: RunStats,
         retry: RetryPolicy,
         lease: float,
     ) -> None:
         self._provider = provider
         self._pacer = pacer
-        self._gate = gate
+        self._breaker = breaker
         self._ledger = ledger
         self._clock = clock
-        self._tally = tally
+        self._stats = stats
         self._retry = retry
         self._lease = lease
 
@@ -77,64 +77,64 @@ class Caller:
         """Seconds after which a call is given up; it may act for as long again."""
         return self._retry.call_timeout
 
-    async def ask(self, request: Request, claim: Claim, flight: Flight) -> Answered:
+    async def ask(self, request: Request, claim: Claim, scope: CancellationScope) -> Answered:
         """What Cognito decides, ``TooLate``, ``Overtaken``, or the last ``Again`` when the attempts are used up.
 
         Raises ``CancelledError`` where the flight is stopped; ``was_cut_off`` must then be told of a call on the wire.
         """
-        first = await self._attempt(request, claim, flight)
+        first = await self._attempt(request, claim, scope)
         if not isinstance(first, Again):
             return first
         known = iter([first])  # only now is a retry policy worth its cost; it judges the first attempt like the others
 
         async def attempt() -> Answered:
-            return next(known, None) or await self._attempt(request, claim, flight)
+            return next(known, None) or await self._attempt(request, claim, scope)
 
         async def sleep(seconds: float) -> None:
-            flight.may_stop()
+            scope.may_stop()
             await asyncio.sleep(min(seconds, max(0.0, request.expires_at - self._clock.utc())))
-            flight.must_finish()
+            scope.must_finish()
 
         return await until_decided(attempt, self._retry, spent_calling=lambda: claim.spent_calling, sleep=sleep)
 
-    async def _attempt(self, request: Request, claim: Claim, flight: Flight) -> Answered:
+    async def _attempt(self, request: Request, claim: Claim, scope: CancellationScope) -> Answered:
         """At most one request on the wire, if it still makes sense and is still ours to make."""
         while True:
             if rules.too_late(request, self._clock.utc()):
                 return TooLate()
-            flight.may_stop()
-            async with self._gate.passage() as passage:
+            scope.may_stop()
+            async with self._breaker.permit() as permit:
                 await self._pacer.acquire()
-                flight.must_finish()
-                if not passage.still_open:
+                scope.must_finish()
+                if not permit.still_valid:
                     continue
                 if rules.too_late(request, self._clock.utc()):
                     return TooLate()
-                if not await self._still_ours(claim, flight):
+                if not await self._still_ours(claim, scope):
                     return Overtaken()
-                return await self._send(request, claim, flight)
+                return await self._send(request, claim, scope)
 
-    async def _still_ours(self, claim: Claim, flight: Flight) -> bool:
+    async def _still_ours(self, claim: Claim, scope: CancellationScope) -> bool:
         """A call may start only while the claim outlasts it; renews one that does not."""
         while claim.expires - self._clock.monotonic() <= self._retry.call_timeout:
             started = self._clock.monotonic()
             put = await self._ledger.put(rules.renewed(claim.row, self._clock.utc() + self._lease), claim.row)
             if put.answer is Answer.LOST or put.row is None:
                 return False
-            claim.row = flight.claim = put.row
+            claim.row = scope.claim = put.row
             claim.expires = started + self._lease
         return True
 
-    async def _send(self, request: Request, claim: Claim, flight: Flight) -> Reply:
+    async def _send(self, request: Request, claim: Claim, scope: CancellationScope) -> Reply:
         sent_at, claim.sent_at = self._clock.monotonic(), self._clock.utc()
-        self._tally.sent()
-        flight.calls()
+        self._stats.sent()
+        scope.calls()
         reply = await self._provider.associate(request)
-        flight.must_finish()
-        self._tally.waiting_for = ""
-        self._gate.heard(request.username, reply)
+        scope.must_finish()
+        self._stats.waiting_for = ""
+        self._breaker.heard(request.username, reply)
         if isinstance(reply, Again):
-            self._tally.trouble(reply.trouble)
+            self._stats.trouble(reply.trouble)
             claim.troubles.add(reply.trouble)
             claim.doubt |= reply.ambiguous
             if reply.trouble is Trouble.NO_ANSWER:

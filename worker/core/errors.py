@@ -7,11 +7,11 @@
     ├── PersonMustAct         3   the pool, its protection or a permission stops everybody
     ├── Interrupted           4   stopped with work left; run again to go on
     ├── MaxUsersReached       5   as many users as were asked for, with work left
-    └── DependencyAway       75   endpoint, queue, ledger, channel or disk is away or full; run again later
-        ├── EndpointAway
-        ├── QueueAway
-        ├── LedgerAway
-        ├── ChannelAway
+    └── DependencyUnavailable       75   endpoint, queue, ledger, channel or disk is away or full; run again later
+        ├── EndpointUnavailable
+        ├── QueueUnavailable
+        ├── LedgerUnavailable
+        ├── ChannelUnavailable
         └── NoProgress
     Malformed                     one message that cannot be a request; it is put aside and stops nothing
 
@@ -33,7 +33,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 4
     MAX_USERS = 5
     BUG = 70
-    DEPENDENCY_AWAY = 75
+    DEPENDENCY_UNAVAILABLE = 75
 
 
 class WorkerError(Exception):
@@ -70,29 +70,29 @@ class MaxUsersReached(WorkerError):  # noqa: N818
     exit_code = ExitCode.MAX_USERS
 
 
-class DependencyAway(WorkerError):  # noqa: N818
+class DependencyUnavailable(WorkerError):  # noqa: N818
     """Something the run depends on does not answer or is full; nothing is lost, run again."""
 
-    exit_code = ExitCode.DEPENDENCY_AWAY
+    exit_code = ExitCode.DEPENDENCY_UNAVAILABLE
 
 
-class EndpointAway(DependencyAway):
+class EndpointUnavailable(DependencyUnavailable):
     """Cognito's endpoint could not be reached for longer than patience lasts."""
 
 
-class QueueAway(DependencyAway):
+class QueueUnavailable(DependencyUnavailable):
     """The queue cannot be read or written."""
 
 
-class LedgerAway(DependencyAway):
+class LedgerUnavailable(DependencyUnavailable):
     """The ledger cannot be read or written, or did not say whether it did."""
 
 
-class ChannelAway(DependencyAway):
+class ChannelUnavailable(DependencyUnavailable):
     """The delivery channel did not confirm."""
 
 
-class NoProgress(DependencyAway):
+class NoProgress(DependencyUnavailable):
     """There was work, and for too long nothing moved."""
 
 

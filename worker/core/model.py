@@ -155,7 +155,7 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class Counts:
     """The ledger counted: ``accepted`` is the sum of ``states``."""
 
     states: Mapping[State, int]

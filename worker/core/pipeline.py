@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from worker.core import rules
 from worker.core.call import Caller, Claim, Overtaken, TooLate
-from worker.core.errors import ChannelAway
+from worker.core.errors import ChannelUnavailable
 from worker.core.model import (
     EXPIRED,
     Again,
@@ -37,10 +37,10 @@ from worker.core.model import (
 )
 from worker.core.ports import Channel, Clock, Sealer
 from worker.core.record import RecordFormat, seal_record
-from worker.core.resilience.cancellation import Flight
-from worker.core.resilience.claim_expiry import Holds
-from worker.core.resilience.writer import Writer
-from worker.core.stats import Tally
+from worker.core.resilience.cancellation import CancellationScope
+from worker.core.resilience.claim_expiry import ClaimExpiry
+from worker.core.resilience.writer import LedgerWriter
+from worker.core.stats import RunStats
 
 LOOK_AGAIN = 2.0
 """Seconds after which a user whom somebody else holds is looked at again."""
@@ -49,7 +49,7 @@ FIRST_DELIVERY_PAUSE, LONGEST_DELIVERY_PAUSE = 0.2, 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PipelineConfig:
     """What the run promises itself; durations in seconds."""
 
     worker: str
@@ -67,34 +67,35 @@ class Pipeline:
     def __init__(
         self,
         *,
-        ledger: Writer,
+        ledger: LedgerWriter,
         channel: Channel,
         sealer: Sealer,
         caller: Caller,
-        holds: Holds,
+        claim_expiry: ClaimExpiry,
         clock: Clock,
-        tally: Tally,
-        terms: Terms,
+        stats: RunStats,
+        terms: PipelineConfig,
         record_format: RecordFormat,
     ) -> None:
         self._ledger = ledger
         self._channel = channel
         self._sealer = sealer
         self._caller = caller
-        self._holds = holds
+        self._claim_expiry = claim_expiry
         self._clock = clock
-        self._tally = tally
+        self._stats = stats
         self._terms = terms
         self._format = record_format
 
-    async def enrol(self, request: Request, flight: Flight) -> Verdict:
+    async def enrol(self, request: Request, scope: CancellationScope) -> Verdict:
         """Bring the user of ``request`` to an outcome, or say when to try again.
 
-        Raises ``LedgerAway`` or ``ChannelAway`` when patience is over; the row then waits for a later run to finish it.
+        Raises ``LedgerUnavailable`` or ``ChannelUnavailable`` when patience is over; the row then waits for a later
+        run to finish it.
         """
         row: Enrolment | None = None
         while True:
-            step = rules.next_step(request, row, self._me(), self._holds.left)
+            step = rules.next_step(request, row, self._me(), self._claim_expiry.left)
             if isinstance(step, rules.Skip):
                 return Duplicate()
             if isinstance(step, rules.Wait):
@@ -107,11 +108,11 @@ class Pipeline:
             assert put.row is not None
             match step:
                 case rules.Call():
-                    return await self._obtain(request, Claim(put.row, started + self._terms.lease), flight)
+                    return await self._obtain(request, Claim(put.row, started + self._terms.lease), scope)
                 case rules.Conclude():
                     return self._done(put.row)
                 case rules.Deliver():
-                    row = await self._deliver(put.row, flight)
+                    row = await self._deliver(put.row, scope)
                     if row.state is State.SEALED:
                         return GiveBack(LOOK_AGAIN)
                     if put.row.request_id == request.id:
@@ -119,42 +120,42 @@ class Pipeline:
 
     def is_free(self, row: Enrolment) -> bool:
         """Whether nobody's hold on the row must be respected any more."""
-        return self._holds.left(row) <= 0
+        return self._claim_expiry.left(row) <= 0
 
-    async def finish(self, row: Enrolment, flight: Flight) -> None:
+    async def finish(self, row: Enrolment, scope: CancellationScope) -> None:
         """Finish a row that no message will finish: deliver what it holds, or say that the user must sign in again."""
-        step = rules.without_request(row, self._me(), self._holds.left)
+        step = rules.without_request(row, self._me(), self._claim_expiry.left)
         if isinstance(step, rules.Wait):
             return
         put = await self._ledger.put(step.row, row)
         if put.answer is Answer.LOST or put.row is None:
             return
         if isinstance(step, rules.Deliver):
-            await self._deliver(put.row, flight)
+            await self._deliver(put.row, scope)
         else:
             self._done(put.row)
 
-    async def crashed(self, flight: Flight) -> None:
+    async def crashed(self, scope: CancellationScope) -> None:
         """A bug broke the way of this user: counted like a worker that died over it, so that it cannot go on."""
-        if flight.claim is not None:
+        if scope.claim is not None:
             acting = self._caller.call_timeout
-            row = rules.released(flight.claim, self._clock.utc(), doubt=True, crashed=True, acting=acting)
-            await self._ledger.put(row, flight.claim)
+            row = rules.released(scope.claim, self._clock.utc(), doubt=True, crashed=True, acting=acting)
+            await self._ledger.put(row, scope.claim)
 
     # --- claimed: obtain a secret -------------------------------------------------------------------------------------
 
-    async def _obtain(self, request: Request, claim: Claim, flight: Flight) -> Verdict:
-        flight.claim = claim.row
+    async def _obtain(self, request: Request, claim: Claim, scope: CancellationScope) -> Verdict:
+        scope.claim = claim.row
         try:
-            answered = await self._caller.ask(request, claim, flight)
+            answered = await self._caller.ask(request, claim, scope)
         except asyncio.CancelledError:
-            if flight.was_calling:
+            if scope.was_calling:
                 self._caller.was_cut_off(claim)
-            flight.must_finish()
+            scope.must_finish()
             return await self._release(claim)
         match answered:
             case Issued():
-                return await self._secure(request, answered, claim, flight)
+                return await self._secure(request, answered, claim, scope)
             case Refused(state, reason):
                 return await self._conclude(claim, state, reason)
             case TooLate():
@@ -170,7 +171,7 @@ class Pipeline:
 
     # --- issued: nothing may be lost from here on ---------------------------------------------------------------------
 
-    async def _secure(self, request: Request, issued: Issued, claim: Claim, flight: Flight) -> Verdict:
+    async def _secure(self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope) -> Verdict:
         sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, self._format, self._sealer)
         put = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
         if put.answer is Answer.LOST or put.row is None:
@@ -178,36 +179,36 @@ class Pipeline:
                 return GiveBack(LOOK_AGAIN)  # an earlier try was not confirmed, and somebody went on from there
             claim.doubt = True
             return await self._overtaken(claim)
-        row = await self._deliver(put.row, flight)
+        row = await self._deliver(put.row, scope)
         if row.state is State.SEALED:
             return GiveBack()
         return Done(row.state, row.reason)
 
-    async def _deliver(self, row: Enrolment, flight: Flight) -> Enrolment:
+    async def _deliver(self, row: Enrolment, scope: CancellationScope) -> Enrolment:
         """Deliver what the row holds, and settle it. Gives the row that stands then: sealed, if we were stopped."""
         assert row.sealed is not None
         tried_since = self._clock.monotonic()
         pause = FIRST_DELIVERY_PAUSE
         while not rules.window_lost(row, self._terms.min_validity, self._clock.utc()):
-            flight.must_finish()
+            scope.must_finish()
             try:
                 await self._channel.deliver(row.username, row.sealed)
-            except ChannelAway as away:
+            except ChannelUnavailable as unavailable:
                 if self._clock.monotonic() - tried_since >= self._terms.channel_patience:
                     raise
-                self._tally.waiting_for = f"the channel: {away}"
+                self._stats.waiting_for = f"the channel: {unavailable}"
             else:
-                self._tally.waiting_for = ""
+                self._stats.waiting_for = ""
                 return await self._settle(rules.delivered(row, self._clock.utc()), row)
             try:
-                flight.may_stop()
+                scope.may_stop()
                 await asyncio.sleep(pause)
             except asyncio.CancelledError:
-                flight.must_finish()
+                scope.must_finish()
                 put = await self._ledger.put(rules.released(row, self._clock.utc(), doubt=False), row)
                 return put.row or row
             pause = min(pause * 2, LONGEST_DELIVERY_PAUSE)
-        flight.must_finish()
+        scope.must_finish()
         return await self._settle(rules.void(row, self._clock.utc()), row)
 
     async def _settle(self, outcome: Enrolment, row: Enrolment) -> Enrolment:
@@ -244,11 +245,11 @@ class Pipeline:
             put = await self._ledger.put(doubted, row)
             if put.answer is not Answer.LOST:
                 break
-        self._tally.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)
+        self._stats.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)
         return Done(State.NEEDS_SESSION, Reason.REPLY_LOST)
 
     def _done(self, row: Enrolment) -> Done:
-        self._tally.settled(row.state, row.reason)
+        self._stats.settled(row.state, row.reason)
         return Done(row.state, row.reason)
 
     def _me(self) -> rules.Holder:

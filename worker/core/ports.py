@@ -1,7 +1,8 @@
 """The architecture on one page: what the pipeline needs of the world, as small protocols.
 
 Each has an embedded adapter (SQLite, a file, loopback) and others for AWS; all pass one contract suite in
-``tests/contract``. Where a method can fail for a reason outside, it raises the matching ``DependencyAway``; after
+``tests/contract``. Where a method can fail for a reason outside, it raises the matching ``DependencyUnavailable``;
+after
 that the caller may not assume that nothing happened, only that repeating the same call is harmless.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.core.model import Census, Enrolment, Put, Reply, Request, Sealed, State
+from worker.core.model import Counts, Enrolment, Put, Reply, Request, Sealed, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Queue(Protocol):
         ...
 
 
-class Inbox(Protocol):
+class Producer(Protocol):
     """The producer's end of a queue."""
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
@@ -79,7 +80,7 @@ class Inbox(Protocol):
         ...
 
 
-class QueueBooks(Protocol):
+class QueueStats(Protocol):
     """The queue, for those who count and report."""
 
     async def counted(self) -> tuple[int, int]:
@@ -98,7 +99,7 @@ class Ledger(Protocol):
         """Write ``row`` if the row that stands there has version ``replaces`` (``None``: if there is none).
 
         Answers ``already_mine`` when what stands there is this very write, done before.
-        Durable when it returns. Raises ``LedgerAway`` when it is not known whether it applied.
+        Durable when it returns. Raises ``LedgerUnavailable`` when it is not known whether it applied.
         """
         ...
 
@@ -110,20 +111,20 @@ class Ledger(Protocol):
         """Every row in progress or sealed, whoever holds it."""
         ...
 
-    def gone(self, worker: str) -> bool:
+    def is_dead(self, worker: str) -> bool:
         """Whether that worker is known to be dead (embedded: its lock is free). ``False`` where it cannot be known."""
         ...
 
 
-class Books(Protocol):
+class LedgerStats(Protocol):
     """The ledger, for those who count and report."""
 
-    async def census(self) -> Census:
+    async def counts(self) -> Counts:
         """States, reasons, duplicates and malformed messages, as the workers last said. Cheap at any size."""
         ...
 
-    async def recount(self) -> Census:
-        """The same by looking at every row, which is what an exit code rests on; mends what ``census`` says."""
+    async def recount(self) -> Counts:
+        """The same by looking at every row, which is what an exit code rests on; mends what ``counts`` says."""
         ...
 
     def rows(self, state: State) -> AsyncIterator[Enrolment]:
@@ -155,7 +156,7 @@ class Channel(Protocol):
     """The secure way to the user. Only ever adds; the same record may be given twice, byte for byte."""
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
-        """Durable, and confirmed, when it returns. Raises ``ChannelAway``."""
+        """Durable, and confirmed, when it returns. Raises ``ChannelUnavailable``."""
         ...
 
 

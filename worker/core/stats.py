@@ -11,7 +11,7 @@ SPAN = 10
 """Seconds that a current rate looks back."""
 
 
-class Tally:
+class RunStats:
     """What this process did so far. No I/O, no locks: for one event loop."""
 
     def __init__(self, clock: Clock) -> None:

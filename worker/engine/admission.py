@@ -11,7 +11,7 @@ WAVES = 2
 """Claims of a slow ledger come in waves: while one is used up the next one is on the way."""
 
 
-class Places:
+class AdmissionControl:
     """``ahead``: places if claiming takes no time; ``rate``: requests/s.
 
     ``claim_takes`` tells how many seconds a claim takes now; ``freed`` is called whenever a place is free.
@@ -31,22 +31,22 @@ class Places:
         free = places - self._taken
         return free if free >= max(1, places // 4) else 0
 
-    def take(self) -> Place:
+    def take(self) -> Slot:
         """A message was leased."""
         self._taken += 1
-        return Place(self)
+        return Slot(self)
 
     def _leave(self) -> None:
         self._taken -= 1
         self._freed()
 
 
-class Place:
+class Slot:
     """One of them, from the lease until the request leaves."""
 
     __slots__ = ("_places", "_taken")
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: AdmissionControl) -> None:
         self._places = places
         self._taken = True
 

@@ -49,7 +49,7 @@ _CURES = {
 }
 
 
-class FailureWatch:
+class FailureRate:
     """Calls a person where more than ``share`` of the latest outcomes are users who failed or need a session.
 
     Only outcomes count, not duplicates, and nobody who was given back.

@@ -7,7 +7,7 @@ import asyncio
 from worker.core.errors import WorkerError
 
 
-class Stopping:
+class Shutdown:
     """Why the run shall end, if it shall. The first reason counts; a second signal makes it hurry."""
 
     def __init__(self) -> None:

@@ -15,9 +15,9 @@ from typing import Protocol, runtime_checkable
 import structlog
 
 from worker.core.errors import MaxUsersReached, UsageError
-from worker.core.model import Census, Enrolment, State
-from worker.core.ports import Backlog, Books, Lease, Ledger, Queue
-from worker.engine.shutdown import Stopping
+from worker.core.model import Counts, Enrolment, State
+from worker.core.ports import Backlog, Lease, Ledger, LedgerStats, Queue
+from worker.engine.shutdown import Shutdown
 from worker.requests.usernames import usernames
 
 log = structlog.get_logger()
@@ -50,20 +50,21 @@ def read_wave(path: Path) -> Wave:
     return frozenset(name for name in named if name is not None)
 
 
-class NamedLedger:
-    """``Ledger`` and ``Books``, for one loop that works on some users alone: of the unfinished it shows only those.
+class WaveLedger:
+    """``Ledger`` and ``LedgerStats``, for one loop that works on some users alone: of the unfinished it shows
+    only those.
 
     Everything else is the whole ledger's.
     """
 
-    def __init__(self, ledger: Ledger, books: Books, usernames: Collection[str]) -> None:
-        self._ledger, self._books, self._usernames = ledger, books, usernames
+    def __init__(self, ledger: Ledger, ledger_stats: LedgerStats, usernames: Collection[str]) -> None:
+        self._ledger, self._ledger_stats, self._usernames = ledger, ledger_stats, usernames
         self.put = ledger.put
         self.read = ledger.read
-        self.gone = ledger.gone
-        self.census = books.census
-        self.rows = books.rows
-        self.count = books.count
+        self.is_dead = ledger.is_dead
+        self.counts = ledger_stats.counts
+        self.rows = ledger_stats.rows
+        self.count = ledger_stats.count
 
     async def unfinished(self) -> AsyncIterator[Enrolment]:
         """See ``ports.Ledger``."""
@@ -71,15 +72,15 @@ class NamedLedger:
             if row.username in self._usernames:
                 yield row
 
-    async def recount(self) -> Census:
+    async def recount(self) -> Counts:
         """The named users who are unfinished, counted; nobody else."""
         states: Counter[State] = Counter()
         async for row in self.unfinished():
             states[row.state] += 1
-        return Census(states, {})
+        return Counts(states, {})
 
 
-class Only:
+class WaveQueue:
     """``Queue`` over one that cannot find anybody's messages (SQS): whatever comes of others goes back, hidden a while.
 
     It is empty when all the named users have an outcome of this run, or nothing of theirs came for ``quiet`` seconds.
@@ -169,14 +170,14 @@ class _Selective(Protocol):
 
 
 async def select(queue: Queue, wave: Wave, *, quiet: float) -> Queue:
-    """The queue as it looks where nobody but these users exists; ``quiet``: see ``Only``."""
+    """The queue as it looks where nobody but these users exists; ``quiet``: see ``WaveQueue``."""
     if not isinstance(queue, _Selective):
-        return Only(queue, wave, quiet=quiet)
+        return WaveQueue(queue, wave, quiet=quiet)
     await queue.only(wave)
     return queue
 
 
-async def conclude(ledger: Ledger, wave: Wave, census: Census, backlog: Backlog, stopping: Stopping) -> None:
+async def conclude(ledger: Ledger, wave: Wave, counts: Counts, backlog: Backlog, shutdown: Shutdown) -> None:
     """Nobody of the wave is left to work on: say who was never asked for, and whether others wait."""
     missing = [username for username in sorted(wave) if await ledger.read(username) is None]
     if missing:
@@ -186,7 +187,7 @@ async def conclude(ledger: Ledger, wave: Wave, census: Census, backlog: Backlog,
             such_as=missing[:SOME],
             cure="sign them in and push a request for each, or correct the names: they are Cognito's, no aliases",
         )
-    if backlog.waiting or census.unfinished:
-        stopping.request(
+    if backlog.waiting or counts.unfinished:
+        shutdown.request(
             MaxUsersReached("all named users are worked on", "run without --only to go on with the others")
         )

@@ -59,7 +59,7 @@ class _Limit:
         self._times.append(time.monotonic())
 
 
-class Spacing:
+class RateLimiter:
     """At most ``rate`` requests/s. The spread keeps late ones apart, the guard keeps any second within the rate."""
 
     def __init__(self, rate: float) -> None:

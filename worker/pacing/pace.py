@@ -22,7 +22,7 @@ class Pace:
     """Seconds that a worker reserves at a time."""
 
 
-class PaceBook(Protocol):
+class PaceStore(Protocol):
     """Where the shared pace is kept."""
 
     async def read_pace(self) -> Pace | None:

@@ -4,7 +4,7 @@ Workers reserve slices of one shared timeline, each its next one when its last o
 slices, and only there, a worker sends at the shared rate; what it does not use is lost, never saved up. Answers of
 "too many" lower the shared rate at once; while all goes well it rises again, slowly, never above what was configured.
 
-One waits for a turn, ever, and all others behind a lock: ``spacing`` keeps apart what one worker sends.
+One waits for a turn, ever, and all others behind a lock: ``limiter`` keeps apart what one worker sends.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Self
 
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 from worker.core.ports import Clock
-from worker.pacing.limiter import MEMORY, Spacing
-from worker.pacing.pace import Pace, PaceBook
+from worker.pacing.limiter import MEMORY, RateLimiter
+from worker.pacing.pace import Pace, PaceStore
 from worker.pacing.schedule import MARGIN, MOST_LAG, SHARED_MARGIN, Grant, Slice, TooMany, cut, plan
 
 TOUCHING = 0.001
@@ -34,9 +34,9 @@ PAUSES = 0.1, 1.0
 class SharedPacer:
     """The ``Pacer`` port: at most ``configured`` requests/s by all workers that share ``book``. For ``async with``."""
 
-    def __init__(self, book: PaceBook, configured: float, clock: Clock) -> None:
+    def __init__(self, book: PaceStore, configured: float, clock: Clock) -> None:
         self._book, self._configured, self._clock = book, configured, clock
-        self._spacing = Spacing(configured)
+        self._limiter = RateLimiter(configured)
         self._turn = asyncio.Lock()
         self._grants: deque[Grant] = deque()
         self._last = -math.inf
@@ -83,10 +83,10 @@ class SharedPacer:
                 self._ask()
                 grant = await self._next_grant(since)
                 now = self._clock.monotonic()
-                if now + self._spacing.left(alone=now - grant.start > MEMORY) >= grant.end - self._spacing.apart:
+                if now + self._limiter.left(alone=now - grant.start > MEMORY) >= grant.end - self._limiter.apart:
                     self._over(grant, since)
                     continue
-                await self._spacing.acquire()
+                await self._limiter.acquire()
                 if self._clock.monotonic() < grant.end:
                     grant.left -= 1
                     return
@@ -105,7 +105,7 @@ class SharedPacer:
         if pace.changed_at != self._pace.changed_at:
             self._learnt = self._clock.monotonic()
         self._pace = pace
-        self._spacing.set(pace.rate)
+        self._limiter.set(pace.rate)
 
     def _ask(self) -> None:
         if not self._asked:
@@ -129,7 +129,7 @@ class SharedPacer:
             else:
                 grant = self._grants[0]
                 if not grant.begun:
-                    self._spacing.begin(now - grant.start)
+                    self._limiter.begin(now - grant.start)
                     grant.begun = True
                 return grant
 
@@ -151,7 +151,7 @@ class SharedPacer:
             try:
                 await self._write()
                 pause = PAUSES[0]
-            except LedgerAway:
+            except LedgerUnavailable:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, PAUSES[1])
                 self._woken.set()
@@ -163,13 +163,13 @@ class SharedPacer:
         return max(0.0, self._last - self._clock.monotonic())
 
     async def _write(self) -> None:
-        """Write what there is to write into the shared pace. Raises ``LedgerAway``."""
+        """Write what there is to write into the shared pace. Raises ``LedgerUnavailable``."""
         clock, cuts = self._clock, tuple(self._cuts)
         needed = self._until_needed() == 0
         if not needed and not cuts:
             return
         began = planned = clock.monotonic()
-        slice_, margin, changed = None, self._spacing.margin, False
+        slice_, margin, changed = None, self._limiter.margin, False
 
         def change(stands: Pace | None) -> Pace | None:
             nonlocal planned, slice_, margin, changed
@@ -193,7 +193,7 @@ class SharedPacer:
         if pace:
             self._adopt(_cut(pace, self._cuts, self._configured))
         if slice_ and pace:
-            self._spacing.margin, self._owed = margin, slice_.owed
+            self._limiter.margin, self._owed = margin, slice_.owed
             now = clock.monotonic()
             self._lag = max(now - began, FORGET * self._lag)
             self._write_lag = min(max(now - planned, FORGET * self._write_lag), MOST_LAG)

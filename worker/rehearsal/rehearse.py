@@ -1,9 +1,9 @@
-"""The rehearsal: the whole job, with the unchanged worker, against the stand-in, and then the proof.
+"""The rehearsal: the whole job, with the unchanged worker, against the fake Cognito, and then the proof.
 
 A script signs users in and pushes them no faster than their credentials survive; the worker enrols them; whoever
 needs a session is exported, signed in again and pushed again, as a migration script would do. At the end every
-delivered secret is opened and compared with what the stand-in knows: the newest secret of each user is the only true
-one.
+delivered secret is opened and compared with what the fake Cognito knows: the newest secret of each user is the only
+true one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from pydantic import TypeAdapter, ValidationError
 from worker.app.run import RunOptions, run_async, run_worker
 from worker.app.stores import Stores, open_stores
 from worker.core.errors import ExitCode, UsageError
-from worker.core.model import Census, State
-from worker.rehearsal.fake_cognito.client import Credential, StandIn, Stats, start_standin
-from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.core.model import Counts, State
+from worker.rehearsal.fake_cognito.client import Credential, FakeCognito, Stats, start_fake_cognito
+from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.rehearsal.fake_cognito.faults import FaultError, FaultPlan
 from worker.sealing import age
 from worker.sealing.open import open_files
@@ -66,7 +66,7 @@ class Proof:
     signed_in_again: int = 0
     unaccounted: int = 0
     stale: int = 0
-    """Delivered users whose newest record is not the newest secret of the stand-in."""
+    """Delivered users whose newest record is not the newest secret of the fake Cognito."""
     called_at_once: int = 0
     """Users for whom two calls overlapped."""
     stopped: bool = False
@@ -89,7 +89,7 @@ async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bo
     text, recipient = age.keygen("rehearsal")
     identity = folder / "identity.txt"
     age.write_identity(identity, text)
-    config = StandInConfig(
+    config = FakeCognitoConfig(
         quota=scenario.quota or scenario.rate,
         latency=scenario.latency,
         faults=scenario.faults,
@@ -98,11 +98,11 @@ async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bo
         seed=scenario.seed,
     )
     started = time.monotonic()
-    async with start_standin(config) as standin:
-        settings = _settings(scenario, standin.url, folder, recipient)
+    async with start_fake_cognito(config) as fake_cognito:
+        settings = _settings(scenario, fake_cognito.url, folder, recipient)
         proof = Proof(scenario.users)
-        code = await _enrol_everybody(scenario, settings, standin, proof)
-        await _prove(proof, settings, standin, identity)
+        code = await _enrol_everybody(scenario, settings, fake_cognito, proof)
+        await _prove(proof, settings, fake_cognito, identity)
     proof.stopped = code not in (ExitCode.DONE, ExitCode.SOME_LEFT_OUT)
     proof.seconds = time.monotonic() - started
     _print(proof, out, as_json=as_json)
@@ -127,15 +127,15 @@ def _settings(scenario: Scenario, url: str, folder: Path, recipient: str) -> Set
     return load(None, [*(f"{key}={value}" for key, value in chosen.items()), *scenario.overrides], {})
 
 
-async def _enrol_everybody(scenario: Scenario, settings: Settings, standin: StandIn, proof: Proof) -> int:
+async def _enrol_everybody(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, proof: Proof) -> int:
     everybody: Iterable[str] = (f"{PREFIX}{number}" for number in range(scenario.users))
-    code = await _run(scenario, settings, standin, everybody)
+    code = await _run(scenario, settings, fake_cognito, everybody)
     for _ in range(scenario.rounds):
         again = [row async for row in _needing_a_session(settings)] if code == ExitCode.SOME_LEFT_OUT else []
         if not again:
             break
         proof.signed_in_again += len(again)
-        code = await _run(scenario, settings, standin, again)
+        code = await _run(scenario, settings, fake_cognito, again)
     return code
 
 
@@ -145,15 +145,15 @@ async def _needing_a_session(settings: Settings) -> AsyncIterator[str]:
             yield row.username
 
 
-async def _run(scenario: Scenario, settings: Settings, standin: StandIn, usernames: Iterable[str]) -> int:
+async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str]) -> int:
     fed = asyncio.Event()
-    async with _feeding(scenario, settings, standin, usernames, fed):
+    async with _feeding(scenario, settings, fake_cognito, usernames, fed):
         return await run_worker(settings, RunOptions(), until=fed)
 
 
 @asynccontextmanager
 async def _feeding(
-    scenario: Scenario, settings: Settings, standin: StandIn, usernames: Iterable[str], fed: asyncio.Event
+    scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str], fed: asyncio.Event
 ) -> AsyncIterator[None]:
     """The migration script: keeps the backlog within a third of what credentials survive."""
     most = max(1, int(scenario.rate * scenario.session_validity / 3)) if scenario.credential == "session" else 10**9
@@ -163,7 +163,7 @@ async def _feeding(
             for page in _pages(usernames, min(PAGE, most)):
                 while (await stores.queue.backlog()).waiting + len(page) > most:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
-                await _push(stores, await standin.sign_in(page, credential=scenario.credential))  # type: ignore[arg-type]
+                await _push(stores, await fake_cognito.sign_in(page, credential=scenario.credential))  # type: ignore[arg-type]
         fed.set()
 
     async with asyncio.TaskGroup() as group:
@@ -192,21 +192,21 @@ def _pages(usernames: Iterable[str], size: int) -> Iterable[list[str]]:
 # --- the proof --------------------------------------------------------------------------------------------------------
 
 
-async def _prove(proof: Proof, settings: Settings, standin: StandIn, identity: Path) -> None:
+async def _prove(proof: Proof, settings: Settings, fake_cognito: FakeCognito, identity: Path) -> None:
     async with open_stores(settings) as stores:
-        census: Census = await stores.census()
+        counts: Counts = await stores.counts()
         enrolled = {row.username async for row in stores.ledger.rows(State.DELIVERED)}
         waiting = (await stores.queue.backlog()).waiting
-    proof.states = {state.value: number for state, number in census.states.items()}
-    proof.unaccounted = max(0, proof.users - census.accepted - waiting)
+    proof.states = {state.value: number for state, number in counts.states.items()}
+    proof.unaccounted = max(0, proof.users - counts.accepted - waiting)
     newest = _delivered_secrets(settings.channel.path, identity)
     known = 0
-    async for truth in standin.truth_lines():
+    async for truth in fake_cognito.truth_lines():
         if truth.username in enrolled:
             known += 1
             proof.stale += newest.get(truth.username) != truth.secrets[-1].secret_code
     proof.stale += len(enrolled) - known
-    _measure(proof, await standin.stats())
+    _measure(proof, await fake_cognito.stats())
 
 
 def _measure(proof: Proof, stats: Stats) -> None:

@@ -1,7 +1,8 @@
 """How much may wait on a queue so that nothing on it dies: the rule of the feed, and its idea of what waits.
 
 A message waits for about the backlog ahead of it by the rate of the workers. Only a part of what a credential can be
-used for (``Terms.share``) is spent on that: the rate may be halved the moment after, workers may join late, SQS has no
+used for (``FeedConfig.share``) is spent on that: the rate may be halved the moment after, workers may join late, SQS
+has no
 order and counts late. There is always work for some seconds, because a queue that runs dry costs quota.
 """
 
@@ -15,13 +16,13 @@ from worker.core.model import CredentialKind
 MARGIN = 10.0
 """Seconds of a credential's life for clocks that differ, and for the work that a worker leases ahead."""
 IN_ORDER, WITHOUT_ORDER = 1 / 2, 1 / 3
-"""``Terms.share`` for a queue that is exact and takes the earliest deadline first, and for one that is neither."""
+"""``FeedConfig.share`` for a queue that is exact and takes the earliest deadline first, and for one that is neither."""
 LEAST = 2.0
 """Seconds of work that may always wait, however short credentials live; and never less than this many messages."""
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class FeedConfig:
     """What a feed reckons with; durations in seconds."""
 
     rate: float

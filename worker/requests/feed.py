@@ -23,11 +23,11 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-from worker.core.errors import DependencyAway, ExitCode, Malformed
+from worker.core.errors import DependencyUnavailable, ExitCode, Malformed
 from worker.core.model import CredentialKind, Request, State
-from worker.core.ports import Clock, Inbox, Ledger, Queue
-from worker.pacing.pace import PaceBook
-from worker.requests.backpressure import Estimate, Terms
+from worker.core.ports import Clock, Ledger, Producer, Queue
+from worker.pacing.pace import PaceStore
+from worker.requests.backpressure import Estimate, FeedConfig
 from worker.requests.lines import digest
 from worker.requests.message import Parser, line_of
 
@@ -44,11 +44,11 @@ PATIENCE = 60.0
 PAGE = 500
 
 
-class Depot(Queue, Inbox, Protocol):
+class FeedQueue(Queue, Producer, Protocol):
     """The queue that is fed."""
 
 
-class Book(Ledger, PaceBook, Protocol):
+class FeedLedger(Ledger, PaceStore, Protocol):
     """The ledger with the shared pace."""
 
 
@@ -61,10 +61,10 @@ class _Waiter:
 class Feed:
     """The producer's end of a queue, for ``async with``; many tasks may push at once.
 
-    Raises ``QueueAway`` and ``LedgerAway`` from where they come.
+    Raises ``QueueUnavailable`` and ``LedgerUnavailable`` from where they come.
     """
 
-    def __init__(self, depot: Depot, book: Book, parser: Parser, clock: Clock, terms: Terms) -> None:
+    def __init__(self, depot: FeedQueue, book: FeedLedger, parser: Parser, clock: Clock, terms: FeedConfig) -> None:
         self._depot, self._book, self._parser, self._clock, self._terms = depot, book, parser, clock, terms
         self._rate = terms.rate
         self._usable = terms.usable(terms.session_validity, CredentialKind.SESSION)
@@ -79,7 +79,7 @@ class Feed:
         self._waiters: list[_Waiter] = []
         self._looking: asyncio.Task[None] | None = None
         self._moved_at = 0.0
-        self._away_since: float | None = None
+        self._unavailable_since: float | None = None
         self._page: list[tuple[Request, bytes, asyncio.Future[None]]] = []
         self._pushing: asyncio.Task[None] | None = None
         self.accepted = 0
@@ -239,14 +239,14 @@ class Feed:
         before = self._pushed
         try:
             waiting, pace = (await self._depot.backlog()).waiting, await self._book.read_pace()
-        except DependencyAway as away:
-            self._away_since = self._away_since or self._clock.monotonic()
-            lasts = self._clock.monotonic() - self._away_since
-            if away.exit_code is ExitCode.PERSON_MUST_ACT or lasts > PATIENCE:
+        except DependencyUnavailable as unavailable:
+            self._unavailable_since = self._unavailable_since or self._clock.monotonic()
+            lasts = self._clock.monotonic() - self._unavailable_since
+            if unavailable.exit_code is ExitCode.PERSON_MUST_ACT or lasts > PATIENCE:
                 raise
             await asyncio.sleep(LOOKS[1])  # and nobody is let in by an old count
             return
-        self._away_since = None
+        self._unavailable_since = None
         self._rate = min(self._terms.rate, pace.rate) if pace is not None else self._terms.rate
         self._looked_at = self._clock.monotonic()
         self._estimate.counted(waiting, self._pushed - before, self._looked_at, self._rate)

@@ -28,8 +28,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import digest_of, hashed, secret_segment, username_of
-from worker.adapters.aws.session import Aws, Place
-from worker.core.errors import ChannelAway, DependencyAway, UsageError
+from worker.adapters.aws.session import Aws, AwsTarget
+from worker.core.errors import ChannelUnavailable, DependencyUnavailable, UsageError
 from worker.core.record import is_line
 from worker.sealing.sqs_source import drain
 
@@ -58,11 +58,11 @@ class Object(NamedTuple):
 
 
 async def fetch(
-    sources: Sequence[str], stack: ExitStack, place: Place | None, into: Path | None
+    sources: Sequence[str], stack: ExitStack, place: AwsTarget | None, into: Path | None
 ) -> dict[str, BinaryIO]:
     """A file of lines for each source but queues, whose messages go to the end of ``into``; ``stack`` closes them.
 
-    Raises ``UsageError`` for a source without a record, ``DependencyAway``, ``PersonMustAct``.
+    Raises ``UsageError`` for a source without a record, ``DependencyUnavailable``, ``PersonMustAct``.
     """
     found: dict[str, BinaryIO] = {}
     async with Aws(_somewhere(place)) as aws:
@@ -86,7 +86,7 @@ async def fetch(
     return found
 
 
-def _somewhere(place: Place | None) -> Place:
+def _somewhere(place: AwsTarget | None) -> AwsTarget:
     """The place, with a Region: the settings', or the environment's."""
     if place is not None and place.region:
         return place
@@ -100,7 +100,7 @@ def _somewhere(place: Place | None) -> Place:
         region = None
     if not region:
         raise UsageError("no AWS Region is given", "set aws.region, or AWS_REGION in the environment")
-    return Place(region) if place is None else Place(region, place.profile, place.fips, place.endpoints)
+    return AwsTarget(region) if place is None else AwsTarget(region, place.profile, place.fips, place.endpoints)
 
 
 # --- S3 ---------------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ async def fetch_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) 
         sealed = base64.b64encode(blob).decode("ascii")
         return json.dumps(dict([found.user]) | {"generation": found.generation, "sealed": sealed}).encode("ascii")
 
-    with faults(ChannelAway, f"the S3 bucket {bucket}"):
+    with faults(ChannelUnavailable, f"the S3 bucket {bucket}"):
         return await _write(_newest(_objects(s3, bucket, prefix)), line, file)
 
 
@@ -186,7 +186,7 @@ async def fetch_secrets(client: SecretsManagerClient, prefix: str, file: BinaryI
         known = (hashed(username), secret_segment(username, "username"))
         return value.encode() if name.rpartition("/")[2] in known else LOST
 
-    with faults(ChannelAway, "Secrets Manager"):
+    with faults(ChannelUnavailable, "Secrets Manager"):
         return await _write(_secrets(client, prefix), line, file)
 
 
@@ -213,7 +213,7 @@ async def _write(items: AsyncIterator[Item], line: Callable[[Item], Awaitable[by
         try:
             file.write(text + b"\n")
         except OSError as error:
-            raise DependencyAway(
+            raise DependencyUnavailable(
                 f"a temporary file cannot be written: {error.strerror}", "free space, or set TMPDIR to another folder"
             ) from None
         return 1 if text else 0

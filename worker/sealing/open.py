@@ -22,7 +22,7 @@ from worker.core.record import Record, address, checked, outer_address, parsed
 from worker.sealing.age import AgeOpener
 
 if TYPE_CHECKING:
-    from worker.adapters.aws.session import Place
+    from worker.adapters.aws.session import AwsTarget
 
 _AGE = b"age-encryption.org/v1"
 _ON_AWS = ("s3://", "secretsmanager:", "sqs:")
@@ -36,7 +36,7 @@ def open_sources(
     identities: Sequence[Path],
     out: TextIO,
     *,
-    place: Place | None = None,
+    place: AwsTarget | None = None,
     into: Path | None = None,
 ) -> ExitCode:
     """Open the records of every source, the newest of each user over all of them.
@@ -44,7 +44,7 @@ def open_sources(
     A source is a file (``open_files``), ``s3://BUCKET/PREFIX``, ``secretsmanager:PREFIX``, or ``sqs:URL``, whose
     messages are moved to the end of the file ``into`` and opened there. AWS is asked only where a source is there:
     at ``place``, or where the environment says. Makes an event loop of its own. Gives and raises what ``open_files``
-    does, and ``DependencyAway`` and ``PersonMustAct`` for AWS.
+    does, and ``DependencyUnavailable`` and ``PersonMustAct`` for AWS.
     """
     wanted = list(dict.fromkeys(names))
     remote = [name for name in wanted if name.startswith(_ON_AWS)]

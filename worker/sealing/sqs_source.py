@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.append import append
 from worker.adapters.aws.errors import faults
-from worker.core.errors import ChannelAway, UsageError
+from worker.core.errors import ChannelUnavailable, UsageError
 from worker.core.record import is_line
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ async def drain(sqs: SQSClient, url: str, into: Path) -> int:
     """Move every sealed line of the queue to the end of the file; deleted from the queue only once it is durable there.
 
     Messages that are no such lines stay in the queue; gives their number. Raises ``UsageError`` for a file that cannot
-    be written, ``ChannelAway``.
+    be written, ``ChannelUnavailable``.
     """
     _refuse_another_kind_of_file(into)
     await _append(into, [])
     foreign: set[str] = set()
-    with faults(ChannelAway, "the SQS queue"):
+    with faults(ChannelUnavailable, "the SQS queue"):
         receivers = [asyncio.ensure_future(_receive(sqs, url, into, foreign)) for _ in range(RECEIVERS)]
         try:
             await asyncio.gather(*receivers)

@@ -17,11 +17,11 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.settings.sources import PREFIX, complain, fields, gather
-from worker.settings.stores import Aws, Channel, Ledger, Queue
+from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings, QueueSettings
 from worker.settings.types import IS_SECONDS, Endpoint, Recipients, Seconds, SecondsOrZero, Section, Share, shown
 
 
-class Cognito(Section):
+class CognitoSettings(Section):
     """The pool, and what its credentials bear."""
 
     user_pool_id: str = Field(
@@ -52,7 +52,7 @@ class Cognito(Section):
     )
 
 
-class Rate(Section):
+class RateSettings(Section):
     """The share of the quota that this rollout may use."""
 
     requests_per_second: float = Field(
@@ -72,7 +72,7 @@ class Rate(Section):
         return self.requests_per_second * self.share
 
 
-class Run(Section):
+class RunSettings(Section):
     """One worker process."""
 
     concurrency: int = Field(
@@ -90,7 +90,7 @@ class Run(Section):
     poll: Seconds = Field(default=0.5, description="how often an empty queue is asked again")
 
 
-class Seal(Section):
+class SealSettings(Section):
     """Who can open what is delivered."""
 
     recipients: Recipients = Field(
@@ -98,7 +98,7 @@ class Seal(Section):
     )
 
 
-class Otp(Section):
+class OtpSettings(Section):
     """What people see in their authenticator app."""
 
     issuer: str = Field(default="", max_length=200, description="the service's name; by default the pool's id")
@@ -110,7 +110,7 @@ class Otp(Section):
     )
 
 
-class Retry(Section):
+class RetrySettings(Section):
     """Attempts for one user; being throttled counts as none."""
 
     attempts: int = Field(default=5, ge=1, le=100, description="calls for a user before failed: retries_exhausted")
@@ -119,7 +119,7 @@ class Retry(Section):
     total: Seconds = Field(default=60.0, description="how long all attempts for one user may take together")
 
 
-class Log(Section):
+class LogSettings(Section):
     """What goes to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
@@ -145,17 +145,17 @@ class Settings(BaseSettings):
         enable_decoding=False,
     )
 
-    cognito: Cognito
-    rate: Rate = Rate()
-    run: Run = Run()
-    queue: Queue = Queue()
-    ledger: Ledger = Ledger()
-    channel: Channel = Channel()
-    seal: Seal = Seal()
-    otp: Otp = Otp()
-    retry: Retry = Retry()
-    log: Log = Log()
-    aws: Aws = Aws()
+    cognito: CognitoSettings
+    rate: RateSettings = RateSettings()
+    run: RunSettings = RunSettings()
+    queue: QueueSettings = QueueSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    channel: ChannelSettings = ChannelSettings()
+    seal: SealSettings = SealSettings()
+    otp: OtpSettings = OtpSettings()
+    retry: RetrySettings = RetrySettings()
+    log: LogSettings = LogSettings()
+    aws: AwsSettings = AwsSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from worker.settings.types import Endpoint, Optional, Seconds, SecondsOrZero, Section
 
 
-class Queue(Section):
+class QueueSettings(Section):
     """Where requests wait."""
 
     kind: Literal["sqlite", "sqs"] = Field(
@@ -36,7 +36,7 @@ class Queue(Section):
         return _required_with("sqs", value, info)
 
 
-class Ledger(Section):
+class LedgerSettings(Section):
     """Who stands where; the only source of truth."""
 
     kind: Literal["sqlite", "dynamodb"] = Field(
@@ -67,7 +67,7 @@ def _required_with(kind: str, value: str | None, info: ValidationInfo) -> str | 
     return value
 
 
-class Channel(Section):
+class ChannelSettings(Section):
     """The secure way to the users."""
 
     kind: Literal["file", "s3", "secretsmanager", "sqs"] = Field(
@@ -108,7 +108,7 @@ class Channel(Section):
         return _required_with("sqs", value, info)
 
 
-class Aws(Section):
+class AwsSettings(Section):
     """How to reach AWS. Credentials come the default way: environment, profile, role, web identity."""
 
     region: str = Field(

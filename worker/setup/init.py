@@ -12,9 +12,9 @@ from typing import TextIO
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
-from worker.adapters.aws.session import Aws, Place
+from worker.adapters.aws.session import Aws, AwsTarget
 from worker.app.stores import place as place_of
-from worker.core.errors import DependencyAway, UsageError
+from worker.core.errors import DependencyUnavailable, UsageError
 from worker.settings import Settings
 from worker.setup import resources
 from worker.setup.checks import dynamodb, s3, sqs
@@ -54,12 +54,12 @@ def cloudformation_template(settings: Settings) -> str:
     return json.dumps(template(wanted_resources(settings)), indent=2) + "\n"
 
 
-async def create_missing(settings: Settings, out: TextIO, *, place: Place | None = None) -> None:
-    """Make what is missing. Raises ``UsageError``, ``DependencyAway``, ``PersonMustAct``; again is harmless."""
+async def create_missing(settings: Settings, out: TextIO, *, place: AwsTarget | None = None) -> None:
+    """Make what is missing. Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``; again is harmless."""
     plan = wanted_resources(settings)
     async with Aws(place or place_of(settings)) as aws:
         making = _Making(aws, plan, settings.aws.region, out)
-        with faults(DependencyAway, "AWS"):
+        with faults(DependencyUnavailable, "AWS"):
             lines = [*await making.queues(), *await making.table(), *await making.channel()]
     out.write("\nSettings to use:\n")
     out.writelines(f"  {line}\n" for line in lines)

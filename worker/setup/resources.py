@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.ledgers.dynamodb.schema import definition
-from worker.core.errors import ChannelAway, LedgerAway, QueueAway
+from worker.core.errors import ChannelUnavailable, LedgerUnavailable, QueueUnavailable
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -148,8 +148,8 @@ def policy(*statements: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def queue(sqs: SQSClient, name: str, properties: Mapping[str, Any]) -> tuple[str, bool]:
-    """The URL of the queue of that name, and whether it was made now. Raises ``QueueAway``."""
-    with faults(QueueAway, f"the queue {name}"):
+    """The URL of the queue of that name, and whether it was made now. Raises ``QueueUnavailable``."""
+    with faults(QueueUnavailable, f"the queue {name}"):
         try:
             return (await sqs.get_queue_url(QueueName=name))["QueueUrl"], False
         except ClientError as error:
@@ -164,8 +164,8 @@ async def queue(sqs: SQSClient, name: str, properties: Mapping[str, Any]) -> tup
 
 
 async def queue_arn(sqs: SQSClient, url: str) -> str:
-    """How policies name the queue. Raises ``QueueAway``."""
-    with faults(QueueAway, f"the queue {name_in(url)}"):
+    """How policies name the queue. Raises ``QueueUnavailable``."""
+    with faults(QueueUnavailable, f"the queue {name_in(url)}"):
         return (await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
 
 
@@ -174,8 +174,8 @@ def _attribute(value: Any) -> str:
 
 
 async def table(dynamodb: DynamoDBClient, name: str) -> bool:
-    """Whether the table was made now; it is ready when this returns. Raises ``LedgerAway``."""
-    with faults(LedgerAway, f"the table {name}"):
+    """Whether the table was made now; it is ready when this returns. Raises ``LedgerUnavailable``."""
+    with faults(LedgerUnavailable, f"the table {name}"):
         made = False
         try:
             await dynamodb.describe_table(TableName=name)
@@ -198,7 +198,7 @@ async def _until_active(dynamodb: DynamoDBClient, name: str) -> None:
     deadline = time.monotonic() + TABLE_PATIENCE
     while (status := (await dynamodb.describe_table(TableName=name))["Table"].get("TableStatus")) != "ACTIVE":
         if time.monotonic() > deadline:
-            raise LedgerAway(f"the table {name} is {status} still", "run mfa-worker init again in a minute")
+            raise LedgerUnavailable(f"the table {name} is {status} still", "run mfa-worker init again in a minute")
         await asyncio.sleep(1)
 
 
@@ -218,9 +218,9 @@ async def _protect(dynamodb: DynamoDBClient, name: str) -> None:
 
 
 async def bucket(s3: S3Client, wanted: Wanted, region: str) -> bool:
-    """Whether the bucket was made now, closed before it can hold anything. Raises ``ChannelAway``."""
+    """Whether the bucket was made now, closed before it can hold anything. Raises ``ChannelUnavailable``."""
     name = wanted.bucket or ""
-    with faults(ChannelAway, f"the bucket {name}"):
+    with faults(ChannelUnavailable, f"the bucket {name}"):
         try:
             await s3.head_bucket(Bucket=name)
         except ClientError as error:

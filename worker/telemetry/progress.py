@@ -1,4 +1,4 @@
-"""How far a run is, while it runs: a bar on a terminal, elsewhere a log line now and then. It only reads the tally."""
+"""How far a run is, while it runs: a bar on a terminal, elsewhere a log line now and then. It only reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 
 from worker.core.errors import WorkerError
 from worker.core.model import State
-from worker.core.stats import Tally
+from worker.core.stats import RunStats
 from worker.telemetry.logs import clean
 from worker.telemetry.report import duration
 
@@ -27,15 +27,15 @@ Waiting = Callable[[], Awaitable[int | None]]
 
 @asynccontextmanager
 async def show(
-    tally: Tally, waiting: Waiting, *, quota: float, interval: float, stream: TextIO | None = None
+    stats: RunStats, waiting: Waiting, *, quota: float, interval: float, stream: TextIO | None = None
 ) -> AsyncIterator[None]:
-    """Show the tally while the body runs.
+    """Show the run's statistics while the body runs.
 
     ``waiting()``: how many messages wait, leased ones included, or ``None`` where nobody can know (a pipe); asked every
     ``interval`` seconds. ``quota``: the configured requests/s. What fails in here never reaches the run.
     """
     out = stream or sys.stderr
-    view = _View(tally, waiting, quota)
+    view = _View(stats, waiting, quota)
     drawing = asyncio.create_task(_bar(view, interval, out) if out.isatty() else _lines(view, interval))
     try:
         yield
@@ -50,7 +50,7 @@ async def show(
 class _View:
     """The numbers that both renderings show."""
 
-    tally: Tally
+    stats: RunStats
     waiting: Waiting
     quota: float
     left: int | None = None
@@ -68,7 +68,7 @@ class _View:
     @property
     def worked(self) -> int:
         """Messages that are done with."""
-        return self.tally.done + self.tally.duplicates
+        return self.stats.done + self.stats.duplicates
 
     @property
     def outdated(self) -> bool:
@@ -83,7 +83,7 @@ class _View:
     @property
     def seconds_left(self) -> float | None:
         """At the present speed."""
-        speed = self.tally.users_per_second
+        speed = self.stats.users_per_second
         return None if self.total is None or self.outdated or speed <= 0 else (self.total - self.worked) / speed
 
 
@@ -91,20 +91,20 @@ async def _lines(view: _View, interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
         await view.look()
-        tally, left = view.tally, view.seconds_left
+        stats, left = view.stats, view.seconds_left
         log.info(
             "progress",
-            done=tally.done,
+            done=stats.done,
             waiting=view.left,
-            users_per_second=round(tally.users_per_second, 1),
-            requests_per_second=round(tally.requests_per_second, 1),
+            users_per_second=round(stats.users_per_second, 1),
+            requests_per_second=round(stats.requests_per_second, 1),
             quota=view.quota,
             seconds_left=None if left is None else round(left),
-            needs_session=tally.states[State.NEEDS_SESSION],
-            failed=tally.states[State.FAILED],
-            duplicates=tally.duplicates,
-            throttled=tally.throttles,
-            **({"waiting_for": tally.waiting_for} if tally.waiting_for else {}),
+            needs_session=stats.states[State.NEEDS_SESSION],
+            failed=stats.states[State.FAILED],
+            duplicates=stats.duplicates,
+            throttled=stats.throttles,
+            **({"waiting_for": stats.waiting_for} if stats.waiting_for else {}),
         )
 
 
@@ -143,13 +143,13 @@ async def _bar(view: _View, interval: float, out: TextIO) -> None:
 
 def _words(view: _View) -> tuple[str, str]:
     """What stands before the bar and after it."""
-    tally, left = view.tally, view.seconds_left
+    stats, left = view.stats, view.seconds_left
     count = f"{view.worked:,}" + ("" if view.total is None else f" of {view.total:,}")
     rest = [
-        f"{tally.requests_per_second:.1f} of {view.quota:g} requests/s",
+        f"{stats.requests_per_second:.1f} of {view.quota:g} requests/s",
         f"{duration(left)} left" if left is not None else "",
-        f"{tally.states[State.NEEDS_SESSION]:,} need a session" if tally.states[State.NEEDS_SESSION] else "",
-        f"{tally.states[State.FAILED]:,} failed" if tally.states[State.FAILED] else "",
-        f"waiting for {clean(tally.waiting_for)}" if tally.waiting_for else "",
+        f"{stats.states[State.NEEDS_SESSION]:,} need a session" if stats.states[State.NEEDS_SESSION] else "",
+        f"{stats.states[State.FAILED]:,} failed" if stats.states[State.FAILED] else "",
+        f"waiting for {clean(stats.waiting_for)}" if stats.waiting_for else "",
     ]
     return count, " · ".join(part for part in rest if part)

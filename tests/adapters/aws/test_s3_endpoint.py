@@ -13,7 +13,7 @@ from botocore.loaders import Loader
 
 from tests.support.emulators import REGION
 from worker.adapters.aws.s3_endpoint import NOT_ASKED
-from worker.adapters.aws.session import Aws, Place
+from worker.adapters.aws.session import Aws, AwsTarget
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
 BUCKETS = ["a-bucket", "a.bucket.with.dots", "arn:aws:s3:eu-central-1:123456789012:accesspoint/secrets"]
@@ -37,7 +37,7 @@ def test_no_rule_looks_at_the_key() -> None:
 @pytest.mark.parametrize("bucket", BUCKETS)
 @pytest.mark.parametrize("endpoint", [None, "https://bucket.vpce-1a2b.s3.eu-central-1.vpce.amazonaws.com"])
 async def test_every_key_goes_where_a_plain_client_would_send_it(bucket: str, endpoint: str | None) -> None:
-    place = Place(REGION, endpoints={"s3": endpoint} if endpoint else {})
+    place = AwsTarget(REGION, endpoints={"s3": endpoint} if endpoint else {})
     async with (
         Aws(place) as aws,
         aioboto3.Session(region_name=REGION).client("s3", endpoint_url=endpoint) as plain,
@@ -47,7 +47,7 @@ async def test_every_key_goes_where_a_plain_client_would_send_it(bucket: str, en
 
 
 async def test_the_rules_are_asked_once_a_bucket() -> None:
-    async with Aws(Place(REGION)) as aws:
+    async with Aws(AwsTarget(REGION)) as aws:
         s3 = await aws.s3()
         with patch.object(RuleSet, "evaluate", autospec=True, side_effect=RuleSet.evaluate) as evaluate:
             for bucket in ("one", "two"):

@@ -22,7 +22,7 @@ from yarl import URL
 from tests.support.emulators import REGION, SERVICES, Emulator, fresh
 from tests.support.rows import sealed
 from worker.adapters.aws.naming import username_of
-from worker.adapters.aws.session import Aws, Place
+from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.channels.file.channel import FileChannel
 from worker.adapters.channels.s3.channel import S3Channel
 from worker.adapters.channels.secretsmanager.channel import SecretsManagerChannel
@@ -151,7 +151,7 @@ async def before(emulator: Emulator, operation: str, *spoil: Reply | str) -> Asy
     await site.start()
     port = runner.addresses[0][1]
     try:
-        async with Aws(Place(REGION, endpoints=dict.fromkeys(SERVICES, f"http://127.0.0.1:{port}"))) as aws:
+        async with Aws(AwsTarget(REGION, endpoints=dict.fromkeys(SERVICES, f"http://127.0.0.1:{port}"))) as aws:
             yield aws, proxy
     finally:
         await runner.cleanup()

@@ -20,7 +20,7 @@ from tests.adapters.channels.rigs import arrival, delivered_lines
 from tests.support.disks import make_read_only, small_disk
 from tests.support.rows import NASTY_NAMES, sealed, sealeds, usernames
 from worker.adapters.channels.file.channel import FileChannel
-from worker.core.errors import ChannelAway
+from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
 from worker.core.record import line as record_line
 
@@ -168,7 +168,7 @@ def _waiting_for_locks(path: Path) -> str:
 
 async def test_a_removed_folder_is_away_until_it_is_back(tmp_path: Path) -> None:
     channel = FileChannel(tmp_path / "out" / "secrets.jsonl")
-    with pytest.raises(ChannelAway, match="No such file") as caught:
+    with pytest.raises(ChannelUnavailable, match="No such file") as caught:
         await channel.deliver("ana", sealed())
     assert caught.value.hint
     (tmp_path / "out").mkdir()
@@ -179,13 +179,13 @@ async def test_a_removed_folder_is_away_until_it_is_back(tmp_path: Path) -> None
 async def test_everybody_who_waited_learns_of_a_failure(tmp_path: Path) -> None:
     channel = FileChannel(tmp_path / "out" / "secrets.jsonl")
     told = await asyncio.gather(*(channel.deliver(str(n), sealed()) for n in range(5)), return_exceptions=True)
-    assert [type(error) for error in told] == [ChannelAway] * 5
+    assert [type(error) for error in told] == [ChannelUnavailable] * 5
     await channel.close()
 
 
 async def test_a_path_that_is_no_file_is_away(tmp_path: Path) -> None:
     channel = FileChannel(tmp_path)
-    with pytest.raises(ChannelAway, match="directory"):
+    with pytest.raises(ChannelUnavailable, match="directory"):
         await channel.deliver("ana", sealed())
     await channel.close()
 
@@ -197,8 +197,8 @@ async def deliver_until_away(channel: FileChannel, record: Sealed) -> int:
     for number in range(1000):
         try:
             await channel.deliver(f"user {number}", record)
-        except ChannelAway as away:
-            assert "No space left" in str(away)  # noqa: PT017
+        except ChannelUnavailable as unavailable:
+            assert "No space left" in str(unavailable)  # noqa: PT017
             return number
     raise AssertionError("the disk never was full")
 
@@ -237,7 +237,7 @@ async def test_a_write_that_stops_half_way_is_no_delivery(
 
     monkeypatch.setattr("worker.adapters.append.os.write", short)
     told = await asyncio.gather(*(channel.deliver(name, sealed()) for name in ("ana", "ben")), return_exceptions=True)
-    assert [type(error) for error in told] == [ChannelAway] * 2
+    assert [type(error) for error in told] == [ChannelUnavailable] * 2
     room = 10_000
     await channel.deliver("ben", sealed())
     assert path.read_bytes().endswith(b"\n" + line("ben", sealed()))
@@ -250,7 +250,7 @@ async def test_a_record_that_could_not_be_synced_is_no_delivery(
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr("worker.adapters.append.os.fdatasync", fail)
-    with pytest.raises(ChannelAway, match="Input/output error"):
+    with pytest.raises(ChannelUnavailable, match="Input/output error"):
         await channel.deliver("ana", sealed())
 
 
@@ -259,6 +259,6 @@ async def test_a_read_only_file_system_is_away(tmp_path: Path) -> None:
         channel = FileChannel(folder / "secrets.jsonl")
         await channel.deliver("ana", sealed())
         make_read_only(folder)
-        with pytest.raises(ChannelAway, match="Read-only"):
+        with pytest.raises(ChannelUnavailable, match="Read-only"):
             await channel.deliver("ben", sealed())
         await channel.close()

@@ -21,7 +21,7 @@ from tests.support.emulators import Emulator
 from worker.adapters.aws.naming import Names
 from worker.adapters.aws.session import Aws
 from worker.adapters.channels.s3.channel import TRIES, S3Channel
-from worker.core.errors import ChannelAway, ExitCode
+from worker.core.errors import ChannelUnavailable, ExitCode
 
 ANA = arrival("ana", record(1))
 ANAS_KEY = f"{PREFIX}/ana/1-{record(1).attempt_id}.age"
@@ -99,7 +99,7 @@ async def test_an_upload_at_the_same_time_is_waited_for(emulator: Emulator, monk
             await (await channel_at(aws, bucket))[0].deliver("ana", record(1))
         assert await delivered_objects(await direct.s3(), bucket) == [ANA]
         async with before(emulator, "PUT", *[conflict] * TRIES) as (aws, proxy):
-            with pytest.raises(ChannelAway, match="ConditionalRequestConflict"):
+            with pytest.raises(ChannelUnavailable, match="ConditionalRequestConflict"):
                 await (await channel_at(aws, bucket))[0].deliver("ana", record(2))
             assert len(proxy.requests) == TRIES
 
@@ -107,7 +107,7 @@ async def test_an_upload_at_the_same_time_is_waited_for(emulator: Emulator, monk
 async def test_a_bucket_that_is_not_there_is_named_with_its_cure(emulator: Emulator) -> None:
     async with emulator.aws() as aws:
         channel, _ = await channel_at(aws, "bucket-that-is-not-there")
-        with pytest.raises(ChannelAway, match=r"bucket-that-is-not-there.*NoSuchBucket \(PutObject\)") as caught:
+        with pytest.raises(ChannelUnavailable, match=r"bucket-that-is-not-there.*NoSuchBucket \(PutObject\)") as caught:
             await channel.deliver("ana", record(1))
         assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
         assert "settings" in caught.value.hint
@@ -116,7 +116,7 @@ async def test_a_bucket_that_is_not_there_is_named_with_its_cure(emulator: Emula
 async def test_a_missing_permission_is_named_and_nothing_of_the_record_is_told(emulator: Emulator) -> None:
     async with before(emulator, "PUT", refused_by_s3("AccessDenied", 403)) as (aws, _):
         channel, _ = await channel_at(aws, "bucket")
-        with pytest.raises(ChannelAway, match="AccessDenied") as caught:
+        with pytest.raises(ChannelUnavailable, match="AccessDenied") as caught:
             await channel.deliver("ana", record(1))
         assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
         assert "PutObject" in caught.value.hint
@@ -127,5 +127,5 @@ async def test_a_missing_permission_is_named_and_nothing_of_the_record_is_told(e
 async def test_a_name_that_no_bucket_can_have_is_away_too(moto: Emulator, aws_credentials: None) -> None:
     async with moto.aws() as aws:
         channel, _ = await channel_at(aws, "no/bucket")
-        with pytest.raises(ChannelAway, match="ParamValidationError"):
+        with pytest.raises(ChannelUnavailable, match="ParamValidationError"):
             await channel.deliver("ana", record(1))

@@ -23,7 +23,7 @@ from tests.support.rows import NASTY_NAMES
 from worker.adapters.aws.naming import Names, secret_segment
 from worker.adapters.aws.session import Aws
 from worker.adapters.channels.secretsmanager.channel import KEPT, MOST_BYTES, SecretsManagerChannel
-from worker.core.errors import ChannelAway, ExitCode
+from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.record import line
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ async def test_a_label_that_another_worker_moved_first_is_looked_at_again(
         assert await current(client, f"{prefix}/ana") == 2
     async with before(emulator, "UpdateSecretVersionStage", *[faster] * 20) as (aws, _):
         channel, client, _ = await channel_at(aws, prefix)
-        with pytest.raises(ChannelAway, match="did not settle"):
+        with pytest.raises(ChannelUnavailable, match="did not settle"):
             await channel.deliver("ana", record(3))
 
 
@@ -180,7 +180,7 @@ async def test_a_secret_that_is_being_deleted_is_named_with_what_to_do(emulator:
         await channel.deliver("ana", record(1))
         await client.delete_secret(SecretId=f"{prefix}/ana", RecoveryWindowInDays=7)
         for generation in (1, 2):
-            with pytest.raises(ChannelAway, match="scheduled for deletion") as caught:
+            with pytest.raises(ChannelUnavailable, match="scheduled for deletion") as caught:
                 await channel.deliver("ana", record(generation))
             assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
             assert "restore-secret" in caught.value.hint
@@ -203,7 +203,7 @@ async def test_what_a_person_has_to_mend_says_how(
 ) -> None:
     async with before(emulator, operation, *[refused(code)] * (4 if code.startswith("Limit") else 1)) as (aws, _):
         channel, _, _ = await channel_at(aws)
-        with pytest.raises(ChannelAway, match=said) as caught:
+        with pytest.raises(ChannelUnavailable, match=said) as caught:
             await channel.deliver("ana", record(1))
         assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
         assert hint in caught.value.hint
@@ -216,6 +216,6 @@ async def test_a_record_that_no_secret_can_hold_is_refused_before_anything_is_cr
 ) -> None:
     async with moto.aws() as aws:
         channel, client, prefix = await channel_at(aws)
-        with pytest.raises(ChannelAway, match="longer"):
+        with pytest.raises(ChannelUnavailable, match="longer"):
             await channel.deliver("ana", record(1, blob=b"x" * MOST_BYTES))
         assert await delivered_secrets(client, prefix) == []

@@ -19,7 +19,7 @@ from tests.adapters.channels.rigs import (
 from tests.support.emulators import Emulator, fresh
 from worker.adapters.aws.session import Aws
 from worker.adapters.channels.sqs.channel import SqsChannel
-from worker.core.errors import ChannelAway, ExitCode, UsageError
+from worker.core.errors import ChannelUnavailable, ExitCode, UsageError
 from worker.core.record import line
 
 
@@ -81,18 +81,18 @@ async def test_one_that_was_refused_is_away_and_the_others_are_delivered(emulato
             *(channel.deliver(name, record()) for name in ("ana", "ben", "cem")), return_exceptions=True
         )
     assert told[0] is None
-    assert [str(away) for away in told[1:]] == [
+    assert [str(unavailable) for unavailable in told[1:]] == [
         "the SQS queue of the channel cannot be used: InternalError (SendMessageBatch)",
         "the SQS queue of the channel cannot be used: no confirmation (SendMessageBatch)",
     ]
-    assert all(isinstance(away, ChannelAway) for away in told[1:])
+    assert all(isinstance(unavailable, ChannelUnavailable) for unavailable in told[1:])
 
 
 async def test_an_answer_that_came_torn_confirms_nobody(emulator: Emulator) -> None:
     url = await queue_at(emulator)
     async with before(emulator, "SendMessageBatch", Reply(200, "{}")) as (aws, _):
         channel = await channel_at(aws, url)
-        with pytest.raises(ChannelAway, match="no confirmation"):
+        with pytest.raises(ChannelUnavailable, match="no confirmation"):
             await channel.deliver("ana", record())
         await channel.deliver("ana", record())
 
@@ -111,8 +111,11 @@ async def test_everybody_who_waited_learns_of_a_refusal(emulator: Emulator) -> N
         told = await asyncio.gather(
             *(channel.deliver(f"user {number}", record()) for number in range(12)), return_exceptions=True
         )
-        assert len({str(away) for away in told}) == 1
-        assert all(isinstance(away, ChannelAway) and away.exit_code is ExitCode.PERSON_MUST_ACT for away in told)
+        assert len({str(unavailable) for unavailable in told}) == 1
+        assert all(
+            isinstance(unavailable, ChannelUnavailable) and unavailable.exit_code is ExitCode.PERSON_MUST_ACT
+            for unavailable in told
+        )
         assert "SECRET" not in str(told[0])
         await channel.deliver("ana", record())
 
@@ -170,7 +173,7 @@ async def test_a_fifo_queue_is_refused(moto: Emulator, aws_credentials: None) ->
 async def test_a_queue_that_is_not_there_is_a_persons_to_mend(emulator: Emulator) -> None:
     url = await queue_at(emulator)
     async with emulator.aws() as aws:
-        with pytest.raises(ChannelAway, match="GetQueueAttributes") as caught:
+        with pytest.raises(ChannelUnavailable, match="GetQueueAttributes") as caught:
             await channel_at(aws, url + "-not")
         assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
         assert "settings" in caught.value.hint

@@ -14,7 +14,7 @@ from email.utils import formatdate
 
 import pytest
 
-from worker.adapters.cognito.client import Cognito, cognito
+from worker.adapters.cognito.client import CognitoClient, cognito
 from worker.core.errors import UsageError
 from worker.core.model import Again, CredentialKind, Issued, PoolFault, Reply, Request, Secret, Trouble
 
@@ -86,7 +86,9 @@ async def wire() -> AsyncIterator[Wire]:
     server.close()
 
 
-def client(url: str, clock: StillClock | None = None, timeout: float = 5.0) -> AbstractAsyncContextManager[Cognito]:
+def client(
+    url: str, clock: StillClock | None = None, timeout: float = 5.0
+) -> AbstractAsyncContextManager[CognitoClient]:
     return cognito("eu-west-1", endpoint_url=url, call_timeout=timeout, concurrency=4, clock=clock or StillClock())
 
 

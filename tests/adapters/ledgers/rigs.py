@@ -19,8 +19,8 @@ from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
 from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.ports import Books, Ledger
-from worker.pacing.pace import PaceBook
+from worker.core.ports import Ledger, LedgerStats
+from worker.pacing.pace import PaceStore
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -32,7 +32,7 @@ PAGE = 40
 """Items that one request looks at."""
 
 
-class WholeLedger(Ledger, Books, PaceBook, Protocol):
+class WholeLedger(Ledger, LedgerStats, PaceStore, Protocol):
     """All that a ledger is asked for."""
 
 
@@ -77,7 +77,7 @@ def _sqlite(path: Path, *, with_queue: bool) -> OpenLedger:
         try:
             await ledger.open(stamp, must_exist=must_exist)
             if with_queue:
-                await SqliteQueue(database, PARSER, holder=worker, gone=liveness.gone, visibility=60.0).open()
+                await SqliteQueue(database, PARSER, holder=worker, is_dead=liveness.is_dead, visibility=60.0).open()
             with liveness:
                 yield ledger
         finally:

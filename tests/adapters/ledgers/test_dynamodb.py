@@ -19,7 +19,7 @@ from worker.adapters.ledgers.dynamodb import writes as dynamodb_puts
 from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
 from worker.adapters.ledgers.dynamodb.rows import to_item, user_key
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
-from worker.core.errors import LedgerAway, UsageError
+from worker.core.errors import LedgerUnavailable, UsageError
 from worker.core.model import Answer, Put, Reason, State
 from worker.pacing.pace import Pace
 
@@ -42,18 +42,18 @@ async def test_a_write_that_the_sdk_repeats_because_its_answer_was_lost_is_mine_
         for written, replaces in ((first, None), (second, first.version)):
             rollout.wire.lose["PutItem"] = 1
             assert await ledger.put(written, replaces) == Put(Answer.ALREADY_MINE, written)
-            assert (await ledger.census()).states == {written.state: 1}
+            assert (await ledger.counts()).states == {written.state: 1}
         assert (await ledger.put(second, first.version)).answer is Answer.ALREADY_MINE
-        assert (await ledger.census()).states == {State.SEALED: 1}
+        assert (await ledger.counts()).states == {State.SEALED: 1}
 
 
 async def test_a_write_of_unknown_outcome_is_away_and_repeating_it_tells(rollout: Rollout) -> None:
     async with rollout.opened(tries=1) as ledger:
         rollout.wire.lose["PutItem"] = 1
-        with pytest.raises(LedgerAway):
+        with pytest.raises(LedgerUnavailable):
             await ledger.put(first := row(), None)
         assert await ledger.put(first, None) == Put(Answer.ALREADY_MINE, first)
-        assert (await ledger.census()).states == {State.IN_PROGRESS: 1}
+        assert (await ledger.counts()).states == {State.IN_PROGRESS: 1}
 
 
 async def test_a_transaction_whose_answer_was_lost_applied_once(rollout: Rollout) -> None:
@@ -64,7 +64,7 @@ async def test_a_transaction_whose_answer_was_lost_applied_once(rollout: Rollout
         assert rollout.wire.lose["TransactWriteItems"] == 0
         assert {put.answer for put in puts} <= {Answer.APPLIED, Answer.ALREADY_MINE}
         assert [put.row for put in puts] == rows
-        assert (await ledger.census()).states == {State.IN_PROGRESS: 20}
+        assert (await ledger.counts()).states == {State.IN_PROGRESS: 20}
 
 
 async def test_a_pace_whose_answer_was_lost_is_ours(rollout: Rollout) -> None:
@@ -116,8 +116,8 @@ async def test_many_at_once_are_few_requests_and_each_gets_its_own_answer(rollou
             lost = name in overtaken
             assert put == (Put(Answer.LOST, overtaken[name]) if lost else Put(Answer.APPLIED, new[name]))
         assert rollout.wire.asked["PutItem"] + rollout.wire.asked["TransactWriteItems"] <= 20
-        await other.census()
-        assert (await ledger.census()).states == {State.DELIVERED: 57, State.SEALED: 3}
+        await other.counts()
+        assert (await ledger.counts()).states == {State.DELIVERED: 57, State.SEALED: 3}
 
 
 async def test_users_who_were_forgotten_here_are_counted_as_rightly(
@@ -130,7 +130,7 @@ async def test_users_who_were_forgotten_here_are_counted_as_rightly(
         await asyncio.gather(*(ledger.put(each, None) for each in first))
         puts = await asyncio.gather(*(ledger.put(b, a.version) for a, b in zip(first, second, strict=True)))
         assert [put.row for put in puts] == second
-        assert (await ledger.census()).states == {State.SEALED: 20}
+        assert (await ledger.counts()).states == {State.SEALED: 20}
 
 
 async def test_members_of_a_transaction_that_conflicts_go_alone(rollout: Rollout) -> None:
@@ -145,7 +145,7 @@ async def test_members_of_a_transaction_that_conflicts_go_alone(rollout: Rollout
         assert await asyncio.gather(*(ledger.put(each, None) for each in rows)) == [
             Put(Answer.APPLIED, each) for each in rows
         ]
-        assert (await ledger.census()).states == {State.IN_PROGRESS: 12}
+        assert (await ledger.counts()).states == {State.IN_PROGRESS: 12}
 
 
 @pytest.mark.parametrize("operation", ["PutItem", "TransactWriteItems"])
@@ -154,15 +154,15 @@ async def test_throttled_writes_are_away_and_say_only_the_code(rollout: Rollout,
     async with rollout.opened(tries=1) as ledger:
         rows = [row(f"user {number}") for number in range(10)]
         puts = await asyncio.gather(*(ledger.put(each, None) for each in rows), return_exceptions=True)
-        away = [put for put in puts if isinstance(put, LedgerAway)]
-        assert away
-        assert {str(each) for each in away} == {
+        unavailable = [put for put in puts if isinstance(put, LedgerUnavailable)]
+        assert unavailable
+        assert {str(each) for each in unavailable} == {
             f"the ledger cannot be used: ProvisionedThroughputExceededException ({operation})"
         }
         rollout.wire.say.clear()
         again = await asyncio.gather(*(ledger.put(each, None) for each in rows))
         assert {put.answer for put in again} <= {Answer.APPLIED, Answer.ALREADY_MINE}
-        assert (await ledger.census()).states == {State.IN_PROGRESS: 10}
+        assert (await ledger.counts()).states == {State.IN_PROGRESS: 10}
 
 
 async def test_a_throttled_batch_is_asked_for_again(rollout: Rollout) -> None:
@@ -209,7 +209,7 @@ def killed(rollout: Rollout) -> Callable[[int], Awaitable[None]]:
         ledger = DynamoLedger(rollout.dynamodb, rollout.table, "dead")
         for number in range(users):
             await ledger.put(row(f"dead {number}", State.FAILED, reason=Reason.REPLY_LOST), None)
-        ledger._counts._timer.cancel()  # type: ignore[union-attr]
+        ledger._counters._timer.cancel()  # type: ignore[union-attr]
 
     return kill
 
@@ -220,11 +220,11 @@ async def test_what_a_killed_worker_did_not_say_is_missing_until_everything_is_c
     async with rollout.opened() as ledger:
         await ledger.put(row(), None)
         await killed(3)
-        assert (await ledger.census()).states == {State.IN_PROGRESS: 1}
+        assert (await ledger.counts()).states == {State.IN_PROGRESS: 1}
         counted = await ledger.recount()
         assert counted.states == {State.IN_PROGRESS: 1, State.FAILED: 3}
         assert counted.reasons == {"reply_lost": 3}
-        assert await ledger.census() == counted
+        assert await ledger.counts() == counted
 
 
 async def test_counts_are_never_negative(rollout: Rollout, killed: Callable[[int], Awaitable[None]]) -> None:
@@ -233,8 +233,8 @@ async def test_counts_are_never_negative(rollout: Rollout, killed: Callable[[int
         dead = await ledger.read("dead 0")
         assert dead is not None
         await ledger.put(row("dead 0", State.DELIVERED), dead.version)
-        assert (await ledger.census()).states == {State.DELIVERED: 1}
-        assert (await ledger.census()).reasons == {}
+        assert (await ledger.counts()).states == {State.DELIVERED: 1}
+        assert (await ledger.counts()).reasons == {}
 
 
 async def test_two_that_count_at_once_correct_once(rollout: Rollout, killed: Callable[[int], Awaitable[None]]) -> None:
@@ -243,7 +243,7 @@ async def test_two_that_count_at_once_correct_once(rollout: Rollout, killed: Cal
         await one.put(row(), None)
         counted = await asyncio.gather(one.recount(), two.recount(), three.recount())
         assert {each.accepted for each in counted} == {4}
-        assert [(await each.census()).accepted for each in (one, two, three)] == [4, 4, 4]
+        assert [(await each.counts()).accepted for each in (one, two, three)] == [4, 4, 4]
 
 
 async def test_while_somebody_works_nothing_is_corrected(
@@ -251,14 +251,14 @@ async def test_while_somebody_works_nothing_is_corrected(
 ) -> None:
     async with rollout.opened("one", every=60) as one, rollout.opened("two", every=0.7) as two:
         await two.put(row("first"), None)
-        await two.census()
+        await two.counts()
         await one.put(row("not said yet"), None)
         counting = asyncio.create_task(two.recount())
         await until(lambda: asyncio.sleep(0, rollout.wire.asked["Scan"] > 0))
-        await one.census()
+        await one.counts()
         assert (await counting).accepted == 2
-        assert not [name for name in await rollout.counts() if name.startswith("base")]
-        assert (await two.census()).accepted == 2
+        assert not [name for name in await rollout.counters() if name.startswith("base")]
+        assert (await two.counts()).accepted == 2
 
 
 async def test_counts_are_written_soon_without_anybody_asking(rollout: Rollout) -> None:
@@ -266,8 +266,8 @@ async def test_counts_are_written_soon_without_anybody_asking(rollout: Rollout) 
         await one.count(duplicates=2, malformed=1)
 
         async def said() -> bool:
-            census = await two.census()
-            return (census.duplicates, census.malformed) == (2, 1)
+            counts = await two.counts()
+            return (counts.duplicates, counts.malformed) == (2, 1)
 
         await until(said)
 
@@ -279,9 +279,9 @@ async def test_a_worker_that_ends_leaves_its_counts_and_nothing_else(rollout: Ro
             await ledger.put(row(f"user {number}", State.FAILED, reason=Reason.REPLY_LOST), None)
             await ledger.count(duplicates=1)
             rollout.wire.lose["UpdateItem"] = 1 + number  # the answers to what is written at the end
-    counts = await rollout.counts()
-    assert not [name for name in counts if name.startswith("worker")]
-    assert counts["base failed:reply_lost"] == counts["base duplicates"] == {"N": "2"}
+    counters = await rollout.counters()
+    assert not [name for name in counters if name.startswith("worker")]
+    assert counters["base failed:reply_lost"] == counters["base duplicates"] == {"N": "2"}
 
 
 # --- opening ----------------------------------------------------------------------------------------------------------

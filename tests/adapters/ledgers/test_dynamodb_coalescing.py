@@ -7,26 +7,26 @@ from collections.abc import Sequence
 
 import pytest
 
-from worker.adapters.ledgers.dynamodb.coalescing import FEWEST, LANES, MOST, Lanes
-from worker.core.errors import LedgerAway
+from worker.adapters.ledgers.dynamodb.coalescing import FEWEST, LANES, MOST, Coalescer
+from worker.core.errors import LedgerUnavailable
 
 
 class Service:
     """Answers a text with itself in capitals when it is let; ``bad`` is refused, ``bug`` is one."""
 
     def __init__(self) -> None:
-        self.lanes: Lanes[str, str] = Lanes(self.one, self.many)
+        self.lanes: Coalescer[str, str] = Coalescer(self.one, self.many)
         self.sent: list[list[str]] = []
         self.open = asyncio.Event()
         self.now: list[str] = []
 
     async def one(self, text: str) -> str:
         answers = await self.many([text])
-        if isinstance(answers[0], LedgerAway):
+        if isinstance(answers[0], LedgerUnavailable):
             raise answers[0]
         return answers[0]
 
-    async def many(self, texts: Sequence[str]) -> Sequence[str | LedgerAway]:
+    async def many(self, texts: Sequence[str]) -> Sequence[str | LedgerUnavailable]:
         self.sent.append(list(texts))
         users = [text.split()[0] for text in texts]
         assert not set(users) & set(self.now)
@@ -37,7 +37,10 @@ class Service:
             self.now.remove(user)
         if "bug" in users:
             raise TypeError("a bug")
-        return [LedgerAway("away") if user == "bad" else text.upper() for user, text in zip(users, texts, strict=True)]
+        return [
+            LedgerUnavailable("away") if user == "bad" else text.upper()
+            for user, text in zip(users, texts, strict=True)
+        ]
 
     def ask(self, *texts: str) -> list[asyncio.Task[str]]:
         return [asyncio.create_task(self.lanes.do(text, text.split()[0])) for text in texts]
@@ -92,7 +95,7 @@ async def test_one_that_fails_costs_its_group_nothing() -> None:
     await settle()
     service.open.set()
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert isinstance(answers[LANES], LedgerAway)
+    assert isinstance(answers[LANES], LedgerUnavailable)
     assert answers[LANES + 1 :] == list("ABCDE")
 
 

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from tests.conftest import VirtualTime
 from tests.support.pace_stores import PaceItem
 from worker.adapters.ledgers.dynamodb.pace import SharedPace
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 from worker.pacing.pace import Pace
 from worker.pacing.schedule import Slice, plan
 
@@ -311,7 +311,7 @@ def test_a_service_that_says_no_is_a_ledger_away(virtual: VirtualTime) -> None:
             raise ClientError({"Error": {"Code": "ThrottlingException"}}, "UpdateItem")
 
     async def main() -> None:
-        with pytest.raises(LedgerAway, match="ThrottlingException"):
+        with pytest.raises(LedgerUnavailable, match="ThrottlingException"):
             await Host(virtual, Throttled()).pace.change_pace(lambda _: Pace(1.0, 2.0, 3.0, 1))
 
     virtual.run(main())

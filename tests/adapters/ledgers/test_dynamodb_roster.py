@@ -13,7 +13,7 @@ from tests.support.emulators import Emulator
 from tests.support.rows import NASTY_NAMES, row
 from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
 from worker.core.clock import SystemClock
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 from worker.core.model import Answer, Put, State
 from worker.pacing.pacer import SharedPacer
 
@@ -38,7 +38,7 @@ async def test_the_roster_holds_whoever_was_added_and_adding_again_adds_nobody(r
         assert rollout.wire.asked["TransactWriteItems"] <= 8
         assert await roster(ledger) == sorted([*names, *NASTY_NAMES])
         assert await ledger.roster_count() == 230 + len(NASTY_NAMES)
-        assert (await ledger.census()).accepted == 0
+        assert (await ledger.counts()).accepted == 0
 
 
 async def test_adding_touches_nobody_who_has_a_row(rollout: Rollout) -> None:
@@ -61,7 +61,7 @@ async def test_a_request_takes_its_user_off_the_roster(rollout: Rollout) -> None
         assert await ledger.roster_count() == 1
         assert (await ledger.recount()).states == {State.IN_PROGRESS: 15}
         assert await ledger.roster_count() == 1
-        assert not [name for name in await rollout.counts() if name.startswith("base")]
+        assert not [name for name in await rollout.counters() if name.startswith("base")]
 
 
 async def test_whoever_is_only_on_the_roster_has_no_row_to_replace(rollout: Rollout) -> None:
@@ -84,7 +84,7 @@ async def test_a_roster_whose_answers_were_lost_is_counted_again(rollout: Rollou
 async def test_a_roster_that_the_service_does_not_take_is_a_ledger_away(rollout: Rollout) -> None:
     rollout.wire.say["TransactWriteItems"] = lambda _: refusal("ThrottlingException")
     async with rollout.opened(tries=1) as ledger:
-        with pytest.raises(LedgerAway, match="ThrottlingException"):
+        with pytest.raises(LedgerUnavailable, match="ThrottlingException"):
             await ledger.add_to_roster(f"user {number}" for number in range(1000))
 
 

@@ -192,25 +192,25 @@ async def test_rows_may_change_while_they_are_listed(ledger: WholeLedger, crowd:
 
 
 async def test_the_census_counts_every_user_once_under_state_and_reason(ledger: WholeLedger) -> None:
-    assert (await ledger.census()).accepted == 0
+    assert (await ledger.counts()).accepted == 0
     rows = [row(f"{state} {number}", state) for number, state in enumerate(State) for number in range(number + 1)]
     rows += [
         row(f"{reason}", State.NEEDS_SESSION, reason=reason) for reason in (Reason.REPLY_LOST, Reason.SESSION_SPENT)
     ]
     rows += [row("again", State.FAILED, reason=Reason.REPLY_LOST)]
     await put_all(ledger, rows)
-    census = await ledger.census()
-    assert census.accepted == len(rows)
-    assert dict(census.states) == Counter(row.state for row in rows)
-    assert dict(census.reasons) == {"reply_lost": 2, "session_spent": 1}
-    assert census.unfinished == sum(row.state in UNFINISHED for row in rows)
-    assert (census.duplicates, census.malformed) == (0, 0)
+    counts = await ledger.counts()
+    assert counts.accepted == len(rows)
+    assert dict(counts.states) == Counter(row.state for row in rows)
+    assert dict(counts.reasons) == {"reply_lost": 2, "session_spent": 1}
+    assert counts.unfinished == sum(row.state in UNFINISHED for row in rows)
+    assert (counts.duplicates, counts.malformed) == (0, 0)
 
 
 async def test_duplicates_add_up(ledger: WholeLedger) -> None:
     await asyncio.gather(*(ledger.count(duplicates=number) for number in (1, 2, 3)))
     await ledger.count(duplicates=4)
-    assert (await ledger.census()).duplicates == 10
+    assert (await ledger.counts()).duplicates == 10
 
 
 # --- the shared pace --------------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ async def test_everything_is_there_after_closing_and_opening_again(open_ledger: 
         await ledger.change_pace(lambda _: Pace(1.0, 2.0, 3.0, version=1))
     async with open_ledger("two", must_exist=True) as ledger:
         assert await ledger.read("ana") == first
-        assert (await ledger.census()).duplicates == 1
+        assert (await ledger.counts()).duplicates == 1
         assert await ledger.read_pace() == Pace(1.0, 2.0, 3.0, version=1)
 
 
@@ -318,7 +318,7 @@ async def test_a_ledger_of_another_rollout_is_refused_and_left_as_it_was(open_le
             async with open_ledger(stamp=STAMP | {name: "another"}):
                 pass
     async with open_ledger() as ledger:
-        assert (await ledger.census()).accepted == 1
+        assert (await ledger.counts()).accepted == 1
 
 
 async def test_a_ledger_that_must_exist_is_not_begun(open_ledger: OpenLedger) -> None:
@@ -330,4 +330,4 @@ async def test_a_ledger_that_must_exist_is_not_begun(open_ledger: OpenLedger) ->
 
 async def test_a_living_worker_is_never_gone(open_ledger: OpenLedger) -> None:
     async with open_ledger("one") as one, open_ledger("two") as two:
-        assert [one.gone("one"), one.gone("two"), two.gone("one")] == [False] * 3
+        assert [one.is_dead("one"), one.is_dead("two"), two.is_dead("one")] == [False] * 3

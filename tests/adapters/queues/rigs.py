@@ -15,12 +15,12 @@ import pytest
 from tests.support.emulators import Emulator, fresh
 from tests.support.messages import PARSER, Pipe, push_raw
 from tests.support.sqs_proxy import Proxy
-from worker.adapters.aws.session import Aws, Place
+from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.adapters.queues.sqs.queue import SqsQueue
 from worker.adapters.queues.stream import StreamQueue
 from worker.adapters.sqlite.database import Database
-from worker.core.ports import Inbox, Queue
+from worker.core.ports import Producer, Queue
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -33,7 +33,7 @@ EMPTY_AFTER = 1.0
 """Seconds for which an SQS queue under test has to look empty."""
 
 
-class WholeQueue(Queue, Inbox, Protocol):
+class WholeQueue(Queue, Producer, Protocol):
     """Both ends of a queue."""
 
 
@@ -51,7 +51,7 @@ class SqliteQueues:
     @asynccontextmanager
     async def open(self, worker: str = "one") -> AsyncIterator[SqliteQueue]:
         database = Database(self.path)
-        queue = SqliteQueue(database, PARSER, holder=worker, gone=self.dead.__contains__, visibility=VISIBILITY)
+        queue = SqliteQueue(database, PARSER, holder=worker, is_dead=self.dead.__contains__, visibility=VISIBILITY)
         try:
             await queue.open()
             yield queue
@@ -123,7 +123,7 @@ class SqsQueues:
         async with AsyncExitStack() as stack:
             sqs = await stack.enter_async_context(self.client())
             if endpoint := settings.pop("endpoint", None):
-                place = Place(self.emulator.place.region, endpoints={"sqs": endpoint})
+                place = AwsTarget(self.emulator.place.region, endpoints={"sqs": endpoint})
                 sqs = await (await stack.enter_async_context(Aws(place))).sqs()
             usual: dict[str, Any] = {
                 "visibility": SQS_VISIBILITY,

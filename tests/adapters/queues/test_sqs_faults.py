@@ -14,7 +14,7 @@ from tests.support.emulators import Emulator
 from tests.support.messages import body, push_raw, pushed, until
 from tests.support.sqs_proxy import Proxy
 from worker.adapters.queues.sqs.queue import SqsQueue
-from worker.core.errors import ExitCode, QueueAway, UsageError
+from worker.core.errors import ExitCode, QueueUnavailable, UsageError
 from worker.core.ports import Backlog, Lease, Pushed
 
 
@@ -24,15 +24,15 @@ def emulator(ministack: Emulator, aws_credentials: None) -> Emulator:
     return ministack
 
 
-async def lease_raises(queue: SqsQueue) -> QueueAway:
+async def lease_raises(queue: SqsQueue) -> QueueUnavailable:
     """What ``lease`` raises in the end."""
-    raised: list[QueueAway] = []
+    raised: list[QueueUnavailable] = []
 
     async def does() -> bool:
         try:
             assert list(await queue.lease(1)) == []
-        except QueueAway as away:
-            raised.append(away)
+        except QueueUnavailable as unavailable:
+            raised.append(unavailable)
         return bool(raised)
 
     await until(does)
@@ -67,7 +67,7 @@ async def test_half_an_answer_is_no_success(sqs_queues: SqsQueues, proxy: Proxy)
         assert await queue.backlog() == Backlog(1)
         assert proxy.requests["DeleteMessageBatch"] == 2
         proxy.cut_off["GetQueueAttributes"] = 1
-        with pytest.raises(QueueAway):
+        with pytest.raises(QueueUnavailable):
             await queue.backlog()
 
 
@@ -145,11 +145,11 @@ async def test_an_outage_that_lasts_ends_the_run_later(sqs_queues: SqsQueues, pr
         proxy.errors = dict.fromkeys(("ReceiveMessage", "GetQueueAttributes"), "InternalError")
         queue._polling.outage.patience = 0.5
         began = time.monotonic()
-        away = await lease_raises(queue)
+        unavailable = await lease_raises(queue)
         assert time.monotonic() - began >= 0.5
-        assert away.exit_code == ExitCode.DEPENDENCY_AWAY
-        assert "InternalError" in str(away)
-        with pytest.raises(QueueAway):
+        assert unavailable.exit_code == ExitCode.DEPENDENCY_UNAVAILABLE
+        assert "InternalError" in str(unavailable)
+        with pytest.raises(QueueUnavailable):
             await queue.is_empty()
 
 
@@ -163,13 +163,13 @@ async def test_a_missing_permission_ends_the_run_at_once(sqs_queues: SqsQueues, 
             await queue.acknowledge(one)
             await queue.give_back(two, 0)
         proxy.errors[operation] = "AccessDenied"
-        raised: list[QueueAway] = []
+        raised: list[QueueUnavailable] = []
 
         async def does() -> bool:
             try:
                 await queue.lease(1)
-            except QueueAway as away:
-                raised.append(away)
+            except QueueUnavailable as unavailable:
+                raised.append(unavailable)
             return bool(raised)
 
         await until(does)
@@ -182,7 +182,7 @@ async def test_a_missing_permission_ends_the_run_at_once(sqs_queues: SqsQueues, 
 async def test_is_empty_says_which_permission_it_misses(sqs_queues: SqsQueues, proxy: Proxy) -> None:
     async with sqs_queues.open(endpoint=proxy.url) as queue:
         proxy.errors["GetQueueAttributes"] = "AccessDenied"
-        with pytest.raises(QueueAway) as raised:
+        with pytest.raises(QueueUnavailable) as raised:
             await queue.is_empty()
         assert raised.value.exit_code == ExitCode.PERSON_MUST_ACT
         assert "GetQueueAttributes" in raised.value.hint
@@ -224,9 +224,9 @@ async def test_a_dead_letter_that_cannot_be_sent_keeps_its_message(sqs_queues: S
     async with sqs_queues.open() as producer, sqs_queues.open(endpoint=proxy.url, visibility=1) as queue:
         await push_raw(producer, [b"{}"])
         proxy.errors["SendMessageBatch"] = "AccessDenied"
-        away = await lease_raises(queue)
-        assert "dead-letter" in str(away)
-        assert away.exit_code == ExitCode.PERSON_MUST_ACT
+        unavailable = await lease_raises(queue)
+        assert "dead-letter" in str(unavailable)
+        assert unavailable.exit_code == ExitCode.PERSON_MUST_ACT
         assert (sqs_queues.malformed, await producer.backlog()) == (0, Backlog(1))
         proxy.errors.clear()
 
@@ -237,7 +237,7 @@ async def test_a_close_that_fails_says_so_and_loses_nothing(sqs_queues: SqsQueue
         done, _ = await lease(queue, 2)
         proxy.errors["ChangeMessageVisibilityBatch"] = "AccessDenied"
         await queue.acknowledge(done)
-        with pytest.raises(QueueAway):
+        with pytest.raises(QueueUnavailable):
             await queue.close()
         assert await other.backlog() == Backlog(1)
         assert len(await lease(other, 1)) == 1
@@ -253,7 +253,7 @@ async def test_a_close_that_gets_no_answer_ends_all_the_same(
         proxy.down = True
         await queue.acknowledge(done)
         closing = time.monotonic()
-        with pytest.raises(QueueAway, match="in time"):
+        with pytest.raises(QueueUnavailable, match="in time"):
             await queue.close()
         assert time.monotonic() - closing < 5
 

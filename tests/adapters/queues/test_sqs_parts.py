@@ -10,8 +10,8 @@ import pytest
 from tests.support.messages import until
 from worker.adapters.queues.sqs.batches import Gathered, some_at_once, tens
 from worker.adapters.queues.sqs.emptiness import Emptiness
-from worker.adapters.queues.sqs.inflight import LONGEST, Held, Key, Message
-from worker.core.errors import QueueAway
+from worker.adapters.queues.sqs.inflight import LONGEST, InFlight, Key, Message
+from worker.core.errors import QueueUnavailable
 from worker.core.model import CredentialKind, Request, Secret
 
 VISIBILITY = 60.0
@@ -25,8 +25,8 @@ def key(number: int = 1) -> Key:
     return f"id-{number}", "md5"
 
 
-def held(*deadlines: float, now: float = 0.0, memory: int = 10) -> Held:
-    found = Held(VISIBILITY, memory)
+def held(*deadlines: float, now: float = 0.0, memory: int = 10) -> InFlight:
+    found = InFlight(VISIBILITY, memory)
     for number, deadline in enumerate(deadlines):
         found.add(key(number), f"handle-{number}", request(deadline), now)
     return found
@@ -198,11 +198,11 @@ async def test_the_first_failure_ends_the_others() -> None:
 
     async def do(number: int) -> None:
         if number == 1:
-            raise QueueAway("gone")
+            raise QueueUnavailable("gone")
         await asyncio.sleep(60)
         done.append(number)
 
-    with pytest.raises(QueueAway):
+    with pytest.raises(QueueUnavailable):
         await some_at_once(do, range(9), 3)
     assert done == []
 
@@ -213,13 +213,13 @@ async def test_what_gathers_goes_by_tens_or_after_a_moment_and_its_failure_is_to
     async def do(batch: list[int]) -> None:
         batches.append(batch)
         if 5 in batch:
-            raise QueueAway("gone")
+            raise QueueUnavailable("gone")
 
     gathered = Gathered(do)
     for number in range(12):
         gathered.add(number)
     assert len(gathered) == 12
-    with pytest.raises(QueueAway):
+    with pytest.raises(QueueUnavailable):
         await gathered.flush()
     assert batches == [list(range(10)), [10, 11]]
     assert not gathered

@@ -17,8 +17,8 @@ from tests.adapters.queues.test_every_queue import ids, lease
 from tests.support.messages import PARSER, Pipe, body, pushed
 from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.adapters.queues.stream import StreamQueue, _Splitter
-from worker.core.errors import QueueAway, UsageError
-from worker.core.ports import Backlog, Inbox, Pushed
+from worker.core.errors import QueueUnavailable, UsageError
+from worker.core.ports import Backlog, Producer, Pushed
 from worker.requests.lines import MAX_MESSAGE, digest, read_lines
 
 
@@ -28,7 +28,7 @@ async def behind(sqlite_queues: SqliteQueues) -> AsyncIterator[SqliteQueue]:
         yield queue
 
 
-def stream(source: Path, behind: SqliteQueue, inbox: Inbox | None = None) -> StreamQueue:
+def stream(source: Path, behind: SqliteQueue, inbox: Producer | None = None) -> StreamQueue:
     return StreamQueue(str(source), PARSER, behind, inbox or behind)
 
 
@@ -41,13 +41,13 @@ def file(tmp_path: Path, data: bytes) -> Path:
 class BrokenInbox:
     """A queue behind that takes nothing for now."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    def __init__(self, inbox: Producer) -> None:
         self._inbox = inbox
-        self.away = True
+        self.unavailable = True
 
     def _check(self) -> None:
-        if self.away:
-            raise QueueAway("away")
+        if self.unavailable:
+            raise QueueUnavailable("away")
 
     async def push(self, requests: Iterable[object]) -> Pushed:
         self._check()
@@ -218,10 +218,10 @@ async def test_a_session_that_moves_to_the_queue_behind_ages_from_when_it_was_re
 async def test_a_queue_behind_that_is_away_costs_nobody(pipe: Pipe, behind: SqliteQueue) -> None:
     queue = stream(pipe.path, behind, inbox := BrokenInbox(behind))
     pipe.write(body(id="1") + b"\nbad\n" + body(id="2") + b"\n")
-    with pytest.raises(QueueAway):
+    with pytest.raises(QueueUnavailable):
         await queue.lease(9)
     assert (await queue.backlog()).waiting == 4
-    inbox.away = False
+    inbox.unavailable = False
     await queue.close()
     assert sorted(ids(list(await behind.lease(9)))) == ["1", "2"]
     assert await behind.counted() == (0, 1)
@@ -231,7 +231,7 @@ async def test_closing_while_the_queue_behind_is_away_says_so(pipe: Pipe, behind
     queue = stream(pipe.path, behind, BrokenInbox(behind))
     pipe.write(body(id="1") + b"\n")
     await lease(queue, 1)
-    with pytest.raises(QueueAway):
+    with pytest.raises(QueueUnavailable):
         await queue.close()
 
 
@@ -273,5 +273,5 @@ async def test_a_source_that_breaks_ends_the_run_as_something_away(
 
     queue = stream(file(tmp_path, body()), behind)
     monkeypatch.setattr("worker.adapters.queues.stream.os.read", fail)
-    with pytest.raises(QueueAway, match="Input/output error"):
+    with pytest.raises(QueueUnavailable, match="Input/output error"):
         await queue.lease(1)

@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.words import SCHEMA, add, opened, words
 from worker.adapters.sqlite.database import Database
-from worker.core.errors import LedgerAway, PersonMustAct, QueueAway
+from worker.core.errors import LedgerUnavailable, PersonMustAct, QueueUnavailable
 
 
 def remove(connection: sqlite3.Connection, words: Sequence[str]) -> Sequence[None]:
@@ -40,14 +40,14 @@ async def database(path: Path) -> AsyncIterator[Database]:
 
 
 async def test_what_was_written_is_read(database: Database) -> None:
-    await database.write(add, "one", LedgerAway)
-    assert await database.read(words, LedgerAway) == ["one"]
+    await database.write(add, "one", LedgerUnavailable)
+    assert await database.read(words, LedgerUnavailable) == ["one"]
 
 
 async def test_everything_that_waits_shares_one_commit(database: Database) -> None:
-    sizes = await asyncio.gather(*(database.write(add, str(number), LedgerAway) for number in range(300)))
+    sizes = await asyncio.gather(*(database.write(add, str(number), LedgerUnavailable) for number in range(300)))
     assert sizes == [256] * 256 + [44] * 44
-    assert await database.read(words, LedgerAway) == [str(number) for number in range(300)]
+    assert await database.read(words, LedgerUnavailable) == [str(number) for number in range(300)]
 
 
 async def test_what_comes_while_another_process_writes_shares_the_commit_that_follows(
@@ -57,7 +57,7 @@ async def test_what_comes_while_another_process_writes_shares_the_commit_that_fo
         other.execute("BEGIN IMMEDIATE")
         writes = []
         for number in range(5):
-            writes.append(asyncio.ensure_future(database.write(add, str(number), LedgerAway)))
+            writes.append(asyncio.ensure_future(database.write(add, str(number), LedgerUnavailable)))
             await asyncio.sleep(0.03)
         assert not any(write.done() for write in writes)
         other.execute("ROLLBACK")
@@ -65,13 +65,13 @@ async def test_what_comes_while_another_process_writes_shares_the_commit_that_fo
 
 
 async def test_a_group_is_written_whole_or_not_at_all(database: Database) -> None:
-    await database.write(add, "two", LedgerAway)
+    await database.write(add, "two", LedgerUnavailable)
     told = await asyncio.gather(
-        *(database.write(add, word, LedgerAway) for word in ("one", "two", "three")), return_exceptions=True
+        *(database.write(add, word, LedgerUnavailable) for word in ("one", "two", "three")), return_exceptions=True
     )
     assert [type(error) for error in told] == [sqlite3.IntegrityError] * 3
-    assert await database.read(words, LedgerAway) == ["two"]
-    await database.write(add, "three", LedgerAway)
+    assert await database.read(words, LedgerUnavailable) == ["two"]
+    await database.write(add, "three", LedgerUnavailable)
 
 
 async def test_writing_does_not_hold_up_the_loop_or_reading(database: Database) -> None:
@@ -83,44 +83,44 @@ async def test_writing_does_not_hold_up_the_loop_or_reading(database: Database) 
         go_on.wait(10)
         return [0] * len(items)
 
-    write = asyncio.ensure_future(database.write(slow, "slow", LedgerAway))
+    write = asyncio.ensure_future(database.write(slow, "slow", LedgerUnavailable))
     await asyncio.to_thread(begun.wait, 10)
-    assert await database.read(words, LedgerAway) == [], "only what is committed is read"
+    assert await database.read(words, LedgerUnavailable) == [], "only what is committed is read"
     go_on.set()
     await write
-    assert await database.read(words, LedgerAway) == ["slow"]
+    assert await database.read(words, LedgerUnavailable) == ["slow"]
 
 
 async def test_a_process_that_is_killed_leaves_what_was_confirmed(path: Path) -> None:
     code = (
         "import asyncio, os, signal, sys\n"
         "from pathlib import Path\n"
-        "from worker.core.errors import LedgerAway\n"
+        "from worker.core.errors import LedgerUnavailable\n"
         "from worker.adapters.sqlite.database import Database\n"
         "def add(c, words):\n"
         "    c.executemany('INSERT INTO words VALUES (?)', [(w,) for w in words]); return words\n"
         "async def main():\n"
         "    database = Database(Path(sys.argv[1]))\n"
-        f"    await database.open({SCHEMA!r}, LedgerAway)\n"
-        "    await asyncio.gather(*(database.write(add, str(n), LedgerAway) for n in range(10)))\n"
+        f"    await database.open({SCHEMA!r}, LedgerUnavailable)\n"
+        "    await asyncio.gather(*(database.write(add, str(n), LedgerUnavailable) for n in range(10)))\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=30).returncode == -9
     async with opened(path) as database:
-        assert len(await database.read(words, LedgerAway)) == 10
+        assert len(await database.read(words, LedgerUnavailable)) == 10
 
 
 async def test_processes_that_begin_the_file_together_all_succeed(path: Path) -> None:
     code = (
         "import asyncio, os, sys\n"
         "from pathlib import Path\n"
-        "from worker.core.errors import LedgerAway\n"
+        "from worker.core.errors import LedgerUnavailable\n"
         "from worker.adapters.sqlite.database import Database\n"
         "async def main():\n"
         "    os.read(0, 1)\n"
         "    database = Database(Path(sys.argv[1]))\n"
-        f"    await database.open({SCHEMA!r}, LedgerAway)\n"
+        f"    await database.open({SCHEMA!r}, LedgerUnavailable)\n"
         "    await database.close()\n"
         "asyncio.run(main())\n"
     )
@@ -137,12 +137,13 @@ async def test_another_process_that_opens_and_closes_the_file_takes_nothing_away
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from worker.core.errors import LedgerAway\n"
+        "from worker.core.errors import LedgerUnavailable\n"
         "from worker.adapters.sqlite.database import Database\n"
         "async def main():\n"
         "    database = Database(Path(sys.argv[1]))\n"
-        f"    await database.open({SCHEMA!r}, LedgerAway)\n"
-        "    print(await database.read(lambda c: c.execute('SELECT count(*) FROM words').fetchone()[0], LedgerAway))\n"
+        f"    await database.open({SCHEMA!r}, LedgerUnavailable)\n"
+        "    count = lambda c: c.execute('SELECT count(*) FROM words').fetchone()[0]\n"
+        "    print(await database.read(count, LedgerUnavailable))\n"
         "    await database.close()\n"
         "asyncio.run(main())\n"
     )
@@ -151,10 +152,10 @@ async def test_another_process_that_opens_and_closes_the_file_takes_nothing_away
         return int(subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=True).stdout)
 
     async with opened(path) as one, opened(path) as two:
-        await one.open(SCHEMA, QueueAway)
+        await one.open(SCHEMA, QueueUnavailable)
         for number in range(3):
-            await one.write(add, f"one {number}", LedgerAway)
-            await two.write(add, f"two {number}", LedgerAway)
+            await one.write(add, f"one {number}", LedgerUnavailable)
+            await two.write(add, f"two {number}", LedgerUnavailable)
             assert seen_by_another() == 2 * (number + 1)
             assert path.with_name("rollout.db-wal").exists()
 
@@ -163,12 +164,12 @@ async def test_two_databases_of_one_process_wait_for_each_other(path: Path) -> N
     async with opened(path) as one, opened(path) as two:
         await asyncio.gather(
             *(
-                database.write(add, f"{n} {name}", LedgerAway)
+                database.write(add, f"{n} {name}", LedgerUnavailable)
                 for n in range(50)
                 for name, database in zip("ab", (one, two), strict=True)
             )
         )
-        assert len(await one.read(words, LedgerAway)) == len(await two.read(words, LedgerAway)) == 100
+        assert len(await one.read(words, LedgerUnavailable)) == len(await two.read(words, LedgerUnavailable)) == 100
 
 
 # --- private ----------------------------------------------------------------------------------------------------------
@@ -178,7 +179,7 @@ async def test_its_files_are_the_owners_alone_whatever_the_umask(path: Path) -> 
     before = os.umask(0)
     try:
         async with opened(path) as database:
-            await database.write(add, "one", LedgerAway)
+            await database.write(add, "one", LedgerUnavailable)
             modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
     finally:
         os.umask(before)
@@ -188,8 +189,8 @@ async def test_its_files_are_the_owners_alone_whatever_the_umask(path: Path) -> 
 async def test_what_was_deleted_is_nowhere_after_a_clean_close(path: Path) -> None:
     secrets = [f"secret {number} " + "x" * 700 for number in range(100)]
     async with opened(path) as database:
-        await asyncio.gather(*(database.write(add, word, LedgerAway) for word in [*secrets, "kept"]))
-        await asyncio.gather(*(database.write(remove, word, LedgerAway) for word in secrets))
+        await asyncio.gather(*(database.write(add, word, LedgerUnavailable) for word in [*secrets, "kept"]))
+        await asyncio.gather(*(database.write(remove, word, LedgerUnavailable) for word in secrets))
     left = b"".join(file.read_bytes() for file in path.parent.iterdir())
     assert b"kept" in left
     assert b"secret" not in left
@@ -198,17 +199,17 @@ async def test_what_was_deleted_is_nowhere_after_a_clean_close(path: Path) -> No
 async def test_the_log_is_emptied_although_somebody_else_has_the_file_open(path: Path) -> None:
     async with opened(path) as other:
         async with opened(path) as database:
-            await database.write(add, "secret", LedgerAway)
-            await database.write(remove, "secret", LedgerAway)
-        assert await other.read(words, LedgerAway) == []
+            await database.write(add, "secret", LedgerUnavailable)
+            await database.write(remove, "secret", LedgerUnavailable)
+        assert await other.read(words, LedgerUnavailable) == []
         assert not any(b"secret" in file.read_bytes() for file in path.parent.iterdir())
 
 
 async def test_opening_again_adds_what_is_missing_and_changes_nothing(path: Path) -> None:
     async with opened(path) as database:
-        await database.write(add, "one", LedgerAway)
-        await database.open("CREATE TABLE IF NOT EXISTS more (a);", QueueAway)
-        assert await database.read(words, LedgerAway) == ["one"]
+        await database.write(add, "one", LedgerUnavailable)
+        await database.open("CREATE TABLE IF NOT EXISTS more (a);", QueueUnavailable)
+        assert await database.read(words, LedgerUnavailable) == ["one"]
 
 
 # --- when something is wrong ------------------------------------------------------------------------------------------
@@ -226,22 +227,22 @@ async def test_a_file_that_is_no_database_is_for_a_person(path: Path, content: b
 
 async def test_damage_that_is_found_later_is_for_a_person_too(path: Path) -> None:
     async with opened(path) as database:
-        await asyncio.gather(*(database.write(add, f"{n} " * 100, LedgerAway) for n in range(200)))
+        await asyncio.gather(*(database.write(add, f"{n} " * 100, LedgerUnavailable) for n in range(200)))
     data = bytearray(path.read_bytes())
     data[8192:] = b"\xff" * (len(data) - 8192)
     path.write_bytes(data)
     async with opened(path) as database:
         with pytest.raises(PersonMustAct, match="damaged"):
-            await database.read(words, LedgerAway)
+            await database.read(words, LedgerUnavailable)
         with pytest.raises(PersonMustAct, match="damaged"):
-            await asyncio.gather(*(database.write(remove, f"{n} " * 100, LedgerAway) for n in range(200)))
+            await asyncio.gather(*(database.write(remove, f"{n} " * 100, LedgerUnavailable) for n in range(200)))
 
 
 async def test_a_folder_that_is_missing_is_away_as_whoever_asks_calls_it(tmp_path: Path) -> None:
     database = Database(tmp_path / "missing" / "rollout.db")
-    for away in (LedgerAway, QueueAway):
-        with pytest.raises(away, match="No such file") as caught:
-            await database.open(SCHEMA, away)
+    for unavailable in (LedgerUnavailable, QueueUnavailable):
+        with pytest.raises(unavailable, match="No such file") as caught:
+            await database.open(SCHEMA, unavailable)
         assert caught.value.hint
     await database.close()
 
@@ -251,9 +252,9 @@ async def test_a_bug_is_not_called_a_disk_that_is_away(database: Database) -> No
         connection.execute("SELECT nothing FROM nowhere")
 
     with pytest.raises(sqlite3.OperationalError):
-        await database.read(wrong, LedgerAway)
+        await database.read(wrong, LedgerUnavailable)
     with pytest.raises(sqlite3.ProgrammingError):
-        await database.read(lambda c: c.execute("SELECT ?", ()), LedgerAway)
+        await database.read(lambda c: c.execute("SELECT ?", ()), LedgerUnavailable)
 
 
 async def test_a_writer_that_holds_the_file_for_too_long_is_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,9 +262,9 @@ async def test_a_writer_that_holds_the_file_for_too_long_is_away(path: Path, mon
     async with opened(path) as database:
         with closing(sqlite3.connect(path)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(LedgerAway, match="locked"):
-                await database.write(add, "one", LedgerAway)
-        await database.write(add, "one", LedgerAway)
+            with pytest.raises(LedgerUnavailable, match="locked"):
+                await database.write(add, "one", LedgerUnavailable)
+        await database.write(add, "one", LedgerUnavailable)
 
 
 def open_files() -> int:

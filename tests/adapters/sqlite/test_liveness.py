@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 
 Start = Callable[[str], "subprocess.Popen[bytes]"]
 
@@ -55,10 +55,10 @@ def start(ledger: Path) -> Iterator[Start]:
 def test_a_killed_process_is_gone_at_once(ledger: Path, start: Start) -> None:
     other = start("other")
     with Liveness(ledger, "me"):
-        assert not Liveness(ledger, "me").gone("other")
+        assert not Liveness(ledger, "me").is_dead("other")
         other.send_signal(signal.SIGKILL)
         other.wait()
-        assert Liveness(ledger, "me").gone("other")
+        assert Liveness(ledger, "me").is_dead("other")
 
 
 def test_a_stopped_process_is_not_gone(ledger: Path, start: Start) -> None:
@@ -68,30 +68,30 @@ def test_a_stopped_process_is_not_gone(ledger: Path, start: Start) -> None:
     deadline = time.monotonic() + 10
     while Path(f"/proc/{other.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
         assert time.monotonic() < deadline
-    assert not me.gone("other")
+    assert not me.is_dead("other")
 
 
 def test_a_worker_that_ended_well_is_gone_and_leaves_nothing(ledger: Path, start: Start) -> None:
     other = start("other")
     me = Liveness(ledger, "me")
-    assert not me.gone("other")
+    assert not me.is_dead("other")
     other.communicate()
-    assert me.gone("other")
+    assert me.is_dead("other")
     assert list(ledger.parent.glob("rollout.db.workers/*")) == []
 
 
 def test_the_dead_stay_dead(ledger: Path, start: Start) -> None:
     me = Liveness(ledger, "me")
-    assert me.gone("other")
+    assert me.is_dead("other")
     start("other")
-    assert me.gone("other")
+    assert me.is_dead("other")
 
 
 def test_oneself_is_never_gone(ledger: Path) -> None:
     me = Liveness(ledger, "me")
-    assert not me.gone("me")
+    assert not me.is_dead("me")
     with me:
-        assert not me.gone("me")
+        assert not me.is_dead("me")
 
 
 def test_whoever_comes_next_clears_away_the_dead_and_no_one_else(ledger: Path, start: Start) -> None:
@@ -116,14 +116,14 @@ def test_a_worker_is_alive_from_the_moment_it_can_be_seen(ledger: Path, monkeypa
     monkeypatch.setattr("worker.adapters.sqlite.liveness.fcntl.flock", slow)
     with Liveness(ledger, "me"):
         assert seen
-        assert not Liveness(ledger, "third").gone("me")
+        assert not Liveness(ledger, "third").is_dead("me")
 
 
 @pytest.mark.parametrize("worker", ["", "..", "../rollout.db", "a/b", "UPPER", "a\n", "x" * 65])
 def test_a_name_that_no_worker_has_is_not_looked_for(ledger: Path, worker: str) -> None:
     ledger.write_bytes(b"the ledger")
     with Liveness(ledger, "me") as _:
-        assert not Liveness(ledger, "other").gone(worker)
+        assert not Liveness(ledger, "other").is_dead(worker)
     assert ledger.read_bytes() == b"the ledger"
 
 
@@ -136,8 +136,8 @@ def test_where_it_cannot_be_known_nobody_is_gone(ledger: Path, start: Start, mon
             raise OSError(24, "Too many open files")
 
         patch.setattr("worker.adapters.sqlite.liveness.os.open", fail)
-        assert not me.gone("other")
-    assert not me.gone("other")
+        assert not me.is_dead("other")
+    assert not me.is_dead("other")
 
 
 def test_the_lock_files_are_the_owners_alone(ledger: Path) -> None:
@@ -148,7 +148,10 @@ def test_the_lock_files_are_the_owners_alone(ledger: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_the_ledger_away(tmp_path: Path) -> None:
-    with pytest.raises(LedgerAway, match="workers") as caught, Liveness(tmp_path / "missing" / "rollout.db", "me"):
+    with (
+        pytest.raises(LedgerUnavailable, match="workers") as caught,
+        Liveness(tmp_path / "missing" / "rollout.db", "me"),
+    ):
         pass
     assert caught.value.hint
 

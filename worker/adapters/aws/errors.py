@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, HTTPClientError
 
-from worker.core.errors import DependencyAway, ExitCode, PersonMustAct, UsageError
+from worker.core.errors import DependencyUnavailable, ExitCode, PersonMustAct, UsageError
 
 FORBIDDEN = frozenset(
     {
@@ -83,7 +83,7 @@ def status(error: BaseException) -> int:
     return int(found.get("HTTPStatusCode", 0))
 
 
-def fault(error: BaseException, away: type[DependencyAway], what: str) -> DependencyAway:
+def fault(error: BaseException, unavailable: type[DependencyUnavailable], what: str) -> DependencyUnavailable:
     """That ``what`` (such as "the queue") failed, in words.
 
     What a person has to mend is an absence too, since permissions come back and credentials are renewed: it is waited
@@ -91,7 +91,9 @@ def fault(error: BaseException, away: type[DependencyAway], what: str) -> Depend
     """
     name = code(error)
     operation = error.operation_name if isinstance(error, ClientError) else ""
-    found = away(f"{what} cannot be used: {name}{f' ({operation})' if operation else ''}", _cure(name, operation))
+    found = unavailable(
+        f"{what} cannot be used: {name}{f' ({operation})' if operation else ''}", _cure(name, operation)
+    )
     if name in FORBIDDEN | BAD_CREDENTIALS | NO_CREDENTIALS | MISSING:
         found.exit_code = ExitCode.PERSON_MUST_ACT
     return found
@@ -103,14 +105,16 @@ def refusal(error: BaseException) -> PersonMustAct:
 
 
 @contextmanager
-def faults(away: type[DependencyAway], what: str, missing: UsageError | None = None) -> Iterator[None]:
-    """Turn whatever the SDK raises within into ``away``; into ``missing``, if given, where the thing is not there."""
+def faults(unavailable: type[DependencyUnavailable], what: str, missing: UsageError | None = None) -> Iterator[None]:
+    """Turn whatever the SDK raises within into ``unavailable``; into ``missing``, if given, where the thing is not
+    there.
+    """
     try:
         yield
     except (ClientError, *WIRE) as error:
         if missing is not None and code(error) in MISSING:
             raise missing from None
-        raise fault(error, away, what) from None
+        raise fault(error, unavailable, what) from None
 
 
 def _cure(name: str, operation: str) -> str:

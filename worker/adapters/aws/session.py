@@ -35,7 +35,7 @@ _READ_TIMEOUTS = {"sqs": LONG_POLL + 10, "dynamodb": 5.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AwsTarget:
     """Where AWS is: what is not said here is the SDK's own default."""
 
     region: str
@@ -50,7 +50,7 @@ class Place:
 class Aws:
     """The AWS services of one process. For ``async with``."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: AwsTarget) -> None:
         self._place = place
         self._clients: dict[str, Any] = {}
         self._making = asyncio.Lock()

@@ -32,7 +32,7 @@ _FIELD = {CredentialKind.SESSION: "Session", CredentialKind.ACCESS_TOKEN: "Acces
 _OF_ONE_ATTEMPT = ("amz-sdk-", "content-length", "x-amzn-trace-id")
 
 
-class Cognito:
+class CognitoClient:
     """The ``Provider`` port; ``cognito`` makes it."""
 
     def __init__(self, transport: Any, draft: Any, call_timeout: float, clock: Clock) -> None:
@@ -93,7 +93,7 @@ async def cognito(
     call_timeout: float = 10.0,
     concurrency: int = 64,
     clock: Clock,
-) -> AsyncIterator[Cognito]:
+) -> AsyncIterator[CognitoClient]:
     """Cognito in ``region``: at most ``concurrency`` connections, ``call_timeout`` seconds for a wire attempt.
 
     Raises ``UsageError`` where the SDK cannot work with the region, the address or its own settings.
@@ -134,7 +134,7 @@ async def cognito(
                 f"the AWS SDK does not work with these settings: {error}",
                 "Look at cognito.region, the proxy, and the certificates that AWS_CA_BUNDLE names.",
             ) from error
-        yield Cognito(transports[0], draft, call_timeout, clock)
+        yield CognitoClient(transports[0], draft, call_timeout, clock)
 
 
 class _Drafted(Exception):  # noqa: N818 - it carries the draft out of the SDK before anything is sent

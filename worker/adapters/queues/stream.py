@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from worker.core.errors import Malformed, QueueAway, UsageError
+from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Request
-from worker.core.ports import Backlog, Inbox, Lease, Queue
+from worker.core.ports import Backlog, Lease, Producer, Queue
 from worker.requests.lines import MAX_MESSAGE, digest
 from worker.requests.message import Parser
 
@@ -70,7 +70,7 @@ class StreamQueue:
     Raises ``UsageError`` where the source cannot be read.
     """
 
-    def __init__(self, source: str, parser: Parser, behind: Queue, inbox: Inbox) -> None:
+    def __init__(self, source: str, parser: Parser, behind: Queue, inbox: Producer) -> None:
         self._parser = parser
         self._behind = behind
         self._inbox = inbox
@@ -86,7 +86,7 @@ class StreamQueue:
         self._shrink_pipe()
 
     async def lease(self, most: int) -> Sequence[Lease]:
-        """See ``ports.Queue``. Raises ``QueueAway`` also where the source breaks."""
+        """See ``ports.Queue``. Raises ``QueueUnavailable`` also where the source breaks."""
         leases = self._due(most)
         while len(leases) < most and await self._has_line(may_wait=not leases):
             line = self._ready[0]
@@ -118,7 +118,7 @@ class StreamQueue:
         try:
             return os.read(self._descriptor, _CHUNK)
         except OSError as error:
-            raise QueueAway(
+            raise QueueUnavailable(
                 f"cannot read on from {self._source}: {error.strerror}", "run again with the rest"
             ) from None
 
@@ -175,9 +175,9 @@ class StreamQueue:
         return len(self._ready) + len(self._later) + len(self._held) + (not self._ended)
 
     async def close(self) -> None:
-        """Put what a pipe handed over, and nobody could use, on the queue behind. Raises ``QueueAway``."""
+        """Put what a pipe handed over, and nobody could use, on the queue behind. Raises ``QueueUnavailable``."""
         if self._is_pipe:
-            with suppress(QueueAway):
+            with suppress(QueueUnavailable):
                 self._empty_pipe()
         self._close_descriptor()
         if not self._is_pipe:

@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from worker.adapters.batching import Grouped
-from worker.core.errors import DependencyAway, PersonMustAct
+from worker.adapters.batching import Batcher
+from worker.core.errors import DependencyUnavailable, PersonMustAct
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
@@ -39,17 +39,20 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writes: Grouped[tuple[Work, Any], Any] = Grouped(self._write_group, "sqlite-write", prepare=self._begin)
+        self._writes: Batcher[tuple[Work, Any], Any] = Batcher(self._write_group, "sqlite-write", prepare=self._begin)
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-read")
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
 
-    async def open(self, schema: str, away: type[DependencyAway]) -> None:
-        """Create the file (0600) where there is none, and ``schema`` within it. Raises ``away``, ``PersonMustAct``."""
+    async def open(self, schema: str, unavailable: type[DependencyUnavailable]) -> None:
+        """Create the file (0600) where there is none, and ``schema`` within it.
+
+        Raises ``unavailable``, ``PersonMustAct``.
+        """
         try:
             await asyncio.get_running_loop().run_in_executor(self._reader, self._open, schema)
         except (sqlite3.Error, OSError) as error:
-            raise _explained(error, self.path, away) from None
+            raise _explained(error, self.path, unavailable) from None
 
     def _open(self, schema: str) -> None:
         # A file that exists must not be opened and closed here: that would free the locks that SQLite holds on it for
@@ -79,19 +82,26 @@ class Database:
             raise
         return connection
 
-    async def write(self, work: Work, item: Any, away: type[DependencyAway], *, patient: bool = False) -> Any:
-        """Do ``work`` for ``item``, with everything else that waits; durable when it returns. Raises ``away``."""
+    async def write(
+        self, work: Work, item: Any, unavailable: type[DependencyUnavailable], *, patient: bool = False
+    ) -> Any:
+        """Do ``work`` for ``item``, with everything else that waits; durable when it returns.
+
+        Raises ``unavailable``.
+        """
         try:
             return await self._writes.submit((work, item), patient=patient)
         except sqlite3.Error as error:
-            raise _explained(error, self.path, away) from None
+            raise _explained(error, self.path, unavailable) from None
 
-    async def read(self, query: Callable[[sqlite3.Connection], Result], away: type[DependencyAway]) -> Result:
-        """The result of ``query`` on the last committed state. Raises ``away``."""
+    async def read(
+        self, query: Callable[[sqlite3.Connection], Result], unavailable: type[DependencyUnavailable]
+    ) -> Result:
+        """The result of ``query`` on the last committed state. Raises ``unavailable``."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, query)
         except sqlite3.Error as error:
-            raise _explained(error, self.path, away) from None
+            raise _explained(error, self.path, unavailable) from None
 
     def _read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
         assert self._reading is not None
@@ -160,7 +170,7 @@ def _code(error: Exception) -> int:
     return code & 0xFF
 
 
-def _explained(error: sqlite3.Error | OSError, path: Path, away: type[DependencyAway]) -> Exception:
+def _explained(error: sqlite3.Error | OSError, path: Path, unavailable: type[DependencyUnavailable]) -> Exception:
     code = _code(error)
     if code in _CORRUPT:
         return PersonMustAct(
@@ -169,4 +179,4 @@ def _explained(error: sqlite3.Error | OSError, path: Path, away: type[Dependency
         )
     if code in _BUG or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return error
-    return away(f"{path}: {error}", "free space, or make the folder writable, then run again: nothing is lost")
+    return unavailable(f"{path}: {error}", "free space, or make the folder writable, then run again: nothing is lost")

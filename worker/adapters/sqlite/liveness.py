@@ -12,7 +12,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 
 _WORKER = re.compile(r"[0-9a-z]{1,64}\Z")
 
@@ -27,11 +27,11 @@ class Liveness:
         self._lock: int | None = None
 
     def __enter__(self) -> None:
-        """Be alive. Raises ``LedgerAway``."""
+        """Be alive. Raises ``LedgerUnavailable``."""
         try:
             self._begin()
         except OSError as error:
-            raise LedgerAway(
+            raise LedgerUnavailable(
                 f"{self._folder}: {error.strerror}", "make the folder of the ledger writable, then run again"
             ) from None
 
@@ -42,7 +42,7 @@ class Liveness:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         unborn.rename(self._file(self._worker))  # whoever sees the name finds it locked
         for other in self._folder.iterdir():
-            self.gone(other.name)
+            self.is_dead(other.name)
 
     def __exit__(self, *_: object) -> None:
         """Be gone, with everything given back before."""
@@ -51,7 +51,7 @@ class Liveness:
             os.close(self._lock)
             self._lock = None
 
-    def gone(self, worker: str) -> bool:
+    def is_dead(self, worker: str) -> bool:
         """Whether that worker is dead for certain; ``False`` where it cannot be known.
 
         The dead do not come back: every start has a new identity.

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
-from worker.core.errors import EndpointAway, PersonMustAct, WorkerError
+from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
 from worker.core.model import Again, PoolFault, Reply, Trouble
 from worker.core.ports import Clock
 
@@ -25,7 +25,7 @@ SLOW_HALF_LIFE = 1.0
 """Seconds after which a slow answer of the ledger counts half."""
 
 
-class Gate:
+class CircuitBreaker:
     """Open, or closed with single probes at growing intervals.
 
     ``patience``: seconds an unreachable endpoint is probed; ``refusal_patience``: seconds a refusal that may pass
@@ -97,9 +97,9 @@ class Gate:
         """Whether a request may leave now; a probe may while others may not."""
         return (probe or not self._closed) and not self._unconfirmed and not self._write_is_overdue()
 
-    def passage(self) -> Passage:
+    def permit(self) -> Permit:
         """``async with`` it: waits until one attempt may be made; while the gate is closed, only one at a time is."""
-        return Passage(self)
+        return Permit(self)
 
     async def _enter(self) -> bool:
         """Wait to be admitted; whether as the probe."""
@@ -186,33 +186,33 @@ class Gate:
             self._close()
         if self._closed and lasted >= self._patience:
             self._stop(
-                EndpointAway(
+                EndpointUnavailable(
                     f"Cognito's endpoint has not answered for {lasted:.0f} s ({again.detail})",
                     "check the network, proxy and cognito.endpoint_url, then run again: nothing is lost",
                 )
             )
 
 
-class Passage:
+class Permit:
     """One attempt's way through the gate."""
 
-    __slots__ = ("_gate", "_probe")
+    __slots__ = ("_breaker", "_probe")
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
         self._probe = False
 
     @property
-    def still_open(self) -> bool:
+    def still_valid(self) -> bool:
         """Whether the gate did not close since: to be looked at again just before the request leaves."""
-        return self._gate.open_for(probe=self._probe)
+        return self._breaker.open_for(probe=self._probe)
 
-    async def __aenter__(self) -> Passage:
-        self._probe = await self._gate._enter()
+    async def __aenter__(self) -> Permit:
+        self._probe = await self._breaker._enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._probe:
-            self._gate._leave_probe()
+            self._breaker._leave_probe()

@@ -19,10 +19,10 @@ class _Phase(Enum):
     WRITING = auto()
 
 
-class Flight:
+class CancellationScope:
     """``on_sent`` is called whenever a request leaves; who starts it sets ``task``."""
 
-    __slots__ = ("_hurry", "_on_sent", "_phase", "_stopping", "claim", "task")
+    __slots__ = ("_hurry", "_on_sent", "_phase", "_stopped", "claim", "task")
 
     def __init__(self, on_sent: Callable[[], None] = lambda: None) -> None:
         self.claim: Enrolment | None = None
@@ -30,7 +30,7 @@ class Flight:
         self.task: asyncio.Task[None] | None = None
         self._on_sent = on_sent
         self._phase = _Phase.WRITING
-        self._stopping = False
+        self._stopped = False
         self._hurry = False
 
     @property
@@ -40,7 +40,7 @@ class Flight:
 
     def may_stop(self) -> None:
         """From here on nothing is at stake. Raises ``CancelledError`` if told to stop before."""
-        if self._stopping:
+        if self._stopped:
             raise asyncio.CancelledError
         self._phase = _Phase.WAITING
 
@@ -57,7 +57,7 @@ class Flight:
 
     def stop(self, *, hurry: bool) -> None:
         """Stop at the next moment that costs nothing; in a ``hurry`` also in a call."""
-        self._stopping = True
+        self._stopped = True
         self._hurry |= hurry
         due = self._phase is _Phase.WAITING or (self._hurry and self._phase is _Phase.CALLING)
         if due and self.task is not None and not self.task.cancelling():

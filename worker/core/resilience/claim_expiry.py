@@ -15,14 +15,14 @@ from worker.core.ports import Clock
 _MOST_REMEMBERED = 10_000
 
 
-class Holds:
+class ClaimExpiry:
     """Remembers which holds it saw, and since when. All arguments in seconds."""
 
     def __init__(
-        self, clock: Clock, gone: Callable[[str], bool], *, lease: float, clock_skew: float, call_timeout: float
+        self, clock: Clock, is_dead: Callable[[str], bool], *, lease: float, clock_skew: float, call_timeout: float
     ) -> None:
         self._clock = clock
-        self._gone = gone
+        self._is_dead = is_dead
         self._lease = lease
         self._clock_skew = clock_skew
         self._call_timeout = call_timeout
@@ -32,7 +32,7 @@ class Holds:
         """Seconds until the row may be taken over; 0 when it may be now."""
         if not row.lease_until:
             return 0.0
-        dead = row.worker is not None and self._gone(row.worker)
+        dead = row.worker is not None and self._is_dead(row.worker)
         now = self._clock.monotonic()
         seen_for = now - self._first_seen.setdefault((row.version, dead), now)
         if len(self._first_seen) > _MOST_REMEMBERED:

@@ -11,23 +11,23 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 from worker.core.model import Answer, Enrolment, Put
 from worker.core.ports import Clock, Ledger
-from worker.core.resilience.breaker import Gate
+from worker.core.resilience.breaker import CircuitBreaker
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 
 Result = TypeVar("Result")
 
 
-class Writer:
+class LedgerWriter:
     """One worker's pen. ``patience``: seconds for which a ledger that is away is asked again."""
 
-    def __init__(self, ledger: Ledger, worker: str, gate: Gate, clock: Clock, patience: float) -> None:
+    def __init__(self, ledger: Ledger, worker: str, breaker: CircuitBreaker, clock: Clock, patience: float) -> None:
         self._ledger = ledger
         self._worker = worker
-        self._gate = gate
+        self._breaker = breaker
         self._clock = clock
         self._patience = patience
         self._numbers = itertools.count(1)
@@ -35,7 +35,7 @@ class Writer:
     async def put(self, row: Enrolment, replaces: Enrolment | None) -> Put:
         """Write ``row`` in place of ``replaces``; the answer holds the row that stands there now.
 
-        Raises ``LedgerAway`` when patience is over: then it is not known whether the write applied.
+        Raises ``LedgerUnavailable`` when patience is over: then it is not known whether the write applied.
         """
         row = row._replace(version=f"{self._worker}:{next(self._numbers)}")
         expected = replaces.version if replaces else None
@@ -47,23 +47,25 @@ class Writer:
         return await self._insist(object(), lambda: self._ledger.read(username))
 
     async def _insist(self, key: object, once: Callable[[], Awaitable[Result]]) -> Result:
-        self._gate.writing(key)
+        self._breaker.writing(key)
         try:
             return await once()
-        except LedgerAway as away:
-            return await self._insist_again(key, once, away)
+        except LedgerUnavailable as unavailable:
+            return await self._insist_again(key, once, unavailable)
         finally:
-            self._gate.written(key)
+            self._breaker.written(key)
 
-    async def _insist_again(self, key: object, once: Callable[[], Awaitable[Result]], away: LedgerAway) -> Result:
+    async def _insist_again(
+        self, key: object, once: Callable[[], Awaitable[Result]], unavailable: LedgerUnavailable
+    ) -> Result:
         deadline = self._clock.monotonic() + self._patience
         pause = FIRST_PAUSE
         while self._clock.monotonic() < deadline:
-            self._gate.unconfirmed(key, f"the ledger: {away}")
+            self._breaker.unconfirmed(key, f"the ledger: {unavailable}")
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
             try:
                 return await once()
-            except LedgerAway as still:
-                away = still
-        raise away
+            except LedgerUnavailable as still:
+                unavailable = still
+        raise unavailable

@@ -1,12 +1,12 @@
-"""How tests and rehearsals start the stand-in and ask it for the truth.
+"""How tests and rehearsals start the fake Cognito and ask it for the truth.
 
-    async with start_standin(StandInConfig(quota=100)) as standin:      # its own process, dies with this one
-        credentials = await standin.sign_in(["ana", "ben"])
-        ...                                                             # run a worker against standin.url
-        truth = await standin.truth()
-        stats = await standin.stats()
+    async with start_fake_cognito(FakeCognitoConfig(quota=100)) as fake_cognito:  # its own process
+        credentials = await fake_cognito.sign_in(["ana", "ben"])
+        ...                                                             # run a worker against fake_cognito.url
+        truth = await fake_cognito.truth()
+        stats = await fake_cognito.stats()
 
-`serve_standin` is the same in this process and event loop, with clocks that a test may inject.
+`serve_fake_cognito` is the same in this process and event loop, with clocks that a test may inject.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from typing import Any
 
 import aiohttp
 
-from worker.rehearsal.fake_cognito.config import CredentialKind, StandInConfig
-from worker.rehearsal.fake_cognito.server import StandInServer
-from worker.rehearsal.fake_cognito.service import Cognito
+from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConfig
+from worker.rehearsal.fake_cognito.server import FakeCognitoServer
+from worker.rehearsal.fake_cognito.service import FakeUserPool
 
 _GOODBYE = 5.0
 """Seconds that the process has to end when its input does."""
@@ -113,20 +113,20 @@ class Stats:
     """Now."""
 
 
-class StandInError(Exception):
-    """The stand-in refused what it was asked for, or did not start."""
+class FakeCognitoError(Exception):
+    """The fake Cognito refused what it was asked for, or did not start."""
 
 
-class StandIn:
-    """A running stand-in. Its methods raise StandInError where it refuses what it was asked for."""
+class FakeCognito:
+    """A running fake Cognito. Its methods raise FakeCognitoError where it refuses what it was asked for."""
 
-    def __init__(self, url: str, config: StandInConfig, *, pid: int, http: aiohttp.ClientSession) -> None:
+    def __init__(self, url: str, config: FakeCognitoConfig, *, pid: int, http: aiohttp.ClientSession) -> None:
         self.url = url
         """Such as `http://127.0.0.1:41234`: the endpoint for clients of Cognito."""
         self.config = config
         """As it was started."""
         self.pid = pid
-        """The process that serves; this one for `serve_standin`."""
+        """The process that serves; this one for `serve_fake_cognito`."""
         self._http = http
 
     async def sign_in(
@@ -160,11 +160,11 @@ class StandIn:
         await self._ask("POST", "revoke", {"usernames": list(usernames)})
 
     async def configure(self, **changes: Any) -> None:
-        """Change what StandInConfig marks as live: quota, burst, latency, jitter, faults, clock_skew, …."""
+        """Change what FakeCognitoConfig marks as live: quota, burst, latency, jitter, faults, clock_skew, …."""
         await self._ask("POST", "configure", changes)
 
     async def set_faults(self, *faults: str) -> None:
-        """Replace every fault: `await standin.set_faults("conflict=2%", "cut_after@ana=1x")`; none clears them."""
+        """Replace every fault: `await fake_cognito.set_faults("conflict=2%", "cut_after@ana=1x")`; none clears them."""
         await self.configure(faults=faults)
 
     async def set_quota(self, quota: float | None, burst: float | None = None) -> None:
@@ -199,13 +199,13 @@ class StandIn:
         await self._ask("POST", "reset-stats")
 
     async def _ask(self, method: str, what: str, body: object = None, params: dict[str, str] | None = None) -> Any:
-        address = f"{self.url}/_standin/{what}"
+        address = f"{self.url}/_control/{what}"
         async with self._http.request(method, address, json=body, params=params) as response:
             await _check(response)
             return await response.json()
 
     async def _lines(self, method: str, what: str, body: object = None) -> AsyncIterator[Any]:
-        async with self._http.request(method, f"{self.url}/_standin/{what}", json=body) as response:
+        async with self._http.request(method, f"{self.url}/_control/{what}", json=body) as response:
             await _check(response)
             rest = b""
             async for chunk in response.content.iter_any():
@@ -218,14 +218,14 @@ async def _check(response: aiohttp.ClientResponse) -> None:
     if response.status == HTTPStatus.OK:
         return
     if response.content_type == "application/json":
-        raise StandInError((await response.json())["error"])
-    raise StandInError(f"the stand-in answered HTTP {response.status}")
+        raise FakeCognitoError((await response.json())["error"])
+    raise FakeCognitoError(f"the fake Cognito answered HTTP {response.status}")
 
 
 @asynccontextmanager
-async def start_standin(config: StandInConfig | None = None) -> AsyncIterator[StandIn]:
-    """Serve from a process of its own, which never outlives this one. Raises StandInError where it cannot."""
-    config = config or StandInConfig()
+async def start_fake_cognito(config: FakeCognitoConfig | None = None) -> AsyncIterator[FakeCognito]:
+    """Serve from a process of its own, which never outlives this one. Raises FakeCognitoError where it cannot."""
+    config = config or FakeCognitoConfig()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # whatever is called `worker` in the current directory stays out
@@ -241,9 +241,9 @@ async def start_standin(config: StandInConfig | None = None) -> AsyncIterator[St
         process.stdin.write(config.to_json().encode() + b"\n")
         ready = await process.stdout.readline()
         if not ready:
-            raise StandInError("the stand-in did not start; it says why on standard error")
+            raise FakeCognitoError("the fake Cognito did not start; it says why on standard error")
         async with _client() as http:
-            yield StandIn(json.loads(ready)["url"], config, pid=process.pid, http=http)
+            yield FakeCognito(json.loads(ready)["url"], config, pid=process.pid, http=http)
     finally:
         process.stdin.close()
         try:
@@ -255,16 +255,16 @@ async def start_standin(config: StandInConfig | None = None) -> AsyncIterator[St
 
 
 @asynccontextmanager
-async def serve_standin(
-    config: StandInConfig | None = None,
+async def serve_fake_cognito(
+    config: FakeCognitoConfig | None = None,
     *,
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
-) -> AsyncIterator[StandIn]:
+) -> AsyncIterator[FakeCognito]:
     """Serve from this process and event loop; `wall` (UNIX seconds) and `monotonic` may be injected."""
-    cognito = Cognito(config or StandInConfig(), wall=wall, monotonic=monotonic)
-    async with StandInServer(cognito) as server, _client() as http:
-        yield StandIn(server.url, cognito.config, pid=os.getpid(), http=http)
+    cognito = FakeUserPool(config or FakeCognitoConfig(), wall=wall, monotonic=monotonic)
+    async with FakeCognitoServer(cognito) as server, _client() as http:
+        yield FakeCognito(server.url, cognito.config, pid=os.getpid(), http=http)
 
 
 def _client() -> aiohttp.ClientSession:

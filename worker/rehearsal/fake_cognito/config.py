@@ -1,4 +1,4 @@
-"""How the stand-in for Amazon Cognito behaves: one frozen value that travels to it as one JSON line."""
+"""How the fake Cognito behaves: one frozen value that travels to it as one JSON line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ CredentialKind = Literal["session", "token"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StandInConfig:
-    """Everything that can be set about the stand-in; what `configure` may change while it runs is marked (live).
+class FakeCognitoConfig:
+    """Everything that can be set about the fake Cognito; what `configure` may change while it runs is marked (live).
 
     Raises ValueError where a number is out of range.
     """

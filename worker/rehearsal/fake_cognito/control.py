@@ -1,13 +1,13 @@
-"""The stand-in's own interface under `/_standin/`: signing users in, changing its mood, asking for the truth.
+"""The fake Cognito's own interface under `/_control/`: signing users in, changing its mood, asking for the truth.
 
 | | body or query | answer |
 |---|---|---|
-| `POST /_standin/sign-in` | `usernames` or `count`, `prefix`, `start`; `credential`, `validity`, `scope` | JSON lines |
-| `POST /_standin/revoke` | `usernames` | `{}` |
-| `POST /_standin/configure` | live settings of StandInConfig | all settings |
-| `GET /_standin/truth` | – | JSON lines, one a user |
-| `GET /_standin/stats` | `since`, `until` (monotonic seconds) | counts |
-| `POST /_standin/reset-stats` | – | `{}` |
+| `POST /_control/sign-in` | `usernames` or `count`, `prefix`, `start`; `credential`, `validity`, `scope` | JSON lines |
+| `POST /_control/revoke` | `usernames` | `{}` |
+| `POST /_control/configure` | live settings of FakeCognitoConfig | all settings |
+| `GET /_control/truth` | – | JSON lines, one a user |
+| `GET /_control/stats` | `since`, `until` (monotonic seconds) | counts |
+| `POST /_control/reset-stats` | – | `{}` |
 
 A wrong request is answered 400 with `{"error": "…"}`.
 """
@@ -24,7 +24,7 @@ from typing import Any
 from aiohttp import web
 
 from worker.rehearsal.fake_cognito.credentials import SCOPE, check_username
-from worker.rehearsal.fake_cognito.service import Cognito
+from worker.rehearsal.fake_cognito.service import FakeUserPool
 
 _LINES = 500
 """Lines written at once; between them other requests get their turn."""
@@ -36,16 +36,16 @@ class BadRequestError(ValueError):
     """What was sent does not say what to do."""
 
 
-def control_app(cognito: Cognito) -> web.Application:
+def control_app(cognito: FakeUserPool) -> web.Application:
     """Return the web application that controls this service."""
     control = _Control(cognito)
     app = web.Application(middlewares=[_plain_errors], client_max_size=_LARGEST_BODY)
-    app.router.add_post("/_standin/sign-in", control.sign_in)
-    app.router.add_post("/_standin/revoke", control.revoke)
-    app.router.add_post("/_standin/configure", control.configure)
-    app.router.add_get("/_standin/truth", control.truth)
-    app.router.add_get("/_standin/stats", control.stats)
-    app.router.add_post("/_standin/reset-stats", control.reset_stats)
+    app.router.add_post("/_control/sign-in", control.sign_in)
+    app.router.add_post("/_control/revoke", control.revoke)
+    app.router.add_post("/_control/configure", control.configure)
+    app.router.add_get("/_control/truth", control.truth)
+    app.router.add_get("/_control/stats", control.stats)
+    app.router.add_post("/_control/reset-stats", control.reset_stats)
     return app
 
 
@@ -64,7 +64,7 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 class _Control:
-    def __init__(self, cognito: Cognito) -> None:
+    def __init__(self, cognito: FakeUserPool) -> None:
         self._cognito = cognito
 
     async def sign_in(self, request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""The ways in which the stand-in fails or lies on the wire: one table, and the dice that choose from it.
+"""The ways in which the fake Cognito fails or lies on the wire: one table, and the dice that choose from it.
 
 A fault is asked for as `NAME=HOW_OFTEN` or `NAME@USERNAME=HOW_OFTEN`: `conflict=0.02`, `conflict=2%`, or `cut_after=3x`
 for the first three requests that could meet it. Usernames may hold any character.

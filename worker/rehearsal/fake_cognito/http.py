@@ -1,4 +1,4 @@
-"""The stand-in's hot path: HTTP/1.1 by hand for `POST /` alone, because a web framework would cost three times as much.
+"""The fake Cognito's hot path: HTTP/1.1 by hand for `POST /` alone, a web framework costs three times as much.
 
 A call in flight is one timer and no task. It takes effect when the timer fires, whether or not the client is still
 there, as with the real service. Everything else on the port is handed to an ordinary web server, connection and all.
@@ -19,7 +19,7 @@ from typing import Any, cast
 from worker.rehearsal.fake_cognito import answers
 from worker.rehearsal.fake_cognito.answers import Answer
 from worker.rehearsal.fake_cognito.faults import Wire
-from worker.rehearsal.fake_cognito.service import OPERATIONS, Call, Cognito
+from worker.rehearsal.fake_cognito.service import OPERATIONS, FakeRequest, FakeUserPool
 
 _REQUEST_LINE = b"POST / HTTP/1.1\r\n"
 _TARGET = "AWSCognitoIdentityProviderService."
@@ -32,7 +32,7 @@ class CognitoProtocol(asyncio.Protocol):
     """One client's connection; its requests are answered one after the other."""
 
     def __init__(
-        self, cognito: Cognito, connections: set[CognitoProtocol], elsewhere: Callable[[], asyncio.Protocol]
+        self, cognito: FakeUserPool, connections: set[CognitoProtocol], elsewhere: Callable[[], asyncio.Protocol]
     ) -> None:
         self._cognito = cognito
         self._connections = connections
@@ -41,7 +41,7 @@ class CognitoProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._busy = False
-        self._hanging: Call | None = None
+        self._hanging: FakeRequest | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
@@ -119,7 +119,7 @@ class CognitoProtocol(asyncio.Protocol):
             else:
                 self._finish(call)
 
-    def _finish(self, call: Call) -> None:
+    def _finish(self, call: FakeRequest) -> None:
         answer = self._cognito.act(call)
         wire = Wire.WHOLE if call.fault is None else call.fault.wire
         if wire is Wire.NEVER and self._transport is not None:

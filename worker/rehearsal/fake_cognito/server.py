@@ -1,9 +1,9 @@
-"""Serves the stand-in for Amazon Cognito on 127.0.0.1; run as a process of its own, it never outlives its parent.
+"""Serves the fake Cognito on 127.0.0.1; run as a process of its own, it never outlives its parent.
 
     python -m worker.rehearsal.fake_cognito.server [--port N] [--config-stdin]
 
 prints `{"url": "http://127.0.0.1:PORT"}` when it is ready and serves until its standard input ends or SIGTERM comes.
-With `--config-stdin` the first line of standard input is a StandInConfig in JSON.
+With `--config-stdin` the first line of standard input is a FakeCognitoConfig in JSON.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from typing import Self
 import uvloop
 from aiohttp import web
 
-from worker.rehearsal.fake_cognito.config import StandInConfig
+from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.rehearsal.fake_cognito.control import control_app
 from worker.rehearsal.fake_cognito.http import CognitoProtocol
-from worker.rehearsal.fake_cognito.service import Cognito
+from worker.rehearsal.fake_cognito.service import FakeUserPool
 
 _BACKLOG = 4096
 
 
-class StandInServer:
+class FakeCognitoServer:
     """The listening socket in front of one Cognito. Use as an async context manager; `url` says where."""
 
-    def __init__(self, cognito: Cognito) -> None:
+    def __init__(self, cognito: FakeUserPool) -> None:
         self.cognito = cognito
         self.url = ""
         self._connections: set[CognitoProtocol] = set()
@@ -63,10 +63,10 @@ class StandInServer:
         await self._control.cleanup()
 
 
-async def serve(config: StandInConfig, until: Callable[[asyncio.Event], None]) -> None:
+async def serve(config: FakeCognitoConfig, until: Callable[[asyncio.Event], None]) -> None:
     """Serve until the event is set that `until` was given; say where on standard output."""
     over = asyncio.Event()
-    async with StandInServer(Cognito(config)) as server:
+    async with FakeCognitoServer(FakeUserPool(config)) as server:
         print(json.dumps({"url": server.url}), flush=True)  # noqa: T201 - the one result of this command
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
         until(over)
@@ -89,19 +89,21 @@ def _when_stdin_ends(over: asyncio.Event) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m worker.rehearsal.fake_cognito.server", description="A stand-in for Cognito."
+        prog="python -m worker.rehearsal.fake_cognito.server", description="A fake Cognito."
     )
     parser.add_argument("--port", type=int, help="on 127.0.0.1; by default the system chooses")
-    parser.add_argument("--config-stdin", action="store_true", help="read a StandInConfig from the first line of stdin")
+    parser.add_argument(
+        "--config-stdin", action="store_true", help="read a FakeCognitoConfig from the first line of stdin"
+    )
     asked = parser.parse_args(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        config = StandInConfig.from_json(sys.stdin.buffer.readline()) if asked.config_stdin else StandInConfig()
+        config = FakeCognitoConfig.from_json(sys.stdin.buffer.readline()) if asked.config_stdin else FakeCognitoConfig()
         if asked.port is not None:
             config = config.replaced({"port": asked.port})
         uvloop.run(serve(config, _when_stdin_ends))
     except (ValueError, OSError) as error:
-        print(f"the stand-in cannot serve: {error}", file=sys.stderr)  # noqa: T201
+        print(f"the fake Cognito cannot serve: {error}", file=sys.stderr)  # noqa: T201
         return 2
     return 0
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from worker.rehearsal.fake_cognito import answers, totp
 from worker.rehearsal.fake_cognito.answers import Answer
-from worker.rehearsal.fake_cognito.config import CredentialKind, StandInConfig
+from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConfig
 from worker.rehearsal.fake_cognito.credentials import SCOPE, Credentials, Opened, Purpose
 from worker.rehearsal.fake_cognito.enrolments import Enrolments
 from worker.rehearsal.fake_cognito.faults import Fault, FaultPlan, Wire
@@ -33,7 +33,7 @@ TOKEN_VALIDITY = 3600.0
 """Seconds, unless the sign-in asks for another."""
 
 
-class Call:
+class FakeRequest:
     """One request on its way through the service."""
 
     __slots__ = ("caller", "credential", "fault", "operation", "parameters", "refusal", "request_id")
@@ -48,7 +48,7 @@ class Call:
         self.refusal: Answer | None = None
 
 
-class Cognito:
+class FakeUserPool:
     """The second factor of one user pool. `wall` gives UNIX seconds, `monotonic` seconds of any origin.
 
     Raises FaultError (a ValueError) for faults that cannot be had.
@@ -56,7 +56,7 @@ class Cognito:
 
     def __init__(
         self,
-        config: StandInConfig,
+        config: FakeCognitoConfig,
         *,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -84,7 +84,7 @@ class Cognito:
         digits = f"{self._ids.getrandbits(128):032x}"
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
-    def delay(self, call: Call) -> float:
+    def delay(self, call: FakeRequest) -> float:
         """Return how many seconds shall pass between the call's arrival and its effect."""
         config = self.config
         slower = call.fault.delay if call.fault is not None else 0.0
@@ -119,9 +119,9 @@ class Cognito:
         """Revoke every access token that these users hold now."""
         self._credentials.revoke(usernames)
 
-    def arrive(self, operation: str, parameters: dict[str, Any]) -> Call:
+    def arrive(self, operation: str, parameters: dict[str, Any]) -> FakeRequest:
         """Take in a request for one of OPERATIONS: count it, hold it against the quota, see whether it overlaps."""
-        call = Call(operation, parameters, self.new_request_id())
+        call = FakeRequest(operation, parameters, self.new_request_id())
         now = self._monotonic()
         admitted = self._bucket.take(now)
         self.traffic.arrive(now, admitted=admitted)
@@ -139,7 +139,7 @@ class Cognito:
             call.refusal = answers.CONFLICT
         return call
 
-    def act(self, call: Call) -> Answer:
+    def act(self, call: FakeRequest) -> Answer:
         """Do what the call asks for, and return what the service answers (before `call.fault.wire` meets it)."""
         fault = call.fault
         if fault is not None and not fault.acts:
@@ -154,7 +154,7 @@ class Cognito:
             self.errors[answer.error] += 1
         return answer
 
-    def leave(self, call: Call) -> None:
+    def leave(self, call: FakeRequest) -> None:
         """Take note that the call is no longer in flight."""
         self._total_in_flight -= 1
         if call.caller is None:
@@ -199,7 +199,7 @@ class Cognito:
             "in_flight": self._total_in_flight,
         }
 
-    def _recognise(self, call: Call) -> None:
+    def _recognise(self, call: FakeRequest) -> None:
         session, token = call.parameters.get("Session"), call.parameters.get("AccessToken")
         if isinstance(session, str):
             call.credential, call.caller = session, self._credentials.open_session(session)
@@ -217,7 +217,7 @@ class Cognito:
             self.overlapping[username] += 1
         return calls > 1
 
-    def _perform(self, call: Call) -> Answer:
+    def _perform(self, call: FakeRequest) -> Answer:
         if refusal := _malformed(call):
             return refusal
         associating = call.operation == "AssociateSoftwareToken"
@@ -232,7 +232,7 @@ class Cognito:
             return self._associate(call, caller)
         return self._verify(call, caller) if call.operation == "VerifySoftwareToken" else self._prefer(call, caller)
 
-    def _associate(self, call: Call, caller: Opened) -> Answer:
+    def _associate(self, call: FakeRequest, caller: Opened) -> Answer:
         by_session = caller.purpose is not Purpose.TOKEN
         digest = hashlib.sha256(call.credential.encode()).digest()[:8]
         code = self.enrolments.issue(caller.username, call.request_id, self.now(), digest, by_session=by_session)
@@ -241,14 +241,14 @@ class Cognito:
             return answers.success(SecretCode=code, Session=self._exchange(caller, Purpose.VERIFY))
         return answers.success(SecretCode=code)
 
-    def _verify(self, call: Call, caller: Opened) -> Answer:
+    def _verify(self, call: FakeRequest, caller: Opened) -> Answer:
         if not self.enrolments.verify(caller.username, call.parameters["UserCode"], self.now()):
             return answers.WRONG_CODE
         if caller.purpose is Purpose.TOKEN:
             return answers.success(Status="SUCCESS")
         return answers.success(Status="SUCCESS", Session=self._exchange(caller, Purpose.RESPOND))
 
-    def _prefer(self, call: Call, caller: Opened) -> Answer:
+    def _prefer(self, call: FakeRequest, caller: Opened) -> Answer:
         settings = call.parameters.get("SoftwareTokenMfaSettings") or {}
         done = self.enrolments.prefer(caller.username, enabled=bool(settings.get("Enabled")))
         return answers.success() if done else answers.NOT_VERIFIED
@@ -258,7 +258,7 @@ class Cognito:
         return self._credentials.session(spent.username, self.now() + self.config.session_validity, purpose)
 
 
-def _malformed(call: Call) -> Answer | None:
+def _malformed(call: FakeRequest) -> Answer | None:
     session, token = call.parameters.get("Session"), call.parameters.get("AccessToken")
     if (session is None) == (token is None):
         return answers.invalid_parameter("Exactly one of Session and AccessToken is required")
@@ -277,5 +277,5 @@ def _malformed(call: Call) -> Answer | None:
     return None
 
 
-def _echo(call: Call) -> Answer:
+def _echo(call: FakeRequest) -> Answer:
     return answers.invalid_parameter(f"1 validation error detected: Value '{call.credential}' is not valid")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from worker.adapters.aws.session import Place
+from worker.adapters.aws.session import AwsTarget
 from worker.app.stores import open_stores
 from worker.app.stores import place as place_of
 from worker.core.errors import WorkerError
@@ -21,7 +21,7 @@ from worker.setup.checks.rollout import Seen
 __all__ = ["Finding", "Level", "check", "dry_run", "show"]
 
 
-async def check(settings: Settings, *, place: Place | None = None, mounts: Path = host.MOUNTS) -> list[Finding]:
+async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: Path = host.MOUNTS) -> list[Finding]:
     """Look at everything that a run needs, without a call and without a message taken.
 
     Where any finding ``fails``, a run would fail, or lose what it must keep. Raises nothing but bugs.
@@ -32,7 +32,7 @@ async def check(settings: Settings, *, place: Place | None = None, mounts: Path 
 
 
 async def dry_run(
-    settings: Settings, source: str | None = None, *, place: Place | None = None, mounts: Path = host.MOUNTS
+    settings: Settings, source: str | None = None, *, place: AwsTarget | None = None, mounts: Path = host.MOUNTS
 ) -> list[Finding]:
     """The same, and every request that waits in ``source`` (``None``: the queue; ``-``: standard input), read."""
     findings, seen = await _looked(settings, place, mounts)
@@ -47,7 +47,7 @@ async def dry_run(
     return merged([*findings, *told, *rollout.look_at(settings, seen)])
 
 
-async def _looked(settings: Settings, place: Place | None, mounts: Path) -> tuple[list[Finding], Seen]:
+async def _looked(settings: Settings, place: AwsTarget | None, mounts: Path) -> tuple[list[Finding], Seen]:
     reached, (asked, there), (counted, here), beside = await asyncio.gather(
         pool.reach(settings),
         aws.look(settings, place or place_of(settings)),
@@ -68,11 +68,11 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
         return [], Seen(waiting=0, sessions=0, users=0)
     try:
         async with open_stores(settings, must_exist=True) as stores:
-            backlog, sessions, census = (
+            backlog, sessions, counts = (
                 await stores.queue.backlog(),
                 await stores.queue.sessions(),
-                await stores.census(),
+                await stores.counts(),
             )
     except WorkerError as error:
         return [fails("ledger", str(error), error.hint)], Seen()
-    return [], Seen(backlog.waiting, backlog.expired, sessions, census.accepted)
+    return [], Seen(backlog.waiting, backlog.expired, sessions, counts.accepted)

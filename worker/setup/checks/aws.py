@@ -13,9 +13,9 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
 
 from worker.adapters.aws.errors import WIRE, code
-from worker.adapters.aws.session import Aws, Place
+from worker.adapters.aws.session import Aws, AwsTarget
 from worker.app.stores import open_stores
-from worker.core.errors import LedgerAway, WorkerError
+from worker.core.errors import LedgerUnavailable, WorkerError
 from worker.settings import Settings
 from worker.settings.types import is_loopback
 from worker.setup.checks import dynamodb, pool, s3, sqs
@@ -38,7 +38,7 @@ class Question:
     optional: bool = False
 
 
-async def look(settings: Settings, place: Place) -> tuple[list[Finding], Seen]:
+async def look(settings: Settings, place: AwsTarget) -> tuple[list[Finding], Seen]:
     """The findings, and what is known of queue and ledger. Where AWS is not used and not there, one line."""
     if reason := _why_not(settings, place):
         return [ok("aws", reason)], Seen()
@@ -64,7 +64,7 @@ async def _answered(question: Question, client: Any) -> list[Finding]:
     return await ask(question.about, question.what, question.ask(client))
 
 
-def _why_not(settings: Settings, place: Place) -> str:
+def _why_not(settings: Settings, place: AwsTarget) -> str:
     """Why AWS is not asked; empty where it is."""
     if _uses_aws(settings) or _knows_the_pool(settings, place):
         return ""
@@ -76,12 +76,12 @@ def _uses_aws(settings: Settings) -> bool:
     return not set(kinds) <= {"sqlite", "file"}
 
 
-def _knows_the_pool(settings: Settings, place: Place) -> bool:
+def _knows_the_pool(settings: Settings, place: AwsTarget) -> bool:
     """A pool behind an endpoint of its own is not the one that AWS would tell about."""
     return settings.cognito.endpoint_url is None or "cognito-idp" in place.endpoints
 
 
-async def _credentials(place: Place, *, needed: bool) -> Finding | None:
+async def _credentials(place: AwsTarget, *, needed: bool) -> Finding | None:
     cure = "give the process AWS credentials: a role, a profile (aws.profile) or variables"
     try:
         async with asyncio.timeout(PATIENCE):
@@ -102,7 +102,7 @@ async def _credentials(place: Place, *, needed: bool) -> Finding | None:
 class _Looking:
     """Which questions the settings pose, and what was seen while they were answered."""
 
-    def __init__(self, settings: Settings, place: Place) -> None:
+    def __init__(self, settings: Settings, place: AwsTarget) -> None:
         self._settings = settings
         self._place = place
         self.seen = Seen()
@@ -179,7 +179,7 @@ class _Looking:
         table = str(self._settings.ledger.table)
         try:
             begun = await dynamodb.has_begun(client, table)
-        except LedgerAway:
+        except LedgerUnavailable:
             return []  # as was said of the table
         if not begun:
             self.seen |= Seen(users=0)
@@ -188,6 +188,6 @@ class _Looking:
                 return [fails("ledger", said, "restore it, or correct ledger.table")]
             return [ok("ledger", f"no rollout has used the table {table} yet")]
         async with open_stores(self._settings, must_exist=True) as stores:
-            census = await stores.ledger.census()
-        self.seen |= Seen(users=census.accepted)
-        return [ok("ledger", f"{census.accepted:,} users of this rollout are in it")]
+            counts = await stores.ledger.counts()
+        self.seen |= Seen(users=counts.accepted)
+        return [ok("ledger", f"{counts.accepted:,} users of this rollout are in it")]

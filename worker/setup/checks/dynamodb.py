@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from worker.adapters.aws.errors import faults
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT, SHARD, UNFINISHED, definition
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 from worker.setup.checks.findings import Finding, advice, fails, ok
 from worker.setup.checks.probes import Probe, permissions
 
@@ -23,15 +23,15 @@ _REFUSALS = frozenset({"ConditionalCheckFailedException", "TransactionCanceledEx
 
 
 async def look_at_table(dynamodb: DynamoDBClient, name: str) -> list[Finding]:
-    """The ledger's table. Raises ``LedgerAway``, also where there is none."""
-    with faults(LedgerAway, f"the table {name}"):
+    """The ledger's table. Raises ``LedgerUnavailable``, also where there is none."""
+    with faults(LedgerUnavailable, f"the table {name}"):
         table = (await dynamodb.describe_table(TableName=name))["Table"]
     return [*judged(name, table), *await permissions("ledger", _probes(dynamodb, name))]
 
 
 async def has_begun(dynamodb: DynamoDBClient, name: str) -> bool:
-    """Whether a rollout has used this table. Raises ``LedgerAway``."""
-    with faults(LedgerAway, f"the table {name}"):
+    """Whether a rollout has used this table. Raises ``LedgerUnavailable``."""
+    with faults(LedgerUnavailable, f"the table {name}"):
         found = await dynamodb.get_item(TableName=name, Key={KEY: {"S": ROLLOUT}}, ConsistentRead=True)
         return bool(found.get("Item"))
 

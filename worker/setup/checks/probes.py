@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import BAD_CREDENTIALS, FORBIDDEN, MISSING, WIRE, code, fault, status
-from worker.core.errors import DependencyAway, WorkerError
+from worker.core.errors import DependencyUnavailable, WorkerError
 from worker.setup.checks.findings import Finding, advice, fails, ok
 
 PATIENCE = 5.0
@@ -50,7 +50,7 @@ async def asked(about: str, what: str, answer: Awaitable[Sequence[Finding]]) -> 
     except (ClientError, *WIRE) as error:
         if isinstance(error, TimeoutError):
             return [fails(about, f"{what}: no answer in {PATIENCE:g} s", "look at the network and the endpoints")]
-        found = fault(error, DependencyAway, what)
+        found = fault(error, DependencyUnavailable, what)
         return [fails(about, str(found), found.hint)]
 
 

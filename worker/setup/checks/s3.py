@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
-from worker.core.errors import ChannelAway
+from worker.core.errors import ChannelUnavailable
 from worker.setup.checks.findings import Finding, advice, fails, ok
 from worker.setup.checks.probes import Probe, missing, permissions, refused
 
@@ -40,14 +40,14 @@ async def look_at_bucket(s3: S3Client, bucket: str, prefix: str, kms_key_id: str
         **key,
     )
     try:
-        with faults(ChannelAway, f"the bucket {bucket}"):
+        with faults(ChannelUnavailable, f"the bucket {bucket}"):
             try:
                 await offered
             except ClientError as error:
                 if code(error) not in _REFUSALS:
                     raise
-    except ChannelAway as away:
-        return [fails("channel", str(away), away.hint)]
+    except ChannelUnavailable as unavailable:
+        return [fails("channel", str(unavailable), unavailable.hint)]
     return [ok("channel", f"the bucket {bucket} takes objects: s3:PutObject is permitted below {prefix}/")]
 
 

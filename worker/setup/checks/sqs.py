@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from worker.adapters.aws.errors import faults
-from worker.core.errors import QueueAway
+from worker.core.errors import QueueUnavailable
 from worker.setup.checks.findings import Finding, advice, fails, ok
 from worker.setup.checks.probes import Probe, permissions
 from worker.setup.checks.rollout import Seen
@@ -32,7 +32,7 @@ _COUNTS = (
 
 
 async def look_at_queue(sqs: SQSClient, url: str, *, visibility: float) -> tuple[list[Finding], Seen]:
-    """The queue of requests. ``visibility`` in seconds. Raises ``QueueAway``, also where there is none."""
+    """The queue of requests. ``visibility`` in seconds. Raises ``QueueUnavailable``, also where there is none."""
     attributes = await attributes_of(sqs, url)
     waiting = sum(int(attributes.get(name, 0)) for name in _COUNTS)
     tried = await permissions(
@@ -54,7 +54,7 @@ async def look_at_queue(sqs: SQSClient, url: str, *, visibility: float) -> tuple
 
 
 async def look_at_dead_letters(sqs: SQSClient, url: str) -> list[Finding]:
-    """The dead-letter queue, as the worker writes to it. Raises ``QueueAway``."""
+    """The dead-letter queue, as the worker writes to it. Raises ``QueueUnavailable``."""
     attributes = await attributes_of(sqs, url)
     number = int(attributes.get(_COUNTS[0], 0))
     found = judged("dead letters", attributes, holds_credentials=False)
@@ -65,7 +65,7 @@ async def look_at_dead_letters(sqs: SQSClient, url: str) -> list[Finding]:
 
 
 async def look_at_channel(sqs: SQSClient, url: str) -> list[Finding]:
-    """The queue that sealed secrets are sent to. Raises ``QueueAway``."""
+    """The queue that sealed secrets are sent to. Raises ``QueueUnavailable``."""
     attributes = await attributes_of(sqs, url)
     found = judged("channel", attributes, holds_credentials=False)
     return [*found, *await permissions("channel", [_sending(sqs, url)])]
@@ -73,7 +73,7 @@ async def look_at_channel(sqs: SQSClient, url: str) -> list[Finding]:
 
 async def attributes_of(sqs: SQSClient, url: str) -> Attributes:
     """Everything that a queue says of itself."""
-    with faults(QueueAway, f"the queue {url.rpartition('/')[2]}"):
+    with faults(QueueUnavailable, f"the queue {url.rpartition('/')[2]}"):
         answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
         return {str(name): text for name, text in answer.get("Attributes", {}).items()}
 

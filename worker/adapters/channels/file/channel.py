@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker.adapters.append import append
-from worker.adapters.batching import Grouped
-from worker.core.errors import ChannelAway
+from worker.adapters.batching import Batcher
+from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
 from worker.core.record import line
 
@@ -20,7 +20,7 @@ class FileChannel:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._appends: Grouped[bytes, None] = Grouped(self._append, "file-channel")
+        self._appends: Batcher[bytes, None] = Batcher(self._append, "file-channel")
 
     async def open(self) -> None:
         """Nothing: the file is created with its first line."""
@@ -30,7 +30,7 @@ class FileChannel:
         try:
             await self._appends.submit(line(username, sealed) + b"\n")
         except OSError as error:
-            raise ChannelAway(
+            raise ChannelUnavailable(
                 f"{self._path}: {error.strerror}",
                 "free space, or make the folder writable; what waits is sealed in the ledger",
             ) from None

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import Names, segment
-from worker.core.errors import ChannelAway
+from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class S3Channel:
         """See ``ports.Channel``."""
         user = segment(username, self._names)
         key = f"{self._prefix}/{user}/{sealed.generation}-{sealed.attempt_id}.age"
-        with faults(ChannelAway, f"the S3 bucket {self._bucket}"):
+        with faults(ChannelUnavailable, f"the S3 bucket {self._bucket}"):
             for left in reversed(range(TRIES)):
                 try:
                     await self._put(key, sealed.blob)

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import Names, secret_segment
-from worker.core.errors import ChannelAway, ExitCode
+from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.model import Sealed
 from worker.core.record import line
 
@@ -64,7 +64,7 @@ class SecretsManagerChannel:
                 f"a record is longer than the {MOST_BYTES} bytes that a secret may hold",
                 "send fewer attributes with the request, or deliver through another channel",
             )
-        with faults(ChannelAway, WHAT):
+        with faults(ChannelUnavailable, WHAT):
             try:
                 for _ in range(TRIES):
                     versions = await self._look(name)
@@ -77,7 +77,7 @@ class SecretsManagerChannel:
             except ClientError as error:
                 _explain(error, name)
                 raise
-        raise ChannelAway(
+        raise ChannelUnavailable(
             "Secrets Manager did not settle which version of a secret is current",
             "nothing is lost; it is tried again. Nobody else should move the labels of these secrets",
         )
@@ -176,14 +176,14 @@ def _explain(error: ClientError, name: str) -> None:
         ) from None
 
 
-def _being_deleted(name: str) -> ChannelAway:
+def _being_deleted(name: str) -> ChannelUnavailable:
     return _for_a_person(
         f"the secret {name} is scheduled for deletion, or another service owns it",
         "restore it (aws secretsmanager restore-secret), or delete it for good, or choose another channel.prefix",
     )
 
 
-def _for_a_person(cause: str, hint: str) -> ChannelAway:
-    away = ChannelAway(cause, hint)
-    away.exit_code = ExitCode.PERSON_MUST_ACT
-    return away
+def _for_a_person(cause: str, hint: str) -> ChannelUnavailable:
+    unavailable = ChannelUnavailable(cause, hint)
+    unavailable.exit_code = ExitCode.PERSON_MUST_ACT
+    return unavailable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import fault, faults
-from worker.core.errors import ChannelAway, UsageError
+from worker.core.errors import ChannelUnavailable, UsageError
 from worker.core.model import Sealed
 from worker.core.record import line
 
@@ -48,13 +48,13 @@ class SqsChannel:
         self._senders: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        """Look at the queue. Raises ``UsageError`` where it is a FIFO one or not encrypted, ``ChannelAway``."""
+        """Look at the queue. Raises ``UsageError`` where it is a FIFO one or not encrypted, ``ChannelUnavailable``."""
         if self._url.endswith(".fifo"):
             raise UsageError(
                 "the queue of the channel is a FIFO queue",
                 "use a standard queue: records carry their order themselves, and a FIFO queue would drop some unseen",
             )
-        with faults(ChannelAway, WHAT):
+        with faults(ChannelUnavailable, WHAT):
             found = (await self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["All"])).get(
                 "Attributes", {}
             )
@@ -86,11 +86,11 @@ class SqsChannel:
     async def _send_what_waits(self) -> None:
         while batch := self._next():
             try:
-                with faults(ChannelAway, WHAT):
+                with faults(ChannelUnavailable, WHAT):
                     reply = await self._send([body for body, _ in batch])
-            except ChannelAway as away:
+            except ChannelUnavailable as unavailable:
                 for _, sent in batch:
-                    _settle(sent, away)
+                    _settle(sent, unavailable)
             except BaseException:
                 for _, sent in batch:
                     sent.cancel()
@@ -121,23 +121,23 @@ class SqsChannel:
             return await self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
 
 
-def _refused(reply: SendMessageBatchResultTypeDef, number: int) -> dict[str, ChannelAway]:
+def _refused(reply: SendMessageBatchResultTypeDef, number: int) -> dict[str, ChannelUnavailable]:
     """By the entry's id, why it was not confirmed."""
-    found: dict[str, ChannelAway] = {}
+    found: dict[str, ChannelUnavailable] = {}
     confirmed = {entry["Id"] for entry in reply.get("Successful", [])}
     codes = {entry["Id"]: entry.get("Code", "") for entry in reply.get("Failed", [])}
     for entry in map(str, range(number)):
         if entry not in confirmed:
             why = codes.get(entry) or "no confirmation"
             cause = ClientError({"Error": {"Code": why}}, "SendMessageBatch")
-            found[entry] = fault(cause, ChannelAway, WHAT)  # type: ignore[assignment]
+            found[entry] = fault(cause, ChannelUnavailable, WHAT)  # type: ignore[assignment]
     return found
 
 
-def _settle(sent: asyncio.Future[None], away: ChannelAway | None) -> None:
+def _settle(sent: asyncio.Future[None], unavailable: ChannelUnavailable | None) -> None:
     if sent.done():
         return
-    if away is None:
+    if unavailable is None:
         sent.set_result(None)
     else:
-        sent.set_exception(away)
+        sent.set_exception(unavailable)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -30,7 +30,7 @@ class _Waiting(Generic[Asked, Answered]):
     answer: asyncio.Future[Answered]
 
 
-class Lanes(Generic[Asked, Answered]):
+class Coalescer(Generic[Asked, Answered]):
     """``one`` does one; ``many`` does several of different users, and answers each or says why it has no answer.
 
     What is asked about one user is done one after another, in the order in which it came.
@@ -39,7 +39,7 @@ class Lanes(Generic[Asked, Answered]):
     def __init__(
         self,
         one: Callable[[Asked], Awaitable[Answered]],
-        many: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered | LedgerAway]]],
+        many: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered | LedgerUnavailable]]],
     ) -> None:
         self._one, self._many = one, many
         self._waiting: deque[_Waiting[Asked, Answered]] = deque()

@@ -24,8 +24,8 @@ from botocore.exceptions import ClientError
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, Bucket, Item
 from worker.adapters.ledgers.dynamodb.schema import KEY
-from worker.core.errors import LedgerAway
-from worker.core.model import Census, State
+from worker.core.errors import LedgerUnavailable
+from worker.core.model import Counts, State
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -49,8 +49,8 @@ class Snapshot:
     revision: int
 
 
-class Counts:
-    """One worker's part, and the sum of all. Everything raises ``LedgerAway``."""
+class Counters:
+    """One worker's part, and the sum of all. Everything raises ``LedgerUnavailable``."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, worker: str, every: float = EVERY) -> None:
         self._dynamodb, self._table, self._every = dynamodb, table, every
@@ -91,7 +91,7 @@ class Counts:
 
     async def _write_and_wait(self) -> None:
         try:
-            with suppress(LedgerAway):
+            with suppress(LedgerUnavailable):
                 await self.write()
         finally:
             self._timer = None
@@ -123,8 +123,10 @@ class Counts:
             await self.write()
             if self._written:
                 await self._join_the_base()
-        except LedgerAway as away:
-            log.warning("counts_not_written", cause=str(away), cure="the next run that ends counts every row again")
+        except LedgerUnavailable as unavailable:
+            log.warning(
+                "counts_not_written", cause=str(unavailable), cure="the next run that ends counts every row again"
+            )
 
     async def _join_the_base(self) -> None:
         changes = {bucket: number for bucket, number in self._mine.items() if number}
@@ -136,7 +138,7 @@ class Counts:
     async def read(self) -> Snapshot:
         """As all workers last said, this one up to now."""
         await self.write()
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             answer = await self._dynamodb.get_item(TableName=self._table, Key=COUNTS, ConsistentRead=True)
         return snapshot(answer.get("Item", {}))
 
@@ -190,7 +192,7 @@ class Counts:
         if "#mine" in update:
             used["#mine"] = self._attribute
         more: dict[str, Any] = {"ConditionExpression": condition} if condition else {}
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             try:
                 await self._dynamodb.update_item(
                     TableName=self._table,
@@ -222,7 +224,7 @@ def snapshot(item: Item) -> Snapshot:
     return Snapshot(sums, int(item.get(_REVISION, {"N": "0"})["N"]))
 
 
-def census(sums: Counter[Bucket]) -> Census:
+def counts(sums: Counter[Bucket]) -> Counts:
     """As the ports have it; nothing is less than zero, whatever a killed worker did not say."""
     states: Counter[State] = Counter()
     reasons: Counter[str] = Counter()
@@ -233,7 +235,7 @@ def census(sums: Counter[Bucket]) -> Census:
         states[State(state)] += number
         if reason:
             reasons[reason] += number
-    return Census(states, reasons, max(0, sums[DUPLICATES]), max(0, sums[MALFORMED]))
+    return Counts(states, reasons, max(0, sums[DUPLICATES]), max(0, sums[MALFORMED]))
 
 
 def _difference(found: Counter[Bucket], said: Snapshot) -> dict[Bucket, int]:

@@ -1,7 +1,7 @@
 """The ledger that workers on many hosts share: one DynamoDB table.
 
 A user is one item, changed by conditional writes only (``puts``); a sparse index finds who is unfinished
-(``reads``); what the workers counted is one item more (``counts``), the shared pace another
+(``reads``); what the workers counted is one item more (``counters``), the shared pace another
 (``pace``), the rollout's stamp the last. ``aws.table`` has the schema, ``rows`` a row as an item.
 """
 
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
-from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counts, census
+from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
 from worker.adapters.ledgers.dynamodb.pace import SharedPace
 from worker.adapters.ledgers.dynamodb.reads import Reads
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, to_enrolment, username_of
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT
-from worker.adapters.ledgers.dynamodb.writes import Puts
-from worker.core.errors import LedgerAway, UsageError
-from worker.core.model import UNFINISHED, Census, Enrolment, Put, State
+from worker.adapters.ledgers.dynamodb.writes import Writes
+from worker.core.errors import LedgerUnavailable, UsageError
+from worker.core.model import UNFINISHED, Counts, Enrolment, Put, State
 from worker.pacing.pace import Pace
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class DynamoLedger:
-    """``Ledger``, ``Books`` and ``PaceBook`` in one table, for any number of workers on any hosts.
+    """``Ledger``, ``LedgerStats`` and ``PaceStore`` in one table, for any number of workers on any hosts.
 
     ``worker``: this process's identity. ``count_every``: seconds between two writes of what it counted.
     """
@@ -46,15 +46,15 @@ class DynamoLedger:
     ) -> None:
         self._dynamodb, self._table = dynamodb, table
         self._reads = Reads(dynamodb, table)
-        self._counts = Counts(dynamodb, table, worker, count_every)
-        self._puts = Puts(dynamodb, table, self._reads, self._counts)
+        self._counters = Counters(dynamodb, table, worker, count_every)
+        self._puts = Writes(dynamodb, table, self._reads, self._counters)
         self._pace = SharedPace(dynamodb, table, monotonic)
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
         """Make sure that the table is there and belongs to this rollout: it is stamped at first use.
 
         Raises ``UsageError`` where it is missing, is none of ours, was never used but must have been, or was stamped
-        otherwise; ``LedgerAway``.
+        otherwise; ``LedgerUnavailable``.
         """
         found = await self._stamp(stamp, must_exist=must_exist)
         for name, value in stamp.items():
@@ -73,7 +73,7 @@ class DynamoLedger:
         condition: dict[str, Any] = {"ConditionExpression": "attribute_exists(#key)"} if must_exist else {}
         if must_exist:
             names["#key"] = KEY
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             try:
                 answer = await self._dynamodb.update_item(
                     TableName=self._table,
@@ -108,7 +108,7 @@ class DynamoLedger:
         await self._puts.close()
         await self._reads.close()
         await self._pace.close()
-        await self._counts.close()
+        await self._counters.close()
 
     # --- ports.Ledger -------------------------------------------------------------------------------------------------
 
@@ -131,22 +131,27 @@ class DynamoLedger:
                     self._puts.saw(username_of(item), item)
                     yield row
 
-    def gone(self, worker: str) -> bool:  # noqa: ARG002
+    def is_dead(self, worker: str) -> bool:  # noqa: ARG002
         """Never: whether a worker on another host is dead cannot be known."""
         return False
 
     # --- ports.Books --------------------------------------------------------------------------------------------------
 
-    async def census(self) -> Census:
-        """See ``ports.Books``: what others did within the last second may be missing, and what killed ones did."""
-        return census((await self._counts.read()).sums)
+    async def counts(self) -> Counts:
+        """See ``ports.LedgerStats``: what others did within the last second may be missing, and what killed ones
+        did.
+        """
+        return counts((await self._counters.read()).sums)
 
-    async def recount(self) -> Census:
-        """See ``ports.Books``: every row is read, consistently. Takes two seconds more where ``census`` seems wrong."""
-        return census(await self._counts.recount(self._reads.count))
+    async def recount(self) -> Counts:
+        """See ``ports.LedgerStats``: every row is read, consistently.
+
+        Takes two seconds more where ``counts`` seems wrong.
+        """
+        return counts(await self._counters.recount(self._reads.count))
 
     async def rows(self, state: State) -> AsyncIterator[Enrolment]:
-        """See ``ports.Books``."""
+        """See ``ports.LedgerStats``."""
         async with aclosing(self._reads.in_state(state)) as items:
             async for item in items:
                 row = to_enrolment(item)
@@ -154,9 +159,12 @@ class DynamoLedger:
                     yield row
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
-        """See ``ports.Books``. Durable within about a second, and at ``close``: a killed worker loses that much."""
-        self._counts.add(DUPLICATES, duplicates)
-        self._counts.add(MALFORMED, malformed)
+        """See ``ports.LedgerStats``.
+
+        Durable within about a second, and at ``close``: a killed worker loses that much.
+        """
+        self._counters.add(DUPLICATES, duplicates)
+        self._counters.add(MALFORMED, malformed)
 
     # --- the roster ---------------------------------------------------------------------------------------------------
 
@@ -172,20 +180,20 @@ class DynamoLedger:
 
     async def roster_count(self) -> int:
         """How many users those are, as the workers last said; exact after ``recount``."""
-        return max(0, (await self._counts.read()).sums[ROSTER])
+        return max(0, (await self._counters.read()).sums[ROSTER])
 
     # --- ports.PaceBook -----------------------------------------------------------------------------------------------
 
     async def read_pace(self) -> Pace | None:
-        """See ``ports.PaceBook``."""
+        """See ``ports.PaceStore``."""
         return await self._pace.read_pace()
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``ports.PaceBook``."""
+        """See ``ports.PaceStore``."""
         return await self._pace.change_pace(change)
 
     def shared_time(self) -> float:
-        """See ``ports.PaceBook``."""
+        """See ``ports.PaceStore``."""
         return self._pace.shared_time()
 
 

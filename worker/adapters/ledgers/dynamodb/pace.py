@@ -44,7 +44,7 @@ from botocore.exceptions import ClientError
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.ledgers.dynamodb.rows import Item
 from worker.adapters.ledgers.dynamodb.schema import KEY
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 from worker.pacing.pace import Pace
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ LESS_OFTEN = 1.25
 
 
 class SharedPace:
-    """``PaceBook``. ``monotonic``: this host's clock, in seconds."""
+    """``PaceStore``. ``monotonic``: this host's clock, in seconds."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._dynamodb, self._table, self._monotonic = dynamodb, table, monotonic
@@ -84,11 +84,11 @@ class SharedPace:
         """What stands there where nobody else seems to write."""
 
     def shared_time(self) -> float:
-        """See ``ports.PaceBook``."""
+        """See ``ports.PaceStore``."""
         return self._monotonic() + (self._offset or 0.0)
 
     async def read_pace(self) -> Pace | None:
-        """See ``ports.PaceBook``; the first time it waits, for up to half a second, until somebody else writes."""
+        """See ``ports.PaceStore``; the first time it waits, for up to half a second, until somebody else writes."""
         item = await self._read()
         if item and not self._joined:
             item = await self._look_until_it_changes(item, FIRST_LOOKS, changes=1)
@@ -115,7 +115,7 @@ class SharedPace:
             await asyncio.wait([self._looking])
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``ports.PaceBook``. Who works alone needs no look: it knows what stands there."""
+        """See ``ports.PaceStore``. Who works alone needs no look: it knows what stands there."""
         before = self._mine or await self.read_pace()
         while (pace := change(before)) is not None and pace is not before:
             alone = before is None or before.version == self._written
@@ -150,7 +150,7 @@ class SharedPace:
 
     async def _update(self, request: dict[str, Any]) -> tuple[bool, Item | None]:
         """Whether it was accepted, and what stood there; what stands there, if not."""
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             try:
                 answer: Any = await self._dynamodb.update_item(
                     TableName=self._table,
@@ -167,7 +167,7 @@ class SharedPace:
         return True, answer.get("Attributes")
 
     async def _read(self) -> Item | None:
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             answer = await self._dynamodb.get_item(TableName=self._table, Key=PACE, ConsistentRead=True)
         item: Any = answer.get("Item")
         if item:
@@ -189,7 +189,7 @@ class SharedPace:
 
     async def _look_in_the_background(self, item: Item) -> None:
         before, began = self._offset or 0.0, self._looked_at
-        with suppress(LedgerAway):
+        with suppress(LedgerUnavailable):
             await self._look_until_it_changes(item, LOOKS, changes=CHANGES)
         if (self._offset or 0.0) - before > BETWEEN_LOOKS:
             self._look_after = LOOK_AGAIN[0]

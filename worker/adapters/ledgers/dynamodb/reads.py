@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from worker.adapters.aws.errors import faults
-from worker.adapters.ledgers.dynamodb.coalescing import Lanes
+from worker.adapters.ledgers.dynamodb.coalescing import Coalescer
 from worker.adapters.ledgers.dynamodb.rows import (
     REASON,
     ROSTER,
@@ -22,7 +22,7 @@ from worker.adapters.ledgers.dynamodb.rows import (
     username_of,
 )
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD, UNFINISHED
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 from worker.core.model import State
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ PAUSES = 0.05, 0.1, 0.2, 0.4, 0.8
 
 
 class Reads:
-    """All ways to read. Everything raises ``LedgerAway``."""
+    """All ways to read. Everything raises ``LedgerUnavailable``."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
         self._dynamodb, self._table = dynamodb, table
-        self._lanes: Lanes[str, Item | None] = Lanes(self._one, self._many)
+        self._lanes: Coalescer[str, Item | None] = Coalescer(self._one, self._many)
 
     async def user(self, username: str) -> Item | None:
         """The user's item as it stands; asked for with others where many are."""
@@ -56,13 +56,13 @@ class Reads:
     async def _one(self, username: str) -> Item | None:
         return await self.item(user_key(username))
 
-    async def _many(self, usernames: Sequence[str]) -> Sequence[Item | LedgerAway | None]:
+    async def _many(self, usernames: Sequence[str]) -> Sequence[Item | LedgerUnavailable | None]:
         found = await self.users(usernames)
         return [found.get(username) for username in usernames]
 
     async def item(self, key: Item) -> Item | None:
         """The item of that key."""
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             answer = await self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         item: Item | None = answer.get("Item")
         return item
@@ -72,7 +72,7 @@ class Reads:
         found: dict[str, Item] = {}
         left: Any = {self._table: {"Keys": [user_key(username) for username in usernames], "ConsistentRead": True}}
         for pause in (*PAUSES, None):
-            with faults(LedgerAway, "the ledger"):
+            with faults(LedgerUnavailable, "the ledger"):
                 answer = await self._dynamodb.batch_get_item(RequestItems=left)
             for item in answer["Responses"].get(self._table, ()):
                 found[username_of(item)] = item
@@ -81,7 +81,9 @@ class Reads:
                 return found
             if pause is not None:
                 await asyncio.sleep(pause)
-        raise LedgerAway("the ledger answers only in part: it is throttled", "raise the table's capacity, or wait")
+        raise LedgerUnavailable(
+            "the ledger answers only in part: it is throttled", "raise the table's capacity, or wait"
+        )
 
     async def unfinished(self) -> AsyncGenerator[Item, None]:
         """Items that the index knows as unfinished, read anew; they may be finished by now.
@@ -100,7 +102,7 @@ class Reads:
 
     async def _index_page(self, shard: str, after: Any) -> tuple[list[str], str, Any]:
         request: dict[str, Any] = {"ExclusiveStartKey": after} if after else {}
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             answer = await self._dynamodb.query(
                 TableName=self._table,
                 IndexName=UNFINISHED,
@@ -155,7 +157,7 @@ class Reads:
     async def _scan(self, request: dict[str, Any]) -> AsyncGenerator[list[Item], None]:
         after: Any = {}
         while True:
-            with faults(LedgerAway, "the ledger"):
+            with faults(LedgerUnavailable, "the ledger"):
                 answer = await self._dynamodb.scan(
                     TableName=self._table, ConsistentRead=True, Limit=PAGE, **request, **after
                 )

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
-from worker.adapters.ledgers.dynamodb.coalescing import Lanes
-from worker.adapters.ledgers.dynamodb.counters import Counts
+from worker.adapters.ledgers.dynamodb.coalescing import Coalescer
+from worker.adapters.ledgers.dynamodb.counters import Counters
 from worker.adapters.ledgers.dynamodb.reads import Reads
 from worker.adapters.ledgers.dynamodb.rows import (
     ROSTER,
@@ -32,7 +32,7 @@ from worker.adapters.ledgers.dynamodb.rows import (
     user_key,
 )
 from worker.adapters.ledgers.dynamodb.schema import KEY
-from worker.core.errors import LedgerAway
+from worker.core.errors import LedgerUnavailable
 from worker.core.model import Answer, Enrolment, Put
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ class _Known:
 _NOTHING = _Known(None, None)
 
 
-class Puts:
-    """All ways to write users. Everything raises ``LedgerAway``."""
+class Writes:
+    """All ways to write users. Everything raises ``LedgerUnavailable``."""
 
-    def __init__(self, dynamodb: DynamoDBClient, table: str, reads: Reads, counts: Counts) -> None:
+    def __init__(self, dynamodb: DynamoDBClient, table: str, reads: Reads, counters: Counters) -> None:
         self._dynamodb, self._table = dynamodb, table
-        self._reads, self._counts = reads, counts
-        self._lanes: Lanes[Write, Put] = Lanes(self._alone, self._together)
+        self._reads, self._counters = reads, counters
+        self._lanes: Coalescer[Write, Put] = Coalescer(self._alone, self._together)
         self._known: dict[str, _Known] = {}
 
     def saw(self, username: str, item: Item | None) -> None:
@@ -90,7 +90,7 @@ class Puts:
         known = self._known.get(row.username)
         # What is replaced may be large, so it is asked for only where it is needed.
         sure = known is not None and replaces is not None and known.version == replaces
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             try:
                 answer: Any = await self._dynamodb.put_item(
                     TableName=self._table, ReturnValues="NONE" if sure else "ALL_OLD", **_put(row, replaces)
@@ -100,16 +100,18 @@ class Puts:
                     raise
                 put = await self._judge(write, error.response.get("Item"))  # type: ignore[arg-type]
                 if put is None:
-                    raise LedgerAway("the ledger changed while it was asked", "run again: nothing is lost") from None
+                    raise LedgerUnavailable(
+                        "the ledger changed while it was asked", "run again: nothing is lost"
+                    ) from None
                 return put
         old = known.bucket if sure and known else bucket_of(answer.get("Attributes"))
         return self._applied(row, old)
 
     # --- several ------------------------------------------------------------------------------------------------------
 
-    async def _together(self, writes: Sequence[Write]) -> Sequence[Put | LedgerAway]:
+    async def _together(self, writes: Sequence[Write]) -> Sequence[Put | LedgerUnavailable]:
         """One transaction for all whose present row is known; whoever made it fail is left out of the next try."""
-        answers: dict[int, Put | LedgerAway] = {}
+        answers: dict[int, Put | LedgerUnavailable] = {}
         left = {number: write for number, write in enumerate(writes) if self._replaced(write)}
         single = {number: write for number, write in enumerate(writes) if number not in left}
         while len(left) > 1:
@@ -117,8 +119,8 @@ class Puts:
             puts = [_put(row, replaces, old) for (row, replaces), old in zip(left.values(), replaced, strict=True)]
             try:
                 reasons = await self._transact(puts)
-            except LedgerAway as away:
-                answers |= dict.fromkeys(left, away)
+            except LedgerUnavailable as unavailable:
+                answers |= dict.fromkeys(left, unavailable)
                 left = {}
                 break
             if reasons is None:
@@ -138,7 +140,7 @@ class Puts:
         single |= left
         done = await asyncio.gather(*(self._alone(write) for write in single.values()), return_exceptions=True)
         for number, one in zip(single, done, strict=True):
-            if isinstance(one, BaseException) and not isinstance(one, LedgerAway):
+            if isinstance(one, BaseException) and not isinstance(one, LedgerUnavailable):
                 raise one
             answers[number] = one
         return [answers[number] for number in range(len(writes))]
@@ -154,7 +156,7 @@ class Puts:
     async def _transact(self, puts: Sequence[Item]) -> Sequence[Item] | None:
         """``None`` where all applied; else none did, and there is a reason for each, or none at all to go by."""
         actions: Any = [{"Put": {"TableName": self._table, **put}} for put in puts]
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             try:
                 await self._dynamodb.transact_write_items(
                     TransactItems=actions,
@@ -169,19 +171,19 @@ class Puts:
                 raise
         return None
 
-    async def _judged(self, write: Write, reason: Item) -> Put | LedgerAway | None:
+    async def _judged(self, write: Write, reason: Item) -> Put | LedgerUnavailable | None:
         if reason["Code"] != REFUSED:
             return None
         try:
             return await self._judge(write, reason.get("Item"))
-        except LedgerAway as away:
-            return away
+        except LedgerUnavailable as unavailable:
+            return unavailable
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
     def _applied(self, row: Enrolment, old: Bucket | None) -> Put:
         new = bucket(row)
-        self._counts.move(old, new)
+        self._counters.move(old, new)
         self._remember(row.username, row.version, new)
         return Put(Answer.APPLIED, row)
 
@@ -193,7 +195,7 @@ class Puts:
         found = to_enrolment(item)
         if found is not None and found.version == row.version:
             if replaced := self._replaced(write):  # it applied before, but its answer was lost: it is not counted yet
-                self._counts.move(replaced.bucket, bucket(row))
+                self._counters.move(replaced.bucket, bucket(row))
             self.saw(row.username, item)
             return Put(Answer.ALREADY_MINE, found)
         self.saw(row.username, item)
@@ -219,7 +221,7 @@ class Puts:
             nonlocal new
             try:
                 async for added in self._add_group(group):
-                    self._counts.add(ROSTER, added)
+                    self._counters.add(ROSTER, added)
                     new += added
             finally:
                 free.release()
@@ -249,7 +251,7 @@ class Puts:
             left = others
 
     async def _add_one(self, username: str) -> int:
-        with faults(LedgerAway, "the ledger"):
+        with faults(LedgerUnavailable, "the ledger"):
             try:
                 await self._dynamodb.put_item(TableName=self._table, **_roster(username))
             except ClientError as error:

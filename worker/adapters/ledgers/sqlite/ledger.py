@@ -7,15 +7,15 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from typing import Any
 
 from worker.adapters.ledgers.sqlite.rows import COLUMNS, enrolment, values
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.errors import LedgerAway, UsageError
-from worker.core.model import Answer, Census, Enrolment, Put, State
+from worker.core.errors import LedgerUnavailable, UsageError
+from worker.core.model import Answer, Counts, Enrolment, Put, State
 from worker.pacing.pace import Pace
 
 _SCHEMA = """
@@ -42,7 +42,7 @@ _COUNT_UNREQUESTED = f"SELECT count(*) FROM roster WHERE {_HAS_NO_ROW}"  # noqa:
 
 
 class SqliteLedger:
-    """``Ledger``, ``Books`` and ``PaceBook`` in one file. Safe for several processes on one host."""
+    """``Ledger``, ``LedgerStats`` and ``PaceStore`` in one file. Safe for several processes on one host."""
 
     def __init__(self, database: Database, liveness: Liveness) -> None:
         self._database = database
@@ -51,7 +51,7 @@ class SqliteLedger:
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
         """Open the file, and make sure that it belongs to this rollout: it is stamped at first use.
 
-        Raises ``UsageError`` where it is missing but must exist, or was stamped otherwise; ``LedgerAway``,
+        Raises ``UsageError`` where it is missing but must exist, or was stamped otherwise; ``LedgerUnavailable``,
         ``PersonMustAct``.
         """
         if must_exist and not self._database.path.exists():
@@ -59,8 +59,8 @@ class SqliteLedger:
                 f"the ledger {self._database.path} does not exist",
                 "correct ledger.path, or restore the file: it knows who was delivered already",
             )
-        await self._database.open(_SCHEMA, LedgerAway)
-        found: Mapping[str, str] = await self._database.write(_stamp, stamp, LedgerAway)
+        await self._database.open(_SCHEMA, LedgerUnavailable)
+        found: Mapping[str, str] = await self._database.write(_stamp, stamp, LedgerUnavailable)
         for name, value in stamp.items():
             if found[name] != value:
                 raise UsageError(
@@ -71,44 +71,44 @@ class SqliteLedger:
 
     async def put(self, row: Enrolment, replaces: str | None) -> Put:
         """See ``ports.Ledger``."""
-        put: Put = await self._database.write(_put, (row, replaces), LedgerAway)
+        put: Put = await self._database.write(_put, (row, replaces), LedgerUnavailable)
         return put
 
     async def read(self, username: str) -> Enrolment | None:
         """See ``ports.Ledger``."""
-        return await self._database.read(lambda connection: _read(connection, username), LedgerAway)
+        return await self._database.read(lambda connection: _read(connection, username), LedgerUnavailable)
 
     async def unfinished(self) -> AsyncIterator[Enrolment]:
         """See ``ports.Ledger``."""
         async for row in self._pages(f"{_SELECT} WHERE state IN ('in_progress', 'sealed')"):
             yield enrolment(row)
 
-    def gone(self, worker: str) -> bool:
+    def is_dead(self, worker: str) -> bool:
         """See ``ports.Ledger``."""
-        return self._liveness.gone(worker)
+        return self._liveness.is_dead(worker)
 
-    async def census(self) -> Census:
-        """See ``ports.Books``."""
-        return await self._database.read(_census, LedgerAway)
+    async def counts(self) -> Counts:
+        """See ``ports.LedgerStats``."""
+        return await self._database.read(_counts, LedgerUnavailable)
 
-    async def recount(self) -> Census:
-        """See ``ports.Books``; here the census is one."""
-        return await self.census()
+    async def recount(self) -> Counts:
+        """See ``ports.LedgerStats``; here the counts is one."""
+        return await self.counts()
 
     async def rows(self, state: State) -> AsyncIterator[Enrolment]:
-        """See ``ports.Books``."""
+        """See ``ports.LedgerStats``."""
         async for row in self._pages(f"{_SELECT} WHERE state = '{state.value}'"):
             yield enrolment(row)
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
-        """See ``ports.Books``."""
-        await self._database.write(_count, (duplicates, malformed), LedgerAway)
+        """See ``ports.LedgerStats``."""
+        await self._database.write(_count, (duplicates, malformed), LedgerUnavailable)
 
     async def add_to_roster(self, usernames: Iterable[str]) -> int:
         """Remember users who are to get a request some day, durably; how many of them are new here."""
         names, added = iter(usernames), 0
         while page := list(islice(names, _ROSTER_PAGE)):
-            added += await self._database.write(_add_to_roster, page, LedgerAway)
+            added += await self._database.write(_add_to_roster, page, LedgerUnavailable)
         return added
 
     async def unrequested(self) -> AsyncIterator[str]:
@@ -118,16 +118,16 @@ class SqliteLedger:
 
     async def roster_count(self) -> int:
         """How many ``unrequested`` gives."""
-        (number,) = await self._database.read(lambda c: c.execute(_COUNT_UNREQUESTED).fetchone(), LedgerAway)
+        (number,) = await self._database.read(lambda c: c.execute(_COUNT_UNREQUESTED).fetchone(), LedgerUnavailable)
         return int(number)
 
     async def read_pace(self) -> Pace | None:
-        """See ``ports.PaceBook``."""
-        return await self._database.read(_read_pace, LedgerAway)
+        """See ``ports.PaceStore``."""
+        return await self._database.read(_read_pace, LedgerUnavailable)
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``ports.PaceBook``; called once, in the transaction that writes, so nobody can be faster."""
-        pace: Pace | None = await self._database.write(_change_pace, change, LedgerAway)
+        """See ``ports.PaceStore``; called once, in the transaction that writes, so nobody can be faster."""
+        pace: Pace | None = await self._database.write(_change_pace, change, LedgerUnavailable)
         return pace
 
     def shared_time(self) -> float:
@@ -139,7 +139,7 @@ class SqliteLedger:
         after = ""
         query = f"{select} AND username > ? ORDER BY username LIMIT {_PAGE}"
         while True:
-            page = await self._database.read(lambda c, after=after: c.execute(query, (after,)).fetchall(), LedgerAway)  # type: ignore[misc]
+            page = await self._database.read(partial(_page, query=query, after=after), LedgerUnavailable)
             for row in page:
                 yield row
             if len(page) < _PAGE:
@@ -207,12 +207,16 @@ def _upsert_statement(rows: int) -> str:
     )
 
 
+def _page(connection: sqlite3.Connection, *, query: str, after: str) -> Sequence[Sequence[Any]]:
+    return connection.execute(query, (after,)).fetchall()
+
+
 def _read(connection: sqlite3.Connection, username: str) -> Enrolment | None:
     row = connection.execute(f"{_SELECT} WHERE username = ?", (username,)).fetchone()
     return enrolment(row) if row else None
 
 
-def _census(connection: sqlite3.Connection) -> Census:
+def _counts(connection: sqlite3.Connection) -> Counts:
     states: Counter[State] = Counter()
     reasons: Counter[str] = Counter()
     for state, reason, number in connection.execute("SELECT state, reason, count(*) FROM users GROUP BY 1, 2"):
@@ -220,7 +224,7 @@ def _census(connection: sqlite3.Connection) -> Census:
         if reason:
             reasons[reason] += number
     counted = dict(connection.execute("SELECT name, value FROM counters").fetchall())
-    return Census(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0))
+    return Counts(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0))
 
 
 def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -> Sequence[None]:

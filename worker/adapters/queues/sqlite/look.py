@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 from worker.adapters.sqlite.database import Database
-from worker.core.errors import QueueAway
+from worker.core.errors import QueueUnavailable
 
 _PAGE = 500
 
@@ -16,15 +16,15 @@ _PAGE = 500
 async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
     """Every message, page by page, in the order they were pushed; none if there is no queue in the file, or no file.
 
-    Raises ``QueueAway``, ``PersonMustAct``.
+    Raises ``QueueUnavailable``, ``PersonMustAct``.
     """
     if not await asyncio.to_thread(path.exists):
         return
     database = Database(path)
     try:
-        await database.open("", QueueAway)
+        await database.open("", QueueUnavailable)
         after = 0
-        while rows := await database.read(lambda connection, after=after: _page(connection, after), QueueAway):  # type: ignore[misc]
+        while rows := await database.read(lambda connection, after=after: _page(connection, after), QueueUnavailable):  # type: ignore[misc]
             yield [body for _, body in rows]
             after = rows[-1][0]
     finally:

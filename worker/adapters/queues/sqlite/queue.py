@@ -17,7 +17,7 @@ import structlog
 
 from worker.adapters.queues.sqlite import wave
 from worker.adapters.sqlite.database import Database
-from worker.core.errors import DependencyAway, Malformed, QueueAway
+from worker.core.errors import DependencyUnavailable, Malformed, QueueUnavailable
 from worker.core.model import Request
 from worker.core.ports import Backlog, Lease, Pushed
 from worker.requests.lines import digest
@@ -51,7 +51,7 @@ class _Ask:
     most: int
     now: float
     visibility: float
-    gone: Callable[[str], bool]
+    is_dead: Callable[[str], bool]
     wave: bool
 
 
@@ -63,9 +63,9 @@ class _Hide:
 
 
 class SqliteQueue:
-    """``Queue`` and ``Inbox`` in one file.
+    """``Queue`` and ``Producer`` in one file.
 
-    ``holder``: this worker's identity; ``gone`` tells which workers are dead; ``visibility`` in seconds;
+    ``holder``: this worker's identity; ``is_dead`` tells which workers are dead; ``visibility`` in seconds;
     ``look_ahead``: messages that may be leased before they are asked for, since every lease is a commit.
     """
 
@@ -75,14 +75,14 @@ class SqliteQueue:
         parser: Parser,
         *,
         holder: str,
-        gone: Callable[[str], bool],
+        is_dead: Callable[[str], bool],
         visibility: float,
         look_ahead: int = 0,
     ) -> None:
         self._database = database
         self._parser = parser
         self._holder = holder
-        self._gone = gone
+        self._is_dead = is_dead
         self._visibility = visibility
         self._look_ahead = look_ahead
         self._wave = False
@@ -90,8 +90,8 @@ class SqliteQueue:
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Open the file. Raises ``QueueAway``, ``PersonMustAct``."""
-        await self._database.open(_SCHEMA, QueueAway)
+        """Open the file. Raises ``QueueUnavailable``, ``PersonMustAct``."""
+        await self._database.open(_SCHEMA, QueueUnavailable)
 
     async def close(self) -> None:
         """Give back whatever is still held, and stop the heartbeat; the database is closed by who opened it."""
@@ -99,17 +99,17 @@ class SqliteQueue:
             self._heartbeat.cancel()
             self._heartbeat = None
         self._ahead.clear()
-        await self._database.write(_free, self._holder, QueueAway)
+        await self._database.write(_free, self._holder, QueueUnavailable)
 
     async def only(self, usernames: Collection[str]) -> None:
         """From here on lease the messages of these users alone; the queue is empty when none of theirs is left."""
-        await self._database.write(wave.begin, usernames, QueueAway)
+        await self._database.write(wave.begin, usernames, QueueUnavailable)
         self._wave = True
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
         if self._heartbeat is None:
-            await self._database.write(_free_the_dead, self._gone, QueueAway)
+            await self._database.write(_free_the_dead, self._is_dead, QueueUnavailable)
             self._heartbeat = asyncio.create_task(self._beat())
         if not self._ahead:
             self._ahead.extend(await self._lease(max(most, self._look_ahead)))
@@ -117,71 +117,71 @@ class SqliteQueue:
 
     async def _lease(self, most: int) -> Sequence[Lease]:
         now = time.time()
-        ask = _Ask(self._holder, most, now, self._visibility, self._gone, self._wave)
-        rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, ask, QueueAway)
+        ask = _Ask(self._holder, most, now, self._visibility, self._is_dead, self._wave)
+        rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, ask, QueueUnavailable)
         leases = []
         for id_, body in rows:
             try:
                 leases.append(Lease(self._parser.parse(body, now), id_))
             except Malformed as malformed:
-                await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueAway)
+                await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueUnavailable)
         return leases
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
-        await self._database.write(_delete, lease.receipt, QueueAway, patient=True)
+        await self._database.write(_delete, lease.receipt, QueueUnavailable, patient=True)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
         """See ``ports.Queue``; never for longer than the visibility."""
         assert isinstance(lease.receipt, int)
         visible_at = time.time() + min(delay, self._visibility) if delay > 0 else 0.0
-        await self._database.write(_hide, _Hide(lease.receipt, self._holder, visible_at), QueueAway)
+        await self._database.write(_hide, _Hide(lease.receipt, self._holder, visible_at), QueueUnavailable)
 
     async def backlog(self) -> Backlog:
         """See ``ports.Queue``."""
-        return await self._database.read(lambda connection: _backlog(connection, time.time()), QueueAway)
+        return await self._database.read(lambda connection: _backlog(connection, time.time()), QueueUnavailable)
 
     async def is_empty(self) -> bool:
         """See ``ports.Queue``."""
         if self._wave:
-            return not await self._database.write(wave.any_left, None, QueueAway)
+            return not await self._database.write(wave.any_left, None, QueueUnavailable)
         return (await self.backlog()).waiting == 0
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
-        """See ``ports.Inbox``."""
+        """See ``ports.Producer``."""
         accepted = duplicates = 0
         page: list[tuple[str, str, float, bytes]] = []
         for request, body in requests:
             page.append((request.username, request.id, request.expires_at, body))
             if len(page) == _PUSH:
-                accepted += (added := await self._database.write(_push, page, QueueAway))
+                accepted += (added := await self._database.write(_push, page, QueueUnavailable))
                 duplicates += _PUSH - added
                 page = []
         if page:
-            accepted += (added := await self._database.write(_push, page, QueueAway))
+            accepted += (added := await self._database.write(_push, page, QueueUnavailable))
             duplicates += len(page) - added
         return Pushed(accepted, duplicates)
 
     async def put_aside(self, reason: str, digest: str) -> None:
-        """See ``ports.Inbox``."""
-        await self._database.write(_put_aside, (digest, reason, time.time()), QueueAway)
+        """See ``ports.Producer``."""
+        await self._database.write(_put_aside, (digest, reason, time.time()), QueueUnavailable)
 
     async def counted(self) -> tuple[int, int]:
-        """See ``ports.QueueBooks``."""
-        return await self._database.read(_counted, QueueAway)
+        """See ``ports.QueueStats``."""
+        return await self._database.read(_counted, QueueUnavailable)
 
     async def sessions(self) -> int:
-        """See ``ports.QueueBooks``."""
-        return await self._database.read(_sessions, QueueAway)
+        """See ``ports.QueueStats``."""
+        return await self._database.read(_sessions, QueueUnavailable)
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._visibility / 3)
             try:
-                await self._database.write(_keep, (self._holder, time.time() + self._visibility), QueueAway)
-                await self._database.write(_free_the_dead, self._gone, QueueAway)
-            except DependencyAway as away:  # the lease of a message protects nothing: the claim does
-                log.warning("heartbeat_failed", cause=str(away))
+                await self._database.write(_keep, (self._holder, time.time() + self._visibility), QueueUnavailable)
+                await self._database.write(_free_the_dead, self._is_dead, QueueUnavailable)
+            except DependencyUnavailable as unavailable:  # the lease of a message protects nothing: the claim does
+                log.warning("heartbeat_failed", cause=str(unavailable))
 
 
 # --- in the database's threads ----------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def _lease(connection: sqlite3.Connection, asks: Sequence[_Ask]) -> Sequence[Seq
 
 def _lease_one(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
     rows = _visible(connection, ask)
-    if len(rows) < ask.most and any(_free_the_dead(connection, [ask.gone])):
+    if len(rows) < ask.most and any(_free_the_dead(connection, [ask.is_dead])):
         rows = _visible(connection, ask)
     if rows:
         connection.execute(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from worker.adapters.aws.errors import faults
 from worker.adapters.queues.sqs.batches import QUEUE
-from worker.core.errors import QueueAway, UsageError
+from worker.core.errors import QueueUnavailable, UsageError
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -23,9 +23,9 @@ _COUNTS: Final = (
 
 
 async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, Any]:
-    """All attributes. Raises ``QueueAway``, and ``UsageError`` where there is no queue, or a FIFO one."""
+    """All attributes. Raises ``QueueUnavailable``, and ``UsageError`` where there is no queue, or a FIFO one."""
     missing = UsageError("there is no queue at queue.url", "correct it, or create it: mfa-worker init")
-    with faults(QueueAway, QUEUE, missing):
+    with faults(QueueUnavailable, QUEUE, missing):
         async with asyncio.timeout(3 * _TIMEOUT):
             answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     found: Mapping[Any, Any] = answer.get("Attributes", {})
@@ -38,8 +38,8 @@ async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, Any]:
 
 
 async def count(sqs: SQSClient, url: str) -> int:
-    """About how many messages there are, whoever holds them. Raises ``QueueAway``."""
-    with faults(QueueAway, QUEUE):
+    """About how many messages there are, whoever holds them. Raises ``QueueUnavailable``."""
+    with faults(QueueUnavailable, QUEUE):
         async with asyncio.timeout(_TIMEOUT):
             answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=_COUNTS)
         attributes = answer.get("Attributes", {})

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from worker.adapters.aws.errors import faults
-from worker.core.errors import ExitCode, QueueAway
+from worker.core.errors import ExitCode, QueueUnavailable
 
 Item = TypeVar("Item")
 Entry = Mapping[str, Any]
@@ -51,9 +51,9 @@ class Outage:
         self.patience = patience
         self.tries = 0
         self._since = 0.0
-        self._error: QueueAway | None = None
+        self._error: QueueUnavailable | None = None
 
-    def failed(self, error: QueueAway) -> None:
+    def failed(self, error: QueueUnavailable) -> None:
         """Once more."""
         if self._error is None:
             self._since = time.monotonic()
@@ -62,12 +62,12 @@ class Outage:
 
     def over(self) -> bool:
         """It works again; whether it did not before."""
-        was_away = self._error is not None
+        was_unavailable = self._error is not None
         self.tries, self._error = 0, None
-        return was_away
+        return was_unavailable
 
     def check(self) -> None:
-        """Raise the ``QueueAway`` that lasts: at once where a person must act, else when patience is over."""
+        """Raise the ``QueueUnavailable`` that lasts: at once where a person must act, else when patience is over."""
         if self._error is None:
             return
         if self._error.exit_code == ExitCode.PERSON_MUST_ACT or time.monotonic() - self._since >= self.patience:
@@ -79,10 +79,10 @@ async def send_once(
 ) -> dict[int, tuple[str, bool]]:
     """Send one batch; of each entry that did not succeed the code, and whether trying again is of no use.
 
-    ``within`` in seconds. Raises ``QueueAway`` where the whole batch failed.
+    ``within`` in seconds. Raises ``QueueUnavailable`` where the whole batch failed.
     """
     named = [{**entry, "Id": str(number)} for number, entry in enumerate(entries)]
-    with faults(QueueAway, what):
+    with faults(QueueUnavailable, what):
         async with asyncio.timeout(within):
             answer = await operation(QueueUrl=url, Entries=named)
     done = {found.get("Id") for found in answer.get("Successful", ())}
@@ -100,22 +100,22 @@ async def send_all(
 ) -> dict[int, str]:
     """Send one batch until every entry succeeded, or was refused for good: of those the codes.
 
-    Raises ``QueueAway`` after ``patience`` seconds of failure.
+    Raises ``QueueUnavailable`` after ``patience`` seconds of failure.
     """
     left, refused, outage = dict(enumerate(entries)), dict[int, str](), Outage(patience)
     while left:
         numbers = list(left)
         try:
             failed = await send_once(operation, url, list(left.values()), what=what)
-        except QueueAway as away:
-            outage.failed(away)
+        except QueueUnavailable as unavailable:
+            outage.failed(unavailable)
         else:
             refused |= {numbers[at]: code for at, (code, for_good) in failed.items() if for_good}
             left = {numbers[at]: left[numbers[at]] for at, (_, for_good) in failed.items() if not for_good}
             if not left:
                 break
             codes = ", ".join(sorted({code for code, _ in failed.values()}))
-            outage.failed(QueueAway(f"{what} cannot be used: {codes} for {len(left)} in a batch", LATER))
+            outage.failed(QueueUnavailable(f"{what} cannot be used: {codes} for {len(left)} in a batch", LATER))
         outage.check()
         await asyncio.sleep(backoff(outage.tries))
     return refused
@@ -209,7 +209,7 @@ class Gathered(Generic[Item]):
             raise error
 
     async def flush(self) -> None:
-        """Return when everything that was added so far is done. Raises ``QueueAway`` where it could not be."""
+        """Return when everything that was added so far is done. Raises ``QueueUnavailable`` where it could not be."""
         self.hurry()
         if tasks := list(self._tasks):
             await asyncio.wait(tasks)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import structlog
 
 from worker.adapters.queues.sqs.batches import Operation, send_once, some_at_once, tens
-from worker.adapters.queues.sqs.inflight import Held, Message
-from worker.core.errors import QueueAway
+from worker.adapters.queues.sqs.inflight import InFlight, Message
+from worker.core.errors import QueueUnavailable
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ class Heartbeat:
         self,
         change: Operation,
         url: str,
-        held: Held,
+        held: InFlight,
         *,
         visibility: int,
         let_go: Callable[[Message], None],
@@ -88,8 +88,8 @@ class Heartbeat:
         entries = [{"ReceiptHandle": handle, "VisibilityTimeout": self._visibility} for handle in handles]
         try:
             failed = await send_once(self._change, self._url, entries, within=_TIMEOUT)
-        except QueueAway as away:
-            log.warning("heartbeat_failed", messages=len(batch), cause=str(away))
+        except QueueUnavailable as unavailable:
+            log.warning("heartbeat_failed", messages=len(batch), cause=str(unavailable))
             return
         for number, (message, handle) in enumerate(zip(batch, handles, strict=True)):
             code, is_lost = failed.get(number, ("", False))

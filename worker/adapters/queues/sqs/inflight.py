@@ -35,7 +35,7 @@ class Message:
     """It waits here, and nobody works on it."""
 
 
-class Held:
+class InFlight:
     """The messages in hand. ``visibility`` (s) is for how long each receipt and each heartbeat hides one;
     ``memory`` bounds how many acknowledged ones are remembered.
     """

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from worker.adapters.queues.sqs.batches import PATIENCE, send_all, some_at_once, tens
-from worker.core.errors import QueueAway
+from worker.core.errors import QueueUnavailable
 from worker.core.model import Request
 from worker.core.ports import Pushed
 
@@ -18,7 +18,7 @@ MOST_BYTES = 256 * 1024
 DEAD_LETTERS = "the dead-letter queue"
 
 
-class SqsInbox:
+class SqsProducer:
     """Sends to the queue at ``url``, and to ``dead_letter_url`` where there is one."""
 
     def __init__(
@@ -30,9 +30,10 @@ class SqsInbox:
         self._count_malformed = count_malformed
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
-        """See ``ports.Inbox``; knows no duplicates, which the ledger will find.
+        """See ``ports.Producer``; knows no duplicates, which the ledger will find.
 
-        Raises ``QueueAway`` after a minute of failure, with a part of the requests on the queue: pushing all of them
+        Raises ``QueueUnavailable`` after a minute of failure, with a part of the requests on the queue: pushing all
+        of them
         again only makes duplicates.
         """
         accepted = 0
@@ -41,7 +42,7 @@ class SqsInbox:
             nonlocal accepted
             entries = [{"MessageBody": body.decode()} for body in bodies]
             if refused := await send_all(self._sqs.send_message_batch, self._url, entries):
-                raise QueueAway(
+                raise QueueUnavailable(
                     f"the queue refused {len(refused)} messages: {', '.join(sorted(set(refused.values())))}",
                     "look at the queue's attributes (MaximumMessageSize: 256 KiB), then push again",
                 )
@@ -51,13 +52,13 @@ class SqsInbox:
         return Pushed(accepted)
 
     async def put_aside(self, reason: str, digest: str) -> None:
-        """See ``ports.Inbox``. Raises ``QueueAway``, and what counting raises."""
+        """See ``ports.Producer``. Raises ``QueueUnavailable``, and what counting raises."""
         if self._dead_letter_url is not None:
             await self.send_aside([(reason, digest)])
         await self._count_malformed(1)
 
     async def send_aside(self, found: Sequence[tuple[str, str]], *, patience: float = PATIENCE) -> None:
-        """Send up to ten pairs of reason and digest to the dead-letter queue. Raises ``QueueAway``."""
+        """Send up to ten pairs of reason and digest to the dead-letter queue. Raises ``QueueUnavailable``."""
         assert self._dead_letter_url is not None
         entries = [
             {
@@ -72,7 +73,9 @@ class SqsInbox:
         send, url = self._sqs.send_message_batch, self._dead_letter_url
         if refused := await send_all(send, url, entries, patience=patience, what=DEAD_LETTERS):
             codes = ", ".join(sorted(set(refused.values())))
-            raise QueueAway(f"{DEAD_LETTERS} refused what is malformed: {codes}", "look at its attributes and policy")
+            raise QueueUnavailable(
+                f"{DEAD_LETTERS} refused what is malformed: {codes}", "look at its attributes and policy"
+            )
 
 
 def _as_sqs_allows(body: bytes) -> bytes:

@@ -20,10 +20,10 @@ from worker.adapters.queues.sqs.attributes import attributes_of, count, redrives
 from worker.adapters.queues.sqs.batches import QUEUE, Gathered, Outage, send_all
 from worker.adapters.queues.sqs.emptiness import Emptiness
 from worker.adapters.queues.sqs.heartbeat import Heartbeat
-from worker.adapters.queues.sqs.inflight import LONGEST, Held, Key, Message
-from worker.adapters.queues.sqs.producer import SqsInbox
-from worker.adapters.queues.sqs.receiver import Polling
-from worker.core.errors import Malformed, QueueAway
+from worker.adapters.queues.sqs.inflight import LONGEST, InFlight, Key, Message
+from worker.adapters.queues.sqs.producer import SqsProducer
+from worker.adapters.queues.sqs.receiver import Receiver
+from worker.core.errors import Malformed, QueueUnavailable
 from worker.core.model import Request
 from worker.core.ports import Backlog, Lease, Pushed
 from worker.requests.lines import digest
@@ -46,7 +46,7 @@ _CLOSING = 5.0
 
 
 class SqsQueue:
-    """``Queue`` and ``Inbox`` over the standard queue at ``url``.
+    """``Queue`` and ``Producer`` over the standard queue at ``url``.
 
     ``visibility``: seconds, in effect whole ones, at most 12 hours. ``look_ahead``: messages that may wait here.
     ``dead_letter_url``: where reason and digest of what is malformed go; without it such a message stays for the
@@ -73,10 +73,10 @@ class SqsQueue:
         self._dead_letter_url = dead_letter_url
         self._count_malformed = count_malformed
         self._wait = max(1, min(LONGEST_WAIT, int(empty_after / 2)))
-        self._held = Held(self._visibility)
+        self._held = InFlight(self._visibility)
         self._emptiness = Emptiness(empty_after)
         self._looking = Outage()
-        self._polling = Polling(
+        self._polling = Receiver(
             self._receive, lambda: max(1, look_ahead) - self._held.ahead, look_ahead=look_ahead, wait=self._wait
         )
         self._deletes: Gathered[tuple[Key, str]] = Gathered(self._delete)
@@ -90,12 +90,15 @@ class SqsQueue:
             is_wanted=lambda: time.monotonic() - self._asked_at < self._visibility,
         )
         self._asked_at = 0.0
-        self._inbox = SqsInbox(sqs, url, dead_letter_url, count_malformed)
+        self._inbox = SqsProducer(sqs, url, dead_letter_url, count_malformed)
         self._has_redrive = True
         self._closed = False
 
     async def open(self) -> None:
-        """Look whether the queue may be used. Raises ``QueueAway``, and ``UsageError`` where none or a FIFO one is."""
+        """Look whether the queue may be used.
+
+        Raises ``QueueUnavailable``, and ``UsageError`` where none or a FIFO one is.
+        """
         attributes = await attributes_of(self._sqs, self._url)
         self._has_redrive = redrives_within(REDRIVEN_WITHIN, attributes, self._visibility)
 
@@ -103,7 +106,8 @@ class SqsQueue:
         """Hear out the open polls, give back what is in hand, delete what is done with: in at most ten seconds or so.
 
         No poll is open any more when nobody has asked for messages for a while, as in the grace after a signal.
-        Raises ``QueueAway`` when all of it was tried; what could not be given back comes when its visibility ends.
+        Raises ``QueueUnavailable`` when all of it was tried; what could not be given back comes when its visibility
+        ends.
         """
         self._deletes.hurry()
         await self._polling.close()
@@ -116,7 +120,7 @@ class SqsQueue:
         except TimeoutError:
             self._deletes.cancel()
             self._returns.cancel()
-            raise QueueAway(
+            raise QueueUnavailable(
                 "the queue did not take back in time what this process held",
                 "nothing is lost: the messages come again when their visibility is over",
             ) from None
@@ -129,7 +133,10 @@ class SqsQueue:
     # --- messages that come -------------------------------------------------------------------------------------------
 
     async def lease(self, most: int) -> Sequence[Lease]:
-        """See ``ports.Queue``. Raises ``QueueAway`` at once where a person must act, else after a minute of outage."""
+        """See ``ports.Queue``.
+
+        Raises ``QueueUnavailable`` at once where a person must act, else after a minute of outage.
+        """
         self._ask()
         messages = self._held.take(most, time.monotonic())
         if messages:
@@ -148,7 +155,7 @@ class SqsQueue:
 
     async def _receive(self, most: int) -> int:
         began = time.monotonic()
-        with faults(QueueAway, QUEUE):
+        with faults(QueueUnavailable, QUEUE):
             async with asyncio.timeout(self._wait + _TIMEOUT):
                 answer = await self._sqs.receive_message(
                     QueueUrl=self._url,
@@ -258,8 +265,8 @@ class SqsQueue:
         if self._emptiness.should_look(now):
             try:
                 self._emptiness.looked(now, await count(self._sqs, self._url))
-            except QueueAway as away:
-                self._looking.failed(away)
+            except QueueUnavailable as unavailable:
+                self._looking.failed(unavailable)
                 self._looking.check()
                 return False
             self._looking.over()
@@ -268,19 +275,19 @@ class SqsQueue:
     # --- the producer's end -------------------------------------------------------------------------------------------
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
-        """See ``ports.Inbox``."""
+        """See ``ports.Producer``."""
         pushed = await self._inbox.push(requests)
         self._emptiness.disturb(time.monotonic())
         return pushed
 
     async def put_aside(self, reason: str, digest: str) -> None:
-        """See ``ports.Inbox``."""
+        """See ``ports.Producer``."""
         await self._inbox.put_aside(reason, digest)
 
     async def counted(self) -> tuple[int, int]:
-        """See ``ports.QueueBooks``; the ledger counts."""
+        """See ``ports.QueueStats``; the ledger counts."""
         return 0, 0
 
     async def sessions(self) -> None:
-        """See ``ports.QueueBooks``; nobody can look into all messages."""
+        """See ``ports.QueueStats``; nobody can look into all messages."""
         return

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from worker.adapters.queues.sqs.batches import TEN, Outage, backoff
-from worker.core.errors import QueueAway
+from worker.core.errors import QueueUnavailable
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ _MARGIN = 2.0
 """Seconds more than the poll's wait, after which it is abandoned when closing."""
 
 
-class Polling:
+class Receiver:
     """``receive`` makes one poll for up to so many messages and says how many came; ``room`` tells how many more may
     wait here, ``look_ahead`` how many in all; ``wait`` (s) is how long SQS holds a poll.
     """
@@ -75,10 +75,10 @@ class Polling:
         began = time.monotonic()
         try:
             number = await self._receive(self._batch)
-        except QueueAway as away:
+        except QueueUnavailable as unavailable:
             if not self.outage.tries:
-                log.warning("queue_away", cause=str(away), cure=away.hint)
-            self.outage.failed(away)
+                log.warning("queue_away", cause=str(unavailable), cure=unavailable.hint)
+            self.outage.failed(unavailable)
             self._width = 1
             self._rest(backoff(self.outage.tries))
             return

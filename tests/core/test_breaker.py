@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import VirtualTime
 from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
 from worker.core.model import Again, Issued, PoolFault, Reason, Refused, Reply, Secret, State, Trouble
-from worker.core.resilience.breaker import SLOW_HALF_LIFE, UNCONFIRMED_AFTER, CircuitBreaker
+from worker.core.resilience.breaker import LATENCY_HALF_LIFE, UNCONFIRMED_AFTER, CircuitBreaker
 
 ISSUED = Issued(Secret("JBSWY3DP"), None, "request-1")
 REFUSED = Refused(State.NEEDS_SESSION, Reason.SESSION_SPENT)
@@ -33,7 +33,7 @@ class Bench:
 
     def hear(self, reply: Reply, *usernames: str) -> None:
         for username in usernames:
-            self.breaker.heard(username, reply)
+            self.breaker.record_reply(username, reply)
 
     async def pass_through(self, answer: Reply | None = None, username: str = "ana", takes: float = 0.0) -> float:
         """When the attempt was let through."""
@@ -41,7 +41,7 @@ class Bench:
             began = self.virtual.now
             await asyncio.sleep(takes)
             if answer is not None:
-                self.breaker.heard(username, answer)
+                self.breaker.record_reply(username, answer)
         return began
 
     def run(self, main: Coroutine[Any, Any, float]) -> float:
@@ -68,7 +68,7 @@ def test_an_open_gate_lets_everybody_through_at_once(bench: Bench) -> None:
 def test_after_the_first_fault_a_single_probe_goes_through_and_opens_for_all(bench: Bench, fault: Reply) -> None:
     async def main() -> list[float]:
         bench.hear(fault, "ana")
-        assert not bench.breaker.open_for(probe=False)
+        assert not bench.breaker.admits(probe=False)
         return await asyncio.gather(*(bench.pass_through(ISSUED, takes=0.25) for _ in range(9)))
 
     assert bench.virtual.run(main()) == [0.5] + [0.75] * 8
@@ -100,16 +100,16 @@ def test_answers_to_what_was_sent_before_do_not_put_the_probe_off(bench: Bench) 
 def test_any_answer_about_one_user_opens_the_gate(bench: Bench, answer: Reply) -> None:
     bench.hear(WAF, "ana")
     bench.hear(answer, "ben")
-    assert bench.breaker.open_for(probe=False)
+    assert bench.breaker.admits(probe=False)
 
 
 def test_being_throttled_shows_that_the_endpoint_is_there_but_not_that_it_serves(bench: Bench) -> None:
     bench.hear(UNSENT, "ana")
     bench.hear(THROTTLED, "ana")
-    assert bench.breaker.open_for(probe=False)
+    assert bench.breaker.admits(probe=False)
     bench.hear(WAF, "ana")
     bench.hear(THROTTLED, "ana")
-    assert not bench.breaker.open_for(probe=False)
+    assert not bench.breaker.admits(probe=False)
 
 
 def test_a_probe_that_is_given_up_makes_room_for_the_next(bench: Bench) -> None:
@@ -143,8 +143,8 @@ def test_whoever_passed_sees_that_the_gate_closed_meanwhile(bench: Bench) -> Non
             seen.append(permit.still_valid)
         async with bench.breaker.permit() as probe:
             seen.append(probe.still_valid)
-            bench.breaker.writing("key")
-            bench.breaker.unconfirmed("key", "the ledger: away")
+            bench.breaker.write_begins("key")
+            bench.breaker.write_unconfirmed("key", "the ledger: away")
             seen.append(probe.still_valid)
         return seen
 
@@ -210,9 +210,9 @@ def test_an_endpoint_that_cannot_be_reached_ends_the_run_when_patience_is_over(b
 
 def test_one_user_without_an_answer_is_no_endpoint_that_is_away(bench: Bench) -> None:
     bench.hear(NO_ANSWER, "ana", "ben")
-    assert bench.breaker.open_for(probe=False)
+    assert bench.breaker.admits(probe=False)
     bench.hear(NO_ANSWER, "cem")
-    assert not bench.breaker.open_for(probe=False)
+    assert not bench.breaker.admits(probe=False)
     assert bench.breaker.waiting_for == "Cognito's endpoint does not answer (ReadTimeout)"
     assert bench.stopped == []
 
@@ -229,47 +229,47 @@ def test_refusals_and_silence_do_not_agree_with_each_other(bench: Bench) -> None
 
 def test_a_write_that_stays_unconfirmed_for_two_seconds_closes_the_gate(bench: Bench) -> None:
     async def main() -> float:
-        bench.breaker.writing("first")
+        bench.breaker.write_begins("first")
         await asyncio.sleep(1.9)
         assert await bench.pass_through() == pytest.approx(1.9)
-        bench.breaker.writing("second")
+        bench.breaker.write_begins("second")
         await asyncio.sleep(0.1)
         assert bench.breaker.waiting_for == "the ledger to confirm a write"
-        asyncio.get_running_loop().call_later(5.0, bench.breaker.written, "first")
+        asyncio.get_running_loop().call_later(5.0, bench.breaker.write_ends, "first")
         return await bench.pass_through()
 
     with pytest.raises(AssertionError, match="never comes"):
         bench.run(main())
     assert bench.virtual.now == pytest.approx(7.0), "the second one is overdue by then"
-    bench.breaker.written("second")
-    assert bench.breaker.open_for(probe=False)
+    bench.breaker.write_ends("second")
+    assert bench.breaker.admits(probe=False)
 
 
 def test_the_gate_opens_with_the_confirmation(bench: Bench) -> None:
     async def main() -> float:
-        bench.breaker.writing("key")
+        bench.breaker.write_begins("key")
         await asyncio.sleep(2.0)
-        asyncio.get_running_loop().call_later(3.0, bench.breaker.written, "key")
+        asyncio.get_running_loop().call_later(3.0, bench.breaker.write_ends, "key")
         return max(await asyncio.gather(*(bench.pass_through() for _ in range(5))))
 
     assert bench.run(main()) == pytest.approx(5.0)
 
 
 def test_a_write_that_failed_closes_the_gate_at_once_also_for_probes(bench: Bench) -> None:
-    bench.breaker.writing("key")
-    bench.breaker.unconfirmed("key", "the ledger: disk full")
-    assert not bench.breaker.open_for(probe=False)
-    assert not bench.breaker.open_for(probe=True)
+    bench.breaker.write_begins("key")
+    bench.breaker.write_unconfirmed("key", "the ledger: disk full")
+    assert not bench.breaker.admits(probe=False)
+    assert not bench.breaker.admits(probe=True)
     assert bench.breaker.waiting_for == "the ledger: disk full"
-    bench.breaker.written("key")
-    assert bench.breaker.open_for(probe=False)
+    bench.breaker.write_ends("key")
+    assert bench.breaker.admits(probe=False)
 
 
 def test_a_confirmed_write_does_not_open_what_a_fault_closed(bench: Bench) -> None:
-    bench.breaker.writing("key")
+    bench.breaker.write_begins("key")
     bench.hear(WAF, "ana")
-    bench.breaker.written("key")
-    assert not bench.breaker.open_for(probe=False)
+    bench.breaker.write_ends("key")
+    assert not bench.breaker.admits(probe=False)
 
 
 @pytest.mark.parametrize("tick", [0.1 * number for number in range(1, 30)])
@@ -288,7 +288,7 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
 
     async def main() -> None:
         for _ in range(10):
-            breaker.heard("ana", WAF)
+            breaker.record_reply("ana", WAF)
             async with breaker.permit():
                 pass
 
@@ -296,25 +296,25 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
     assert not stopped
 
 
-def test_what_the_ledger_takes_is_told_by_writes_under_way_and_forgotten_by_and_by(bench: Bench) -> None:
+def test_what_the_ledger_latency_is_told_by_writes_under_way_and_forgotten_by_and_by(bench: Bench) -> None:
     breaker, virtual = bench.breaker, bench.virtual
-    assert breaker.ledger_takes == 0.0
-    breaker.writing("one")
+    assert breaker.ledger_latency == 0.0
+    breaker.write_begins("one")
     virtual.now += 0.25
-    breaker.writing("two")
+    breaker.write_begins("two")
     virtual.now += 0.25
-    assert breaker.ledger_takes == 0.5
-    breaker.written("one")
-    assert breaker.ledger_takes == 0.5
-    breaker.written("two")
-    virtual.now += SLOW_HALF_LIFE
-    assert breaker.ledger_takes == 0.25
+    assert breaker.ledger_latency == 0.5
+    breaker.write_ends("one")
+    assert breaker.ledger_latency == 0.5
+    breaker.write_ends("two")
+    virtual.now += LATENCY_HALF_LIFE
+    assert breaker.ledger_latency == 0.25
 
 
-def test_what_the_ledger_takes_is_bounded_and_can_be_told_after_days_without_work(bench: Bench) -> None:
-    bench.breaker.writing("one")
+def test_what_the_ledger_latency_is_bounded_and_can_be_told_after_days_without_work(bench: Bench) -> None:
+    bench.breaker.write_begins("one")
     bench.virtual.now += 100.0
-    assert bench.breaker.ledger_takes == UNCONFIRMED_AFTER
-    bench.breaker.written("one")
+    assert bench.breaker.ledger_latency == UNCONFIRMED_AFTER
+    bench.breaker.write_ends("one")
     bench.virtual.now += 1e6
-    assert bench.breaker.ledger_takes == 0.0
+    assert bench.breaker.ledger_latency == 0.0

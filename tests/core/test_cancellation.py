@@ -11,7 +11,7 @@ from worker.core.resilience.cancellation import CancellationScope
 
 Phase = Callable[[CancellationScope], None]
 WAITING: Phase = CancellationScope.may_stop
-CALLING: Phase = CancellationScope.calls
+CALLING: Phase = CancellationScope.call_begins
 WRITING: Phase = CancellationScope.must_finish
 
 
@@ -54,7 +54,7 @@ def test_what_was_told_to_stop_stops_at_the_next_moment_that_costs_nothing() -> 
     scope = CancellationScope()
     scope.stop(hurry=False)
     scope.must_finish()
-    scope.calls()
+    scope.call_begins()
     scope.must_finish()
     with pytest.raises(asyncio.CancelledError):
         scope.may_stop()
@@ -65,7 +65,7 @@ def test_in_a_hurry_no_request_leaves_any_more() -> None:
     scope = CancellationScope(lambda: sent.append(True))
     scope.stop(hurry=True)
     with pytest.raises(asyncio.CancelledError):
-        scope.calls()
+        scope.call_begins()
     assert sent == []
     assert not scope.was_calling
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -81,13 +82,13 @@ def test_being_throttled_and_never_leaving_are_no_attempts(virtual: VirtualTime,
 def test_backoff_grows_with_full_jitter_up_to_its_cap(virtual: VirtualTime, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda low, high: (low, high)[1])
     calls = Calls([CONFLICT])
-    run(virtual, calls, RetryPolicy(attempts=9, base=0.2, cap=5.0, total=100.0))
+    run(virtual, calls, replace(POLICY, attempts=9, total=100.0))
     assert calls.pauses == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0])
 
 
 def test_jitter_is_full(virtual: VirtualTime) -> None:
     calls = Calls([CONFLICT])
-    run(virtual, calls, RetryPolicy(attempts=900, base=1.0, cap=1.0, total=1e6))
+    run(virtual, calls, replace(POLICY, attempts=900, base=1.0, cap=1.0, total=1e6))
     assert min(calls.pauses) < 0.05
     assert max(calls.pauses) > 0.95
     assert 0.45 < sum(calls.pauses) / len(calls.pauses) < 0.55
@@ -101,7 +102,7 @@ def test_after_no_answer_a_whole_call_time_out_passes_before_the_next(virtual: V
 
 def test_attempts_and_their_pauses_are_bounded_in_time(virtual: VirtualTime) -> None:
     calls = Calls([NO_ANSWER], takes=10.0)
-    assert run(virtual, calls, RetryPolicy(attempts=100, total=60.0, call_timeout=10.0)) is NO_ANSWER
+    assert run(virtual, calls, replace(POLICY, attempts=100)) is NO_ANSWER
     assert calls.made == 3
     assert virtual.now <= 60.0
 
@@ -114,7 +115,7 @@ def test_attempts_and_their_pauses_are_bounded_in_time(virtual: VirtualTime) -> 
 def test_no_more_attempts_than_allowed_count_whatever_is_answered(
     answers: list[Again], attempts: int, takes: float
 ) -> None:
-    calls, policy = Calls([*answers, "issued"], takes), RetryPolicy(attempts=attempts)
+    calls, policy = Calls([*answers, "issued"], takes), replace(POLICY, attempts=attempts)
     result = VirtualTime().run(calls.go(policy))
     counted = [answer for answer in answers if answer.counts][:attempts]
     within_time = calls.spent + sum(calls.pauses) + policy.call_timeout < policy.total  # also with one pause more

@@ -10,10 +10,10 @@ import pytest
 from tests.support.rows import row, sealed
 from worker.core import rules
 from worker.core.model import ENROLLED, CredentialKind, Enrolment, Reason, Request, Secret, State
-from worker.core.rules import Call, Conclude, Deliver, Holder, Skip, Step, Wait
+from worker.core.rules import Call, Claimant, Conclude, Deliver, Skip, Step, Wait
 
 NOW = 1.7e9
-ME = Holder("me", NOW, 60.0)
+ME = Claimant("me", NOW, 60.0)
 
 
 def request(**fields: Any) -> Request:
@@ -180,9 +180,9 @@ def test_no_conclusion_leaves_a_doubtful_user_enrolled(reason: Reason, before: S
 def test_an_ambiguous_call_keeps_the_user_quiet_for_as_long_as_it_may_act() -> None:
     claim = in_state(State.IN_PROGRESS, worker="me", lease_until=NOW + 60)
     for found in (
-        rules.conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED, NOW, acting=7.0),
-        rules.released(claim, NOW, doubt=True, acting=7.0),
-        rules.in_doubt(claim, "old", NOW, acting=7.0),
+        rules.conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED, NOW, may_act_for=7.0),
+        rules.released(claim, NOW, doubt=True, may_act_for=7.0),
+        rules.in_doubt(claim, "old", NOW, may_act_for=7.0),
     ):
         assert (found.worker, found.since, found.lease_until) == (None, NOW, NOW + 7)
         assert isinstance(step(found, held=7.0), Wait)
@@ -225,6 +225,6 @@ def test_a_hold_is_prolonged_and_nothing_else() -> None:
 
 def test_the_overtaken_leave_a_doubt_and_settle_their_own_request() -> None:
     other = in_state(State.DELIVERED, settled=("theirs",))
-    found = rules.in_doubt(other, "mine", NOW, acting=0.0)
+    found = rules.in_doubt(other, "mine", NOW, may_act_for=0.0)
     assert (found.state, found.reason) == (State.NEEDS_SESSION, Reason.REPLY_LOST)
     assert found.settled == ("theirs", "mine")

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tests.support.rows import enrolments, sealed
 from worker.core import rules
 from worker.core.model import ENROLLED, UNFINISHED, CredentialKind, Enrolment, Reason, Request, Secret, State
-from worker.core.rules import Call, Conclude, Deliver, Holder, Skip, Wait
+from worker.core.rules import Call, Claimant, Conclude, Deliver, Skip, Wait
 
 NOW = 1.7e9
-ME = Holder("me", NOW, 60.0)
+ME = Claimant("me", NOW, 60.0)
 FINISHED = frozenset(State) - UNFINISHED
 requests = st.builds(
     Request,

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import VirtualTime
 from tests.support.rows import row
 from worker.core.errors import LedgerUnavailable, PersonMustAct
-from worker.core.model import Answer, Enrolment, Put
+from worker.core.model import Enrolment, Lost, WriteResult, Written
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.writer import LedgerWriter
 
@@ -36,16 +36,16 @@ class MemoryLedger:
         self.trouble = trouble
         self.tries: list[float] = []
 
-    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+    async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         await self._wait()
         stands = self.rows.get(row.username)
         if stands is not None and stands.version == row.version:
-            answer = Put(Answer.ALREADY_MINE, stands)
+            answer: WriteResult = Written(stands, repeated=True)
         elif (stands.version if stands else None) != replaces:
-            answer = Put(Answer.LOST, stands)
+            answer = Lost(stands)
         else:
             self.rows[row.username] = row
-            answer = Put(Answer.APPLIED, row)
+            answer = Written(row)
         if self.trouble.after:
             self.trouble.after -= 1
             raise self.trouble.error
@@ -74,12 +74,12 @@ class Bench:
     def run(self, main: Coroutine[Any, Any, Result]) -> Result:
         return self.virtual.run(main)
 
-    def put(self, row: Enrolment, replaces: Enrolment | None = None) -> Put:
+    def put(self, row: Enrolment, replaces: Enrolment | None = None) -> WriteResult:
         return self.run(self.writer.put(row, replaces))
 
     @property
     def open(self) -> bool:
-        return self.breaker.open_for(probe=False)
+        return self.breaker.admits(probe=False)
 
 
 @pytest.fixture
@@ -94,20 +94,23 @@ def test_every_write_has_a_version_of_its_own(bench: Bench) -> None:
     assert second.row is not None
     assert first.row.version != second.row.version
     assert {version.partition(":")[0] for version in (first.row.version, second.row.version)} == {"me"}
-    assert (first.answer, second.answer) == (Answer.APPLIED, Answer.APPLIED)
+    assert isinstance(first, Written)
+    assert isinstance(second, Written)
+    assert not first.repeated
+    assert not second.repeated
     assert bench.ledger.rows["ana"] == second.row
 
 
 def test_a_write_that_applied_without_saying_so_is_success(bench: Bench) -> None:
     bench.trouble.after = 1
     put = bench.put(row())
-    assert put == Put(Answer.ALREADY_MINE, bench.ledger.rows["ana"])
+    assert put == Written(bench.ledger.rows["ana"], repeated=True)
     assert len(bench.ledger.tries) == 2
 
 
 def test_a_write_that_lost_is_told_what_stands(bench: Bench) -> None:
     stands = bench.put(row()).row
-    assert bench.put(row()) == Put(Answer.LOST, stands)
+    assert bench.put(row()) == Lost(stands)
 
 
 def test_a_write_that_applied_and_was_overtaken_meanwhile_is_lost(bench: Bench) -> None:
@@ -115,16 +118,16 @@ def test_a_write_that_applied_and_was_overtaken_meanwhile_is_lost(bench: Bench) 
     bench.trouble.after = 1
     other = row()
 
-    async def main() -> Put:
+    async def main() -> WriteResult:
         asyncio.get_running_loop().call_later(0.05, bench.ledger.rows.__setitem__, "ana", other)
         return await bench.writer.put(row(), None)
 
-    assert bench.run(main()) == Put(Answer.LOST, other)
+    assert bench.run(main()) == Lost(other)
 
 
 def test_a_ledger_that_is_away_is_asked_again_at_growing_intervals(bench: Bench) -> None:
     bench.trouble.before = 6
-    assert bench.put(row()).answer is Answer.APPLIED
+    assert isinstance(bench.put(row()), Written)
     assert bench.ledger.tries == pytest.approx([0, 0.1, 0.3, 0.7, 1.5, 3.1, 5.1])
     assert bench.open
 

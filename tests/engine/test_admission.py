@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.engine.admission import WAVES, AdmissionControl
+from worker.engine.admission import CLAIMS_IN_PROGRESS, AdmissionControl
 
 
 class Ledger:
@@ -11,42 +11,42 @@ class Ledger:
     takes = 0.0
 
 
-def places(ahead: int = 2, rate: float = 25.0, ledger: Ledger | None = None) -> AdmissionControl:
+def slots(ahead: int = 2, rate: float = 25.0, ledger: Ledger | None = None) -> AdmissionControl:
     claims = ledger or Ledger()
     return AdmissionControl(ahead, rate, lambda: claims.takes, lambda: None)
 
 
 def test_where_claims_take_no_time_only_a_few_wait() -> None:
-    some = places()
-    taken = [some.take() for _ in range(some.free)]
-    assert (len(taken), some.free) == (2, 0)
-    taken[0].leave()
-    assert some.free == 1
+    slots_ = slots()
+    taken = [slots_.take() for _ in range(slots_.free)]
+    assert (len(taken), slots_.free) == (2, 0)
+    taken[0].release()
+    assert slots_.free == 1
 
 
 def test_while_claims_are_slow_as_many_more_are_on_the_way_as_the_quota_admits_meanwhile() -> None:
-    some = places(ledger=(ledger := Ledger()))
-    some.take()
+    slots_ = slots(ledger=(ledger := Ledger()))
+    slots_.take()
     ledger.takes = 0.4
-    assert some.free == 2 + WAVES * 10 - 1
+    assert slots_.free == 2 + CLAIMS_IN_PROGRESS * 10 - 1
     ledger.takes = 0.0
-    assert some.free == 1
+    assert slots_.free == 1
 
 
 def test_leaving_twice_is_leaving_once() -> None:
     freed: list[int] = []
-    some = AdmissionControl(2, 0.0, lambda: 0.0, lambda: freed.append(1))
-    one = some.take()
-    one.leave()
-    one.leave()
-    assert (some.free, len(freed)) == (2, 1)
+    slots_ = AdmissionControl(2, 0.0, lambda: 0.0, lambda: freed.append(1))
+    one = slots_.take()
+    one.release()
+    one.release()
+    assert (slots_.free, len(freed)) == (2, 1)
 
 
 def test_many_places_are_filled_a_quarter_at_a_time() -> None:
-    some = places(ahead=40)
-    taken = [some.take() for _ in range(40)]
+    slots_ = slots(ahead=40)
+    taken = [slots_.take() for _ in range(40)]
     for place in taken[:9]:
-        place.leave()
-    assert some.free == 0
-    taken[9].leave()
-    assert some.free == 10
+        place.release()
+    assert slots_.free == 0
+    taken[9].release()
+    assert slots_.free == 10

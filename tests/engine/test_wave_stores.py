@@ -130,7 +130,7 @@ async def test_of_the_unfinished_a_wave_sees_its_own_alone(tmp_path: Path) -> No
             await ledger.put(row(name, State.SEALED if name == "ben" else State.IN_PROGRESS), None)
         await ledger.put(row("dora", State.DELIVERED), None)
 
-        named = WaveLedger(ledger, ledger, {"ben", "dora", "nobody"})
+        named = WaveLedger(ledger, {"ben", "dora", "nobody"})
 
         assert [each.username async for each in named.unfinished()] == ["ben"]
         assert (await named.recount()).unfinished == 1

@@ -24,7 +24,7 @@ from tests.support.manifests import (
     settings_of,
 )
 from worker.core.errors import ExitCode
-from worker.engine.loop import HURRY
+from worker.engine.loop import HURRY_TIMEOUT
 
 RUNS_AGAIN = {
     ExitCode.DONE: False,
@@ -164,7 +164,7 @@ STOPS = {
 
 @pytest.mark.parametrize("name", STOPS)
 def test_the_worker_is_done_before_it_is_killed(name: str, tmp_path: Path) -> None:
-    assert settings_of(name, tmp_path).run.grace + HURRY + CLOSING < STOPS[name]
+    assert settings_of(name, tmp_path).run.grace + HURRY_TIMEOUT + CLOSING < STOPS[name]
 
 
 def test_ecs_takes_no_longer_time_to_stop() -> None:

@@ -7,15 +7,26 @@ time of a test.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.simulation.process import Parts
 from worker.core import rules
 from worker.core.call import Caller, Claim
-from worker.core.model import EXPIRED, Again, Answer, Enrolment, GiveBack, Issued, Put, Request, State, Verdict
+from worker.core.model import (
+    EXPIRED,
+    Again,
+    Enrolment,
+    GiveBack,
+    Issued,
+    Lost,
+    Request,
+    State,
+    Verdict,
+    WriteResult,
+    Written,
+)
 from worker.core.pipeline import Pipeline
 from worker.core.ports import Lease
 from worker.core.record import RecordFormat, seal_record
@@ -23,35 +34,35 @@ from worker.core.resilience import retry
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.writer import LedgerWriter
-from worker.core.rules import Holder, Step
+from worker.core.rules import Claimant, Step
+from worker.engine import assembly
 from worker.engine.loop import WorkerLoop
 
-Apply = Callable[[pytest.MonkeyPatch], Parts]
+Apply = Callable[[pytest.MonkeyPatch], None]
 next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
 
 
 @dataclass(frozen=True)
 class Patched:
-    """A mutant that patches names of a module or class; every process is made of the real parts."""
+    """A mutant: these names of a module or class are replaced."""
 
     target: object
     names: dict[str, Any]
 
-    def __call__(self, monkeypatch: pytest.MonkeyPatch) -> Parts:
+    def __call__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in self.names.items():
             monkeypatch.setattr(self.target, name, value)
-        return Parts()
 
 
-def parts(**changed: type) -> Apply:
-    """A mutant made of other parts."""
-    return lambda _: replace(Parts(), **changed)
+def made_of(**parts: type) -> Apply:
+    """A mutant: the worker is put together from these parts."""
+    return Patched(assembly, dict(parts))
 
 
 class AcknowledgesFirst(WorkerLoop):
-    async def _one(self, lease: Lease, scope: CancellationScope) -> None:
+    async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
         await self._queue.acknowledge(lease)
-        await super()._one(lease, scope)
+        await super()._work_on(lease, scope)
 
 
 class LeavesTheUnfinished(WorkerLoop):
@@ -84,75 +95,77 @@ class SaysNothingWhenOvertaken(Pipeline):
 
 
 class CallsUnderAnyClaim(Caller):
-    async def _still_ours(self, claim: Claim, scope: CancellationScope) -> bool:
+    async def _claim_outlasts_call(self, claim: Claim, scope: CancellationScope) -> bool:
         return True
 
 
 class TakesOverAtOnce(ClaimExpiry):
-    def left(self, row: Enrolment) -> float:
+    def seconds_left(self, row: Enrolment) -> float:
         return 0.0
 
 
 class TakesOverFromTheDeadAtOnce(ClaimExpiry):
-    def left(self, row: Enrolment) -> float:
-        return 0.0 if row.worker is not None and self._is_dead(row.worker) else super().left(row)
+    def seconds_left(self, row: Enrolment) -> float:
+        return 0.0 if row.worker is not None and self._is_dead(row.worker) else super().seconds_left(row)
 
 
 class CountsFromBeforeTheDeath(ClaimExpiry):
-    def left(self, row: Enrolment) -> float:
+    def seconds_left(self, row: Enrolment) -> float:
         seen = self._first_seen.get((row.version, False))
         if row.worker is not None and self._is_dead(row.worker) and seen is not None:
             return max(0.0, self._call_timeout - (self._clock.monotonic() - seen))
-        return super().left(row)
+        return super().seconds_left(row)
 
 
 class TrustsEveryClock(ClaimExpiry):
-    def left(self, row: Enrolment) -> float:
-        return max(0.0, row.lease_until - self._clock.utc()) if row.worker is not None else super().left(row)
+    def seconds_left(self, row: Enrolment) -> float:
+        return max(0.0, row.lease_until - self._clock.utc()) if row.worker is not None else super().seconds_left(row)
 
 
 class ForgetsWhatIsOnTheWire(ClaimExpiry):
-    def left(self, row: Enrolment) -> float:
-        return super().left(row) if row.worker is not None else 0.0
+    def seconds_left(self, row: Enrolment) -> float:
+        return super().seconds_left(row) if row.worker is not None else 0.0
 
 
 class RecordsUnconditionally(LedgerWriter):
-    async def put(self, row: Enrolment, replaces: Enrolment | None) -> Put:
+    async def put(self, row: Enrolment, replaces: Enrolment | None) -> WriteResult:
         if row.state is State.SEALED and replaces is not None and replaces.state is State.IN_PROGRESS:
             replaces = await self.read(row.username)
         return await super().put(row, replaces)
 
 
 class DoesNotKnowItsOwnHand(LedgerWriter):
-    async def put(self, row: Enrolment, replaces: Enrolment | None) -> Put:
-        put = await super().put(row, replaces)
-        return Put(Answer.LOST, put.row) if put.answer is Answer.ALREADY_MINE else put
+    async def put(self, row: Enrolment, replaces: Enrolment | None) -> WriteResult:
+        result = await super().put(row, replaces)
+        return Lost(result.row) if isinstance(result, Written) and result.repeated else result
 
 
-def deadline_first(request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
+def deadline_first(
+    request: Request, row: Enrolment | None, me: Claimant, claim_left: Callable[[Enrolment], float]
+) -> Step:
     if rules.too_late(request, me.now):
         row = row or Enrolment(request.username, State.IN_PROGRESS, me.now, 0)
         row = row._replace(request_id=request.id)
         return rules.Conclude(conclude(row, State.NEEDS_SESSION, EXPIRED[request.kind], me.now))
-    return next_step(request, row, me, held_for)
+    return next_step(request, row, me, claim_left)
 
 
 def settled_ignored(
-    request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]
+    request: Request, row: Enrolment | None, me: Claimant, claim_left: Callable[[Enrolment], float]
 ) -> Step:
     if row is None or request.id not in row.settled:
-        return next_step(request, row, me, held_for)
+        return next_step(request, row, me, claim_left)
     others = tuple(id_ for id_ in row.settled if id_ != request.id)
-    step = next_step(request, row._replace(settled=others), me, held_for)
+    step = next_step(request, row._replace(settled=others), me, claim_left)
     if isinstance(step, rules.Call):
         return rules.Call(step.row._replace(settled=row.settled))
     return step
 
 
 def generation_stands(
-    request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]
+    request: Request, row: Enrolment | None, me: Claimant, claim_left: Callable[[Enrolment], float]
 ) -> Step:
-    step = next_step(request, row, me, held_for)
+    step = next_step(request, row, me, claim_left)
     return rules.Call(step.row._replace(generation=1)) if isinstance(step, rules.Call) else step
 
 
@@ -164,8 +177,8 @@ def released_without_doubt(row: Enrolment, now: float, **options: Any) -> Enrolm
     return released(row, now, **{**options, "doubt": False}) if row.before else released(row, now, **options)
 
 
-def doubted_but_not_settled(row: Enrolment, _: str | None, now: float, *, acting: float) -> Enrolment:
-    return in_doubt(row, None, now, acting=acting)
+def doubted_but_not_settled(row: Enrolment, _: str | None, now: float, *, may_act_for: float) -> Enrolment:
+    return in_doubt(row, None, now, may_act_for=may_act_for)
 
 
 def retried_at_once(self: Any, state: Any) -> float:
@@ -175,30 +188,30 @@ def retried_at_once(self: Any, state: Any) -> float:
 
 
 MUTANTS: dict[str, Apply] = {
-    "acknowledges before it settles": parts(drain=AcknowledgesFirst),
-    "delivers before it records": parts(pipeline=DeliversFirst),
-    "calls before it claims": parts(pipeline=CallsFirst),
+    "acknowledges before it settles": made_of(WorkerLoop=AcknowledgesFirst),
+    "delivers before it records": made_of(Pipeline=DeliversFirst),
+    "calls before it claims": made_of(Pipeline=CallsFirst),
     "may be cancelled while it writes": Patched(CancellationScope, {"must_finish": lambda self: None}),
-    "records without the version condition": parts(writer=RecordsUnconditionally),
-    "takes over without waiting": parts(claim_expiry=TakesOverAtOnce),
-    "takes over from the dead without waiting": parts(claim_expiry=TakesOverFromTheDeadAtOnce),
-    "counts the wait from before the death": parts(claim_expiry=CountsFromBeforeTheDeath),
-    "trusts every clock": parts(claim_expiry=TrustsEveryClock),
-    "forgets what was left on the wire": parts(claim_expiry=ForgetsWhatIsOnTheWire),
+    "records without the version condition": made_of(LedgerWriter=RecordsUnconditionally),
+    "takes over without waiting": made_of(ClaimExpiry=TakesOverAtOnce),
+    "takes over from the dead without waiting": made_of(ClaimExpiry=TakesOverFromTheDeadAtOnce),
+    "counts the wait from before the death": made_of(ClaimExpiry=CountsFromBeforeTheDeath),
+    "trusts every clock": made_of(ClaimExpiry=TrustsEveryClock),
+    "forgets what was left on the wire": made_of(ClaimExpiry=ForgetsWhatIsOnTheWire),
     "looks at the deadline before the ledger": Patched(rules, {"next_step": deadline_first}),
-    "takes its own write for another's": parts(writer=DoesNotKnowItsOwnHand),
-    "calls under any claim": parts(caller=CallsUnderAnyClaim),
-    "says nothing when overtaken": parts(pipeline=SaysNothingWhenOvertaken),
+    "takes its own write for another's": made_of(LedgerWriter=DoesNotKnowItsOwnHand),
+    "calls under any claim": made_of(Caller=CallsUnderAnyClaim),
+    "says nothing when overtaken": made_of(Pipeline=SaysNothingWhenOvertaken),
     "honours a replacement twice": Patched(rules, {"next_step": settled_ignored}),
     "honours a replacement that another carried on": Patched(rules, {"_carried_on": lambda row, request: row}),
     "does not raise the generation": Patched(rules, {"next_step": generation_stands}),
     "restores a replacement in doubt": Patched(
         rules, {"conclude": restored_in_doubt, "released": released_without_doubt}
     ),
-    "leaves unfinished rows": parts(drain=LeavesTheUnfinished),
+    "leaves unfinished rows": made_of(WorkerLoop=LeavesTheUnfinished),
     "delivers dead sessions": Patched(rules, {"window_lost": lambda row, min_validity, now: False}),
     "tries a deadly user for ever": Patched(rules, {"MOST_CRASHES": 10**9}),
     "forgets the request that it doubts": Patched(rules, {"in_doubt": doubted_but_not_settled}),
     "retries while the last attempt may act": Patched(retry._Budget, {"pause": retried_at_once}),
-    "takes over from itself": parts(drain=MayTakeOverFromItself),
+    "takes over from itself": made_of(WorkerLoop=MayTakeOverFromItself),
 }

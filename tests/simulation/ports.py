@@ -17,7 +17,17 @@ from tests.simulation.scenario import CALL_TIMEOUT, Operation, Wrong
 from tests.simulation.stores import Waiting
 from tests.simulation.truth import NO_ANSWER, Course
 from worker.core.errors import ChannelUnavailable, DependencyUnavailable, LedgerUnavailable, QueueUnavailable
-from worker.core.model import UNFINISHED, Again, Counts, Enrolment, Put, Reply, Request, Sealed, State
+from worker.core.model import (
+    UNFINISHED,
+    Again,
+    Counts,
+    Enrolment,
+    Reply,
+    Request,
+    Sealed,
+    State,
+    WriteResult,
+)
 from worker.core.ports import Backlog, Lease
 
 if TYPE_CHECKING:
@@ -60,7 +70,7 @@ class _Port:
 class SimulatedLedger(_Port):
     """``Ledger`` and ``LedgerStats``."""
 
-    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+    async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         ledger, process = self._world.ledger, self._process
         return await self._operation(
             "put", f"{row.username} {row.state}", LedgerUnavailable, lambda: ledger.put(process, row, replaces)

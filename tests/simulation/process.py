@@ -1,45 +1,30 @@
-"""One simulated worker process: the unchanged pipeline and drain on a loop, a clock and ports of their own."""
+"""One simulated worker process: the unchanged worker on a loop, a clock and ports of their own."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation import ports
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY, SESSION_VALIDITY
-from worker.core.call import Caller
+from worker.core.config import WorkerConfig
 from worker.core.errors import Interrupted
-from worker.core.pipeline import Pipeline, PipelineConfig
 from worker.core.record import RecordFormat
-from worker.core.resilience.breaker import CircuitBreaker
-from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.retry import RetryPolicy
-from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
-from worker.engine.loop import LoopConfig, WorkerLoop
+from worker.engine.assembly import Ports, assemble
+from worker.engine.loop import WorkerLoop
 from worker.engine.shutdown import Shutdown
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a process is made of; the tests that prove the simulation's worth put broken parts in."""
-
-    pipeline: type[Pipeline] = Pipeline
-    caller: type[Caller] = Caller
-    drain: type[WorkerLoop] = WorkerLoop
-    claim_expiry: type[ClaimExpiry] = ClaimExpiry
-    writer: type[LedgerWriter] = LedgerWriter
-
-
 class Process:
     """Runs, is paused, or is gone for good. Also the ``Clock`` of its worker."""
 
-    def __init__(self, world: World, name: str, skew: float, parts: Parts) -> None:
+    def __init__(self, world: World, name: str, skew: float) -> None:
         self.world = world
         self.name = name
         self.skew = skew
@@ -55,8 +40,7 @@ class Process:
         """When it counted the messages that wait last."""
         self.loop = VirtualLoop(lambda: world.now, lambda what: world.complain(f"{name}: {what}"))
         self.shutdown = Shutdown()
-        self.drain = self._assemble(parts)
-        self.main = self.loop.create_task(self.drain.run())
+        self.main = self.loop.create_task(self._assemble().run())
 
     def monotonic(self) -> float:
         return self.world.now
@@ -95,45 +79,40 @@ class Process:
 
     # --- made of ------------------------------------------------------------------------------------------------------
 
-    def _assemble(self, parts: Parts) -> WorkerLoop:
-        ledger, queue, provider = ports.SimulatedLedger(self), ports.SimulatedQueue(self), ports.SimulatedProvider(self)
-        stats = RunStats(self)
-        breaker = CircuitBreaker(self, self.shutdown.request, patience=120.0, refusal_patience=45.0)
-        writer = parts.writer(ledger, self.name, breaker, self, patience=20.0)
-        caller = parts.caller(
-            provider=provider,
-            pacer=ports.SimulatedPacer(self),
-            breaker=breaker,
-            ledger=writer,
-            clock=self,
-            stats=stats,
-            retry=RetryPolicy(call_timeout=CALL_TIMEOUT),
-            lease=LEASE,
-        )
-        pipeline = parts.pipeline(
-            ledger=writer,
-            channel=ports.SimulatedChannel(self),
-            sealer=ports.OpenSealer(),
-            caller=caller,
-            claim_expiry=parts.claim_expiry(
-                self, ledger.is_dead, lease=LEASE, clock_skew=CLOCK_SKEW, call_timeout=CALL_TIMEOUT
+    def _assemble(self) -> WorkerLoop:
+        return assemble(
+            Ports(
+                queue=ports.SimulatedQueue(self),
+                ledger=ports.SimulatedLedger(self),
+                channel=ports.SimulatedChannel(self),
+                provider=ports.SimulatedProvider(self),
+                pacer=ports.SimulatedPacer(self),
+                sealer=ports.OpenSealer(),
+                clock=self,
             ),
-            clock=self,
-            stats=stats,
-            terms=PipelineConfig(worker=self.name, lease=LEASE, min_validity=MIN_VALIDITY, channel_patience=60.0),
-            record_format=RecordFormat("Example", session_validity=SESSION_VALIDITY),
-        )
-        return parts.drain(
-            queue=queue,
-            ledger=ledger,
-            ledger_stats=ledger,
-            pipeline=pipeline,
-            breaker=breaker,
-            provider=provider,
-            clock=self,
-            stats=stats,
-            shutdown=self.shutdown,
-            limits=LoopConfig(concurrency=4, ahead=2, poll=5.0, grace=10.0, sweep=LEASE / 2, warn_of_sessions=False),
+            WorkerConfig(
+                worker=self.name,
+                retry=RetryPolicy(attempts=5, base=0.2, cap=5.0, total=60.0, call_timeout=CALL_TIMEOUT),
+                record=RecordFormat("Example", session_validity=SESSION_VALIDITY),
+                lease=LEASE,
+                clock_skew=CLOCK_SKEW,
+                min_validity=MIN_VALIDITY,
+                ledger_patience=20.0,
+                channel_patience=60.0,
+                endpoint_patience=120.0,
+                refusal_patience=45.0,
+                rate=0.0,
+                concurrency=4,
+                ahead=2,
+                poll=5.0,
+                grace=10.0,
+                watchdog=300.0,
+                sweep=LEASE / 2,
+                max_users=None,
+                warn_of_sessions=False,
+            ),
+            self.shutdown,
+            RunStats(self),
         )
 
 

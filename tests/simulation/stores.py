@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.history import Acknowledgement, Delivery, UserHistory, Write
 from tests.simulation.scenario import VISIBILITY
-from worker.core.model import Answer, Enrolment, Put, Request, Sealed
+from worker.core.model import Enrolment, Lost, Request, Sealed, WriteResult, Written
 from worker.core.ports import Lease
 
 if TYPE_CHECKING:
@@ -31,17 +31,17 @@ class LedgerStore:
         self.rows: dict[str, Enrolment] = {}
         self.duplicates = 0
 
-    def put(self, process: Process, row: Enrolment, replaces: str | None) -> Put:
+    def put(self, process: Process, row: Enrolment, replaces: str | None) -> WriteResult:
         stands = self.rows.get(row.username)
         if stands is not None and stands.version == row.version:
-            return Put(Answer.ALREADY_MINE, stands)
+            return Written(stands, repeated=True)
         if (stands.version if stands else None) != replaces:
-            return Put(Answer.LOST, stands)
+            return Lost(stands)
         self.rows[row.username] = row
         write = Write(self._world.now, process, row, stands)
         self._world.users[row.username].writes.append(write)
         self._world.happened(write)
-        return Put(Answer.APPLIED, row)
+        return Written(row)
 
 
 @dataclass(eq=False, slots=True)

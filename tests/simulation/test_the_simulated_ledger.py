@@ -22,7 +22,7 @@ from tests.adapters.ledgers.test_every_ledger import (  # noqa: F401 - run here 
 )
 from tests.simulation.process import Process
 from tests.simulation.stores import LedgerStore, Users
-from worker.core.model import Enrolment, Put
+from worker.core.model import Enrolment, WriteResult
 
 
 class Simulated:
@@ -32,7 +32,7 @@ class Simulated:
         world: Any = SimpleNamespace(now=0.0, users=Users(), happened=lambda write: None)
         self._store = LedgerStore(world)
 
-    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+    async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         return self._store.put(cast("Process", None), row, replaces)
 
     async def read(self, username: str) -> Enrolment | None:

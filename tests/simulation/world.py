@@ -31,7 +31,7 @@ import structlog
 
 from tests.simulation import invariants
 from tests.simulation.history import Event, Exit, Violation
-from tests.simulation.process import Parts, Process
+from tests.simulation.process import Process
 from tests.simulation.scenario import EPOCH, Blow, Message, Operation, Scenario, Wrong
 from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
 from tests.simulation.truth import CognitoClient
@@ -46,7 +46,7 @@ MOST_STEPS, MOST_PROCESSES = 60_000, 100
 class World:
     """One run of one scenario."""
 
-    def __init__(self, scenario: Scenario, parts: Parts | None = None) -> None:
+    def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.now = 0.0
         self.dice = random.Random(scenario.seed)
@@ -60,7 +60,6 @@ class World:
         self.quiet_since = 0.0
         """When something was last done to the rollout from outside."""
         self.story: list[tuple[float, str, str]] = []
-        self._parts = parts or Parts()
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._event_number = 0
         self._blows = {blow.step: blow for blow in scenario.blows}
@@ -231,7 +230,7 @@ class World:
         skews = self.scenario.skews
         self.tell(f"w{number}", "starts")
         self.disturbed()
-        process = Process(self, f"w{number}", skews[number % len(skews)], self._parts)
+        process = Process(self, f"w{number}", skews[number % len(skews)])
         self.processes.append(process)
         self._living = [*self._living, process]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from tests.conftest import VirtualTime
-from worker.core.model import Enrolment, Put, Request, State
+from worker.core.model import Enrolment, Request, State, WriteResult
 from worker.core.ports import Backlog, Pushed
 from worker.pacing.pace import Pace
 from worker.requests.backpressure import FeedConfig
@@ -86,7 +86,7 @@ class World:
     def shared_time(self) -> float:
         return self.virtual.now
 
-    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+    async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         raise AssertionError("a feed writes no row")
 
     async def read(self, username: str) -> Enrolment | None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.app.stores import Stores, open_intake, open_stores, stamp
-from worker.app.wiring import assemble
+from worker.app.wiring import open_worker
 from worker.core.clock import SystemClock
 from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, UsageError, WorkerError
 from worker.core.model import Counts, State
@@ -103,7 +103,7 @@ async def _drained(
     try:
         async with (
             open_intake(settings, stores, options.source, wave) as queue,
-            assemble(
+            open_worker(
                 settings,
                 stores,
                 queue,
@@ -111,7 +111,7 @@ async def _drained(
                 stats,
                 max_users=options.max_users,
                 wave=wave,
-                watch=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
+                failure_rate=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
             ) as drain,
             progress.show(
                 stats, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval

@@ -1,4 +1,7 @@
-"""The composition root: the worker, wired from the gate to the channel. ``adapters`` knows which adapters there are."""
+"""From settings to a worker that is ready to run: its configuration, its pacer, its channel and its way to Cognito.
+
+``stores`` knows which adapters the settings mean; ``engine.assembly`` puts the worker together.
+"""
 
 from __future__ import annotations
 
@@ -8,33 +11,32 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from worker.adapters.cognito.client import cognito as connected
 from worker.app.stores import Stores, open_channel
-from worker.core.call import Caller
 from worker.core.clock import SystemClock
-from worker.core.pipeline import Pipeline, PipelineConfig
-from worker.core.ports import Clock, Queue
+from worker.core.config import WorkerConfig
+from worker.core.ports import Queue
 from worker.core.record import RecordFormat
-from worker.core.resilience.breaker import CircuitBreaker
-from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.retry import RetryPolicy
-from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
+from worker.engine.assembly import Ports, assemble
 from worker.engine.failure_rate import FailureRate
-from worker.engine.loop import LoopConfig, WorkerLoop
+from worker.engine.loop import WorkerLoop
 from worker.engine.shutdown import Shutdown
-from worker.engine.waves import Wave, WaveLedger
+from worker.engine.waves import Wave
 from worker.pacing.pacer import SharedPacer
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 
 WAF_PATIENCE = 45.0
-"""Seconds for which a refusal by WAF is probed before a person is called."""
-AHEAD, LEAST_AHEAD = 0.1, 4
-"""Seconds of work, and users at least, that wait, claimed, for their turn at the quota: about as many as a slice of the
-shared pace is for, so that none of it is lost when the ledger gets slow."""
+"""Seconds for which a refusal by WAF is probed before the run ends: its rate rules forget after 30 s at the least."""
+SECONDS_AHEAD = 0.1
+"""Seconds of work that waits, claimed, for its turn at the quota: about what a slice of the shared pace is for, so that
+none of a slice is lost when the ledger gets slow."""
+LEAST_AHEAD = 4
+"""Users who do so at least, at low rates too."""
 
 
 @asynccontextmanager
-async def assemble(
+async def open_worker(
     settings: Settings,
     stores: Stores,
     queue: Queue,
@@ -43,100 +45,75 @@ async def assemble(
     *,
     max_users: int | None = None,
     wave: Wave | None = None,
-    watch: FailureRate | None = None,
+    failure_rate: FailureRate | None = None,
 ) -> AsyncIterator[WorkerLoop]:
-    """The worker, wired, from the gate to the channel; ``wave``: for these users alone.
+    """The worker of these settings; see ``engine.assembly.assemble``.
 
-    Raises ``UsageError`` for recipients that are none.
+    Raises ``UsageError`` for recipients that are none, ``ChannelUnavailable``.
     """
     clock = SystemClock()
-    cognito, rate, concurrency = settings.cognito, settings.rate.effective, settings.run.concurrency
     sealer = AgeSealer(settings.seal.recipients)
-    breaker = CircuitBreaker(clock, shutdown.request, patience=cognito.patience, refusal_patience=WAF_PATIENCE)
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(settings))
         provider = await stack.enter_async_context(
             connected(
-                region=cognito.region,
-                endpoint_url=cognito.endpoint_url,
+                region=settings.cognito.region,
+                endpoint_url=settings.cognito.endpoint_url,
                 fips=settings.aws.fips,
-                call_timeout=cognito.call_timeout,
-                concurrency=concurrency,
+                call_timeout=settings.cognito.call_timeout,
+                concurrency=settings.run.concurrency,
                 clock=clock,
             )
         )
-        writer = LedgerWriter(stores.ledger, stores.worker, breaker, clock, patience=settings.ledger.patience)
-        pacer = await stack.enter_async_context(SharedPacer(stores.ledger, rate, clock))
+        pacer = await stack.enter_async_context(SharedPacer(stores.ledger, settings.rate.effective, clock))
         stack.callback(lambda: setattr(stats, "quota_lost", pacer.lost))
-        caller = Caller(
+        ports = Ports(
+            queue=queue,
+            ledger=stores.ledger,
+            channel=channel,
             provider=provider,
             pacer=pacer,
-            breaker=breaker,
-            ledger=writer,
-            clock=clock,
-            stats=stats,
-            retry=_retry_policy(settings),
-            lease=settings.ledger.lease,
-        )
-        pipeline = Pipeline(
-            ledger=writer,
-            channel=channel,
             sealer=sealer,
-            caller=caller,
-            claim_expiry=_claim_expiry(settings, stores, clock),
             clock=clock,
-            stats=stats,
-            terms=PipelineConfig(
-                worker=stores.worker,
-                lease=settings.ledger.lease,
-                min_validity=settings.channel.min_validity,
-                channel_patience=settings.channel.patience,
-            ),
-            record_format=RecordFormat(settings.otp.issuer, settings.otp.account, cognito.session_validity),
         )
-        seen = stores.ledger if wave is None else WaveLedger(stores.ledger, stores.ledger, wave)
-        yield WorkerLoop(
-            queue=queue,
-            ledger=seen,
-            ledger_stats=seen,
-            pipeline=pipeline,
-            breaker=breaker,
-            provider=provider,
-            clock=clock,
-            stats=stats,
-            shutdown=shutdown,
-            limits=LoopConfig(
-                concurrency=concurrency,
-                ahead=min(concurrency, max(LEAST_AHEAD, math.ceil(rate * AHEAD))),
-                rate=rate,
-                poll=settings.run.poll,
-                grace=settings.run.grace,
-                watchdog=settings.run.watchdog,
-                sweep=settings.ledger.lease / 2,
-                patience=settings.ledger.patience,
-                max_users=max_users,
-                warn_of_sessions=not cognito.session_handoff,
-            ),
-            watch=watch,
-        )
+        config = worker_config(settings, stores.worker, max_users=max_users)
+        yield assemble(ports, config, shutdown, stats, wave=wave, failure_rate=failure_rate)
 
 
-def _claim_expiry(settings: Settings, stores: Stores, clock: Clock) -> ClaimExpiry:
-    return ClaimExpiry(
-        clock,
-        stores.ledger.is_dead,
-        lease=settings.ledger.lease,
-        clock_skew=settings.ledger.clock_skew,
-        call_timeout=settings.cognito.call_timeout,
+def worker_config(settings: Settings, worker: str, *, max_users: int | None = None) -> WorkerConfig:
+    """What a worker of that identity works by, under these settings."""
+    cognito, ledger, channel, run, retry = (
+        settings.cognito,
+        settings.ledger,
+        settings.channel,
+        settings.run,
+        settings.retry,
     )
-
-
-def _retry_policy(settings: Settings) -> RetryPolicy:
-    retry = settings.retry
-    return RetryPolicy(
-        attempts=retry.attempts,
-        base=retry.base,
-        cap=retry.cap,
-        total=retry.total,
-        call_timeout=settings.cognito.call_timeout,
+    rate = settings.rate.effective
+    return WorkerConfig(
+        worker=worker,
+        retry=RetryPolicy(
+            attempts=retry.attempts,
+            base=retry.base,
+            cap=retry.cap,
+            total=retry.total,
+            call_timeout=cognito.call_timeout,
+        ),
+        record=RecordFormat(settings.otp.issuer, settings.otp.account, cognito.session_validity),
+        lease=ledger.lease,
+        clock_skew=ledger.clock_skew,
+        min_validity=channel.min_validity,
+        ledger_patience=ledger.patience,
+        channel_patience=channel.patience,
+        endpoint_patience=cognito.patience,
+        refusal_patience=WAF_PATIENCE,
+        rate=rate,
+        concurrency=run.concurrency,
+        ahead=min(run.concurrency, max(LEAST_AHEAD, math.ceil(rate * SECONDS_AHEAD))),
+        poll=run.poll,
+        grace=run.grace,
+        watchdog=run.watchdog,
+        sweep=ledger.lease / 2,
+        max_users=max_users,
+        warn_of_sessions=not cognito.session_handoff,
     )

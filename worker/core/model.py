@@ -1,6 +1,6 @@
-"""The words of the trade: a request, the user's row in the ledger, a sealed secret, Cognito's replies, the verdicts.
+"""The values that everything works with: requests, a user's row in the ledger, sealed secrets, replies, verdicts.
 
-Nothing here does I/O or knows who does. Read this first, then ``rules``, ``ports`` and ``pipeline``.
+Nothing here does I/O. Read this first, then ``rules``, ``ports`` and ``pipeline``.
 
 Times are UTC seconds since the epoch (``float``) unless a name says ``monotonic``.
 """
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import Literal, NamedTuple
 
 
 class Secret:
-    """A string that never shows itself: ``repr``, ``str`` and formatting give ``***``; ``reveal()`` gives the value."""
+    """A string that is never shown by accident: ``repr`` and formatting give ``***``; ``reveal()`` gives the value."""
 
     __slots__ = ("_value",)
 
@@ -39,7 +39,7 @@ class Secret:
 
 
 class CredentialKind(StrEnum):
-    """Which of the two credentials a request carries, and so which path its user takes."""
+    """Which of the two credentials a request carries."""
 
     SESSION = "session"
     ACCESS_TOKEN = "access_token"  # noqa: S105 - the name of a kind, not a token
@@ -57,7 +57,7 @@ class Request:
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
     replace: bool = False
     mismatch: bool = False
-    """The access token is another user's or another pool's: never sent."""
+    """The access token is another user's or another pool's, so it is never sent."""
 
 
 class State(StrEnum):
@@ -73,7 +73,9 @@ class State(StrEnum):
 
 
 UNFINISHED = frozenset({State.IN_PROGRESS, State.SEALED})
+"""States that some worker still has to finish."""
 ENROLLED = frozenset({State.DELIVERED, State.ACTIVE})
+"""States of a user who has the secret."""
 
 
 class Reason(StrEnum):
@@ -94,10 +96,11 @@ class Reason(StrEnum):
 
 
 EXPIRED = {CredentialKind.SESSION: Reason.SESSION_EXPIRED, CredentialKind.ACCESS_TOKEN: Reason.TOKEN_EXPIRED}
+"""The reason for a credential that died before its call."""
 
 
 class Sealed(NamedTuple):
-    """One secret, sealed to the recipients: what the outbox holds and the channel gets, the same bytes each time."""
+    """One secret, sealed to the recipients: what the ledger holds, as outbox, and the channel gets, byte for byte."""
 
     generation: int
     attempt_id: str
@@ -109,9 +112,9 @@ class Sealed(NamedTuple):
 
 
 class Enrolment(NamedTuple):
-    """A user's row. Every change is a new row that replaces one known ``version``, or it is refused.
+    """A user's row. A change is a new row that replaces one of a known ``version``; else the ledger refuses it.
 
-    A named tuple, since every user costs about ten of them, and copying one with ``_replace`` is cheap.
+    A named tuple: every user costs about ten of them, and copying one with ``_replace`` is cheap.
     """
 
     username: str
@@ -119,39 +122,46 @@ class Enrolment(NamedTuple):
     since: float
     generation: int
     version: str = ""
-    """The identity of the write that made this row; the pipeline gives a new one to every write."""
+    """The identity of the write that made this row; every write gets a new one."""
     reason: Reason | None = None
     worker: str | None = None
-    """Who holds the user now."""
+    """The worker that has claimed the user; ``None``: nobody has."""
     lease_until: float = 0.0
+    """Until when (UTC seconds) the claim holds; without a claim, until when an earlier call may still take effect."""
     doubt: bool = False
-    """A call was made, or may have been, whose secret nobody has."""
+    """A call may have issued a secret that nobody has."""
     crashes: int = 0
-    """How many workers died while they held this user."""
+    """How many workers died while they had claimed this user."""
     before: State | None = None
     """The state to go back to if a replacement surely issued nothing."""
     request_id: str | None = None
-    """The request that the holder works on; it joins ``settled`` with the outcome."""
+    """The request that is worked on; it joins ``settled`` with the outcome."""
     kind: CredentialKind | None = None
+    """The kind of that request's credential."""
     sealed: Sealed | None = None
+    """The user's newest secret; after its delivery without the bytes."""
     settled: tuple[str, ...] = ()
     """Ids of this user's requests that reached an outcome."""
 
 
-class Answer(Enum):
-    """What a ledger says to a conditional write."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The ledger's answer to a conditional write: the row stands there, durably."""
 
-    APPLIED = "applied"
-    ALREADY_MINE = "already_mine"
-    LOST = "lost"
+    row: Enrolment
+    repeated: bool = False
+    """It stood there already: this very write had been made before, and its answer was lost."""
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
-    """The ledger's answer; where it is ``LOST``, ``row`` is what stands there instead (``None``: nothing)."""
+class Lost:
+    """The ledger's answer to a conditional write: somebody else was faster, and nothing was written."""
 
-    answer: Answer
-    row: Enrolment | None = None
+    row: Enrolment | None
+    """What stands there instead; ``None``: nothing."""
+
+
+WriteResult = Written | Lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +223,7 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """Undecided: try again, within the user's deadline."""
+    """Nothing is decided: try again, within the user's deadline."""
 
     trouble: Trouble
     detail: str = ""
@@ -226,7 +236,7 @@ class Again:
 
     @property
     def ambiguous(self) -> bool:
-        """Whether a secret may exist now that nobody has."""
+        """Whether the attempt may have issued a secret that nobody has."""
         return self.trouble in (Trouble.SERVER_ERROR, Trouble.NO_ANSWER)
 
 

@@ -5,28 +5,28 @@
     claim ─ pace ─ associate ─ seal ─ record ─ deliver ─ settle
 
 The order of the writes is the whole guarantee: never call before the claim is written, never deliver before the ledger
-holds the sealed record, never say done before the ledger says so. What may follow from a row is decided in ``rules``;
-here it is done. ``drain`` runs many of these at once and acknowledges.
+holds the sealed record, never report an outcome before the ledger holds it. ``rules`` decides what may follow from a
+row; here it is done. ``engine.loop`` runs this for many users at once, and acknowledges their messages.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from worker.core import rules
 from worker.core.call import Caller, Claim, Overtaken, TooLate
+from worker.core.config import WorkerConfig
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import (
     EXPIRED,
     Again,
-    Answer,
     CredentialKind,
     Done,
     Duplicate,
     Enrolment,
     GiveBack,
     Issued,
+    Lost,
     PoolFault,
     Reason,
     Refused,
@@ -34,35 +34,36 @@ from worker.core.model import (
     State,
     Trouble,
     Verdict,
+    Written,
 )
 from worker.core.ports import Channel, Clock, Sealer
-from worker.core.record import RecordFormat, seal_record
+from worker.core.record import seal_record
+from worker.core.resilience.backoff import Backoff, retry
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
 
-LOOK_AGAIN = 2.0
-"""Seconds after which a user whom somebody else holds is looked at again."""
+LOOK_AGAIN_AFTER = 2.0
+"""Seconds until a user whom another worker has claimed is looked at again: seldom enough to cost little, often enough
+that a claim which is given back early does not cost a Session much of its three minutes."""
 OVERTAKEN_PAUSE = 1.0
-FIRST_DELIVERY_PAUSE, LONGEST_DELIVERY_PAUSE = 0.2, 10.0
+"""Seconds for which the message of a user is left to the worker that has just taken the user over."""
+DELIVERY_BACKOFF = Backoff(first=0.2, longest=10.0)
+"""How a delivery that failed is tried again: soon at first, and at least every ten seconds, because the Sessions of
+those who wait live for minutes only."""
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineConfig:
-    """What the run promises itself; durations in seconds."""
+class _WindowLost(Exception):  # noqa: N818 - it names what happened
+    """The Session that would verify the secret dies too soon for a delivery to make sense."""
 
-    worker: str
-    """This worker's identity, new at every start."""
-    lease: float = 60.0
-    """How long a claim holds."""
-    min_validity: float = 30.0
-    """What a Session must still live for its secret to be worth delivering."""
-    channel_patience: float = 300.0
+
+class _Stopped(Exception):  # noqa: N818
+    """The run is told to stop while a delivery waits for its next try."""
 
 
 class Pipeline:
-    """Brings one user at a time to an outcome; keeps nothing between users."""
+    """Brings one user at a time to an outcome, and keeps nothing between users."""
 
     def __init__(
         self,
@@ -74,8 +75,7 @@ class Pipeline:
         claim_expiry: ClaimExpiry,
         clock: Clock,
         stats: RunStats,
-        terms: PipelineConfig,
-        record_format: RecordFormat,
+        config: WorkerConfig,
     ) -> None:
         self._ledger = ledger
         self._channel = channel
@@ -84,62 +84,59 @@ class Pipeline:
         self._claim_expiry = claim_expiry
         self._clock = clock
         self._stats = stats
-        self._terms = terms
-        self._format = record_format
+        self._config = config
 
     async def enrol(self, request: Request, scope: CancellationScope) -> Verdict:
         """Bring the user of ``request`` to an outcome, or say when to try again.
 
-        Raises ``LedgerUnavailable`` or ``ChannelUnavailable`` when patience is over; the row then waits for a later
-        run to finish it.
+        Raises ``LedgerUnavailable`` or ``ChannelUnavailable`` when patience is over; a later run then finishes the row.
         """
         row: Enrolment | None = None
         while True:
-            step = rules.next_step(request, row, self._me(), self._claim_expiry.left)
+            step = rules.next_step(request, row, self._me(), self._claim_expiry.seconds_left)
             if isinstance(step, rules.Skip):
                 return Duplicate()
             if isinstance(step, rules.Wait):
-                return GiveBack(min(step.seconds, LOOK_AGAIN))
+                return GiveBack(min(step.seconds, LOOK_AGAIN_AFTER))
             started = self._clock.monotonic()
-            put = await self._ledger.put(step.row, row)
-            if put.answer is Answer.LOST:
-                row = put.row
+            result = await self._ledger.put(step.row, row)
+            if isinstance(result, Lost):
+                row = result.row
                 continue
-            assert put.row is not None
             match step:
                 case rules.Call():
-                    return await self._obtain(request, Claim(put.row, started + self._terms.lease), scope)
+                    return await self._obtain(request, Claim(result.row, started + self._config.lease), scope)
                 case rules.Conclude():
-                    return self._done(put.row)
+                    return self._done(result.row)
                 case rules.Deliver():
-                    row = await self._deliver(put.row, scope)
+                    row = await self._deliver(result.row, scope)
                     if row.state is State.SEALED:
-                        return GiveBack(LOOK_AGAIN)
-                    if put.row.request_id == request.id:
+                        return GiveBack(LOOK_AGAIN_AFTER)
+                    if result.row.request_id == request.id:
                         return Done(row.state, row.reason)
 
     def is_free(self, row: Enrolment) -> bool:
-        """Whether nobody's hold on the row must be respected any more."""
-        return self._claim_expiry.left(row) <= 0
+        """Whether no claim on the row must be respected any more."""
+        return self._claim_expiry.seconds_left(row) <= 0
 
     async def finish(self, row: Enrolment, scope: CancellationScope) -> None:
-        """Finish a row that no message will finish: deliver what it holds, or say that the user must sign in again."""
-        step = rules.without_request(row, self._me(), self._claim_expiry.left)
+        """Finish a row that no waiting message will finish: deliver its secret, or record that a sign-in is needed."""
+        step = rules.without_request(row, self._me(), self._claim_expiry.seconds_left)
         if isinstance(step, rules.Wait):
             return
-        put = await self._ledger.put(step.row, row)
-        if put.answer is Answer.LOST or put.row is None:
+        result = await self._ledger.put(step.row, row)
+        if isinstance(result, Lost):
             return
         if isinstance(step, rules.Deliver):
-            await self._deliver(put.row, scope)
+            await self._deliver(result.row, scope)
         else:
-            self._done(put.row)
+            self._done(result.row)
 
     async def crashed(self, scope: CancellationScope) -> None:
-        """A bug broke the way of this user: counted like a worker that died over it, so that it cannot go on."""
+        """A bug broke off this user's way: it counts like a worker that died over the user, so that it cannot go on."""
         if scope.claim is not None:
-            acting = self._caller.call_timeout
-            row = rules.released(scope.claim, self._clock.utc(), doubt=True, crashed=True, acting=acting)
+            may_act_for = self._caller.call_timeout
+            row = rules.released(scope.claim, self._clock.utc(), doubt=True, crashed=True, may_act_for=may_act_for)
             await self._ledger.put(row, scope.claim)
 
     # --- claimed: obtain a secret -------------------------------------------------------------------------------------
@@ -147,15 +144,15 @@ class Pipeline:
     async def _obtain(self, request: Request, claim: Claim, scope: CancellationScope) -> Verdict:
         scope.claim = claim.row
         try:
-            answered = await self._caller.ask(request, claim, scope)
+            result = await self._caller.call(request, claim, scope)
         except asyncio.CancelledError:
             if scope.was_calling:
                 self._caller.was_cut_off(claim)
             scope.must_finish()
             return await self._release(claim)
-        match answered:
+        match result:
             case Issued():
-                return await self._secure(request, answered, claim, scope)
+                return await self._secure(request, result, claim, scope)
             case Refused(state, reason):
                 return await self._conclude(claim, state, reason)
             case TooLate():
@@ -172,78 +169,94 @@ class Pipeline:
     # --- issued: nothing may be lost from here on ---------------------------------------------------------------------
 
     async def _secure(self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope) -> Verdict:
-        sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, self._format, self._sealer)
-        put = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
-        if put.answer is Answer.LOST or put.row is None:
-            if put.row is not None and put.row.sealed is not None and put.row.sealed.attempt_id == sealed.attempt_id:
-                return GiveBack(LOOK_AGAIN)  # an earlier try was not confirmed, and somebody went on from there
+        sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, self._config.record, self._sealer)
+        result = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
+        if isinstance(result, Lost):
+            if result.row and result.row.sealed and result.row.sealed.attempt_id == sealed.attempt_id:
+                return GiveBack(
+                    LOOK_AGAIN_AFTER
+                )  # an earlier try was not confirmed, and another worker went on from it
             claim.doubt = True
             return await self._overtaken(claim)
-        row = await self._deliver(put.row, scope)
+        row = await self._deliver(result.row, scope)
         if row.state is State.SEALED:
             return GiveBack()
         return Done(row.state, row.reason)
 
     async def _deliver(self, row: Enrolment, scope: CancellationScope) -> Enrolment:
-        """Deliver what the row holds, and settle it. Gives the row that stands then: sealed, if we were stopped."""
-        assert row.sealed is not None
-        tried_since = self._clock.monotonic()
-        pause = FIRST_DELIVERY_PAUSE
-        while not rules.window_lost(row, self._terms.min_validity, self._clock.utc()):
+        """Deliver the row's secret, and settle it. Gives the row that stands then: sealed, if we were told to stop.
+
+        Raises ``ChannelUnavailable`` when patience is over.
+        """
+        sealed = row.sealed
+        assert sealed is not None
+
+        async def deliver() -> None:
             scope.must_finish()
-            try:
-                await self._channel.deliver(row.username, row.sealed)
-            except ChannelUnavailable as unavailable:
-                if self._clock.monotonic() - tried_since >= self._terms.channel_patience:
-                    raise
-                self._stats.waiting_for = f"the channel: {unavailable}"
-            else:
-                self._stats.waiting_for = ""
-                return await self._settle(rules.delivered(row, self._clock.utc()), row)
+            if rules.window_lost(row, self._config.min_validity, self._clock.utc()):
+                raise _WindowLost
+            await self._channel.deliver(row.username, sealed)
+
+        async def pause(seconds: float) -> None:
             try:
                 scope.may_stop()
-                await asyncio.sleep(pause)
+                await asyncio.sleep(seconds)
             except asyncio.CancelledError:
-                scope.must_finish()
-                put = await self._ledger.put(rules.released(row, self._clock.utc(), doubt=False), row)
-                return put.row or row
-            pause = min(pause * 2, LONGEST_DELIVERY_PAUSE)
-        scope.must_finish()
-        return await self._settle(rules.void(row, self._clock.utc()), row)
+                raise _Stopped from None
+
+        try:
+            await retry(
+                deliver,
+                on=ChannelUnavailable,
+                backoff=DELIVERY_BACKOFF,
+                patience=self._config.channel_patience,
+                person_at_once=False,
+                monotonic=self._clock.monotonic,
+                before_pause=lambda error: setattr(self._stats, "waiting_for", f"the channel: {error}"),
+                sleep=pause,
+            )
+        except _WindowLost:
+            return await self._settle(rules.void(row, self._clock.utc()), row)
+        except _Stopped:
+            scope.must_finish()
+            result = await self._ledger.put(rules.released(row, self._clock.utc(), doubt=False), row)
+            return result.row or row
+        self._stats.waiting_for = ""
+        return await self._settle(rules.delivered(row, self._clock.utc()), row)
 
     async def _settle(self, outcome: Enrolment, row: Enrolment) -> Enrolment:
-        put = await self._ledger.put(outcome, row)
-        assert put.row is not None, "a user's row is never deleted"
-        if put.answer is not Answer.LOST:
-            self._done(put.row)
-        return put.row
+        result = await self._ledger.put(outcome, row)
+        if isinstance(result, Written):
+            self._done(result.row)
+        assert result.row is not None, "a user's row is never deleted"
+        return result.row
 
     # --- no secret ----------------------------------------------------------------------------------------------------
 
     async def _conclude(self, claim: Claim, state: State, reason: Reason) -> Verdict:
         row = claim.row._replace(doubt=claim.row.doubt or claim.doubt)
-        row = rules.conclude(row, state, reason, self._clock.utc(), acting=self._caller.acting(claim))
-        put = await self._ledger.put(row, claim.row)
-        if put.answer is Answer.LOST or put.row is None:
+        may_act_for = self._caller.may_act_for(claim)
+        row = rules.conclude(row, state, reason, self._clock.utc(), may_act_for=may_act_for)
+        result = await self._ledger.put(row, claim.row)
+        if isinstance(result, Lost):
             return await self._overtaken(claim)
-        return self._done(put.row)
+        return self._done(result.row)
 
     async def _release(self, claim: Claim) -> Verdict:
-        row = rules.released(claim.row, self._clock.utc(), doubt=claim.doubt, acting=self._caller.acting(claim))
-        put = await self._ledger.put(row, claim.row)
-        if put.answer is Answer.LOST:
+        may_act_for = self._caller.may_act_for(claim)
+        row = rules.released(claim.row, self._clock.utc(), doubt=claim.doubt, may_act_for=may_act_for)
+        if isinstance(await self._ledger.put(row, claim.row), Lost):
             return await self._overtaken(claim)
         return GiveBack()
 
     async def _overtaken(self, claim: Claim) -> Verdict:
-        """Another worker took the user. If a call of ours may have issued a secret, nobody knows which is valid."""
+        """Another worker took over. If a call of ours may have issued a secret, nobody knows which one is valid."""
         if not claim.doubt:
             return GiveBack(OVERTAKEN_PAUSE)
         while (row := await self._ledger.read(claim.row.username)) is not None:
-            acting = self._terms.lease + self._caller.call_timeout
-            doubted = rules.in_doubt(row, claim.row.request_id, self._clock.utc(), acting=acting)
-            put = await self._ledger.put(doubted, row)
-            if put.answer is not Answer.LOST:
+            may_act_for = self._config.lease + self._caller.call_timeout
+            doubted = rules.in_doubt(row, claim.row.request_id, self._clock.utc(), may_act_for=may_act_for)
+            if isinstance(await self._ledger.put(doubted, row), Written):
                 break
         self._stats.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)
         return Done(State.NEEDS_SESSION, Reason.REPLY_LOST)
@@ -252,5 +265,5 @@ class Pipeline:
         self._stats.settled(row.state, row.reason)
         return Done(row.state, row.reason)
 
-    def _me(self) -> rules.Holder:
-        return rules.Holder(self._terms.worker, self._clock.utc(), self._terms.lease)
+    def _me(self) -> rules.Claimant:
+        return rules.Claimant(self._config.worker, self._clock.utc(), self._config.lease)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.core.model import Counts, Enrolment, Put, Reply, Request, Sealed, State
+from worker.core.model import Counts, Enrolment, Reply, Request, Sealed, State, WriteResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class QueueStats(Protocol):
 class Ledger(Protocol):
     """Who stands where. The only source of truth; also the outbox. All fencing rests on ``put``."""
 
-    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+    async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """Write ``row`` if the row that stands there has version ``replaces`` (``None``: if there is none).
 
         Answers ``already_mine`` when what stands there is this very write, done before.

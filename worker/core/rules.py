@@ -1,7 +1,7 @@
 """What may happen to a user next: the rules of claiming, fencing and concluding, without any I/O.
 
-Every function takes the row that stands and gives the row that shall replace it. The pipeline writes it on the
-condition that nobody was faster; where somebody was, it asks these rules again about what stands there now.
+Every function takes the user's present row and gives the row that shall replace it. The pipeline writes that on the
+condition that no other worker was faster; where one was, it asks these rules again about the row that stands there now.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from worker.core.model import (
 )
 
 MOST_CRASHES = 3
-"""A user over whom so many workers died is not tried again."""
+"""A user over whom so many workers died is not called again (``docs/design.md``): once or twice may be chance."""
 
 DEADLINE_MARGIN = 1.0
-"""Seconds a credential must still live for a call to be worth its quota."""
+"""Seconds that a credential must still live for a call to be worth its quota: the way to Cognito takes some, and clocks
+differ."""
 
-_MAY_MEAN_IT_WORKED = frozenset(
+MAY_MEAN_IT_WORKED = frozenset(
     {
         Reason.SESSION_EXPIRED,
         Reason.SESSION_SPENT,
@@ -34,38 +35,38 @@ _MAY_MEAN_IT_WORKED = frozenset(
         Reason.TOKEN_REVOKED,
     }
 )
-"""After a call whose reply was lost these may be the traces of its success."""
+"""After a call whose reply was lost, these refusals may follow from its success: the credential was used up by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Write the row: it is the claim, and with it the right to call."""
+    """Write the row: it is the claim, and with it comes the right to call."""
 
     row: Enrolment
 
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Write the row: it is ours to deliver what it holds, before anything else."""
+    """Write the row: it claims the user, so that the sealed secret in it is delivered before anything else."""
 
     row: Enrolment
 
 
 @dataclass(frozen=True, slots=True)
 class Conclude:
-    """Write the row: an outcome without a call."""
+    """Write the row: it is an outcome, without a call."""
 
     row: Enrolment
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Nothing to do: the request is a duplicate."""
+    """There is nothing to do: the request is a duplicate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Another worker holds the user; ask again in so many seconds."""
+    """Another worker has claimed the user; ask again in so many seconds."""
 
     seconds: float
 
@@ -74,26 +75,29 @@ Step = Call | Deliver | Conclude | Skip | Wait
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """Who asks, when (UTC seconds), and how long (seconds) a hold lasts."""
+class Claimant:
+    """The worker that asks, when it does (UTC seconds), and for how long (seconds) its claims hold."""
 
     worker: str
     now: float
     lease: float
 
 
-def next_step(request: Request, row: Enrolment | None, me: Holder, held_for: Callable[[Enrolment], float]) -> Step:
-    """What to do for ``request``, given the user's row; ``held_for``: seconds for which a hold must be respected."""
+def next_step(request: Request, row: Enrolment | None, me: Claimant, claim_left: Callable[[Enrolment], float]) -> Step:
+    """What to do for ``request``, given the user's row.
+
+    ``claim_left`` tells for how many seconds a row's claim must still be respected.
+    """
     if row is None:
         return _call_or_conclude(request, _fresh(request, me), me)
     if request.id in row.settled or row.state is State.SKIPPED:
         return Skip()
-    if (left := held_for(row)) > 0:
+    if (left := claim_left(row)) > 0:
         return Wait(left)
     if row.state is State.SEALED:
-        return Deliver(_hold(row, me))
+        return Deliver(_claimed(row, me))
     if row.state is State.IN_PROGRESS:
-        return _call_or_conclude(request, _carried_on(_took_over(row), request), me)
+        return _call_or_conclude(request, _carried_on(_taken_over(row), request), me)
     if row.state in ENROLLED:
         if not request.replace:
             return Skip()
@@ -101,40 +105,42 @@ def next_step(request: Request, row: Enrolment | None, me: Holder, held_for: Cal
     return _call_or_conclude(request, row._replace(before=None, doubt=False, crashes=0), me)
 
 
-def without_request(row: Enrolment, me: Holder, held_for: Callable[[Enrolment], float]) -> Deliver | Conclude | Wait:
+def without_request(
+    row: Enrolment, me: Claimant, claim_left: Callable[[Enrolment], float]
+) -> Deliver | Conclude | Wait:
     """What to do for an unfinished row that no waiting message will finish."""
-    if (left := held_for(row)) > 0:
+    if (left := claim_left(row)) > 0:
         return Wait(left)
     if row.state is State.SEALED:
-        return Deliver(_hold(row, me))
-    abandoned = _took_over(row)._replace(request_id=None)
+        return Deliver(_claimed(row, me))
+    abandoned = _taken_over(row)._replace(request_id=None)
     reason = EXPIRED[row.kind] if row.kind else Reason.SESSION_EXPIRED
     return Conclude(conclude(abandoned, State.NEEDS_SESSION, reason, me.now))
 
 
-def _fresh(request: Request, me: Holder) -> Enrolment:
+def _fresh(request: Request, me: Claimant) -> Enrolment:
     return Enrolment(username=request.username, state=State.IN_PROGRESS, since=me.now, generation=0)
 
 
-def _took_over(row: Enrolment) -> Enrolment:
-    """A hold that ran out, or whose worker died, may have called; one that was given back says itself what it did."""
+def _taken_over(row: Enrolment) -> Enrolment:
+    """Another worker's expired claim may have led to a call; a row that was given back says whether one was made."""
     if row.worker is None:
         return row
     return row._replace(doubt=True, crashes=row.crashes + 1)
 
 
 def _carried_on(row: Enrolment, request: Request) -> Enrolment:
-    """A replacement that another request carries on is not made once more for the one that began it."""
+    """A replacement that another request completes is not made a second time for the request that began it."""
     if row.before is None or row.request_id is None or row.request_id in (request.id, *row.settled):
         return row
     return row._replace(settled=(*row.settled, row.request_id))
 
 
-def _hold(row: Enrolment, me: Holder) -> Enrolment:
+def _claimed(row: Enrolment, me: Claimant) -> Enrolment:
     return row._replace(worker=me.worker, lease_until=me.now + me.lease)
 
 
-def _call_or_conclude(request: Request, row: Enrolment, me: Holder) -> Step:
+def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
     row = row._replace(request_id=request.id, kind=request.kind)
     if row.crashes >= MOST_CRASHES:
         return Conclude(conclude(row, State.FAILED, Reason.WORKER_CRASHED, me.now))
@@ -160,30 +166,30 @@ def too_late(request: Request, now: float) -> bool:
 
 
 def renewed(row: Enrolment, lease_until: float) -> Enrolment:
-    """The same hold, for longer."""
+    """The same claim, for longer."""
     return row._replace(lease_until=lease_until)
 
 
-def conclude(row: Enrolment, state: State, reason: Reason | None, now: float, *, acting: float = 0.0) -> Enrolment:
-    """The outcome of a request that brought no secret; a call of its may still act for ``acting`` seconds.
+def conclude(row: Enrolment, state: State, reason: Reason | None, now: float, *, may_act_for: float = 0.0) -> Enrolment:
+    """The outcome of a request that brought no secret; a call of it may take effect for ``may_act_for`` seconds yet.
 
-    Where a secret may exist that nobody has, the user must sign in again; where surely none was issued, somebody who
+    Where a secret may exist that nobody has, the user must sign in again; where surely none was issued, a user who
     was enrolled before stays so.
     """
-    if row.doubt and (row.before is not None or reason in _MAY_MEAN_IT_WORKED):
+    if row.doubt and (row.before is not None or reason in MAY_MEAN_IT_WORKED):
         state, reason = State.NEEDS_SESSION, Reason.REPLY_LOST
     elif row.before is not None:
         state, reason = row.before, None
-    return _finished(row, state, reason, now, acting)
+    return _finished(row, state, reason, now, may_act_for)
 
 
 def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
-    """The secret exists, sealed: from here on it is the one to deliver."""
+    """The secret exists, sealed: from now on this is the one to deliver."""
     return row._replace(state=State.SEALED, since=now, sealed=sealed, doubt=False, before=None)
 
 
 def delivered(row: Enrolment, now: float) -> Enrolment:
-    """The channel confirmed it; the blob has done its duty."""
+    """The channel confirmed the delivery; the sealed blob is needed no more."""
     return _finished(row, State.DELIVERED, None, now)
 
 
@@ -194,18 +200,18 @@ def window_lost(row: Enrolment, min_validity: float, now: float) -> bool:
 
 
 def void(row: Enrolment, now: float) -> Enrolment:
-    """A secret whose Session died before it could be delivered."""
+    """A secret whose Session died before the delivery: nobody could verify it any more."""
     return _finished(row, State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST, now)
 
 
-def released(row: Enrolment, now: float, *, doubt: bool, crashed: bool = False, acting: float = 0.0) -> Enrolment:
-    """Given back before its outcome; a call may still act for ``acting`` seconds.
+def released(row: Enrolment, now: float, *, doubt: bool, crashed: bool = False, may_act_for: float = 0.0) -> Enrolment:
+    """Given back before an outcome; a call may take effect for ``may_act_for`` seconds yet.
 
     A replacement that surely issued nothing leaves the user as before.
     """
     row = row._replace(
         worker=None,
-        lease_until=_quiet_at(now, acting),
+        lease_until=_no_effect_after(now, may_act_for),
         since=now,
         doubt=row.doubt or doubt,
         crashes=row.crashes + crashed,
@@ -215,20 +221,20 @@ def released(row: Enrolment, now: float, *, doubt: bool, crashed: bool = False, 
     return row
 
 
-def in_doubt(row: Enrolment, request_id: str | None, now: float, *, acting: float) -> Enrolment:
-    """Somebody who was overtaken with ``request_id`` holds a secret, or may: nobody can say which one is valid now.
+def in_doubt(row: Enrolment, request_id: str | None, now: float, *, may_act_for: float) -> Enrolment:
+    """A worker that was overtaken at ``request_id`` has a secret, or may have: nobody can say which one is valid now.
 
-    Whoever overtook may call for ``acting`` seconds yet, not knowing.
+    The worker that overtook may call for ``may_act_for`` seconds yet, since it does not know.
     """
-    return _finished(row._replace(request_id=request_id), State.NEEDS_SESSION, Reason.REPLY_LOST, now, acting)
+    return _finished(row._replace(request_id=request_id), State.NEEDS_SESSION, Reason.REPLY_LOST, now, may_act_for)
 
 
-def _quiet_at(now: float, acting: float) -> float:
-    """What ``lease_until`` says of a row without a holder: when no call for it can act any more, 0 if none was left."""
-    return now + acting if acting > 0 else 0.0
+def _no_effect_after(now: float, may_act_for: float) -> float:
+    """``lease_until`` of a row that nobody claims: when no earlier call can take effect any more; 0: there is none."""
+    return now + may_act_for if may_act_for > 0 else 0.0
 
 
-def _finished(row: Enrolment, state: State, reason: Reason | None, now: float, acting: float = 0.0) -> Enrolment:
+def _finished(row: Enrolment, state: State, reason: Reason | None, now: float, may_act_for: float = 0.0) -> Enrolment:
     settled = row.settled
     if row.request_id is not None and row.request_id not in settled:
         settled = (*settled, row.request_id)
@@ -237,7 +243,7 @@ def _finished(row: Enrolment, state: State, reason: Reason | None, now: float, a
         reason=reason,
         since=now,
         worker=None,
-        lease_until=_quiet_at(now, acting),
+        lease_until=_no_effect_after(now, may_act_for),
         doubt=False,
         crashes=0,
         before=None,

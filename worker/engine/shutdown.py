@@ -1,4 +1,4 @@
-"""Why a run ends before its work does: a signal, a fault that stops everybody, a dependency that is away."""
+"""Why a run ends before its work is done: a signal, a fault that concerns everybody, an unavailable dependency."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from worker.core.errors import WorkerError
 
 
 class Shutdown:
-    """Why the run shall end, if it shall. The first reason counts; a second signal makes it hurry."""
+    """Whether, and why, the run shall end. The first reason counts."""
 
     def __init__(self) -> None:
         self.reason: WorkerError | None = None
         self.hurry = asyncio.Event()
+        """Set when a second signal came: calls on the wire are cut off too."""
         self.wake = asyncio.Event()
         """Set whenever the loop should look again."""
 
@@ -23,7 +24,7 @@ class Shutdown:
             self.wake.set()
 
     def interrupt(self, reason: WorkerError) -> None:
-        """A signal: the first one drains, the second hurries."""
+        """A signal: the first one lets users under way finish, the second one hurries."""
         if self.reason is not None:
             self.hurry.set()
         self.request(reason)

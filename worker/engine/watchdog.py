@@ -1,4 +1,4 @@
-"""Ends a run that stands still, or whose clock is wrong."""
+"""Ends a run in which nothing moves, and one whose clock is wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.core.stats import RunStats
 from worker.engine.shutdown import Shutdown
 
 MOST_SKEW = 60.0
-"""Seconds by which our clock may differ from Cognito's."""
+"""Seconds by which our clock may differ from Cognito's before deadlines mean nothing: a third of a Session's life."""
 
 
 class ClockSkew(Protocol):
@@ -20,7 +20,7 @@ class ClockSkew(Protocol):
 
     @property
     def skew(self) -> float | None:
-        """``None`` before the first answer."""
+        """``None`` before Cognito's first answer."""
         ...
 
 
@@ -29,12 +29,12 @@ async def watch(
     breaker: CircuitBreaker,
     stats: RunStats,
     shutdown: Shutdown,
-    watchdog: float,
+    longest_idle: float,
     has_work: Callable[[], bool],
 ) -> None:
-    """Look for ever; ``watchdog``: seconds for which work may wait without any progress."""
+    """Look about once a second, for ever; ``longest_idle``: seconds for which work may wait without any progress."""
     while True:
-        await asyncio.sleep(min(1.0, watchdog / 4))
+        await asyncio.sleep(min(1.0, longest_idle / 4))
         stats.waiting_for = breaker.waiting_for or stats.waiting_for
         skew = provider.skew
         if skew is not None and abs(skew) > MOST_SKEW:
@@ -46,7 +46,7 @@ async def watch(
             )
         if not has_work():
             stats.progressed()
-        elif stats.idle > watchdog:
+        elif stats.idle > longest_idle:
             what = stats.waiting_for or "an answer"
             shutdown.request(
                 NoProgress(

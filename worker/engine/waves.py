@@ -50,6 +50,10 @@ def read_wave(path: Path) -> Wave:
     return frozenset(name for name in named if name is not None)
 
 
+class _WholeLedger(Ledger, LedgerStats, Protocol):
+    """The ledger, to work on and to count."""
+
+
 class WaveLedger:
     """``Ledger`` and ``LedgerStats``, for one loop that works on some users alone: of the unfinished it shows
     only those.
@@ -57,14 +61,14 @@ class WaveLedger:
     Everything else is the whole ledger's.
     """
 
-    def __init__(self, ledger: Ledger, ledger_stats: LedgerStats, usernames: Collection[str]) -> None:
-        self._ledger, self._ledger_stats, self._usernames = ledger, ledger_stats, usernames
+    def __init__(self, ledger: _WholeLedger, usernames: Collection[str]) -> None:
+        self._ledger, self._usernames = ledger, usernames
         self.put = ledger.put
         self.read = ledger.read
         self.is_dead = ledger.is_dead
-        self.counts = ledger_stats.counts
-        self.rows = ledger_stats.rows
-        self.count = ledger_stats.count
+        self.counts = ledger.counts
+        self.rows = ledger.rows
+        self.count = ledger.count
 
     async def unfinished(self) -> AsyncIterator[Enrolment]:
         """See ``ports.Ledger``."""

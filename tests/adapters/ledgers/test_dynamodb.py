@@ -20,7 +20,7 @@ from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
 from worker.adapters.ledgers.dynamodb.rows import to_item, user_key
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
 from worker.core.errors import LedgerUnavailable, UsageError
-from worker.core.model import Answer, Put, Reason, State
+from worker.core.model import Lost, Reason, State, Written
 from worker.pacing.pace import Pace
 
 
@@ -41,9 +41,9 @@ async def test_a_write_that_the_sdk_repeats_because_its_answer_was_lost_is_mine_
         assert await ledger.read("ana") is None
         for written, replaces in ((first, None), (second, first.version)):
             rollout.wire.lose["PutItem"] = 1
-            assert await ledger.put(written, replaces) == Put(Answer.ALREADY_MINE, written)
+            assert await ledger.put(written, replaces) == Written(written, repeated=True)
             assert (await ledger.counts()).states == {written.state: 1}
-        assert (await ledger.put(second, first.version)).answer is Answer.ALREADY_MINE
+        assert await ledger.put(second, first.version) == Written(second, repeated=True)
         assert (await ledger.counts()).states == {State.SEALED: 1}
 
 
@@ -52,7 +52,7 @@ async def test_a_write_of_unknown_outcome_is_away_and_repeating_it_tells(rollout
         rollout.wire.lose["PutItem"] = 1
         with pytest.raises(LedgerUnavailable):
             await ledger.put(first := row(), None)
-        assert await ledger.put(first, None) == Put(Answer.ALREADY_MINE, first)
+        assert await ledger.put(first, None) == Written(first, repeated=True)
         assert (await ledger.counts()).states == {State.IN_PROGRESS: 1}
 
 
@@ -62,7 +62,7 @@ async def test_a_transaction_whose_answer_was_lost_applied_once(rollout: Rollout
         rows = [row(f"user {number}") for number in range(20)]
         puts = await asyncio.gather(*(ledger.put(row, None) for row in rows))
         assert rollout.wire.lose["TransactWriteItems"] == 0
-        assert {put.answer for put in puts} <= {Answer.APPLIED, Answer.ALREADY_MINE}
+        assert all(isinstance(put, Written) for put in puts)
         assert [put.row for put in puts] == rows
         assert (await ledger.counts()).states == {State.IN_PROGRESS: 20}
 
@@ -114,7 +114,7 @@ async def test_many_at_once_are_few_requests_and_each_gets_its_own_answer(rollou
         puts = await asyncio.gather(*(ledger.put(new[name], standing[name].version) for name in standing))
         for name, put in zip(standing, puts, strict=True):
             lost = name in overtaken
-            assert put == (Put(Answer.LOST, overtaken[name]) if lost else Put(Answer.APPLIED, new[name]))
+            assert put == (Lost(overtaken[name]) if lost else Written(new[name]))
         assert rollout.wire.asked["PutItem"] + rollout.wire.asked["TransactWriteItems"] <= 20
         await other.counts()
         assert (await ledger.counts()).states == {State.DELIVERED: 57, State.SEALED: 3}
@@ -142,9 +142,7 @@ async def test_members_of_a_transaction_that_conflicts_go_alone(rollout: Rollout
     rollout.wire.say["TransactWriteItems"] = conflict
     async with rollout.opened() as ledger:
         rows = [row(f"user {number}") for number in range(12)]
-        assert await asyncio.gather(*(ledger.put(each, None) for each in rows)) == [
-            Put(Answer.APPLIED, each) for each in rows
-        ]
+        assert await asyncio.gather(*(ledger.put(each, None) for each in rows)) == [Written(each) for each in rows]
         assert (await ledger.counts()).states == {State.IN_PROGRESS: 12}
 
 
@@ -161,7 +159,7 @@ async def test_throttled_writes_are_away_and_say_only_the_code(rollout: Rollout,
         }
         rollout.wire.say.clear()
         again = await asyncio.gather(*(ledger.put(each, None) for each in rows))
-        assert {put.answer for put in again} <= {Answer.APPLIED, Answer.ALREADY_MINE}
+        assert all(isinstance(put, Written) for put in again)
         assert (await ledger.counts()).states == {State.IN_PROGRESS: 10}
 
 

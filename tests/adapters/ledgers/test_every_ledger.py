@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.adapters.ledgers.rigs import STAMP, OpenLedger, WholeLedger
 from tests.support.rows import NASTY_NAMES, enrolments, row, sealed, version
 from worker.core.errors import UsageError
-from worker.core.model import UNFINISHED, Answer, Enrolment, Put, Reason, State
+from worker.core.model import UNFINISHED, Enrolment, Lost, Reason, State, WriteResult, Written
 from worker.pacing.pace import Pace
 
 quick = settings(
@@ -25,7 +25,7 @@ quick = settings(
 
 async def put_all(ledger: WholeLedger, rows: Sequence[Enrolment]) -> None:
     puts = await asyncio.gather(*(ledger.put(row, None) for row in rows))
-    assert {put.answer for put in puts} <= {Answer.APPLIED}
+    assert puts == [Written(each) for each in rows]
 
 
 # --- put --------------------------------------------------------------------------------------------------------------
@@ -34,72 +34,71 @@ async def put_all(ledger: WholeLedger, rows: Sequence[Enrolment]) -> None:
 async def test_the_first_row_of_a_user_applies_and_is_read_back(ledger: WholeLedger) -> None:
     assert await ledger.read("ana") is None
     first = row()
-    assert await ledger.put(first, None) == Put(Answer.APPLIED, first)
+    assert await ledger.put(first, None) == Written(first)
     assert await ledger.read("ana") == first
 
 
 async def test_a_row_that_replaces_the_version_that_stands_applies(ledger: WholeLedger) -> None:
     await ledger.put(first := row(), None)
     second = row(state=State.SEALED, sealed=sealed())
-    assert await ledger.put(second, first.version) == Put(Answer.APPLIED, second)
+    assert await ledger.put(second, first.version) == Written(second)
     assert await ledger.read("ana") == second
 
 
 async def test_a_fresh_row_never_overwrites_one_that_stands(ledger: WholeLedger) -> None:
     await ledger.put(first := row(), None)
-    assert await ledger.put(row(state=State.FAILED), None) == Put(Answer.LOST, first)
+    assert await ledger.put(row(state=State.FAILED), None) == Lost(first)
     assert await ledger.read("ana") == first
 
 
 async def test_a_row_that_replaces_an_older_version_is_lost_and_told_what_stands(ledger: WholeLedger) -> None:
     await ledger.put(first := row(), None)
     await ledger.put(second := row(), first.version)
-    assert await ledger.put(row(), first.version) == Put(Answer.LOST, second)
+    assert await ledger.put(row(), first.version) == Lost(second)
     assert await ledger.read("ana") == second
 
 
 async def test_a_row_that_replaces_one_that_is_missing_is_lost_and_leaves_nothing(ledger: WholeLedger) -> None:
-    assert await ledger.put(row(), version()) == Put(Answer.LOST, None)
+    assert await ledger.put(row(), version()) == Lost(None)
     assert await ledger.read("ana") is None
 
 
 async def test_repeating_a_write_that_applied_is_recognised(ledger: WholeLedger) -> None:
     first, second = row(), row(state=State.FAILED, reason=Reason.INVALID_PARAMETER)
     for written, replaces in ((first, None), (second, first.version)):
-        assert (await ledger.put(written, replaces)).answer is Answer.APPLIED
-        assert await ledger.put(written, replaces) == Put(Answer.ALREADY_MINE, written)
+        assert await ledger.put(written, replaces) == Written(written)
+        assert await ledger.put(written, replaces) == Written(written, repeated=True)
 
 
 async def test_repeating_a_write_that_was_overtaken_since_is_lost(ledger: WholeLedger) -> None:
     await ledger.put(first := row(), None)
     await ledger.put(second := row(), first.version)
-    assert await ledger.put(first, None) == Put(Answer.LOST, second)
+    assert await ledger.put(first, None) == Lost(second)
 
 
 async def test_of_two_writes_at_the_same_time_one_applies_and_the_other_learns_of_it(ledger: WholeLedger) -> None:
     await ledger.put(first := row(), None)
     rivals = [row(), row()]
     puts = await asyncio.gather(*(ledger.put(rival, first.version) for rival in rivals))
-    assert Counter(put.answer for put in puts) == {Answer.APPLIED: 1, Answer.LOST: 1}
+    assert Counter(type(put) for put in puts) == {Written: 1, Lost: 1}
     assert {put.row for put in puts} == {await ledger.read("ana")}
 
 
 async def test_the_same_write_twice_at_the_same_time_applies_once(ledger: WholeLedger) -> None:
     first = row()
     puts = await asyncio.gather(ledger.put(first, None), ledger.put(first, None))
-    assert {put.answer for put in puts} == {Answer.APPLIED, Answer.ALREADY_MINE}
-    assert {put.row for put in puts} == {first}
+    assert set(puts) == {Written(first), Written(first, repeated=True)}
 
 
 async def test_every_write_of_a_crowd_gets_its_own_answer(ledger: WholeLedger) -> None:
     standing = {name: row(name) for name in ("replaced", "stands", "mine")}
     await put_all(ledger, list(standing.values()))
-    puts: dict[str, tuple[Enrolment, str | None, Put]] = {
-        "new": ((new := row("new")), None, Put(Answer.APPLIED, new)),
-        "replaced": ((other := row("replaced")), standing["replaced"].version, Put(Answer.APPLIED, other)),
-        "stands": (row("stands"), None, Put(Answer.LOST, standing["stands"])),
-        "mine": (standing["mine"], None, Put(Answer.ALREADY_MINE, standing["mine"])),
-        "missing": (row("missing"), version(), Put(Answer.LOST, None)),
+    puts: dict[str, tuple[Enrolment, str | None, WriteResult]] = {
+        "new": ((new := row("new")), None, Written(new)),
+        "replaced": ((other := row("replaced")), standing["replaced"].version, Written(other)),
+        "stands": (row("stands"), None, Lost(standing["stands"])),
+        "mine": (standing["mine"], None, Written(standing["mine"], repeated=True)),
+        "missing": (row("missing"), version(), Lost(None)),
     }
     answers = await asyncio.gather(*(ledger.put(written, replaces) for written, replaces, _ in puts.values()))
     assert dict(zip(puts, answers, strict=True)) == {name: expected for name, (_, _, expected) in puts.items()}
@@ -111,7 +110,7 @@ async def test_every_write_of_a_crowd_gets_its_own_answer(ledger: WholeLedger) -
 async def test_every_field_of_every_row_comes_back(ledger: WholeLedger, rows: list[Enrolment]) -> None:
     stand = [await ledger.read(row.username) for row in rows]
     puts = [ledger.put(new, old.version if old else None) for new, old in zip(rows, stand, strict=True)]
-    assert await asyncio.gather(*puts) == [Put(Answer.APPLIED, row) for row in rows]
+    assert await asyncio.gather(*puts) == [Written(row) for row in rows]
     assert [await ledger.read(row.username) for row in rows] == rows
 
 
@@ -140,12 +139,12 @@ async def test_any_sequence_of_writes_ends_as_compare_and_set_says(
             writes[-1 - of] if repeat and of < len(writes) else (row(name), known[min(which, len(known) - 1)])
         )
         if stands is not None and stands.version == new.version:
-            answer = Answer.ALREADY_MINE
+            expected: WriteResult = Written(stands, repeated=True)
         elif (stands.version if stands else None) == replaces:
-            answer, stands = Answer.APPLIED, new
+            expected, stands = Written(new), new
         else:
-            answer = Answer.LOST
-        assert await ledger.put(new, replaces) == Put(answer, stands)
+            expected = Lost(stands)
+        assert await ledger.put(new, replaces) == expected
         writes.append((new, replaces))
 
 
@@ -276,8 +275,8 @@ async def test_what_another_worker_wrote_is_seen_at_once(open_ledger: OpenLedger
     async with open_ledger("one") as one, open_ledger("two") as two:
         await one.put(first := row(), None)
         assert await two.read("ana") == first
-        assert (await two.put(second := row(state=State.SEALED), first.version)).answer is Answer.APPLIED
-        assert await one.put(row(), first.version) == Put(Answer.LOST, second)
+        assert await two.put(second := row(state=State.SEALED), first.version) == Written(second)
+        assert await one.put(row(), first.version) == Lost(second)
         assert [row async for row in one.unfinished()] == [second]
         assert (await one.recount()).states == {State.SEALED: 1}
 
@@ -290,7 +289,7 @@ async def test_workers_that_write_for_the_same_users_never_overwrite_each_other(
                 while True:
                     stands = await ledger.read("ana")
                     new = row(generation=stands.generation + 1 if stands else 1)
-                    if (await ledger.put(new, stands.version if stands else None)).answer is Answer.APPLIED:
+                    if await ledger.put(new, stands.version if stands else None) == Written(new):
                         break
 
         await asyncio.gather(*(add(ledger, 10) for ledger in (one, two) for _ in range(2)))

@@ -1,7 +1,12 @@
-"""The gate before every call: it closes while something that everybody depends on is away, and lets one probe through.
+"""The circuit breaker before every call: it stops calls that cannot succeed, or whose secret could not be recorded.
 
-Pool-wide refusals end the run once a few distinct users agree; an unreachable endpoint ends it when patience is over. A
-write that the ledger has not confirmed keeps it closed too: nobody is issued a secret that could not be recorded.
+In the usual words: while the breaker is *closed*, calls pass. It *opens* on answers that concern everybody: Cognito
+refuses the whole pool, or its endpoint does not answer. While it is open, one call at a time passes as a *probe*, at
+growing intervals; an answer that concerns one user alone closes it again. A refusal of the pool on which several users
+agree ends the run, and so does an endpoint that stays unreachable for longer than the configured patience.
+
+Independent of that, no call passes while a write to the ledger is unconfirmed for too long: a secret that Cognito
+issues and the ledger cannot record would be lost.
 """
 
 from __future__ import annotations
@@ -16,96 +21,67 @@ from worker.core.model import Again, PoolFault, Reply, Trouble
 from worker.core.ports import Clock
 
 AGREEING_USERS = 3
+"""Distinct users whose answers must agree before the pool is blamed: one or two may have troubles of their own."""
 AGREEING_ANSWERS = 6
-"""Where fewer users are left than must agree, so many answers with nothing else in between will do."""
-LONGEST_PAUSE = 10.0
+"""Answers that must agree where fewer users than ``AGREEING_USERS`` are left, with no other answer in between."""
+FIRST_PROBE_PAUSE = 0.5
+"""Seconds from opening to the first probe: a fault of a moment costs no more than that."""
+LONGEST_PROBE_PAUSE = 10.0
+"""Seconds between two probes at most; the pauses double up to it. So work goes on soon after a long fault is over."""
 UNCONFIRMED_AFTER = 2.0
-"""Seconds after which a write that is not confirmed closes the gate for new calls."""
-SLOW_HALF_LIFE = 1.0
-"""Seconds after which a slow answer of the ledger counts half."""
+"""Seconds after which a write that the ledger has not confirmed keeps new calls from starting: far more than the
+milliseconds that a healthy ledger takes, and little of a Session's three minutes."""
+LATENCY_HALF_LIFE = 1.0
+"""Seconds in which the memory of a slow ledger halves: short against the minutes of a run, long against one write."""
 
 
 class CircuitBreaker:
-    """Open, or closed with single probes at growing intervals.
+    """Decides before every wire attempt whether it may be made now.
 
-    ``patience``: seconds an unreachable endpoint is probed; ``refusal_patience``: seconds a refusal that may pass
-    (WAF) is. ``stop`` is called once with the error that ends the run.
+    ``patience``: seconds for which an unreachable endpoint is probed before the run ends; ``refusal_patience``: the
+    same for a refusal that may pass by itself (WAF). ``stop`` is called with the error that ends the run.
     """
 
     def __init__(
-        self,
-        clock: Clock,
-        stop: Callable[[WorkerError], None],
-        *,
-        patience: float,
-        refusal_patience: float,
-        first_pause: float = 0.5,
+        self, clock: Clock, stop: Callable[[WorkerError], None], *, patience: float, refusal_patience: float
     ) -> None:
         self._clock = clock
         self._stop = stop
         self._patience = patience
         self._refusal_patience = refusal_patience
-        self._first_pause = first_pause
         self._changed = asyncio.Event()
-        self._writing: dict[object, float] = {}
+        self._writes_under_way: dict[object, float] = {}
+        """Since when (monotonic seconds), the oldest first."""
         self._unconfirmed: dict[object, str] = {}
-        self._slowest, self._slowest_at = 0.0, clock.monotonic()
+        """Why the ledger did not confirm a write."""
+        self._slowest_write, self._slowest_seen_at = 0.0, clock.monotonic()
         self._probing = False
-        self._open()
+        self._close()
+
+    # --- asked before a call ------------------------------------------------------------------------------------------
 
     @property
     def waiting_for(self) -> str | None:
-        """What keeps the gate closed, in words; ``None`` when it is open."""
+        """What keeps calls from starting, in words; ``None`` where nothing does."""
         if self._unconfirmed:
             return next(iter(self._unconfirmed.values()))
         if self._write_is_overdue():
             return "the ledger to confirm a write"
-        return self._cause if self._closed else None
+        return self._cause if self._is_open else None
 
-    def writing(self, key: object) -> None:
-        """A write to the ledger begins; unless ``written(key)`` follows soon, the gate closes until it does."""
-        self._writing[key] = self._clock.monotonic()
-
-    def unconfirmed(self, key: object, why: str) -> None:
-        """The ledger did not confirm: the gate closes at once."""
-        self._unconfirmed[key] = why
-
-    def written(self, key: object) -> None:
-        """What became of the write is known."""
-        self._slowest, self._slowest_at = self.ledger_takes, self._clock.monotonic()
-        del self._writing[key]
-        self._unconfirmed.pop(key, None)
-        if not self._changed.is_set():
-            self._wake()
-
-    @property
-    def ledger_takes(self) -> float:
-        """Seconds that the ledger needs for an answer, lately; none longer than those for which the gate stays open."""
-        remembered: float = self._slowest * 2.0 ** -((self._clock.monotonic() - self._slowest_at) / SLOW_HALF_LIFE)
-        return min(max(remembered, self._oldest_write()), UNCONFIRMED_AFTER)
-
-    def _oldest_write(self) -> float:
-        """For how many seconds it has not been confirmed."""
-        for began in self._writing.values():  # the first one is the oldest
-            return self._clock.monotonic() - began
-        return 0.0
-
-    def _write_is_overdue(self) -> bool:
-        return self._oldest_write() >= UNCONFIRMED_AFTER
-
-    def open_for(self, *, probe: bool) -> bool:
-        """Whether a request may leave now; a probe may while others may not."""
-        return (probe or not self._closed) and not self._unconfirmed and not self._write_is_overdue()
+    def admits(self, *, probe: bool) -> bool:
+        """Whether a call may leave now; a probe may while the breaker is open."""
+        return (probe or not self._is_open) and not self._unconfirmed and not self._write_is_overdue()
 
     def permit(self) -> Permit:
-        """``async with`` it: waits until one attempt may be made; while the gate is closed, only one at a time is."""
+        """For ``async with``: waits until one wire attempt may be made."""
         return Permit(self)
 
     async def _enter(self) -> bool:
         """Wait to be admitted; whether as the probe."""
-        while not self.open_for(probe=False):
+        while not self.admits(probe=False):
             probe_in = None
-            if self.open_for(probe=True) and not self._probing:
+            if self.admits(probe=True) and not self._probing:
                 probe_in = self._next_probe - self._clock.monotonic()
                 if probe_in <= 0:
                     self._probing = True
@@ -115,7 +91,7 @@ class CircuitBreaker:
 
     def _leave_probe(self) -> None:
         self._probing = False
-        self._wake()
+        self._changed.set()
 
     async def _wait_for_change(self, seconds: float | None) -> None:
         self._changed.clear()
@@ -123,68 +99,69 @@ class CircuitBreaker:
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
 
-    def heard(self, username: str, reply: Reply) -> None:
-        """Learn from the reply to one attempt."""
+    # --- told of answers ----------------------------------------------------------------------------------------------
+
+    def record_reply(self, username: str, reply: Reply) -> None:
+        """Learn from the reply to one wire attempt."""
         match reply:
             case PoolFault():
                 self._refused(username, reply)
             case Again(trouble=Trouble.UNSENT | Trouble.NO_ANSWER):
                 self._unanswered(username, reply)
             case Again(trouble=Trouble.THROTTLED):
-                if self._cause_is_reach:
-                    self._open()
+                if self._endpoint_is_the_cause:  # it can be reached; whether the pool serves is not known yet
+                    self._close()
             case _:
-                if self._closed or self._users:
-                    self._open()
+                if self._is_open or self._users:
+                    self._close()
 
-    def _open(self) -> None:
-        self._closed = False
+    def _close(self) -> None:
+        """Let everybody pass, and forget what agreed so far."""
+        self._is_open = False
         self._cause = ""
-        self._cause_is_reach = False
+        self._endpoint_is_the_cause = False
         self._since = 0.0
-        self._pause = self._first_pause
+        self._probe_pause = FIRST_PROBE_PAUSE
         self._next_probe = 0.0
         self._users: set[str] = set()
         self._answers = 0
-        self._wake()
-
-    def _wake(self) -> None:
         self._changed.set()
 
-    def _agree(self, username: str, *, cause: str, reach: bool) -> float:
-        """One more in a row; seconds since the first."""
+    def _open(self) -> None:
+        """Let nobody pass but the next probe."""
         now = self._clock.monotonic()
-        if not self._users or reach != self._cause_is_reach:
-            self._open()
+        if self._is_open and now < self._next_probe:
+            return  # an answer to something sent before the breaker opened
+        self._is_open = True
+        self._next_probe = now + self._probe_pause
+        self._probe_pause = min(self._probe_pause * 2, LONGEST_PROBE_PAUSE)
+
+    def _count(self, username: str, *, cause: str, endpoint: bool) -> float:
+        """One more answer of the same kind in a row; seconds since the first."""
+        now = self._clock.monotonic()
+        if not self._users or endpoint != self._endpoint_is_the_cause:
+            self._close()
             self._since = now
-        self._cause, self._cause_is_reach = cause, reach
+        self._cause, self._endpoint_is_the_cause = cause, endpoint
         if len(self._users) < AGREEING_USERS:
             self._users.add(username)
         self._answers += 1
         return now - self._since
 
-    def _close(self) -> None:
-        now = self._clock.monotonic()
-        if self._closed and now < self._next_probe:
-            return  # an answer to something sent before the gate closed
-        self._closed = True
-        self._next_probe = now + self._pause
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
-
-    def _enough(self) -> bool:
+    def _enough_agree(self) -> bool:
         return len(self._users) >= AGREEING_USERS or self._answers >= AGREEING_ANSWERS
 
     def _refused(self, username: str, fault: PoolFault) -> None:
-        lasted = self._agree(username, cause=f"Cognito refuses everybody ({fault.code})", reach=False)
-        self._close()
-        if self._enough() and (not fault.may_pass or lasted >= self._refusal_patience):
+        lasted = self._count(username, cause=f"Cognito refuses everybody ({fault.code})", endpoint=False)
+        self._open()
+        if self._enough_agree() and (not fault.may_pass or lasted >= self._refusal_patience):
             self._stop(PersonMustAct(f"Cognito refuses every user with {fault.code}", fault.cure))
 
     def _unanswered(self, username: str, again: Again) -> None:
-        lasted = self._agree(username, cause=f"Cognito's endpoint does not answer ({again.detail})", reach=True)
-        if again.trouble is Trouble.UNSENT or self._enough():
-            self._close()
-        if self._closed and lasted >= self._patience:
+        lasted = self._count(username, cause=f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
+        if again.trouble is Trouble.UNSENT or self._enough_agree():
+            self._open()
+        if self._is_open and lasted >= self._patience:
             self._stop(
                 EndpointUnavailable(
                     f"Cognito's endpoint has not answered for {lasted:.0f} s ({again.detail})",
@@ -192,9 +169,43 @@ class CircuitBreaker:
                 )
             )
 
+    # --- told of writes to the ledger ---------------------------------------------------------------------------------
+
+    def write_begins(self, key: object) -> None:
+        """A write to the ledger begins; unless ``write_ends(key)`` follows soon, no call starts until it does."""
+        self._writes_under_way[key] = self._clock.monotonic()
+
+    def write_unconfirmed(self, key: object, why: str) -> None:
+        """The ledger did not confirm the write: no call starts from now on."""
+        self._unconfirmed[key] = why
+
+    def write_ends(self, key: object) -> None:
+        """What became of the write is known."""
+        self._slowest_write, self._slowest_seen_at = self.ledger_latency, self._clock.monotonic()
+        del self._writes_under_way[key]
+        self._unconfirmed.pop(key, None)
+        if not self._changed.is_set():
+            self._changed.set()
+
+    @property
+    def ledger_latency(self) -> float:
+        """Seconds that the ledger needed for an answer lately; never more than ``UNCONFIRMED_AFTER``."""
+        halvings = (self._clock.monotonic() - self._slowest_seen_at) / LATENCY_HALF_LIFE
+        remembered: float = self._slowest_write * 2.0**-halvings
+        return min(max(remembered, self._oldest_write()), UNCONFIRMED_AFTER)
+
+    def _oldest_write(self) -> float:
+        """For how many seconds it has not been confirmed."""
+        for began in self._writes_under_way.values():  # the first one is the oldest
+            return self._clock.monotonic() - began
+        return 0.0
+
+    def _write_is_overdue(self) -> bool:
+        return self._oldest_write() >= UNCONFIRMED_AFTER
+
 
 class Permit:
-    """One attempt's way through the gate."""
+    """The permission for one wire attempt, for ``async with``."""
 
     __slots__ = ("_breaker", "_probe")
 
@@ -204,8 +215,8 @@ class Permit:
 
     @property
     def still_valid(self) -> bool:
-        """Whether the gate did not close since: to be looked at again just before the request leaves."""
-        return self._breaker.open_for(probe=self._probe)
+        """Whether the attempt may still be made: to be asked again just before the request leaves."""
+        return self._breaker.admits(probe=self._probe)
 
     async def __aenter__(self) -> Permit:
         self._probe = await self._breaker._enter()

@@ -1,7 +1,8 @@
-"""One user on the way, as the loop sees it: when it may be stopped, and at what price.
+"""When the task of one user may be cancelled, and what that costs.
 
-Stopping is a cancellation that is only ever delivered where it costs nothing, or, in a hurry, where it costs a
-doubt. It is never delivered between a reply and its durable outcome, so nothing there needs a shield.
+A run that is told to stop cancels tasks, but only where nothing can be lost: while a user waits. In a hurry it also
+cancels a call that is on the wire; that leaves a doubt whether Cognito issued a secret, which the ledger then records.
+A task is never cancelled between Cognito's reply and its durable outcome, so nothing there needs ``asyncio.shield``.
 """
 
 from __future__ import annotations
@@ -16,49 +17,56 @@ from worker.core.model import Enrolment
 class _Phase(Enum):
     WAITING = auto()
     CALLING = auto()
-    WRITING = auto()
+    FINISHING = auto()
 
 
 class CancellationScope:
-    """``on_sent`` is called whenever a request leaves; who starts it sets ``task``."""
+    """Around the task of one user; whoever starts that task sets ``task``.
 
-    __slots__ = ("_hurry", "_on_sent", "_phase", "_stopped", "claim", "task")
+    ``on_call`` is called whenever a request to Cognito leaves.
+    """
 
-    def __init__(self, on_sent: Callable[[], None] = lambda: None) -> None:
+    __slots__ = ("_hurry", "_on_call", "_phase", "_stop", "claim", "task")
+
+    def __init__(self, on_call: Callable[[], None] = lambda: None) -> None:
         self.claim: Enrolment | None = None
-        """The claim as it was last written."""
+        """The user's row with our claim, as it was last written."""
         self.task: asyncio.Task[None] | None = None
-        self._on_sent = on_sent
-        self._phase = _Phase.WRITING
-        self._stopped = False
+        self._on_call = on_call
+        self._phase = _Phase.FINISHING
+        self._stop = False
         self._hurry = False
 
-    @property
-    def was_calling(self) -> bool:
-        """Whether a request was on the wire when the cancellation came."""
-        return self._phase is _Phase.CALLING
+    # --- said by the task ---------------------------------------------------------------------------------------------
 
     def may_stop(self) -> None:
-        """From here on nothing is at stake. Raises ``CancelledError`` if told to stop before."""
-        if self._stopped:
+        """From here on nothing is at stake. Raises ``CancelledError`` where the task was told to stop before."""
+        if self._stop:
             raise asyncio.CancelledError
         self._phase = _Phase.WAITING
 
-    def calls(self) -> None:
+    def call_begins(self) -> None:
         """A request leaves: until its reply is here, stopping costs a doubt. Raises ``CancelledError`` in a hurry."""
         if self._hurry:
             raise asyncio.CancelledError
         self._phase = _Phase.CALLING
-        self._on_sent()
+        self._on_call()
 
     def must_finish(self) -> None:
-        """From here on a guarantee is at stake."""
-        self._phase = _Phase.WRITING
+        """From here on a guarantee is at stake: do not cancel."""
+        self._phase = _Phase.FINISHING
+
+    @property
+    def was_calling(self) -> bool:
+        """Whether a request was on the wire when the task was cancelled."""
+        return self._phase is _Phase.CALLING
+
+    # --- said by the loop ---------------------------------------------------------------------------------------------
 
     def stop(self, *, hurry: bool) -> None:
-        """Stop at the next moment that costs nothing; in a ``hurry`` also in a call."""
-        self._stopped = True
+        """Cancel the task at the next moment at which that costs nothing; in a ``hurry`` also during a call."""
+        self._stop = True
         self._hurry |= hurry
-        due = self._phase is _Phase.WAITING or (self._hurry and self._phase is _Phase.CALLING)
-        if due and self.task is not None and not self.task.cancelling():
+        may_cancel = self._phase is _Phase.WAITING or (self._hurry and self._phase is _Phase.CALLING)
+        if may_cancel and self.task is not None and not self.task.cancelling():
             self.task.cancel()

@@ -1,7 +1,7 @@
-"""The only place that knows tenacity: the attempts of one call, bounded in number and time, with full jitter between
-them.
+"""The attempts of one user's call to Cognito: how many, for how long, and the pauses between them.
 
-Being throttled, and a request that never left, are no attempts: they wait, but use nothing up.
+Pauses are random up to a limit that doubles ("full jitter"), so that users who failed together do not come back
+together. Being throttled, and a request that never left, count as no attempt: they wait, but use nothing up.
 """
 
 from __future__ import annotations
@@ -20,13 +20,18 @@ Decided = TypeVar("Decided")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How many ``attempts`` count; in seconds: the first backoff (``base``), the longest, and all together."""
+    """How often and for how long the call for one user is tried. Durations in seconds."""
 
-    attempts: int = 5
-    base: float = 0.2
-    cap: float = 5.0
-    total: float = 60.0
-    call_timeout: float = 10.0
+    attempts: int
+    """Attempts that count."""
+    base: float
+    """What a pause is at most after the first attempt; it doubles with each."""
+    cap: float
+    """What a pause is at most, ever."""
+    total: float
+    """All counted attempts and pauses together."""
+    call_timeout: float
+    """One attempt; after one without an answer the next waits for as long again, since the first may still act."""
 
 
 class _Budget:

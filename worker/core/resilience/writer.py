@@ -1,28 +1,30 @@
-"""Writing to the ledger until it is known what became of the write.
+"""Writes to the ledger, and repeats a write until it is known what became of it.
 
-Every write carries a version of its own, so that repeating one whose answer was lost is recognised as the same
-write. While any write stays unconfirmed the gate is closed: nobody is issued a secret that could not be recorded.
+Every write carries a version of its own, so that the ledger recognises a repeated one whose first answer was lost.
+While any write is unconfirmed the circuit breaker lets no call start: its secret could not be recorded.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from worker.core.errors import LedgerUnavailable
-from worker.core.model import Answer, Enrolment, Put
+from worker.core.model import Enrolment, Lost, Written
 from worker.core.ports import Clock, Ledger
+from worker.core.resilience.backoff import Backoff, retry
 from worker.core.resilience.breaker import CircuitBreaker
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+BACKOFF = Backoff(first=0.1, longest=2.0)
+"""A disk that is full for a moment or a lost connection costs little; a longer outage is asked about every two seconds,
+so that little of a Session's three minutes is lost once it is over."""
 
 Result = TypeVar("Result")
 
 
 class LedgerWriter:
-    """One worker's pen. ``patience``: seconds for which a ledger that is away is asked again."""
+    """One worker's writes and reads. ``patience``: seconds for which an unavailable ledger is asked again."""
 
     def __init__(self, ledger: Ledger, worker: str, breaker: CircuitBreaker, clock: Clock, patience: float) -> None:
         self._ledger = ledger
@@ -32,40 +34,31 @@ class LedgerWriter:
         self._patience = patience
         self._numbers = itertools.count(1)
 
-    async def put(self, row: Enrolment, replaces: Enrolment | None) -> Put:
-        """Write ``row`` in place of ``replaces``; the answer holds the row that stands there now.
+    async def put(self, row: Enrolment, replaces: Enrolment | None) -> Written | Lost:
+        """Write ``row`` in place of ``replaces`` (``None``: where the user has no row yet).
 
-        Raises ``LedgerUnavailable`` when patience is over: then it is not known whether the write applied.
+        Raises ``LedgerUnavailable`` when patience is over: then it is not known whether the write took effect.
         """
         row = row._replace(version=f"{self._worker}:{next(self._numbers)}")
         expected = replaces.version if replaces else None
-        put = await self._insist(row.version, lambda: self._ledger.put(row, expected))
-        return put if put.answer is Answer.LOST else Put(put.answer, row)
+        result = await self._until_answered(row.version, lambda: self._ledger.put(row, expected))
+        return Written(row, result.repeated) if isinstance(result, Written) else result
 
     async def read(self, username: str) -> Enrolment | None:
-        """The user's row, as patiently."""
-        return await self._insist(object(), lambda: self._ledger.read(username))
+        """The user's row. Raises ``LedgerUnavailable`` when patience is over."""
+        return await self._until_answered(object(), lambda: self._ledger.read(username))
 
-    async def _insist(self, key: object, once: Callable[[], Awaitable[Result]]) -> Result:
-        self._breaker.writing(key)
+    async def _until_answered(self, key: object, once: Callable[[], Awaitable[Result]]) -> Result:
+        self._breaker.write_begins(key)
         try:
-            return await once()
-        except LedgerUnavailable as unavailable:
-            return await self._insist_again(key, once, unavailable)
+            return await retry(
+                once,
+                on=LedgerUnavailable,
+                backoff=BACKOFF,
+                patience=self._patience,
+                person_at_once=False,
+                monotonic=self._clock.monotonic,
+                before_pause=lambda error: self._breaker.write_unconfirmed(key, f"the ledger: {error}"),
+            )
         finally:
-            self._breaker.written(key)
-
-    async def _insist_again(
-        self, key: object, once: Callable[[], Awaitable[Result]], unavailable: LedgerUnavailable
-    ) -> Result:
-        deadline = self._clock.monotonic() + self._patience
-        pause = FIRST_PAUSE
-        while self._clock.monotonic() < deadline:
-            self._breaker.unconfirmed(key, f"the ledger: {unavailable}")
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
-            try:
-                return await once()
-            except LedgerUnavailable as still:
-                unavailable = still
-        raise unavailable
+            self._breaker.write_ends(key)

@@ -22,7 +22,7 @@ from worker.adapters.ledgers.dynamodb.rows import ROSTER, to_enrolment, username
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT
 from worker.adapters.ledgers.dynamodb.writes import Writes
 from worker.core.errors import LedgerUnavailable, UsageError
-from worker.core.model import UNFINISHED, Counts, Enrolment, Put, State
+from worker.core.model import UNFINISHED, Counts, Enrolment, State, WriteResult
 from worker.pacing.pace import Pace
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class DynamoLedger:
 
     # --- ports.Ledger -------------------------------------------------------------------------------------------------
 
-    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+    async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """See ``ports.Ledger``."""
         return await self._puts.put(row, replaces)
 

@@ -33,7 +33,7 @@ from worker.adapters.ledgers.dynamodb.rows import (
 )
 from worker.adapters.ledgers.dynamodb.schema import KEY
 from worker.core.errors import LedgerUnavailable
-from worker.core.model import Answer, Enrolment, Put
+from worker.core.model import Enrolment, Lost, WriteResult, Written
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -68,14 +68,14 @@ class Writes:
     def __init__(self, dynamodb: DynamoDBClient, table: str, reads: Reads, counters: Counters) -> None:
         self._dynamodb, self._table = dynamodb, table
         self._reads, self._counters = reads, counters
-        self._lanes: Coalescer[Write, Put] = Coalescer(self._alone, self._together)
+        self._lanes: Coalescer[Write, WriteResult] = Coalescer(self._alone, self._together)
         self._known: dict[str, _Known] = {}
 
     def saw(self, username: str, item: Item | None) -> None:
         """Remember what stands there; the oldest of many is forgotten."""
         self._remember(username, item[VERSION]["S"] if item and VERSION in item else None, bucket_of(item))
 
-    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+    async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """See ``ports.Ledger``."""
         return await self._lanes.do((row, replaces), row.username)
 
@@ -85,7 +85,7 @@ class Writes:
 
     # --- one ----------------------------------------------------------------------------------------------------------
 
-    async def _alone(self, write: Write) -> Put:
+    async def _alone(self, write: Write) -> WriteResult:
         row, replaces = write
         known = self._known.get(row.username)
         # What is replaced may be large, so it is asked for only where it is needed.
@@ -109,9 +109,9 @@ class Writes:
 
     # --- several ------------------------------------------------------------------------------------------------------
 
-    async def _together(self, writes: Sequence[Write]) -> Sequence[Put | LedgerUnavailable]:
+    async def _together(self, writes: Sequence[Write]) -> Sequence[WriteResult | LedgerUnavailable]:
         """One transaction for all whose present row is known; whoever made it fail is left out of the next try."""
-        answers: dict[int, Put | LedgerUnavailable] = {}
+        answers: dict[int, WriteResult | LedgerUnavailable] = {}
         left = {number: write for number, write in enumerate(writes) if self._replaced(write)}
         single = {number: write for number, write in enumerate(writes) if number not in left}
         while len(left) > 1:
@@ -171,7 +171,7 @@ class Writes:
                 raise
         return None
 
-    async def _judged(self, write: Write, reason: Item) -> Put | LedgerUnavailable | None:
+    async def _judged(self, write: Write, reason: Item) -> WriteResult | LedgerUnavailable | None:
         if reason["Code"] != REFUSED:
             return None
         try:
@@ -181,13 +181,13 @@ class Writes:
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def _applied(self, row: Enrolment, old: Bucket | None) -> Put:
+    def _applied(self, row: Enrolment, old: Bucket | None) -> WriteResult:
         new = bucket(row)
         self._counters.move(old, new)
         self._remember(row.username, row.version, new)
-        return Put(Answer.APPLIED, row)
+        return Written(row)
 
-    async def _judge(self, write: Write, item: Item | None) -> Put | None:
+    async def _judge(self, write: Write, item: Item | None) -> WriteResult | None:
         """What a failed condition means; ``None`` where what stands there now does not stand in the way."""
         row, replaces = write
         if not item:
@@ -197,11 +197,11 @@ class Writes:
             if replaced := self._replaced(write):  # it applied before, but its answer was lost: it is not counted yet
                 self._counters.move(replaced.bucket, bucket(row))
             self.saw(row.username, item)
-            return Put(Answer.ALREADY_MINE, found)
+            return Written(found, repeated=True)
         self.saw(row.username, item)
         if (found.version if found else None) == replaces:
             return None
-        return Put(Answer.LOST, found)
+        return Lost(found)
 
     def _remember(self, username: str, version: str | None, bucket: Bucket | None) -> None:
         self._known.pop(username, None)

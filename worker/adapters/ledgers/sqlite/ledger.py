@@ -15,7 +15,7 @@ from worker.adapters.ledgers.sqlite.rows import COLUMNS, enrolment, values
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.errors import LedgerUnavailable, UsageError
-from worker.core.model import Answer, Counts, Enrolment, Put, State
+from worker.core.model import Counts, Enrolment, Lost, State, WriteResult, Written
 from worker.pacing.pace import Pace
 
 _SCHEMA = """
@@ -69,9 +69,9 @@ class SqliteLedger:
                     "use one ledger (ledger.path) for each endpoint, Region and user pool",
                 )
 
-    async def put(self, row: Enrolment, replaces: str | None) -> Put:
+    async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """See ``ports.Ledger``."""
-        put: Put = await self._database.write(_put, (row, replaces), LedgerUnavailable)
+        put: WriteResult = await self._database.write(_put, (row, replaces), LedgerUnavailable)
         return put
 
     async def read(self, username: str) -> Enrolment | None:
@@ -150,15 +150,15 @@ class SqliteLedger:
 # --- in the database's threads ----------------------------------------------------------------------------------------
 
 
-def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]) -> Sequence[Put]:
-    answers: list[Put] = []
+def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]) -> Sequence[WriteResult]:
+    answers: list[WriteResult] = []
     for group in _distinct_users(puts):
         if len(group) == 1:
             answers.append(_put_one(connection, *group[0]))
             continue
         connection.execute("SAVEPOINT one_statement")
         if _upsert(connection, group) == len(group):
-            answers += [Put(Answer.APPLIED, row) for row, _ in group]
+            answers += [Written(row) for row, _ in group]
         else:  # somebody was faster somewhere: ask one by one who it was
             connection.execute("ROLLBACK TO one_statement")
             answers += [_put_one(connection, row, replaces) for row, replaces in group]
@@ -166,13 +166,13 @@ def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | N
     return answers
 
 
-def _put_one(connection: sqlite3.Connection, row: Enrolment, replaces: str | None) -> Put:
+def _put_one(connection: sqlite3.Connection, row: Enrolment, replaces: str | None) -> WriteResult:
     if _upsert(connection, [(row, replaces)]) == 1:
-        return Put(Answer.APPLIED, row)
+        return Written(row)
     found = _read(connection, row.username)
     if found is not None and found.version == row.version:
-        return Put(Answer.ALREADY_MINE, found)
-    return Put(Answer.LOST, found)
+        return Written(found, repeated=True)
+    return Lost(found)
 
 
 def _distinct_users(

@@ -1,0 +1,99 @@
+"""The one constructor of a whole worker: its ports and its configuration in, a loop that is ready to run out.
+
+The program calls it with real adapters (``app.wiring``), the simulation with simulated ones, so that what is simulated
+is what runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker.core.call import Caller
+from worker.core.config import WorkerConfig
+from worker.core.pipeline import Pipeline
+from worker.core.ports import Channel, Clock, Ledger, LedgerStats, Pacer, Provider, Queue, Sealer
+from worker.core.resilience.breaker import CircuitBreaker
+from worker.core.resilience.claim_expiry import ClaimExpiry
+from worker.core.resilience.writer import LedgerWriter
+from worker.core.stats import RunStats
+from worker.engine.failure_rate import FailureRate
+from worker.engine.loop import WorkerLoop
+from worker.engine.shutdown import Shutdown
+from worker.engine.watchdog import ClockSkew
+from worker.engine.waves import Wave, WaveLedger
+
+
+class CognitoProvider(Provider, ClockSkew, Protocol):
+    """Cognito, which also tells the time."""
+
+
+class CountedLedger(Ledger, LedgerStats, Protocol):
+    """The ledger, for the pipeline and for whoever counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a worker needs of the world."""
+
+    queue: Queue
+    ledger: CountedLedger
+    channel: Channel
+    provider: CognitoProvider
+    pacer: Pacer
+    sealer: Sealer
+    clock: Clock
+
+
+def assemble(
+    ports: Ports,
+    config: WorkerConfig,
+    shutdown: Shutdown,
+    stats: RunStats,
+    *,
+    wave: Wave | None = None,
+    failure_rate: FailureRate | None = None,
+) -> WorkerLoop:
+    """A worker; ``wave``: for these users alone; ``failure_rate`` ends the run when too many users fare badly."""
+    clock, retry = ports.clock, config.retry
+    breaker = CircuitBreaker(
+        clock, shutdown.request, patience=config.endpoint_patience, refusal_patience=config.refusal_patience
+    )
+    writer = LedgerWriter(ports.ledger, config.worker, breaker, clock, patience=config.ledger_patience)
+    caller = Caller(
+        provider=ports.provider,
+        pacer=ports.pacer,
+        breaker=breaker,
+        ledger=writer,
+        clock=clock,
+        stats=stats,
+        config=config,
+    )
+    pipeline = Pipeline(
+        ledger=writer,
+        channel=ports.channel,
+        sealer=ports.sealer,
+        caller=caller,
+        claim_expiry=ClaimExpiry(
+            clock,
+            ports.ledger.is_dead,
+            lease=config.lease,
+            clock_skew=config.clock_skew,
+            call_timeout=retry.call_timeout,
+        ),
+        clock=clock,
+        stats=stats,
+        config=config,
+    )
+    return WorkerLoop(
+        queue=ports.queue,
+        ledger=ports.ledger if wave is None else WaveLedger(ports.ledger, wave),
+        pipeline=pipeline,
+        breaker=breaker,
+        provider=ports.provider,
+        clock=clock,
+        stats=stats,
+        shutdown=shutdown,
+        config=config,
+        failure_rate=failure_rate,
+    )

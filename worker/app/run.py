@@ -1,4 +1,4 @@
-"""The main job: from the first lease to the exit code, with its signals, its progress and its reconciliation."""
+"""The command ``run``: from the first lease to the exit code, with signals, progress and reconciliation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from worker.telemetry import progress, report
 log = structlog.get_logger()
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread that writes gets the interpreter from a busy event loop."""
+"""Seconds after which a thread that writes gets the interpreter from a busy event loop (Python's default is 5 ms, ten
+times as long; at the peak every write would wait that long)."""
 
 Result = TypeVar("Result")
 
@@ -61,20 +62,20 @@ def run_async(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.Event | None = None) -> ExitCode:
-    """The main job; says to standard error how it went. ``until``: follow the queue until it is set.
+    """Run one worker, and say on standard error how it went. ``until``: follow the queue until it is set.
 
     Raises ``UsageError`` before anything was touched; every later end is an exit code.
     """
-    _refuse_early(settings, options)
+    _refuse_what_cannot_work(settings, options)
     wave = waves.read_wave(options.only) if options.only else None
     shutdown = Shutdown()
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     async with open_stores(settings) as stores:
-        with _signals(shutdown), _tuned(), stores.alive:
+        with _signals(shutdown), _tuned_interpreter(), stores.alive:
             try:
-                counts, backlog = await _drained(settings, options, stores, shutdown, stats, follow, wave)
-            except DependencyUnavailable as unavailable:  # nobody can say who stands where
+                counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave)
+            except DependencyUnavailable as unavailable:  # nobody can say what state users are in
                 shutdown.request(unavailable)
                 reason = shutdown.reason or unavailable
                 log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))  # noqa: TRY400
@@ -89,7 +90,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
         return code
 
 
-async def _drained(
+async def _work(
     settings: Settings,
     options: RunOptions,
     stores: Stores,
@@ -98,7 +99,7 @@ async def _drained(
     follow: asyncio.Event | None,
     wave: waves.Wave | None,
 ) -> tuple[Counts, Backlog]:
-    """Who stands where at the end, and what waits: facts where the work is done, else what was said last."""
+    """Users' states counted at the end, and what waits: facts where the work is done, else the last known counts."""
     queue: Queue = stores.queue
     try:
         async with (
@@ -112,26 +113,26 @@ async def _drained(
                 max_users=options.max_users,
                 wave=wave,
                 failure_rate=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
-            ) as drain,
+            ) as loop,
             progress.show(
                 stats, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
             ),
         ):
-            await drain.run(follow)
+            await loop.run(follow)
     except DependencyUnavailable as unavailable:  # opening the channel, or giving back what is left
         shutdown.request(unavailable)
     if shutdown.reason is not None:
-        return await _looked(stores, queue, shutdown.reason)
+        return await _last_known(stores, queue, shutdown.reason)
     counts = await stores.recount()
-    if wave is None:  # then the drain saw the queue empty
+    if wave is None:  # then the loop saw the queue empty
         return counts, Backlog(0)
     backlog = await queue.backlog()
     await waves.conclude(stores.ledger, wave, counts, backlog, shutdown)
     return counts, backlog
 
 
-async def _looked(stores: Stores, queue: Queue, reason: WorkerError) -> tuple[Counts, Backlog]:
-    """What was said last; but whoever was interrupted and seems to be done needs facts for saying so."""
+async def _last_known(stores: Stores, queue: Queue, reason: WorkerError) -> tuple[Counts, Backlog]:
+    """The last known counts; but where an interrupted run seems to be done, only a recount may say so."""
     counts, backlog = await stores.counts(), await queue.backlog()
     if isinstance(reason, Interrupted) and not (counts.unfinished or backlog.waiting):
         counts = await stores.recount()
@@ -139,7 +140,7 @@ async def _looked(stores: Stores, queue: Queue, reason: WorkerError) -> tuple[Co
     return counts, backlog
 
 
-def _refuse_early(settings: Settings, options: RunOptions) -> None:
+def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
     """What can be seen to be wrong before the ledger is touched. Raises ``UsageError``."""
     AgeSealer(settings.seal.recipients)
     if options.source not in (None, "-") and not os.access(options.source, os.R_OK):
@@ -164,7 +165,7 @@ def _exit_code(reason: WorkerError | None, bugs: int, counts: Counts, backlog: B
         return ExitCode.BUG
     work_left = backlog.waiting > 0 or counts.unfinished > 0
     if reason is None and work_left:
-        return ExitCode.INTERRUPTED  # somebody began anew since
+        return ExitCode.INTERRUPTED  # another worker has begun something since
     if reason is not None and (work_left or not isinstance(reason, Interrupted)):
         return reason.exit_code
     left_out = counts.states.get(State.NEEDS_SESSION, 0) + counts.states.get(State.FAILED, 0)
@@ -180,7 +181,7 @@ def _say(reason: WorkerError | None, code: ExitCode, counts: Counts, backlog: Ba
 
 @contextmanager
 def _signals(shutdown: Shutdown) -> Iterator[None]:
-    """The first SIGINT or SIGTERM drains, the second hurries."""
+    """The first SIGINT or SIGTERM lets users under way finish, the second one hurries."""
     loop = asyncio.get_running_loop()
     asked = Interrupted("interrupted with work left", "run the same command again to go on")
 
@@ -198,8 +199,8 @@ def _signals(shutdown: Shutdown) -> Iterator[None]:
 
 
 @contextmanager
-def _tuned() -> Iterator[None]:
-    """A process that does one thing for hours: what is loaded stays, and writing threads need not wait for the loop."""
+def _tuned_interpreter() -> Iterator[None]:
+    """Tune the interpreter: objects that exist now stay for hours, and writing threads need not wait for the loop."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.freeze()

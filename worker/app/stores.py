@@ -14,23 +14,28 @@ from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.model import Counts
-from worker.core.ports import Channel, Ledger, LedgerStats, Producer, Queue, QueueStats, Roster
+from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
 from worker.settings import Settings
 
-LOOK_AHEAD, MOST_LOOK_AHEAD = 1.0, 64
-"""Seconds of work, and messages, that are leased from an embedded queue in one go."""
-AWS_LOOK_AHEAD, LEAST_LOOK_AHEAD = 5.0, 10
-"""The same for SQS, which has no order: enough to choose the earliest deadlines from, few enough for a kill to hide."""
+SQLITE_LOOK_AHEAD = 1.0
+"""Seconds of work that are leased from the embedded queue in one transaction: each costs a sync of the disk."""
+MOST_SQLITE_LOOK_AHEAD = 64
+"""Messages leased in one transaction at most, at whatever rate."""
+SQS_LOOK_AHEAD = 5.0
+"""Seconds of work that are received from SQS ahead of their turn. SQS has no order: enough to choose the earliest
+deadlines from, and few enough that a killed worker hides few messages until their visibility ends."""
+LEAST_SQS_LOOK_AHEAD = 10
+"""Messages received ahead at least, however low the rate: as many as one request brings (SQS API, ReceiveMessage)."""
 
 
 class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """Both ends of a queue that outlives its workers."""
 
 
-class StoredLedger(Ledger, LedgerStats, Roster, PaceStore, Protocol):
+class StoredLedger(CountedLedger, Roster, PaceStore, Protocol):
     """All that a ledger is asked for."""
 
 
@@ -47,14 +52,14 @@ class Stores:
     ledger: StoredLedger
 
     async def counts(self) -> Counts:
-        """The ledger's count as the workers last said, with what the queue refused at its door."""
-        return await self._with_the_door(await self.ledger.counts())
+        """The ledger's last known counts, with the duplicates and malformed messages that the queue counted."""
+        return await self._with_queue_counts(await self.ledger.counts())
 
     async def recount(self) -> Counts:
         """The same by looking at every row."""
-        return await self._with_the_door(await self.ledger.recount())
+        return await self._with_queue_counts(await self.ledger.recount())
 
-    async def _with_the_door(self, counts: Counts) -> Counts:
+    async def _with_queue_counts(self, counts: Counts) -> Counts:
         refused, malformed = await self.queue.counted()
         return replace(counts, duplicates=counts.duplicates + refused, malformed=counts.malformed + malformed)
 
@@ -152,7 +157,7 @@ class _Opening:
             holder=self._worker,
             is_dead=self.liveness.is_dead,
             visibility=settings.visibility,
-            look_ahead=math.ceil(min(MOST_LOOK_AHEAD, rate * LOOK_AHEAD)),
+            look_ahead=math.ceil(min(MOST_SQLITE_LOOK_AHEAD, rate * SQLITE_LOOK_AHEAD)),
         )
         await queue.open()
         return queue
@@ -167,7 +172,7 @@ class _Opening:
             settings.url,
             self._parser,
             visibility=settings.visibility,
-            look_ahead=max(LEAST_LOOK_AHEAD, math.ceil(rate * AWS_LOOK_AHEAD)),
+            look_ahead=max(LEAST_SQS_LOOK_AHEAD, math.ceil(rate * SQS_LOOK_AHEAD)),
             dead_letter_url=settings.dead_letter_url,
             count_malformed=count_malformed,
             empty_after=settings.empty_after,

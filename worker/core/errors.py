@@ -1,21 +1,21 @@
-"""Everything that can end a command, each with its cause, its cure and its exit code.
+"""The errors that end a command, each with its cause, its cure and its exit code.
 
 ::
 
     WorkerError
-    ├── UsageError            2   settings or usage are wrong; nothing was touched
-    ├── PersonMustAct         3   the pool, its protection or a permission stops everybody
-    ├── Interrupted           4   stopped with work left; run again to go on
-    ├── MaxUsersReached       5   as many users as were asked for, with work left
-    └── DependencyUnavailable       75   endpoint, queue, ledger, channel or disk is away or full; run again later
+    ├── UsageError             2   settings or usage are wrong; nothing was touched
+    ├── PersonMustAct          3   the pool, its protection or a permission stops everybody
+    ├── Interrupted            4   stopped with work left; run again to go on
+    ├── MaxUsersReached        5   as many users as were asked for, with work left
+    └── DependencyUnavailable 75   endpoint, queue, ledger, channel or disk: out of reach or full; run again later
         ├── EndpointUnavailable
         ├── QueueUnavailable
         ├── LedgerUnavailable
         ├── ChannelUnavailable
         └── NoProgress
-    Malformed                     one message that cannot be a request; it is put aside and stops nothing
+    Malformed                      one message that cannot be a request; it is put aside and stops nothing
 
-What happens to one user is no error: it is a verdict (see ``model``).
+What becomes of one user is no error but a verdict (see ``model``).
 """
 
 from __future__ import annotations

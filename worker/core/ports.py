@@ -1,9 +1,8 @@
-"""The architecture on one page: what the pipeline needs of the world, as small protocols.
+"""What the worker needs of the world, as small protocols ("ports"): the architecture on one page.
 
-Each has an embedded adapter (SQLite, a file, loopback) and others for AWS; all pass one contract suite in
-``tests/contract``. Where a method can fail for a reason outside, it raises the matching ``DependencyUnavailable``;
-after
-that the caller may not assume that nothing happened, only that repeating the same call is harmless.
+Each has an embedded adapter (SQLite, a file) and others for AWS, in ``worker/adapters``. All adapters of a port pass
+one suite of tests (``tests/adapters/*/test_every_*.py``). Where a method fails for a reason outside, it raises the
+matching ``DependencyUnavailable``. After that nobody knows whether it took effect, but repeating the call is harmless.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from worker.core.model import Counts, Enrolment, Reply, Request, Sealed, State, 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A message that is ours for a while, with what acknowledges it."""
+    """A message that this worker alone sees for a while, with what acknowledges it."""
 
     request: Request
     receipt: object
@@ -34,7 +33,7 @@ class Pushed:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Messages that wait, whoever holds them (SQS: approximate), and how many are known to have died (SQS: none)."""
+    """Messages that wait, leased ones included (SQS: approximate), and how many credentials are known to have died."""
 
     waiting: int
     expired: int = 0
@@ -60,11 +59,11 @@ class Queue(Protocol):
         ...
 
     async def is_empty(self) -> bool:
-        """Whether certainly no message waits, leased ones included. In doubt it does: ask again."""
+        """Whether certainly no message waits, leased ones included; ``False`` where that is not known yet."""
         ...
 
     async def close(self) -> None:
-        """Give back at once whatever is still held."""
+        """Give back at once whatever is still leased."""
         ...
 
 
@@ -84,7 +83,7 @@ class QueueStats(Protocol):
     """The queue, for those who count and report."""
 
     async def counted(self) -> tuple[int, int]:
-        """Duplicates refused at the door, and malformed messages put aside, where the queue itself counts them."""
+        """Duplicates refused when they were pushed, and malformed messages put aside, where the queue counts them."""
         ...
 
     async def sessions(self) -> int | None:
@@ -93,13 +92,13 @@ class QueueStats(Protocol):
 
 
 class Ledger(Protocol):
-    """Who stands where. The only source of truth; also the outbox. All fencing rests on ``put``."""
+    """Every user's row: the only source of truth, and the outbox. All fencing rests on ``put``."""
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
-        """Write ``row`` if the row that stands there has version ``replaces`` (``None``: if there is none).
+        """Write ``row`` if the user's present row has the version ``replaces`` (``None``: if there is none).
 
-        Answers ``already_mine`` when what stands there is this very write, done before.
-        Durable when it returns. Raises ``LedgerUnavailable`` when it is not known whether it applied.
+        ``Written`` is durable; where the same write had been made before, it says so. ``Lost`` tells which row stands
+        there instead. Raises ``LedgerUnavailable`` when it is not known whether the write took effect.
         """
         ...
 
@@ -108,7 +107,7 @@ class Ledger(Protocol):
         ...
 
     def unfinished(self) -> AsyncIterator[Enrolment]:
-        """Every row in progress or sealed, whoever holds it."""
+        """Every row in progress or sealed, whoever has claimed it."""
         ...
 
     def is_dead(self, worker: str) -> bool:
@@ -136,6 +135,10 @@ class LedgerStats(Protocol):
         ...
 
 
+class CountedLedger(Ledger, LedgerStats, Protocol):
+    """A ledger to work on and to count."""
+
+
 class Roster(Protocol):
     """Who is to be enrolled, kept in the ledger before anybody asks for them."""
 
@@ -153,7 +156,7 @@ class Roster(Protocol):
 
 
 class Channel(Protocol):
-    """The secure way to the user. Only ever adds; the same record may be given twice, byte for byte."""
+    """The secure way to the user. It only ever adds; the same record may be given twice, byte for byte."""
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """Durable, and confirmed, when it returns. Raises ``ChannelUnavailable``."""
@@ -189,7 +192,7 @@ class Pacer(Protocol):
 
 
 class Clock(Protocol):
-    """Time, injected: tests and simulations bring their own. Sleeping is the event loop's."""
+    """Time, injected: tests and simulations bring their own. Pauses are the event loop's business."""
 
     def monotonic(self) -> float:
         """Seconds, for durations; also runs while the process is stopped."""

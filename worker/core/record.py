@@ -1,4 +1,10 @@
-"""What a user is delivered: the secret as a JSON record, sealed to the recipients before anybody else sees it."""
+"""The record that is delivered to a user: how it is written and sealed, and how a line with one is read again.
+
+The record is JSON, sealed to the recipients before it is stored anywhere. A *line* is the same for channels that hold
+text: who it is for and its generation in the clear, the record sealed in it.
+
+Whoever reads a line that is none gets ``ValueError``, ``KeyError`` or ``TypeError``.
+"""
 
 from __future__ import annotations
 

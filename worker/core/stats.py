@@ -1,4 +1,4 @@
-"""One count of what this run does, kept by the pipeline; bar, lines, table and report only render it."""
+"""What this run has done so far, counted in one place; the progress bar, log lines, table and report only show it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections import Counter
 from worker.core.model import Reason, State, Trouble
 from worker.core.ports import Clock
 
-SPAN = 10
-"""Seconds that a current rate looks back."""
+RATE_SPAN = 10
+"""Seconds that a current rate looks back: long enough to be steady at 20/s, short enough to show a change at once."""
 
 
 class RunStats:
@@ -21,7 +21,7 @@ class RunStats:
         self._sends = _Window(now)
         self._users = _Window(now)
         self.began_at = clock.utc()
-        """UTC seconds."""
+        """When the run began, in UTC seconds."""
         self.last_progress = now
         """Monotonic seconds of the last thing that moved the run on."""
         self.states: Counter[State] = Counter()
@@ -35,11 +35,11 @@ class RunStats:
         self.returned = 0
         """Messages given back."""
         self.quota_lost = 0
-        """Sends that were reserved and not made though somebody waited: by the rate, seconds of the quota."""
+        """Requests that were reserved of the shared rate and not made although somebody waited for one."""
         self.bugs = 0
-        """Users whose way was broken by a bug of ours."""
+        """Users on whose way a bug of ours struck."""
         self.waiting_for = ""
-        """What holds the run up, in words; empty when nothing does."""
+        """What the run waits for, in words; empty when it waits for nothing."""
 
     def settled(self, state: State, reason: Reason | None = None) -> None:
         """A user's outcome is durable."""
@@ -107,23 +107,23 @@ class RunStats:
 
 
 class _Window:
-    """Events of the last ``SPAN`` seconds, in a ring of one count a second."""
+    """Events of the last ``RATE_SPAN`` seconds, in a ring of one count a second."""
 
     def __init__(self, now: float) -> None:
         self._began = now
-        self._counts = [0] * SPAN
+        self._counts = [0] * RATE_SPAN
         self._second = int(now)
 
     def add(self, now: float) -> None:
         self._turn(int(now))
-        self._counts[self._second % SPAN] += 1
+        self._counts[self._second % RATE_SPAN] += 1
 
     def per_second(self, now: float) -> float:
         self._turn(int(now))
-        looked_back = min(SPAN - 1 + now % 1, now - self._began)
+        looked_back = min(RATE_SPAN - 1 + now % 1, now - self._began)
         return sum(self._counts) / max(1.0, looked_back)
 
     def _turn(self, second: int) -> None:
-        for passed in range(max(self._second + 1, second - SPAN + 1), second + 1):
-            self._counts[passed % SPAN] = 0
+        for passed in range(max(self._second + 1, second - RATE_SPAN + 1), second + 1):
+            self._counts[passed % RATE_SPAN] = 0
         self._second = max(self._second, second)

@@ -12,7 +12,7 @@ from typing import Protocol
 from worker.core.call import Caller
 from worker.core.config import WorkerConfig
 from worker.core.pipeline import Pipeline
-from worker.core.ports import Channel, Clock, Ledger, LedgerStats, Pacer, Provider, Queue, Sealer
+from worker.core.ports import Channel, Clock, CountedLedger, Pacer, Provider, Queue, Sealer
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.writer import LedgerWriter
@@ -26,10 +26,6 @@ from worker.engine.waves import Wave, WaveLedger
 
 class CognitoProvider(Provider, ClockSkew, Protocol):
     """Cognito, which also tells the time."""
-
-
-class CountedLedger(Ledger, LedgerStats, Protocol):
-    """The ledger, for the pipeline and for whoever counts."""
 
 
 @dataclass(frozen=True, slots=True)

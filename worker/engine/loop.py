@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
@@ -20,7 +20,7 @@ from worker.core.config import WorkerConfig
 from worker.core.errors import LedgerUnavailable, MaxUsersReached, WorkerError
 from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
-from worker.core.ports import Clock, Lease, Ledger, LedgerStats, Queue
+from worker.core.ports import Clock, CountedLedger, Lease, Queue
 from worker.core.resilience.backoff import Outage
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
@@ -43,10 +43,6 @@ HANDOFF_CURE = (
 )
 
 
-class _Ledger(Ledger, LedgerStats, Protocol):
-    """The ledger, to finish what is in it and to count."""
-
-
 class WorkerLoop:
     """One worker's loop over one queue and one ledger."""
 
@@ -54,7 +50,7 @@ class WorkerLoop:
         self,
         *,
         queue: Queue,
-        ledger: _Ledger,
+        ledger: CountedLedger,
         pipeline: Pipeline,
         breaker: CircuitBreaker,
         provider: ClockSkew,

@@ -16,7 +16,7 @@ import structlog
 
 from worker.core.errors import MaxUsersReached, UsageError
 from worker.core.model import Counts, Enrolment, State
-from worker.core.ports import Backlog, Lease, Ledger, LedgerStats, Queue
+from worker.core.ports import Backlog, CountedLedger, Lease, Ledger, Queue
 from worker.engine.shutdown import Shutdown
 from worker.requests.usernames import usernames
 
@@ -50,18 +50,10 @@ def read_wave(path: Path) -> Wave:
     return frozenset(name for name in named if name is not None)
 
 
-class _WholeLedger(Ledger, LedgerStats, Protocol):
-    """The ledger, to work on and to count."""
-
-
 class WaveLedger:
-    """``Ledger`` and ``LedgerStats``, for one loop that works on some users alone: of the unfinished it shows
-    only those.
+    """The ledger for a loop that works on some users alone: of the unfinished rows it shows only theirs."""
 
-    Everything else is the whole ledger's.
-    """
-
-    def __init__(self, ledger: _WholeLedger, usernames: Collection[str]) -> None:
+    def __init__(self, ledger: CountedLedger, usernames: Collection[str]) -> None:
         self._ledger, self._usernames = ledger, usernames
         self.put = ledger.put
         self.read = ledger.read

@@ -1,7 +1,6 @@
-"""Waves: a rollout that begins with some named users, and that stops by itself when too many fare badly.
+"""Waves: ``run --only FILE`` works on some named users alone, so that a rollout can begin with a few.
 
-``run --only FILE`` sees a queue and a ledger in which nobody but the named users exists; ``run --stop-if-failing 5%``
-looks at the latest outcomes. Neither changes what a worker does for one user.
+Such a run sees a queue and a ledger in which nobody but the named users exists. Nothing else changes.
 """
 
 from __future__ import annotations
@@ -26,11 +25,13 @@ Wave = frozenset[str]
 """The users who alone are worked on."""
 
 HIDDEN_FOR = 120.0
-"""Seconds for which an SQS message of somebody else is hidden from this run, and so from all others."""
+"""Seconds for which an SQS message of another user is hidden, from all workers: long enough not to see it again and
+again, short enough for the run that follows the wave."""
 MOST_HIDDEN = 20_000
-"""Messages hidden at once: SQS bears about 120,000 that are not visible, those under way included."""
-SOME = 5
-"""How many of them are named where they might be many."""
+"""Messages hidden at once: a standard queue has at most about 120,000 that are received and not deleted (SQS developer
+guide, quotas), those of other workers included."""
+MOST_NAMED = 5
+"""Users named as examples in one log line."""
 
 
 def read_wave(path: Path) -> Wave:
@@ -77,11 +78,11 @@ class WaveLedger:
 
 
 class WaveQueue:
-    """``Queue`` over one that cannot find anybody's messages (SQS): whatever comes of others goes back, hidden a while.
+    """``Queue`` over one that cannot search for some users' messages (SQS): others' go back, hidden for a while.
 
-    It is empty when all the named users have an outcome of this run, or nothing of theirs came for ``quiet`` seconds.
-    Every look at a message counts as a receive: a queue with a redrive policy needs a ``maxReceiveCount`` that bears
-    it, and a wave among very many others is better given a queue of its own.
+    It counts as empty when all the named users have an outcome of this run, or none of their messages came for
+    ``quiet`` seconds. Every message that is looked at counts as received: a redrive policy needs a ``maxReceiveCount``
+    that allows for that, and a wave among very many others is better given a queue of its own.
     """
 
     def __init__(
@@ -93,11 +94,11 @@ class WaveQueue:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._queue, self._usernames, self._quiet, self._now = queue, usernames, quiet, now
-        self._open = set(usernames)
-        """Who had no outcome yet."""
-        self._held = 0
+        self._without_outcome = set(usernames)
+        self._leased = 0
+        """Messages of theirs that are leased now."""
         self._seen_at = now()
-        """When somebody's message was here for the last time."""
+        """When a message of theirs was here for the last time (monotonic seconds)."""
         self._hidden: deque[tuple[float, int]] = deque()
         """Until when how many messages of others are hidden."""
         self._hidden_now = 0
@@ -123,33 +124,33 @@ class WaveQueue:
             self._hidden_now += others
         if ours:
             self._seen_at = self._now()
-            self._held += len(ours)
+            self._leased += len(ours)
         return ours
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
         await self._queue.acknowledge(lease)
-        self._open.discard(lease.request.username)
-        self._let_go()
+        self._without_outcome.discard(lease.request.username)
+        self._no_longer_leased()
 
     async def give_back(self, lease: Lease, delay: float) -> None:
         """See ``ports.Queue``."""
         await self._queue.give_back(lease, delay)
-        self._let_go()
+        self._no_longer_leased()
 
-    def _let_go(self) -> None:
-        self._held -= 1
+    def _no_longer_leased(self) -> None:
+        self._leased -= 1
         self._seen_at = self._now()
 
     async def backlog(self) -> Backlog:
-        """Of all users: nobody can count the named ones' alone."""
+        """Of all users: SQS cannot count the named ones' alone."""
         return await self._queue.backlog()
 
     async def is_empty(self) -> bool:
         """Whether no message of the named users is to be expected any more."""
-        if self._held:
+        if self._leased:
             return False
-        return not self._open or self._now() - self._seen_at >= self._quiet or await self._queue.is_empty()
+        return not self._without_outcome or self._now() - self._seen_at >= self._quiet or await self._queue.is_empty()
 
     async def close(self) -> None:
         """See ``ports.Queue``."""
@@ -174,13 +175,13 @@ async def select(queue: Queue, wave: Wave, *, quiet: float) -> Queue:
 
 
 async def conclude(ledger: Ledger, wave: Wave, counts: Counts, backlog: Backlog, shutdown: Shutdown) -> None:
-    """Nobody of the wave is left to work on: say who was never asked for, and whether others wait."""
+    """Nobody of the wave is left to work on: name who had no request, and end the run by 5 where others wait."""
     missing = [username for username in sorted(wave) if await ledger.read(username) is None]
     if missing:
         log.warning(
             "no_request",
             cause=f"{len(missing)} of {len(wave)} named users have no request",
-            such_as=missing[:SOME],
+            such_as=missing[:MOST_NAMED],
             cure="sign them in and push a request for each, or correct the names: they are Cognito's, no aliases",
         )
     if backlog.waiting or counts.unfinished:

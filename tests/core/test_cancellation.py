@@ -10,9 +10,9 @@ import pytest
 from worker.core.resilience.cancellation import CancellationScope
 
 Phase = Callable[[CancellationScope], None]
-WAITING: Phase = CancellationScope.may_stop
+WAITING: Phase = CancellationScope.allow_stop
 CALLING: Phase = CancellationScope.call_begins
-WRITING: Phase = CancellationScope.must_finish
+WRITING: Phase = CancellationScope.forbid_stop
 
 
 async def stopped(phase: Phase, *, hurry: bool) -> bool:
@@ -53,11 +53,11 @@ async def test_it_stops_where_that_costs_nothing_or_in_a_hurry_in_a_call(
 def test_what_was_told_to_stop_stops_at_the_next_moment_that_costs_nothing() -> None:
     scope = CancellationScope()
     scope.stop(hurry=False)
-    scope.must_finish()
+    scope.forbid_stop()
     scope.call_begins()
-    scope.must_finish()
+    scope.forbid_stop()
     with pytest.raises(asyncio.CancelledError):
-        scope.may_stop()
+        scope.allow_stop()
 
 
 def test_in_a_hurry_no_request_leaves_any_more() -> None:
@@ -86,7 +86,7 @@ async def test_it_is_cancelled_once_and_then_left_to_tidy_up() -> None:
     tidied = asyncio.Event()
 
     async def way() -> None:
-        scope.may_stop()
+        scope.allow_stop()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -106,4 +106,4 @@ def test_a_flight_without_a_task_yet_can_be_told_to_stop() -> None:
     scope = CancellationScope()
     scope.stop(hurry=True)
     with pytest.raises(asyncio.CancelledError):
-        scope.may_stop()
+        scope.allow_stop()

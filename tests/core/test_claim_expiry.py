@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import EPOCH, VirtualTime
 from tests.support.rows import row
 from worker.core.model import Enrolment
-from worker.core.resilience.claim_expiry import MOST_REMEMBERED, ClaimExpiry
+from worker.core.resilience.claim_expiry import MAX_REMEMBERED, ClaimExpiry
 
 
 class Bench:
@@ -94,7 +94,7 @@ def test_what_was_seen_is_forgotten_in_time_and_nothing_too_early(bench: Bench) 
     early = held()
     bench.left(early)
     bench.virtual.now = 65.0
-    for _ in range(MOST_REMEMBERED + 10):
+    for _ in range(MAX_REMEMBERED + 10):
         bench.left(held())
     assert bench.left(early) == pytest.approx(5.0)
     bench.virtual.now = 300.0

@@ -119,7 +119,7 @@ def test_a_claim_that_was_given_back_leaves_neither() -> None:
 
 
 def test_a_user_over_whom_three_workers_died_is_not_called_for_again() -> None:
-    dead = in_state(State.IN_PROGRESS, worker="dead", crashes=rules.MOST_CRASHES - 1)
+    dead = in_state(State.IN_PROGRESS, worker="dead", crashes=rules.MAX_CRASHES - 1)
     found = step(dead)
     assert isinstance(found, Conclude)
     assert (found.row.state, found.row.reason, found.row.crashes) == (State.FAILED, Reason.WORKER_CRASHED, 0)
@@ -180,9 +180,9 @@ def test_no_conclusion_leaves_a_doubtful_user_enrolled(reason: Reason, before: S
 def test_an_ambiguous_call_keeps_the_user_quiet_for_as_long_as_it_may_act() -> None:
     claim = in_state(State.IN_PROGRESS, worker="me", lease_until=NOW + 60)
     for found in (
-        rules.conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED, NOW, may_act_for=7.0),
-        rules.released(claim, NOW, doubt=True, may_act_for=7.0),
-        rules.in_doubt(claim, "old", NOW, may_act_for=7.0),
+        rules.conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED, NOW, late_effect_for=7.0),
+        rules.released(claim, NOW, doubt=True, late_effect_for=7.0),
+        rules.in_doubt(claim, "old", NOW, late_effect_for=7.0),
     ):
         assert (found.worker, found.since, found.lease_until) == (None, NOW, NOW + 7)
         assert isinstance(step(found, held=7.0), Wait)
@@ -201,12 +201,12 @@ def test_a_recorded_secret_is_delivered_and_its_blob_forgotten() -> None:
 
 def test_a_secret_whose_session_dies_too_soon_is_void() -> None:
     stands = in_state(State.SEALED, request_id="new")._replace(sealed=sealed(session_expires_at=NOW + 30))
-    assert not rules.window_lost(stands, 30.0, NOW)
-    assert rules.window_lost(stands, 30.0, NOW + 0.1)
-    assert not rules.window_lost(in_state(State.SEALED), 30.0, NOW + 1e6), "an access token's secret keeps"
-    void = rules.void(stands, NOW)
-    assert (void.state, void.reason) == (State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST)
-    assert (void.settled, void.sealed) == (("new",), sealed(blob=b"", session_expires_at=NOW + 30))
+    assert not rules.too_late_to_verify(stands, 30.0, NOW)
+    assert rules.too_late_to_verify(stands, 30.0, NOW + 0.1)
+    assert not rules.too_late_to_verify(in_state(State.SEALED), 30.0, NOW + 1e6), "an access token's secret keeps"
+    voided = rules.voided(stands, NOW)
+    assert (voided.state, voided.reason) == (State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST)
+    assert (voided.settled, voided.sealed) == (("new",), sealed(blob=b"", session_expires_at=NOW + 30))
 
 
 def test_giving_back_a_replacement_that_issued_nothing_leaves_the_user_as_before() -> None:
@@ -225,6 +225,6 @@ def test_a_hold_is_prolonged_and_nothing_else() -> None:
 
 def test_the_overtaken_leave_a_doubt_and_settle_their_own_request() -> None:
     other = in_state(State.DELIVERED, settled=("theirs",))
-    found = rules.in_doubt(other, "mine", NOW, may_act_for=0.0)
+    found = rules.in_doubt(other, "mine", NOW, late_effect_for=0.0)
     assert (found.state, found.reason) == (State.NEEDS_SESSION, Reason.REPLY_LOST)
     assert found.settled == ("theirs", "mine")

@@ -111,7 +111,7 @@ class User:
         self.row = {
             "crash": row,
             "given back": rules.released(row, NOW, doubt=False),
-            "void": rules.void(row, NOW),
+            "void": rules.voided(row, NOW),
         }.get(end, rules.delivered(row, NOW))
 
 

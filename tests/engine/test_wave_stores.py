@@ -19,7 +19,7 @@ from worker.core.model import CredentialKind, Request, Secret, State
 from worker.core.ports import Backlog, Lease
 from worker.engine.waves import (
     HIDDEN_FOR,
-    MOST_HIDDEN,
+    MAX_HIDDEN,
     WaveLedger,
     WaveQueue,
     select,
@@ -239,17 +239,17 @@ async def test_it_is_over_when_nothing_of_theirs_comes_for_a_while() -> None:
 
 
 async def test_no_more_are_hidden_than_the_queue_bears() -> None:
-    queue = Blind(*(f"user-{number}" for number in range(MOST_HIDDEN // 100 + 10)))
+    queue = Blind(*(f"user-{number}" for number in range(MAX_HIDDEN // 100 + 10)))
     wave = only(queue, "ana")
-    wave._hidden_now = MOST_HIDDEN - 5  # as if as many were hidden already
-    wave._hidden.append((50.0, MOST_HIDDEN - 5))
+    wave._hidden_now = MAX_HIDDEN - 5  # as if as many were hidden already
+    wave._hidden.append((50.0, MAX_HIDDEN - 5))
 
     await wave.lease(5)
     assert not await wave.lease(5)
     assert queue.receives.total() == 5
     queue.now = 51.0
     await wave.lease(5)
-    assert queue.receives.total() == MOST_HIDDEN // 100 + 10, "all that were visible were looked through at once"
+    assert queue.receives.total() == MAX_HIDDEN // 100 + 10, "all that were visible were looked through at once"
 
 
 async def test_a_queue_that_cannot_find_anybody_is_sifted(tmp_path: Path) -> None:

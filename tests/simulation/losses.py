@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.history import Call, UserHistory, Violation, Write, secret_of
 from tests.simulation.scenario import EPOCH
 from worker.core.model import UNFINISHED, Enrolment, Reason, State
-from worker.core.rules import MOST_CRASHES
+from worker.core.rules import MAX_CRASHES
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -73,7 +73,7 @@ def a_lost_reply_was_lost(world: World, write: Write) -> None:
     unrecorded = [c for c in user.calls if not _has_consequence(user, c, recorded) and _could_not_record(user, c)]
     owed = [call for call in user.calls if not call.answered or call in unrecorded]
     owed = [call for call in owed if call.told < 1 + _could_not_record(user, call)]
-    if not owed and (not _taken_over(user, write) or _could_ask(world, write)):
+    if not owed and (not _after_takeover(user, write) or _could_ask(world, write)):
         raise Violation(f"10: {write.row.username} is told that a reply was lost, and none was")
     for call in [call for call in owed if call.process is write.process] or owed:
         call.told += 1
@@ -98,7 +98,7 @@ def _could_not_record(user: UserHistory, call: Call) -> bool:
     return bool(process.killed or process.pauses or any(ended is None or at <= ended for at in others))
 
 
-def _taken_over(user: UserHistory, now: Write) -> bool:
+def _after_takeover(user: UserHistory, now: Write) -> bool:
     """Whether since the last outcome somebody held the user who then died, or was not heard of in time."""
     for write in reversed(user.writes[:-1]):
         if write.row.state not in UNFINISHED:
@@ -147,5 +147,5 @@ def three_deaths_are_enough(world: World, last: Write) -> None:
             deaths = 0
         elif (old := write.before) and old.state is State.IN_PROGRESS and old.worker not in (None, write.process.name):
             deaths += world.process(old.worker).is_dead
-    if deaths >= MOST_CRASHES:
+    if deaths >= MAX_CRASHES:
         raise Violation(f"12: {deaths} workers died over {last.row.username}, and still there is a claim")

@@ -30,7 +30,7 @@ from worker.core.model import (
 from worker.core.pipeline import Pipeline
 from worker.core.ports import Lease
 from worker.core.record import RecordFormat, seal_record
-from worker.core.resilience import retry
+from worker.core.resilience import call_attempts
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.writer import LedgerWriter
@@ -82,11 +82,13 @@ class CallsFirst(Pipeline):
 
 
 class DeliversFirst(Pipeline):
-    async def _secure(self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope) -> Verdict:
+    async def _seal_and_deliver(
+        self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope
+    ) -> Verdict:
         form = RecordFormat("Example")
         sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, form, self._sealer)
         await self._channel.deliver(request.username, sealed)
-        return await super()._secure(request, issued, claim, scope)
+        return await super()._seal_and_deliver(request, issued, claim, scope)
 
 
 class SaysNothingWhenOvertaken(Pipeline):
@@ -141,31 +143,31 @@ class DoesNotKnowItsOwnHand(LedgerWriter):
 
 
 def deadline_first(
-    request: Request, row: Enrolment | None, me: Claimant, claim_left: Callable[[Enrolment], float]
+    request: Request, row: Enrolment | None, me: Claimant, seconds_until_free: Callable[[Enrolment], float]
 ) -> Step:
     if rules.too_late(request, me.now):
         row = row or Enrolment(request.username, State.IN_PROGRESS, me.now, 0)
         row = row._replace(request_id=request.id)
         return rules.Conclude(conclude(row, State.NEEDS_SESSION, EXPIRED[request.kind], me.now))
-    return next_step(request, row, me, claim_left)
+    return next_step(request, row, me, seconds_until_free)
 
 
 def settled_ignored(
-    request: Request, row: Enrolment | None, me: Claimant, claim_left: Callable[[Enrolment], float]
+    request: Request, row: Enrolment | None, me: Claimant, seconds_until_free: Callable[[Enrolment], float]
 ) -> Step:
     if row is None or request.id not in row.settled:
-        return next_step(request, row, me, claim_left)
+        return next_step(request, row, me, seconds_until_free)
     others = tuple(id_ for id_ in row.settled if id_ != request.id)
-    step = next_step(request, row._replace(settled=others), me, claim_left)
+    step = next_step(request, row._replace(settled=others), me, seconds_until_free)
     if isinstance(step, rules.Call):
         return rules.Call(step.row._replace(settled=row.settled))
     return step
 
 
 def generation_stands(
-    request: Request, row: Enrolment | None, me: Claimant, claim_left: Callable[[Enrolment], float]
+    request: Request, row: Enrolment | None, me: Claimant, seconds_until_free: Callable[[Enrolment], float]
 ) -> Step:
-    step = next_step(request, row, me, claim_left)
+    step = next_step(request, row, me, seconds_until_free)
     return rules.Call(step.row._replace(generation=1)) if isinstance(step, rules.Call) else step
 
 
@@ -177,8 +179,8 @@ def released_without_doubt(row: Enrolment, now: float, **options: Any) -> Enrolm
     return released(row, now, **{**options, "doubt": False}) if row.before else released(row, now, **options)
 
 
-def doubted_but_not_settled(row: Enrolment, _: str | None, now: float, *, may_act_for: float) -> Enrolment:
-    return in_doubt(row, None, now, may_act_for=may_act_for)
+def doubted_but_not_settled(row: Enrolment, _: str | None, now: float, *, late_effect_for: float) -> Enrolment:
+    return in_doubt(row, None, now, late_effect_for=late_effect_for)
 
 
 def retried_at_once(self: Any, state: Any) -> float:
@@ -191,7 +193,7 @@ MUTANTS: dict[str, Apply] = {
     "acknowledges before it settles": made_of(WorkerLoop=AcknowledgesFirst),
     "delivers before it records": made_of(Pipeline=DeliversFirst),
     "calls before it claims": made_of(Pipeline=CallsFirst),
-    "may be cancelled while it writes": Patched(CancellationScope, {"must_finish": lambda self: None}),
+    "may be cancelled while it writes": Patched(CancellationScope, {"forbid_stop": lambda self: None}),
     "records without the version condition": made_of(LedgerWriter=RecordsUnconditionally),
     "takes over without waiting": made_of(ClaimExpiry=TakesOverAtOnce),
     "takes over from the dead without waiting": made_of(ClaimExpiry=TakesOverFromTheDeadAtOnce),
@@ -203,15 +205,17 @@ MUTANTS: dict[str, Apply] = {
     "calls under any claim": made_of(Caller=CallsUnderAnyClaim),
     "says nothing when overtaken": made_of(Pipeline=SaysNothingWhenOvertaken),
     "honours a replacement twice": Patched(rules, {"next_step": settled_ignored}),
-    "honours a replacement that another carried on": Patched(rules, {"_carried_on": lambda row, request: row}),
+    "honours a replacement that another carried on": Patched(
+        rules, {"_settle_interrupted_replacement": lambda row, request: row}
+    ),
     "does not raise the generation": Patched(rules, {"next_step": generation_stands}),
     "restores a replacement in doubt": Patched(
         rules, {"conclude": restored_in_doubt, "released": released_without_doubt}
     ),
     "leaves unfinished rows": made_of(WorkerLoop=LeavesTheUnfinished),
-    "delivers dead sessions": Patched(rules, {"window_lost": lambda row, min_validity, now: False}),
-    "tries a deadly user for ever": Patched(rules, {"MOST_CRASHES": 10**9}),
+    "delivers dead sessions": Patched(rules, {"too_late_to_verify": lambda row, min_validity, now: False}),
+    "tries a deadly user for ever": Patched(rules, {"MAX_CRASHES": 10**9}),
     "forgets the request that it doubts": Patched(rules, {"in_doubt": doubted_but_not_settled}),
-    "retries while the last attempt may act": Patched(retry._Budget, {"pause": retried_at_once}),
+    "retries while the last attempt may act": Patched(call_attempts._Budget, {"pause": retried_at_once}),
     "takes over from itself": made_of(WorkerLoop=MayTakeOverFromItself),
 }

@@ -11,7 +11,7 @@ from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MI
 from worker.core.config import WorkerConfig
 from worker.core.errors import Interrupted
 from worker.core.record import RecordFormat
-from worker.core.resilience.retry import RetryPolicy
+from worker.core.resilience.call_attempts import RetryPolicy
 from worker.core.stats import RunStats
 from worker.engine.assembly import Ports, assemble
 from worker.engine.loop import WorkerLoop

@@ -22,12 +22,12 @@ from worker.settings import Settings
 
 SQLITE_LOOK_AHEAD = 1.0
 """Seconds of work that are leased from the embedded queue in one transaction: each costs a sync of the disk."""
-MOST_SQLITE_LOOK_AHEAD = 64
+MAX_SQLITE_LOOK_AHEAD = 64
 """Messages leased in one transaction at most, at whatever rate."""
 SQS_LOOK_AHEAD = 5.0
 """Seconds of work that are received from SQS ahead of their turn. SQS has no order: enough to choose the earliest
 deadlines from, and few enough that a killed worker hides few messages until their visibility ends."""
-LEAST_SQS_LOOK_AHEAD = 10
+MIN_SQS_LOOK_AHEAD = 10
 """Messages received ahead at least, however low the rate: as many as one request brings (SQS API, ReceiveMessage)."""
 
 
@@ -157,7 +157,7 @@ class _Opening:
             holder=self._worker,
             is_dead=self.liveness.is_dead,
             visibility=settings.visibility,
-            look_ahead=math.ceil(min(MOST_SQLITE_LOOK_AHEAD, rate * SQLITE_LOOK_AHEAD)),
+            look_ahead=math.ceil(min(MAX_SQLITE_LOOK_AHEAD, rate * SQLITE_LOOK_AHEAD)),
         )
         await queue.open()
         return queue
@@ -172,7 +172,7 @@ class _Opening:
             settings.url,
             self._parser,
             visibility=settings.visibility,
-            look_ahead=max(LEAST_SQS_LOOK_AHEAD, math.ceil(rate * SQS_LOOK_AHEAD)),
+            look_ahead=max(MIN_SQS_LOOK_AHEAD, math.ceil(rate * SQS_LOOK_AHEAD)),
             dead_letter_url=settings.dead_letter_url,
             count_malformed=count_malformed,
             empty_after=settings.empty_after,

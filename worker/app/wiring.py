@@ -15,7 +15,7 @@ from worker.core.clock import SystemClock
 from worker.core.config import WorkerConfig
 from worker.core.ports import Queue
 from worker.core.record import RecordFormat
-from worker.core.resilience.retry import RetryPolicy
+from worker.core.resilience.call_attempts import RetryPolicy
 from worker.core.stats import RunStats
 from worker.engine.assembly import Ports, assemble
 from worker.engine.failure_rate import FailureRate
@@ -31,7 +31,7 @@ WAF_PATIENCE = 45.0
 SECONDS_AHEAD = 0.1
 """Seconds of work that waits, claimed, for its turn at the quota: about what a slice of the shared pace is for, so that
 none of a slice is lost when the ledger gets slow."""
-LEAST_AHEAD = 4
+MIN_AHEAD = 4
 """Users who do so at least, at low rates too."""
 
 
@@ -109,7 +109,7 @@ def worker_config(settings: Settings, worker: str, *, max_users: int | None = No
         refusal_patience=WAF_PATIENCE,
         rate=rate,
         concurrency=run.concurrency,
-        ahead=min(run.concurrency, max(LEAST_AHEAD, math.ceil(rate * SECONDS_AHEAD))),
+        ahead=min(run.concurrency, max(MIN_AHEAD, math.ceil(rate * SECONDS_AHEAD))),
         poll=run.poll,
         grace=run.grace,
         watchdog=run.watchdog,

@@ -1,16 +1,16 @@
-"""What one worker works by: every duration and bound of the pipeline and the engine, in one value."""
+"""The configuration of one worker: what the settings say of the pipeline and the engine, in one value."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from worker.core.record import RecordFormat
-from worker.core.resilience.retry import RetryPolicy
+from worker.core.resilience.call_attempts import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
-    """Durations in seconds, rates in requests/s. ``app.wiring`` fills it from the settings, which have the defaults."""
+    """Durations in seconds, rates in requests/s. Filled from the settings (``app.wiring``), which have the defaults."""
 
     worker: str
     """This worker's identity, new at every start."""
@@ -21,7 +21,7 @@ class WorkerConfig:
 
     # --- one user -----------------------------------------------------------------------------------------------------
     lease: float
-    """How long a claim on a user holds before others may take the user over."""
+    """How long a claim on a user holds; others may take the user over some time after that (``claim_expiry``)."""
     clock_skew: float
     """By how much the clocks of two workers may differ."""
     min_validity: float
@@ -39,18 +39,18 @@ class WorkerConfig:
     rate: float
     """Requests/s that all workers share."""
     concurrency: int
-    """Users at once, whatever they wait for."""
+    """Users who are worked on at the same time, at most."""
     ahead: int
-    """Users who may be claimed and wait for their call, where claiming takes no time."""
+    """Users who may wait, claimed, for their turn at the quota, while the ledger is fast (``engine.admission``)."""
     poll: float
-    """Between two looks at a queue that had nothing."""
+    """Seconds until a queue that had no message is asked again."""
     grace: float
-    """In which users under way finish once the run is told to stop."""
+    """Seconds that users under way get to finish once the run is told to stop."""
     watchdog: float
-    """After which a run in which nothing moves ends."""
+    """Seconds without any progress after which the run ends."""
     sweep: float
-    """Between two searches of the ledger for what dead workers left."""
+    """Seconds between two searches of the ledger for sealed secrets that a dead worker left undelivered."""
     max_users: int | None
-    """Users after whom the run ends; ``None``: no such bound."""
+    """The run ends after so many users; ``None``: after all."""
     warn_of_sessions: bool
-    """Whether to warn when Sessions come although nobody is said to verify in time."""
+    """Whether to warn when Sessions come although the settings do not say that somebody verifies in time."""

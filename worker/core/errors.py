@@ -24,7 +24,10 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """The exit codes of ``run``; 0 and 1 are facts about the ledger."""
+    """The exit codes of ``run``. 0 and 1 are returned only when no user is unfinished and the queue is empty.
+
+    70 and 75 are those of BSD's ``sysexits.h`` (EX_SOFTWARE, EX_TEMPFAIL).
+    """
 
     DONE = 0
     SOME_LEFT_OUT = 1
@@ -47,7 +50,7 @@ class WorkerError(Exception):
 
 
 class UsageError(WorkerError):
-    """Wrong settings or usage, found before anything was touched."""
+    """Wrong settings or usage, found before anything was changed."""
 
     exit_code = ExitCode.USAGE
 
@@ -59,7 +62,7 @@ class PersonMustAct(WorkerError):  # noqa: N818 - it names what follows, not wha
 
 
 class Interrupted(WorkerError):  # noqa: N818
-    """A signal, or the end of a pipe's reader, stopped the command with work left."""
+    """A signal stopped the command with work left."""
 
     exit_code = ExitCode.INTERRUPTED
 

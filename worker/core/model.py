@@ -1,8 +1,6 @@
 """The values that everything works with: requests, a user's row in the ledger, sealed secrets, replies, verdicts.
 
-Nothing here does I/O. Read this first, then ``rules``, ``ports`` and ``pipeline``.
-
-Times are UTC seconds since the epoch (``float``) unless a name says ``monotonic``.
+Nothing here does I/O. Times are UTC seconds since the epoch (``float``) unless it is said otherwise.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, NoReturn
 
 
 class Secret:
@@ -34,7 +32,7 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._value)
 
-    def __reduce__(self) -> str:
+    def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is not pickled")
 
 
@@ -96,46 +94,52 @@ class Reason(StrEnum):
 
 
 EXPIRED = {CredentialKind.SESSION: Reason.SESSION_EXPIRED, CredentialKind.ACCESS_TOKEN: Reason.TOKEN_EXPIRED}
-"""The reason for a credential that died before its call."""
+"""The reason where a credential expired before its call."""
 
 
 class Sealed(NamedTuple):
-    """One secret, sealed to the recipients: what the ledger holds, as outbox, and the channel gets, byte for byte."""
+    """One secret, sealed to the recipients: stored in the ledger, which is the outbox, and delivered byte for byte."""
 
     generation: int
+    """The user's secrets are numbered in rising order; the highest number is the valid one."""
     attempt_id: str
+    """A UUID, new for every secret."""
     associated_at: str
+    """When the call was sent: RFC 3339, UTC."""
     blob: bytes
     """The age file; empty once it is delivered."""
     session_expires_at: float | None = None
-    """When the Session inside dies (Session path only)."""
+    """When the Session inside the record expires (Session path only)."""
 
 
 class Enrolment(NamedTuple):
-    """A user's row. A change is a new row that replaces one of a known ``version``; else the ledger refuses it.
+    """A user's row in the ledger.
 
-    A named tuple: every user costs about ten of them, and copying one with ``_replace`` is cheap.
+    Every change writes a whole new row; the ledger accepts it only if the present row has the expected ``version``. It
+    is a named tuple because about ten are made for each user, and ``_replace`` copies them cheaply.
     """
 
     username: str
     state: State
     since: float
+    """When the state was entered."""
     generation: int
+    """The number of the last claim; it rises with every claim, and the secret that the claim brings has it too."""
     version: str = ""
-    """The identity of the write that made this row; every write gets a new one."""
+    """Identifies the write that made this row; every write has its own."""
     reason: Reason | None = None
     worker: str | None = None
     """The worker that has claimed the user; ``None``: nobody has."""
     lease_until: float = 0.0
-    """Until when (UTC seconds) the claim holds; without a claim, until when an earlier call may still take effect."""
+    """Until when the claim holds; without a claim, until when an earlier call may still take effect."""
     doubt: bool = False
     """A call may have issued a secret that nobody has."""
     crashes: int = 0
-    """How many workers died while they had claimed this user."""
+    """How many workers died, or met a bug, while they had claimed this user; an expired claim counts as a death."""
     before: State | None = None
-    """The state to go back to if a replacement surely issued nothing."""
+    """While a replacement is made: the state to go back to if it surely issues nothing."""
     request_id: str | None = None
-    """The request that is worked on; it joins ``settled`` with the outcome."""
+    """The id of the request that is worked on; the outcome adds it to ``settled``."""
     kind: CredentialKind | None = None
     """The kind of that request's credential."""
     sealed: Sealed | None = None
@@ -146,11 +150,11 @@ class Enrolment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The ledger's answer to a conditional write: the row stands there, durably."""
+    """The ledger's answer to a conditional write: the row is in the ledger, durably."""
 
     row: Enrolment
     repeated: bool = False
-    """It stood there already: this very write had been made before, and its answer was lost."""
+    """It already was: this very write had been made before, and its answer was lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ class Lost:
     """The ledger's answer to a conditional write: somebody else was faster, and nothing was written."""
 
     row: Enrolment | None
-    """What stands there instead; ``None``: nothing."""
+    """The row that is in the ledger instead; ``None``: the user has none."""
 
 
 WriteResult = Written | Lost
@@ -200,7 +204,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """This credential will not do; nothing was issued by this attempt."""
+    """The credential was refused; this attempt issued nothing."""
 
     state: Literal[State.NEEDS_SESSION, State.FAILED]
     reason: Reason
@@ -242,12 +246,12 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class PoolFault:
-    """Nobody can succeed: the pool, its protection or its configuration. Nothing was issued."""
+    """Nobody can succeed, because of the pool, its protection or its configuration. Nothing was issued."""
 
     code: str
     cure: str
     may_pass: bool = False
-    """Worth waiting for (a WAF's rate rule) before a person is called."""
+    """It may pass by itself (a rate rule of WAF), so it is waited for before the run ends."""
 
 
 Reply = Issued | Refused | Again | PoolFault

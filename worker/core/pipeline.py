@@ -1,12 +1,12 @@
-"""The way of one user, from a leased request to a durable outcome.
+"""The way of one user through the pipeline, from a leased request to a durable outcome.
 
 ::
 
     claim ─ pace ─ associate ─ seal ─ record ─ deliver ─ settle
 
-The order of the writes is the whole guarantee: never call before the claim is written, never deliver before the ledger
+The guarantee rests on the order of the writes: never call before the claim is written, never deliver before the ledger
 holds the sealed record, never report an outcome before the ledger holds it. ``rules`` decides what may follow from a
-row; here it is done. ``engine.loop`` runs this for many users at once, and acknowledges their messages.
+row; this module does it. ``engine.loop`` runs it for many users at once, and acknowledges their messages.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ LOOK_AGAIN_AFTER = 2.0
 """Seconds until a user whom another worker has claimed is looked at again: seldom enough to cost little, often enough
 that a claim which is given back early does not cost a Session much of its three minutes."""
 OVERTAKEN_PAUSE = 1.0
-"""Seconds for which the message of a user is left to the worker that has just taken the user over."""
+"""Seconds until the message is visible again after another worker took the user over: that one is at work just now."""
 DELIVERY_BACKOFF = Backoff(first=0.2, longest=10.0)
-"""How a delivery that failed is tried again: soon at first, and at least every ten seconds, because the Sessions of
-those who wait live for minutes only."""
+"""How a delivery that failed is tried again: soon at first, and at least every ten seconds, because a
+Session lasts only minutes."""
 
 
 class _WindowLost(Exception):  # noqa: N818 - it names what happened
-    """The Session that would verify the secret dies too soon for a delivery to make sense."""
+    """The Session that would verify the secret expires too soon for a delivery to make sense."""
 
 
 class _Stopped(Exception):  # noqa: N818
@@ -93,19 +93,19 @@ class Pipeline:
         """
         row: Enrolment | None = None
         while True:
+            started = self._clock.monotonic()
             step = rules.next_step(request, row, self._me(), self._claim_expiry.seconds_left)
             if isinstance(step, rules.Skip):
                 return Duplicate()
             if isinstance(step, rules.Wait):
                 return GiveBack(min(step.seconds, LOOK_AGAIN_AFTER))
-            started = self._clock.monotonic()
             result = await self._ledger.put(step.row, row)
             if isinstance(result, Lost):
                 row = result.row
                 continue
             match step:
                 case rules.Call():
-                    return await self._obtain(request, Claim(result.row, started + self._config.lease), scope)
+                    return await self._call(request, Claim(result.row, started + self._config.lease), scope)
                 case rules.Conclude():
                     return self._done(result.row)
                 case rules.Deliver():
@@ -116,7 +116,7 @@ class Pipeline:
                         return Done(row.state, row.reason)
 
     def is_free(self, row: Enrolment) -> bool:
-        """Whether no claim on the row must be respected any more."""
+        """Whether the row may be claimed now."""
         return self._claim_expiry.seconds_left(row) <= 0
 
     async def finish(self, row: Enrolment, scope: CancellationScope) -> None:
@@ -133,26 +133,28 @@ class Pipeline:
             self._done(result.row)
 
     async def crashed(self, scope: CancellationScope) -> None:
-        """A bug broke off this user's way: it counts like a worker that died over the user, so that it cannot go on."""
+        """A bug interrupted the work on this user: it counts like a worker's death, so that it ends some day."""
         if scope.claim is not None:
-            may_act_for = self._caller.call_timeout
-            row = rules.released(scope.claim, self._clock.utc(), doubt=True, crashed=True, may_act_for=may_act_for)
+            late_effect_for = self._caller.call_timeout
+            row = rules.released(
+                scope.claim, self._clock.utc(), doubt=True, crashed=True, late_effect_for=late_effect_for
+            )
             await self._ledger.put(row, scope.claim)
 
     # --- claimed: obtain a secret -------------------------------------------------------------------------------------
 
-    async def _obtain(self, request: Request, claim: Claim, scope: CancellationScope) -> Verdict:
+    async def _call(self, request: Request, claim: Claim, scope: CancellationScope) -> Verdict:
         scope.claim = claim.row
         try:
             result = await self._caller.call(request, claim, scope)
         except asyncio.CancelledError:
             if scope.was_calling:
-                self._caller.was_cut_off(claim)
-            scope.must_finish()
+                self._caller.note_unanswered(claim)
+            scope.forbid_stop()
             return await self._release(claim)
         match result:
             case Issued():
-                return await self._secure(request, result, claim, scope)
+                return await self._seal_and_deliver(request, result, claim, scope)
             case Refused(state, reason):
                 return await self._conclude(claim, state, reason)
             case TooLate():
@@ -166,9 +168,11 @@ class Pipeline:
                     return await self._conclude(claim, State.NEEDS_SESSION, Reason.REPLY_LOST)
                 return await self._conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED)
 
-    # --- issued: nothing may be lost from here on ---------------------------------------------------------------------
+    # --- issued: from here on a cancellation would lose a secret ------------------------------------------------------
 
-    async def _secure(self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope) -> Verdict:
+    async def _seal_and_deliver(
+        self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope
+    ) -> Verdict:
         sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, self._config.record, self._sealer)
         result = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
         if isinstance(result, Lost):
@@ -184,7 +188,7 @@ class Pipeline:
         return Done(row.state, row.reason)
 
     async def _deliver(self, row: Enrolment, scope: CancellationScope) -> Enrolment:
-        """Deliver the row's secret, and settle it. Gives the row that stands then: sealed, if we were told to stop.
+        """Deliver the row's secret and record the outcome. Returns the row then: still sealed, if told to stop.
 
         Raises ``ChannelUnavailable`` when patience is over.
         """
@@ -192,14 +196,14 @@ class Pipeline:
         assert sealed is not None
 
         async def deliver() -> None:
-            scope.must_finish()
-            if rules.window_lost(row, self._config.min_validity, self._clock.utc()):
+            scope.forbid_stop()
+            if rules.too_late_to_verify(row, self._config.min_validity, self._clock.utc()):
                 raise _WindowLost
             await self._channel.deliver(row.username, sealed)
 
         async def pause(seconds: float) -> None:
             try:
-                scope.may_stop()
+                scope.allow_stop()
                 await asyncio.sleep(seconds)
             except asyncio.CancelledError:
                 raise _Stopped from None
@@ -212,17 +216,20 @@ class Pipeline:
                 patience=self._config.channel_patience,
                 person_at_once=False,
                 monotonic=self._clock.monotonic,
-                before_pause=lambda error: setattr(self._stats, "waiting_for", f"the channel: {error}"),
+                before_pause=self._waits_for_channel,
                 sleep=pause,
             )
         except _WindowLost:
-            return await self._settle(rules.void(row, self._clock.utc()), row)
+            return await self._settle(rules.voided(row, self._clock.utc()), row)
         except _Stopped:
-            scope.must_finish()
+            scope.forbid_stop()
             result = await self._ledger.put(rules.released(row, self._clock.utc(), doubt=False), row)
             return result.row or row
         self._stats.waiting_for = ""
         return await self._settle(rules.delivered(row, self._clock.utc()), row)
+
+    def _waits_for_channel(self, error: BaseException) -> None:
+        self._stats.waiting_for = f"the channel: {error}"
 
     async def _settle(self, outcome: Enrolment, row: Enrolment) -> Enrolment:
         result = await self._ledger.put(outcome, row)
@@ -235,16 +242,16 @@ class Pipeline:
 
     async def _conclude(self, claim: Claim, state: State, reason: Reason) -> Verdict:
         row = claim.row._replace(doubt=claim.row.doubt or claim.doubt)
-        may_act_for = self._caller.may_act_for(claim)
-        row = rules.conclude(row, state, reason, self._clock.utc(), may_act_for=may_act_for)
+        late_effect_for = self._caller.late_effect_for(claim)
+        row = rules.conclude(row, state, reason, self._clock.utc(), late_effect_for=late_effect_for)
         result = await self._ledger.put(row, claim.row)
         if isinstance(result, Lost):
             return await self._overtaken(claim)
         return self._done(result.row)
 
     async def _release(self, claim: Claim) -> Verdict:
-        may_act_for = self._caller.may_act_for(claim)
-        row = rules.released(claim.row, self._clock.utc(), doubt=claim.doubt, may_act_for=may_act_for)
+        late_effect_for = self._caller.late_effect_for(claim)
+        row = rules.released(claim.row, self._clock.utc(), doubt=claim.doubt, late_effect_for=late_effect_for)
         if isinstance(await self._ledger.put(row, claim.row), Lost):
             return await self._overtaken(claim)
         return GiveBack()
@@ -254,8 +261,8 @@ class Pipeline:
         if not claim.doubt:
             return GiveBack(OVERTAKEN_PAUSE)
         while (row := await self._ledger.read(claim.row.username)) is not None:
-            may_act_for = self._config.lease + self._caller.call_timeout
-            doubted = rules.in_doubt(row, claim.row.request_id, self._clock.utc(), may_act_for=may_act_for)
+            late_effect_for = self._config.lease + self._caller.call_timeout
+            doubted = rules.in_doubt(row, claim.row.request_id, self._clock.utc(), late_effect_for=late_effect_for)
             if isinstance(await self._ledger.put(doubted, row), Written):
                 break
         self._stats.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)

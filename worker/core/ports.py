@@ -2,7 +2,8 @@
 
 Each has an embedded adapter (SQLite, a file) and others for AWS, in ``worker/adapters``. All adapters of a port pass
 one suite of tests (``tests/adapters/*/test_every_*.py``). Where a method fails for a reason outside, it raises the
-matching ``DependencyUnavailable``. After that nobody knows whether it took effect, but repeating the call is harmless.
+matching ``DependencyUnavailable``. After that nobody knows whether it took effect, but repeating the call is
+harmless (``LedgerStats.count`` alone may then count twice).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from worker.core.model import Counts, Enrolment, Reply, Request, Sealed, State, 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A message that this worker alone sees for a while, with what acknowledges it."""
+    """A message that this worker alone sees for a while, and the handle to acknowledge it."""
 
     request: Request
     receipt: object
@@ -92,7 +93,10 @@ class QueueStats(Protocol):
 
 
 class Ledger(Protocol):
-    """Every user's row: the only source of truth, and the outbox. All fencing rests on ``put``."""
+    """Every user's row: the only source of truth, and the outbox.
+
+    All fencing (that a worker which was overtaken changes nothing any more) rests on the condition of ``put``.
+    """
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """Write ``row`` if the user's present row has the version ``replaces`` (``None``: if there is none).
@@ -119,15 +123,15 @@ class LedgerStats(Protocol):
     """The ledger, for those who count and report."""
 
     async def counts(self) -> Counts:
-        """States, reasons, duplicates and malformed messages, as the workers last said. Cheap at any size."""
+        """States, reasons, duplicates and malformed messages, as last reported by the workers. Cheap at any size."""
         ...
 
     async def recount(self) -> Counts:
-        """The same by looking at every row, which is what an exit code rests on; mends what ``counts`` says."""
+        """The same by looking at every row, which is what an exit code rests on; corrects what ``counts`` gives."""
         ...
 
     def rows(self, state: State) -> AsyncIterator[Enrolment]:
-        """Every row in that state, in no order that counts; memory does not grow with their number."""
+        """Every row in that state, in no particular order; memory does not grow with their number."""
         ...
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
@@ -151,12 +155,12 @@ class Roster(Protocol):
         ...
 
     async def roster_count(self) -> int:
-        """How many ``unrequested`` gives."""
+        """How many ``unrequested`` yields."""
         ...
 
 
 class Channel(Protocol):
-    """The secure way to the user. It only ever adds; the same record may be given twice, byte for byte."""
+    """The secure way to the user. It is append-only; the same record may be given twice, byte for byte."""
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """Durable, and confirmed, when it returns. Raises ``ChannelUnavailable``."""
@@ -175,19 +179,19 @@ class Provider(Protocol):
     """Cognito."""
 
     async def associate(self, request: Request) -> Reply:
-        """Make exactly one wire attempt of AssociateSoftwareToken, and say what came of it. Raises nothing but bugs."""
+        """Make exactly one wire attempt of AssociateSoftwareToken, and say what came of it. Raises only on bugs."""
         ...
 
 
 class Pacer(Protocol):
-    """One wire attempt's worth of quota."""
+    """Limits the rate of wire attempts, for all workers of a rollout together."""
 
     async def acquire(self) -> None:
         """Wait until one request may leave."""
         ...
 
     def throttled(self, sent_at: float) -> None:
-        """A request sent at that monotonic moment was answered "too many": slow down, once a round trip."""
+        """A request sent at that monotonic moment was answered "too many": slow down, at most once per round trip."""
         ...
 
 
@@ -195,7 +199,7 @@ class Clock(Protocol):
     """Time, injected: tests and simulations bring their own. Pauses are the event loop's business."""
 
     def monotonic(self) -> float:
-        """Seconds, for durations; also runs while the process is stopped."""
+        """Seconds, for durations; it also advances while the process is suspended (SIGSTOP)."""
         ...
 
     def utc(self) -> float:

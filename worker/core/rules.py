@@ -19,12 +19,11 @@ from worker.core.model import (
     State,
 )
 
-MOST_CRASHES = 3
-"""A user over whom so many workers died is not called again (``docs/design.md``): once or twice may be chance."""
+MAX_CRASHES = 3
+"""A user over whom so many workers died is not called again: twice may be chance, and each try may cost a worker."""
 
 DEADLINE_MARGIN = 1.0
-"""Seconds that a credential must still live for a call to be worth its quota: the way to Cognito takes some, and clocks
-differ."""
+"""Seconds for which a credential must still be valid for a call to be worth its quota: more than the network takes."""
 
 MAY_MEAN_IT_WORKED = frozenset(
     {
@@ -35,7 +34,7 @@ MAY_MEAN_IT_WORKED = frozenset(
         Reason.TOKEN_REVOKED,
     }
 )
-"""After a call whose reply was lost, these refusals may follow from its success: the credential was used up by it."""
+"""After a call whose reply was lost, these refusals can mean that it succeeded: the credential was used up by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Another worker has claimed the user; ask again in so many seconds."""
+    """The user may not be claimed yet; ask again in so many seconds."""
 
     seconds: float
 
@@ -76,28 +75,30 @@ Step = Call | Deliver | Conclude | Skip | Wait
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """The worker that asks, when it does (UTC seconds), and for how long (seconds) its claims hold."""
+    """The worker that wants to claim a user, now (UTC seconds), and for how long its claims hold (seconds)."""
 
     worker: str
     now: float
     lease: float
 
 
-def next_step(request: Request, row: Enrolment | None, me: Claimant, claim_left: Callable[[Enrolment], float]) -> Step:
+def next_step(
+    request: Request, row: Enrolment | None, me: Claimant, seconds_until_free: Callable[[Enrolment], float]
+) -> Step:
     """What to do for ``request``, given the user's row.
 
-    ``claim_left`` tells for how many seconds a row's claim must still be respected.
+    ``seconds_until_free`` tells for how many seconds another claim on the row must still be respected.
     """
     if row is None:
-        return _call_or_conclude(request, _fresh(request, me), me)
+        return _call_or_conclude(request, _new_row(request, me.now), me)
     if request.id in row.settled or row.state is State.SKIPPED:
         return Skip()
-    if (left := claim_left(row)) > 0:
+    if (left := seconds_until_free(row)) > 0:
         return Wait(left)
     if row.state is State.SEALED:
         return Deliver(_claimed(row, me))
     if row.state is State.IN_PROGRESS:
-        return _call_or_conclude(request, _carried_on(_taken_over(row), request), me)
+        return _call_or_conclude(request, _settle_interrupted_replacement(_after_takeover(row), request), me)
     if row.state in ENROLLED:
         if not request.replace:
             return Skip()
@@ -106,31 +107,34 @@ def next_step(request: Request, row: Enrolment | None, me: Claimant, claim_left:
 
 
 def without_request(
-    row: Enrolment, me: Claimant, claim_left: Callable[[Enrolment], float]
+    row: Enrolment, me: Claimant, seconds_until_free: Callable[[Enrolment], float]
 ) -> Deliver | Conclude | Wait:
     """What to do for an unfinished row that no waiting message will finish."""
-    if (left := claim_left(row)) > 0:
+    if (left := seconds_until_free(row)) > 0:
         return Wait(left)
     if row.state is State.SEALED:
         return Deliver(_claimed(row, me))
-    abandoned = _taken_over(row)._replace(request_id=None)
+    abandoned = _after_takeover(row)._replace(request_id=None)
     reason = EXPIRED[row.kind] if row.kind else Reason.SESSION_EXPIRED
     return Conclude(conclude(abandoned, State.NEEDS_SESSION, reason, me.now))
 
 
-def _fresh(request: Request, me: Claimant) -> Enrolment:
-    return Enrolment(username=request.username, state=State.IN_PROGRESS, since=me.now, generation=0)
+def _new_row(request: Request, now: float) -> Enrolment:
+    return Enrolment(username=request.username, state=State.IN_PROGRESS, since=now, generation=0)
 
 
-def _taken_over(row: Enrolment) -> Enrolment:
-    """Another worker's expired claim may have led to a call; a row that was given back says whether one was made."""
+def _after_takeover(row: Enrolment) -> Enrolment:
+    """The row once an expired claim on it is ignored: its worker may have called, and counts as dead.
+
+    A row that was given back (``worker`` is ``None``) says itself whether a call was made.
+    """
     if row.worker is None:
         return row
     return row._replace(doubt=True, crashes=row.crashes + 1)
 
 
-def _carried_on(row: Enrolment, request: Request) -> Enrolment:
-    """A replacement that another request completes is not made a second time for the request that began it."""
+def _settle_interrupted_replacement(row: Enrolment, request: Request) -> Enrolment:
+    """Where another request takes over a replacement, the one that began it is settled: it must not replace again."""
     if row.before is None or row.request_id is None or row.request_id in (request.id, *row.settled):
         return row
     return row._replace(settled=(*row.settled, row.request_id))
@@ -142,7 +146,7 @@ def _claimed(row: Enrolment, me: Claimant) -> Enrolment:
 
 def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
     row = row._replace(request_id=request.id, kind=request.kind)
-    if row.crashes >= MOST_CRASHES:
+    if row.crashes >= MAX_CRASHES:
         return Conclude(conclude(row, State.FAILED, Reason.WORKER_CRASHED, me.now))
     if request.mismatch:
         return Conclude(conclude(row, State.FAILED, Reason.CREDENTIAL_MISMATCH, me.now))
@@ -153,6 +157,7 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
             state=State.IN_PROGRESS,
             reason=None,
             since=me.now,
+            # at least the clock in milliseconds, so that it still rises where a lost ledger was begun anew
             generation=max(int(me.now * 1000), row.generation + 1),
             worker=me.worker,
             lease_until=me.now + me.lease,
@@ -170,17 +175,20 @@ def renewed(row: Enrolment, lease_until: float) -> Enrolment:
     return row._replace(lease_until=lease_until)
 
 
-def conclude(row: Enrolment, state: State, reason: Reason | None, now: float, *, may_act_for: float = 0.0) -> Enrolment:
-    """The outcome of a request that brought no secret; a call of it may take effect for ``may_act_for`` seconds yet.
+def conclude(
+    row: Enrolment, state: State, reason: Reason | None, now: float, *, late_effect_for: float = 0.0
+) -> Enrolment:
+    """The outcome of a request that brought no secret.
 
-    Where a secret may exist that nobody has, the user must sign in again; where surely none was issued, a user who
-    was enrolled before stays so.
+    ``late_effect_for``: seconds for which one of its calls may still take effect. Where the refusal may mean that a
+    call with a lost reply succeeded, or a replacement is in doubt, the user must sign in again. A replacement that
+    surely issued nothing leaves the user as before.
     """
     if row.doubt and (row.before is not None or reason in MAY_MEAN_IT_WORKED):
         state, reason = State.NEEDS_SESSION, Reason.REPLY_LOST
     elif row.before is not None:
         state, reason = row.before, None
-    return _finished(row, state, reason, now, may_act_for)
+    return _finished(row, state, reason, now, late_effect_for)
 
 
 def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
@@ -189,29 +197,31 @@ def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
 
 
 def delivered(row: Enrolment, now: float) -> Enrolment:
-    """The channel confirmed the delivery; the sealed blob is needed no more."""
+    """The channel confirmed the delivery, so the sealed bytes are no longer needed."""
     return _finished(row, State.DELIVERED, None, now)
 
 
-def window_lost(row: Enrolment, min_validity: float, now: float) -> bool:
-    """Whether the Session that would verify this secret dies within ``min_validity`` seconds."""
+def too_late_to_verify(row: Enrolment, min_validity: float, now: float) -> bool:
+    """Whether the Session that would verify this secret expires within ``min_validity`` seconds."""
     expires = row.sealed.session_expires_at if row.sealed else None
     return expires is not None and expires - now < min_validity
 
 
-def void(row: Enrolment, now: float) -> Enrolment:
-    """A secret whose Session died before the delivery: nobody could verify it any more."""
+def voided(row: Enrolment, now: float) -> Enrolment:
+    """The secret is not delivered: its Session expires too soon for anybody to verify with it."""
     return _finished(row, State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST, now)
 
 
-def released(row: Enrolment, now: float, *, doubt: bool, crashed: bool = False, may_act_for: float = 0.0) -> Enrolment:
-    """Given back before an outcome; a call may take effect for ``may_act_for`` seconds yet.
+def released(
+    row: Enrolment, now: float, *, doubt: bool, crashed: bool = False, late_effect_for: float = 0.0
+) -> Enrolment:
+    """Given back before an outcome; one of its calls may still take effect for ``late_effect_for`` seconds.
 
     A replacement that surely issued nothing leaves the user as before.
     """
     row = row._replace(
         worker=None,
-        lease_until=_no_effect_after(now, may_act_for),
+        lease_until=_late_effect_until(now, late_effect_for),
         since=now,
         doubt=row.doubt or doubt,
         crashes=row.crashes + crashed,
@@ -221,20 +231,23 @@ def released(row: Enrolment, now: float, *, doubt: bool, crashed: bool = False, 
     return row
 
 
-def in_doubt(row: Enrolment, request_id: str | None, now: float, *, may_act_for: float) -> Enrolment:
-    """A worker that was overtaken at ``request_id`` has a secret, or may have: nobody can say which one is valid now.
+def in_doubt(row: Enrolment, request_id: str | None, now: float, *, late_effect_for: float) -> Enrolment:
+    """A worker that was overtaken while it worked on ``request_id`` has, or may have, a secret of the user.
 
-    The worker that overtook may call for ``may_act_for`` seconds yet, since it does not know.
+    Nobody can say whether that or a later one is valid, so the user must sign in again. The worker that overtook does
+    not know of this yet, and may still call for ``late_effect_for`` seconds.
     """
-    return _finished(row._replace(request_id=request_id), State.NEEDS_SESSION, Reason.REPLY_LOST, now, may_act_for)
+    return _finished(row._replace(request_id=request_id), State.NEEDS_SESSION, Reason.REPLY_LOST, now, late_effect_for)
 
 
-def _no_effect_after(now: float, may_act_for: float) -> float:
-    """``lease_until`` of a row that nobody claims: when no earlier call can take effect any more; 0: there is none."""
-    return now + may_act_for if may_act_for > 0 else 0.0
+def _late_effect_until(now: float, late_effect_for: float) -> float:
+    """``lease_until`` of an unclaimed row: until when an earlier call may take effect; 0 if there is none."""
+    return now + late_effect_for if late_effect_for > 0 else 0.0
 
 
-def _finished(row: Enrolment, state: State, reason: Reason | None, now: float, may_act_for: float = 0.0) -> Enrolment:
+def _finished(
+    row: Enrolment, state: State, reason: Reason | None, now: float, late_effect_for: float = 0.0
+) -> Enrolment:
     settled = row.settled
     if row.request_id is not None and row.request_id not in settled:
         settled = (*settled, row.request_id)
@@ -243,7 +256,7 @@ def _finished(row: Enrolment, state: State, reason: Reason | None, now: float, m
         reason=reason,
         since=now,
         worker=None,
-        lease_until=_no_effect_after(now, may_act_for),
+        lease_until=_late_effect_until(now, late_effect_for),
         doubt=False,
         crashes=0,
         before=None,

@@ -8,7 +8,7 @@ from worker.core.model import Reason, State, Trouble
 from worker.core.ports import Clock
 
 RATE_SPAN = 10
-"""Seconds that a current rate looks back: long enough to be steady at 20/s, short enough to show a change at once."""
+"""Seconds that a current rate looks back: steady at some 20 requests/s, and a change shows within seconds."""
 
 
 class RunStats:
@@ -35,9 +35,9 @@ class RunStats:
         self.returned = 0
         """Messages given back."""
         self.quota_lost = 0
-        """Requests that were reserved of the shared rate and not made although somebody waited for one."""
+        """Requests reserved from the shared rate that were not made although a user waited for one."""
         self.bugs = 0
-        """Users on whose way a bug of ours struck."""
+        """Users the work on whom met a bug of ours."""
         self.waiting_for = ""
         """What the run waits for, in words; empty when it waits for nothing."""
 
@@ -97,12 +97,12 @@ class RunStats:
 
     @property
     def requests_per_second(self) -> float:
-        """Wire attempts/s over the last ten seconds."""
+        """Wire attempts/s over the last ``RATE_SPAN`` seconds."""
         return self._sends.per_second(self._clock.monotonic())
 
     @property
     def users_per_second(self) -> float:
-        """Users settled/s over the last ten seconds."""
+        """Users settled/s over the last ``RATE_SPAN`` seconds."""
         return self._users.per_second(self._clock.monotonic())
 
 

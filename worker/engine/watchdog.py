@@ -11,7 +11,7 @@ from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.stats import RunStats
 from worker.engine.shutdown import Shutdown
 
-MOST_SKEW = 60.0
+MAX_SKEW = 60.0
 """Seconds by which our clock may differ from Cognito's before deadlines mean nothing: a third of a Session's life."""
 
 
@@ -37,7 +37,7 @@ async def watch(
         await asyncio.sleep(min(1.0, longest_idle / 4))
         stats.waiting_for = breaker.waiting_for or stats.waiting_for
         skew = provider.skew
-        if skew is not None and abs(skew) > MOST_SKEW:
+        if skew is not None and abs(skew) > MAX_SKEW:
             shutdown.request(
                 PersonMustAct(
                     f"this machine's clock differs from Cognito's by {skew:+.0f} s, so no deadline can be trusted",

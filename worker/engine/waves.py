@@ -27,10 +27,10 @@ Wave = frozenset[str]
 HIDDEN_FOR = 120.0
 """Seconds for which an SQS message of another user is hidden, from all workers: long enough not to see it again and
 again, short enough for the run that follows the wave."""
-MOST_HIDDEN = 20_000
+MAX_HIDDEN = 20_000
 """Messages hidden at once: a standard queue has at most about 120,000 that are received and not deleted (SQS developer
 guide, quotas), those of other workers included."""
-MOST_NAMED = 5
+MAX_NAMED = 5
 """Users named as examples in one log line."""
 
 
@@ -108,11 +108,11 @@ class WaveQueue:
         now = self._now()
         while self._hidden and self._hidden[0][0] <= now:
             self._hidden_now -= self._hidden.popleft()[1]
-        if self._hidden_now >= MOST_HIDDEN:
+        if self._hidden_now >= MAX_HIDDEN:
             return ()
         ours: list[Lease] = []
         others = 0
-        while not ours and self._hidden_now + others < MOST_HIDDEN and (leases := await self._queue.lease(most)):
+        while not ours and self._hidden_now + others < MAX_HIDDEN and (leases := await self._queue.lease(most)):
             for lease in leases:
                 if lease.request.username in self._usernames:
                     ours.append(lease)
@@ -181,7 +181,7 @@ async def conclude(ledger: Ledger, wave: Wave, counts: Counts, backlog: Backlog,
         log.warning(
             "no_request",
             cause=f"{len(missing)} of {len(wave)} named users have no request",
-            such_as=missing[:MOST_NAMED],
+            such_as=missing[:MAX_NAMED],
             cure="sign them in and push a request for each, or correct the names: they are Cognito's, no aliases",
         )
     if backlog.waiting or counts.unfinished:

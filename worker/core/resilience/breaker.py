@@ -1,12 +1,12 @@
 """The circuit breaker before every call: it stops calls that cannot succeed, or whose secret could not be recorded.
 
-In the usual words: while the breaker is *closed*, calls pass. It *opens* on answers that concern everybody: Cognito
-refuses the whole pool, or its endpoint does not answer. While it is open, one call at a time passes as a *probe*, at
-growing intervals; an answer that concerns one user alone closes it again. A refusal of the pool on which several users
-agree ends the run, and so does an endpoint that stays unreachable for longer than the configured patience.
+While the breaker is *closed*, calls pass. It *opens* on answers that concern everybody: Cognito refuses the whole pool,
+or its endpoint does not answer. While it is open, one call at a time passes as a *probe*, at growing intervals; any
+answer that does not blame the pool or the endpoint closes it again. A refusal of the pool on which several users agree
+ends the run, and so does an endpoint that stays unreachable for longer than the configured patience.
 
-Independent of that, no call passes while a write to the ledger is unconfirmed for too long: a secret that Cognito
-issues and the ledger cannot record would be lost.
+Independent of that, no call passes while the ledger is unavailable: at once when an operation on it failed, or when one
+has been under way for too long. A secret that Cognito issues and the ledger cannot record would be lost.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from worker.core.ports import Clock
 AGREEING_USERS = 3
 """Distinct users whose answers must agree before the pool is blamed: one or two may have troubles of their own."""
 AGREEING_ANSWERS = 6
-"""Answers that must agree where fewer users than ``AGREEING_USERS`` are left, with no other answer in between."""
+"""So many agreeing answers in a row suffice too, from however few users: near the end only one or two may be left."""
 FIRST_PROBE_PAUSE = 0.5
-"""Seconds from opening to the first probe: a fault of a moment costs no more than that."""
+"""Seconds from opening to the first probe: a fault that lasts a moment costs no more."""
 LONGEST_PROBE_PAUSE = 10.0
 """Seconds between two probes at most; the pauses double up to it. So work goes on soon after a long fault is over."""
 UNCONFIRMED_AFTER = 2.0
 """Seconds after which a write that the ledger has not confirmed keeps new calls from starting: far more than the
 milliseconds that a healthy ledger takes, and little of a Session's three minutes."""
 LATENCY_HALF_LIFE = 1.0
-"""Seconds in which the memory of a slow ledger halves: short against the minutes of a run, long against one write."""
+"""Seconds in which the memory of a slow ledger halves: long compared with one write, short compared with a run."""
 
 
 class CircuitBreaker:
@@ -78,7 +78,7 @@ class CircuitBreaker:
         return Permit(self)
 
     async def _enter(self) -> bool:
-        """Wait to be admitted; whether as the probe."""
+        """Wait to be admitted. Returns whether this call is the probe."""
         while not self.admits(probe=False):
             probe_in = None
             if self.admits(probe=True) and not self._probing:
@@ -112,7 +112,7 @@ class CircuitBreaker:
                 if self._endpoint_is_the_cause:  # it can be reached; whether the pool serves is not known yet
                     self._close()
             case _:
-                if self._is_open or self._users:
+                if self._is_open or self._agreeing_users:
                     self._close()
 
     def _close(self) -> None:
@@ -123,8 +123,8 @@ class CircuitBreaker:
         self._since = 0.0
         self._probe_pause = FIRST_PROBE_PAUSE
         self._next_probe = 0.0
-        self._users: set[str] = set()
-        self._answers = 0
+        self._agreeing_users: set[str] = set()
+        self._agreeing_answers = 0
         self._changed.set()
 
     def _open(self) -> None:
@@ -136,29 +136,29 @@ class CircuitBreaker:
         self._next_probe = now + self._probe_pause
         self._probe_pause = min(self._probe_pause * 2, LONGEST_PROBE_PAUSE)
 
-    def _count(self, username: str, *, cause: str, endpoint: bool) -> float:
-        """One more answer of the same kind in a row; seconds since the first."""
+    def _add_answer(self, username: str, *, cause: str, endpoint: bool) -> float:
+        """Count one more answer of the same kind in a row. Returns the seconds since the first."""
         now = self._clock.monotonic()
-        if not self._users or endpoint != self._endpoint_is_the_cause:
+        if not self._agreeing_users or endpoint != self._endpoint_is_the_cause:
             self._close()
             self._since = now
         self._cause, self._endpoint_is_the_cause = cause, endpoint
-        if len(self._users) < AGREEING_USERS:
-            self._users.add(username)
-        self._answers += 1
+        if len(self._agreeing_users) < AGREEING_USERS:
+            self._agreeing_users.add(username)
+        self._agreeing_answers += 1
         return now - self._since
 
     def _enough_agree(self) -> bool:
-        return len(self._users) >= AGREEING_USERS or self._answers >= AGREEING_ANSWERS
+        return len(self._agreeing_users) >= AGREEING_USERS or self._agreeing_answers >= AGREEING_ANSWERS
 
     def _refused(self, username: str, fault: PoolFault) -> None:
-        lasted = self._count(username, cause=f"Cognito refuses everybody ({fault.code})", endpoint=False)
+        lasted = self._add_answer(username, cause=f"Cognito refuses everybody ({fault.code})", endpoint=False)
         self._open()
         if self._enough_agree() and (not fault.may_pass or lasted >= self._refusal_patience):
             self._stop(PersonMustAct(f"Cognito refuses every user with {fault.code}", fault.cure))
 
     def _unanswered(self, username: str, again: Again) -> None:
-        lasted = self._count(username, cause=f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
+        lasted = self._add_answer(username, cause=f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
         if again.trouble is Trouble.UNSENT or self._enough_agree():
             self._open()
         if self._is_open and lasted >= self._patience:
@@ -195,7 +195,7 @@ class CircuitBreaker:
         return min(max(remembered, self._oldest_write()), UNCONFIRMED_AFTER)
 
     def _oldest_write(self) -> float:
-        """For how many seconds it has not been confirmed."""
+        """Seconds for which the oldest write has been under way; 0 where there is none."""
         for began in self._writes_under_way.values():  # the first one is the oldest
             return self._clock.monotonic() - began
         return 0.0

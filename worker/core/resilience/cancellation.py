@@ -1,4 +1,4 @@
-"""When the task of one user may be cancelled, and what that costs.
+"""When the task of one user may be cancelled, and what is lost by it.
 
 A run that is told to stop cancels tasks, but only where nothing can be lost: while a user waits. In a hurry it also
 cancels a call that is on the wire; that leaves a doubt whether Cognito issued a secret, which the ledger then records.
@@ -21,7 +21,7 @@ class _Phase(Enum):
 
 
 class CancellationScope:
-    """Around the task of one user; whoever starts that task sets ``task``.
+    """Controls the cancellation of one user's task. Whoever starts that task must set ``task``.
 
     ``on_call`` is called whenever a request to Cognito leaves.
     """
@@ -30,7 +30,7 @@ class CancellationScope:
 
     def __init__(self, on_call: Callable[[], None] = lambda: None) -> None:
         self.claim: Enrolment | None = None
-        """The user's row with our claim, as it was last written."""
+        """The user's row with our claim, while a call may be made under it."""
         self.task: asyncio.Task[None] | None = None
         self._on_call = on_call
         self._phase = _Phase.FINISHING
@@ -39,21 +39,21 @@ class CancellationScope:
 
     # --- said by the task ---------------------------------------------------------------------------------------------
 
-    def may_stop(self) -> None:
-        """From here on nothing is at stake. Raises ``CancelledError`` where the task was told to stop before."""
+    def allow_stop(self) -> None:
+        """From here on the task may be cancelled. Raises ``CancelledError`` where it was told to stop before."""
         if self._stop:
             raise asyncio.CancelledError
         self._phase = _Phase.WAITING
 
     def call_begins(self) -> None:
-        """A request leaves: until its reply is here, stopping costs a doubt. Raises ``CancelledError`` in a hurry."""
+        """A request is sent: until its reply is here, only a hurry cancels. Raises ``CancelledError`` in a hurry."""
         if self._hurry:
             raise asyncio.CancelledError
         self._phase = _Phase.CALLING
         self._on_call()
 
-    def must_finish(self) -> None:
-        """From here on a guarantee is at stake: do not cancel."""
+    def forbid_stop(self) -> None:
+        """From here on a cancellation could break a promise: it waits until ``allow_stop``."""
         self._phase = _Phase.FINISHING
 
     @property
@@ -64,7 +64,7 @@ class CancellationScope:
     # --- said by the loop ---------------------------------------------------------------------------------------------
 
     def stop(self, *, hurry: bool) -> None:
-        """Cancel the task at the next moment at which that costs nothing; in a ``hurry`` also during a call."""
+        """Cancel the task as soon as nothing can be lost by it; in a ``hurry`` also during a call."""
         self._stop = True
         self._hurry |= hurry
         may_cancel = self._phase is _Phase.WAITING or (self._hurry and self._phase is _Phase.CALLING)

@@ -1,10 +1,14 @@
-"""How long another worker's claim on a user must be respected before we may take the user over.
+"""How long another worker's claim on a user must be respected before this worker may take the user over.
 
-A claim expires, whichever comes first:
+A claim ends at the earliest of:
 
-- when its lease is over by the clock, plus the longest that a call may take, plus an allowance for clocks that differ;
-- when this process saw it unchanged for a whole lease by its own monotonic clock, whatever the wall clocks say;
-- where the ledger knows that the claim's worker is dead: as soon as a call that it may have made is surely over.
+- the end of its lease by the clock, plus one call time-out, plus an allowance for clocks that differ;
+- a whole lease plus one call time-out by our own monotonic clock in which we saw the claim unchanged, so that wrong
+  clocks cannot keep a user claimed for ever;
+- where the ledger knows that the claim's worker is dead: one call time-out after we saw that.
+
+The call time-out is there because a call of that worker may still take effect. A row that was given back without a
+claim is respected for as long as it says that a call may still take effect.
 """
 
 from __future__ import annotations
@@ -14,8 +18,8 @@ from collections.abc import Callable
 from worker.core.model import Enrolment
 from worker.core.ports import Clock
 
-MOST_REMEMBERED = 10_000
-"""Claims remembered before old ones are forgotten: far more than all workers hold at a time, and yet a bound."""
+MAX_REMEMBERED = 10_000
+"""Claims that are remembered before old ones are forgotten. Workers hold far fewer at a time; it bounds the memory."""
 
 
 class ClaimExpiry:
@@ -42,7 +46,7 @@ class ClaimExpiry:
         dead = row.worker is not None and self._is_dead(row.worker)
         now = self._clock.monotonic()
         seen_for = now - self._first_seen.setdefault((row.version, dead), now)
-        if len(self._first_seen) > MOST_REMEMBERED:
+        if len(self._first_seen) > MAX_REMEMBERED:
             self._forget_old(now)
         if row.worker is None:  # given back, with a call that may still take effect for as long as the row says
             to_watch, after_lease = row.lease_until - row.since, 0.0

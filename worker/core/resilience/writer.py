@@ -1,7 +1,8 @@
 """Writes to the ledger, and repeats a write until it is known what became of it.
 
 Every write carries a version of its own, so that the ledger recognises a repeated one whose first answer was lost.
-While any write is unconfirmed the circuit breaker lets no call start: its secret could not be recorded.
+Reads are repeated in the same way. The circuit breaker is told of every operation: it lets no call start while one has
+failed or takes too long, since a secret could not be recorded then.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from worker.core.ports import Clock, Ledger
 from worker.core.resilience.backoff import Backoff, retry
 from worker.core.resilience.breaker import CircuitBreaker
 
-BACKOFF = Backoff(first=0.1, longest=2.0)
-"""A disk that is full for a moment or a lost connection costs little; a longer outage is asked about every two seconds,
-so that little of a Session's three minutes is lost once it is over."""
+WRITE_BACKOFF = Backoff(first=0.1, longest=2.0)
+"""A ledger that fails for a moment costs little time; in a longer outage it is tried every two seconds, so that little
+of a Session's three minutes is lost once it is over."""
 
 Result = TypeVar("Result")
 
@@ -54,7 +55,7 @@ class LedgerWriter:
             return await retry(
                 once,
                 on=LedgerUnavailable,
-                backoff=BACKOFF,
+                backoff=WRITE_BACKOFF,
                 patience=self._patience,
                 person_at_once=False,
                 monotonic=self._clock.monotonic,

@@ -25,13 +25,13 @@ class RetryPolicy:
     attempts: int
     """Attempts that count."""
     base: float
-    """What a pause is at most after the first attempt; it doubles with each."""
+    """Upper limit of the first pause; it doubles with each attempt."""
     cap: float
-    """What a pause is at most, ever."""
+    """Upper limit of every pause."""
     total: float
     """All counted attempts and pauses together."""
     call_timeout: float
-    """One attempt; after one without an answer the next waits for as long again, since the first may still act."""
+    """One attempt; after one without an answer the next waits for as long again: the first may still take effect."""
 
 
 class _Budget:
@@ -54,7 +54,7 @@ class _Budget:
             return random.uniform(0, policy.base)  # noqa: S311 - jitter, not a key
         pause = random.uniform(0, min(policy.cap, policy.base * 2**self._counted))  # noqa: S311
         if again.trouble is Trouble.NO_ANSWER:
-            # What was sent may still be under way: until it surely is not, nothing else may be.
+            # What was sent may still take effect; until it surely cannot, nothing else is sent.
             pause = max(pause, policy.call_timeout)
         self._paused += pause
         return pause

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.conftest import VirtualTime
 from worker.core.model import Again, Trouble
-from worker.core.resilience.retry import RetryPolicy, until_decided
+from worker.core.resilience.call_attempts import RetryPolicy, until_decided
 
 THROTTLED, UNSENT = Again(Trouble.THROTTLED), Again(Trouble.UNSENT)
 CONFLICT, SERVER_ERROR, NO_ANSWER = Again(Trouble.CONFLICT), Again(Trouble.SERVER_ERROR), Again(Trouble.NO_ANSWER)

@@ -12,7 +12,7 @@ from worker.core.ports import Backlog
 ALL_DELIVERED = Counts({State.DELIVERED: 99}, {})
 SOME_FAILED = Counts({State.DELIVERED: 99, State.FAILED: 1}, {})
 SOMEBODY_UNDER_WAY = Counts({State.DELIVERED: 99, State.IN_PROGRESS: 1}, {})
-INTERRUPTED, AWAY, ENOUGH = Interrupted("a signal"), LedgerUnavailable("away"), MaxUsersReached("enough")
+INTERRUPTED, UNAVAILABLE, ENOUGH = Interrupted("a signal"), LedgerUnavailable("away"), MaxUsersReached("enough")
 
 
 @pytest.mark.parametrize(
@@ -27,8 +27,8 @@ INTERRUPTED, AWAY, ENOUGH = Interrupted("a signal"), LedgerUnavailable("away"), 
         (INTERRUPTED, 0, ALL_DELIVERED, 1, 0.0, ExitCode.INTERRUPTED),
         (INTERRUPTED, 0, SOMEBODY_UNDER_WAY, 0, 0.0, ExitCode.INTERRUPTED),
         (ENOUGH, 0, ALL_DELIVERED, 1, 0.0, ExitCode.MAX_USERS),
-        (AWAY, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DEPENDENCY_UNAVAILABLE),
-        (AWAY, 1, ALL_DELIVERED, 0, 0.0, ExitCode.BUG),
+        (UNAVAILABLE, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DEPENDENCY_UNAVAILABLE),
+        (UNAVAILABLE, 1, ALL_DELIVERED, 0, 0.0, ExitCode.BUG),
     ],
 )
 def test_done_is_said_only_where_nothing_is_left(

@@ -35,7 +35,7 @@ class Service:
         return self._then
 
 
-def away(name: str = "away") -> LedgerUnavailable:
+def unavailable(name: str = "away") -> LedgerUnavailable:
     return LedgerUnavailable(name)
 
 
@@ -68,9 +68,9 @@ def test_jitter_is_a_share_of_the_pause(jitter: float, least: float) -> None:
 def test_an_outage_is_too_long_when_patience_has_passed_since_its_first_failure(virtual: VirtualTime) -> None:
     outage = Outage(60.0, virtual.monotonic)
     virtual.now = 1000.0
-    outage.failed(away())
+    outage.failed(unavailable())
     virtual.now += 59.9
-    outage.failed(away("still away"))
+    outage.failed(unavailable("still away"))
     outage.check()
     assert (outage.failures, outage.lasts_too_long()) == (2, False)
     virtual.now += 0.1
@@ -81,11 +81,11 @@ def test_an_outage_is_too_long_when_patience_has_passed_since_its_first_failure(
 def test_a_success_ends_the_outage_and_the_next_one_begins_anew(virtual: VirtualTime) -> None:
     outage = Outage(60.0, virtual.monotonic)
     assert not outage.over()
-    outage.failed(away())
+    outage.failed(unavailable())
     virtual.now += 100.0
     assert outage.over()
     outage.check()
-    outage.failed(away())
+    outage.failed(unavailable())
     assert (outage.failures, outage.lasts_too_long()) == (1, False)
 
 
@@ -108,14 +108,14 @@ def test_what_succeeds_is_called_once_and_nothing_is_waited_for(virtual: Virtual
 
 
 def test_what_fails_is_called_again_after_growing_pauses(virtual: VirtualTime) -> None:
-    service = Service(*[away()] * 4)
+    service = Service(*[unavailable()] * 4)
     assert virtual.run(retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS)) == "done"
     assert service.attempts == 5
     assert virtual.now == pytest.approx(0.1 + 0.2 + 0.4 + 0.8)
 
 
 def test_when_patience_is_over_the_last_failure_is_raised(virtual: VirtualTime) -> None:
-    service = Service(away("first"), away("last"), then=None, takes=3.0)
+    service = Service(unavailable("first"), unavailable("last"), then=None, takes=3.0)
     with pytest.raises(LedgerUnavailable, match="last"):
         virtual.run(
             retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS, patience=60.0, monotonic=virtual.monotonic)
@@ -124,14 +124,14 @@ def test_when_patience_is_over_the_last_failure_is_raised(virtual: VirtualTime) 
 
 
 def test_without_patience_there_is_one_attempt(virtual: VirtualTime) -> None:
-    service = Service(away())
+    service = Service(unavailable())
     with pytest.raises(LedgerUnavailable):
         virtual.run(retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS, patience=0.0))
     assert service.attempts == 1
 
 
 def test_after_so_many_attempts_the_last_failure_is_raised(virtual: VirtualTime) -> None:
-    service = Service(away("first"), away("second"), away("third"), then=None)
+    service = Service(unavailable("first"), unavailable("second"), unavailable("third"), then=None)
     with pytest.raises(LedgerUnavailable, match="third"):
         virtual.run(retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS, attempts=3))
     assert service.attempts == 3
@@ -140,14 +140,14 @@ def test_after_so_many_attempts_the_last_failure_is_raised(virtual: VirtualTime)
 @pytest.mark.parametrize("error", [QueueUnavailable("another"), TypeError("a bug")])
 @pytest.mark.parametrize("failures_before", [0, 2])
 def test_what_is_not_expected_is_raised_at_once(virtual: VirtualTime, error: Exception, failures_before: int) -> None:
-    service = Service(*[away()] * failures_before, error)
+    service = Service(*[unavailable()] * failures_before, error)
     with pytest.raises(type(error)):
         virtual.run(retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS))
     assert service.attempts == failures_before + 1
 
 
 def test_a_function_may_say_what_is_worth_another_attempt(virtual: VirtualTime) -> None:
-    service = Service(away("busy"), away("busy"), away("broken"))
+    service = Service(unavailable("busy"), unavailable("busy"), unavailable("broken"))
     with pytest.raises(LedgerUnavailable, match="broken"):
         virtual.run(retry(service, on=lambda error: str(error) == "busy", backoff=TO_TWO_SECONDS))
     assert service.attempts == 3
@@ -157,7 +157,7 @@ def test_a_function_may_say_what_is_worth_another_attempt(virtual: VirtualTime) 
 def test_what_a_person_has_to_mend_is_not_waited_for_unless_asked(
     virtual: VirtualTime, person_at_once: bool, attempts: int
 ) -> None:
-    service = Service(away(), for_a_person(), then=None)
+    service = Service(unavailable(), for_a_person(), then=None)
     with pytest.raises(LedgerUnavailable, match="no permission"):
         virtual.run(
             retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS, attempts=4, person_at_once=person_at_once)
@@ -166,7 +166,7 @@ def test_what_a_person_has_to_mend_is_not_waited_for_unless_asked(
 
 
 def test_before_each_pause_the_failure_is_told(virtual: VirtualTime) -> None:
-    service = Service(away("first"), away("second"))
+    service = Service(unavailable("first"), unavailable("second"))
     told: list[str] = []
     virtual.run(
         retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS, before_pause=lambda error: told.append(str(error)))
@@ -175,7 +175,7 @@ def test_before_each_pause_the_failure_is_told(virtual: VirtualTime) -> None:
 
 
 def test_whoever_is_cancelled_in_a_pause_makes_no_more_attempts(virtual: VirtualTime) -> None:
-    service = Service(away(), then=None)
+    service = Service(unavailable(), then=None)
 
     async def main() -> None:
         task = asyncio.create_task(retry(service, on=LedgerUnavailable, backoff=Backoff(10.0, 10.0)))
@@ -189,7 +189,7 @@ def test_whoever_is_cancelled_in_a_pause_makes_no_more_attempts(virtual: Virtual
 
 
 def test_a_cancellation_during_an_attempt_is_no_failure(virtual: VirtualTime) -> None:
-    service = Service(away(), then=None, takes=10.0)
+    service = Service(unavailable(), then=None, takes=10.0)
 
     async def main() -> None:
         task = asyncio.create_task(retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS))
@@ -206,7 +206,7 @@ def test_a_sleep_that_refuses_ends_the_retries(virtual: VirtualTime) -> None:
     async def stopped(_: float) -> None:
         raise asyncio.CancelledError
 
-    service = Service(away(), then=None)
+    service = Service(unavailable(), then=None)
     with pytest.raises(asyncio.CancelledError):
         virtual.run(retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS, sleep=stopped))
     assert service.attempts == 1
@@ -219,7 +219,7 @@ def test_a_sleep_that_refuses_ends_the_retries(virtual: VirtualTime) -> None:
 def test_a_thread_tries_again_as_well(
     on: type[Exception] | Callable[[BaseException], bool],
 ) -> None:
-    service = Service(away(), away())
+    service = Service(unavailable(), unavailable())
     assert retry_in_thread(service.blocking, on=on, backoff=Backoff(0.001, 0.001)) == "done"
     assert service.attempts == 3
 
@@ -227,9 +227,12 @@ def test_a_thread_tries_again_as_well(
 def test_a_thread_stops_when_patience_is_over_and_for_what_is_not_expected() -> None:
     with pytest.raises(LedgerUnavailable):
         retry_in_thread(
-            Service(away(), then=None).blocking, on=LedgerUnavailable, backoff=Backoff(0.001, 0.001), patience=0.05
+            Service(unavailable(), then=None).blocking,
+            on=LedgerUnavailable,
+            backoff=Backoff(0.001, 0.001),
+            patience=0.05,
         )
-    bug = Service(away(), TypeError("a bug"))
+    bug = Service(unavailable(), TypeError("a bug"))
     with pytest.raises(TypeError):
         retry_in_thread(bug.blocking, on=LedgerUnavailable, backoff=Backoff(0.001, 0.001), attempts=9)
     assert bug.attempts == 2

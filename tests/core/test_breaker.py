@@ -1,4 +1,4 @@
-"""The gate before every call: one probe at a time while it is closed, and who has to agree before a run ends."""
+"""The circuit breaker before every call: one probe at a time while open, and who has to agree to end a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVER_ERROR = Again(Trouble.SERVER_ERROR)
 
 
 class Bench:
-    """A gate in virtual time, and what ended the run."""
+    """A breaker in virtual time, and what ended the run."""
 
     def __init__(self, virtual: VirtualTime) -> None:
         self.virtual = virtual
@@ -53,10 +53,10 @@ def bench(virtual: VirtualTime) -> Bench:
     return Bench(virtual)
 
 
-# --- closed, and opened by a probe ------------------------------------------------------------------------------------
+# --- open, and closed by a probe --------------------------------------------------------------------------------------
 
 
-def test_an_open_gate_lets_everybody_through_at_once(bench: Bench) -> None:
+def test_a_closed_breaker_lets_everybody_through_at_once(bench: Bench) -> None:
     async def main() -> list[float]:
         return await asyncio.gather(*(bench.pass_through(ISSUED, takes=1.0) for _ in range(9)))
 
@@ -65,7 +65,9 @@ def test_an_open_gate_lets_everybody_through_at_once(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("fault", [TOTP_OFF, WAF, UNSENT])
-def test_after_the_first_fault_a_single_probe_goes_through_and_opens_for_all(bench: Bench, fault: Reply) -> None:
+def test_after_the_first_fault_a_single_probe_goes_through_and_closes_the_breaker_for_all(
+    bench: Bench, fault: Reply
+) -> None:
     async def main() -> list[float]:
         bench.hear(fault, "ana")
         assert not bench.breaker.admits(probe=False)
@@ -97,7 +99,7 @@ def test_answers_to_what_was_sent_before_do_not_put_the_probe_off(bench: Bench) 
 
 
 @pytest.mark.parametrize("answer", [ISSUED, REFUSED, CONFLICT, SERVER_ERROR])
-def test_any_answer_about_one_user_opens_the_gate(bench: Bench, answer: Reply) -> None:
+def test_any_answer_about_one_user_closes_the_breaker(bench: Bench, answer: Reply) -> None:
     bench.hear(WAF, "ana")
     bench.hear(answer, "ben")
     assert bench.breaker.admits(probe=False)
@@ -134,7 +136,7 @@ def test_who_stops_waiting_leaves_the_others_their_turn(bench: Bench) -> None:
     assert bench.run(main()) == pytest.approx(0.5)
 
 
-def test_whoever_passed_sees_that_the_gate_closed_meanwhile(bench: Bench) -> None:
+def test_whoever_passed_sees_that_the_breaker_opened_meanwhile(bench: Bench) -> None:
     async def main() -> list[bool]:
         seen = []
         async with bench.breaker.permit() as permit:
@@ -227,7 +229,7 @@ def test_refusals_and_silence_do_not_agree_with_each_other(bench: Bench) -> None
 # --- writes -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_write_that_stays_unconfirmed_for_two_seconds_closes_the_gate(bench: Bench) -> None:
+def test_a_write_that_stays_unconfirmed_for_two_seconds_stops_calls(bench: Bench) -> None:
     async def main() -> float:
         bench.breaker.write_begins("first")
         await asyncio.sleep(1.9)
@@ -245,7 +247,7 @@ def test_a_write_that_stays_unconfirmed_for_two_seconds_closes_the_gate(bench: B
     assert bench.breaker.admits(probe=False)
 
 
-def test_the_gate_opens_with_the_confirmation(bench: Bench) -> None:
+def test_calls_go_on_with_the_confirmation(bench: Bench) -> None:
     async def main() -> float:
         bench.breaker.write_begins("key")
         await asyncio.sleep(2.0)
@@ -255,7 +257,7 @@ def test_the_gate_opens_with_the_confirmation(bench: Bench) -> None:
     assert bench.run(main()) == pytest.approx(5.0)
 
 
-def test_a_write_that_failed_closes_the_gate_at_once_also_for_probes(bench: Bench) -> None:
+def test_a_write_that_failed_stops_calls_at_once_also_probes(bench: Bench) -> None:
     bench.breaker.write_begins("key")
     bench.breaker.write_unconfirmed("key", "the ledger: disk full")
     assert not bench.breaker.admits(probe=False)
@@ -265,7 +267,7 @@ def test_a_write_that_failed_closes_the_gate_at_once_also_for_probes(bench: Benc
     assert bench.breaker.admits(probe=False)
 
 
-def test_a_confirmed_write_does_not_open_what_a_fault_closed(bench: Bench) -> None:
+def test_a_confirmed_write_does_not_close_what_a_fault_opened(bench: Bench) -> None:
     bench.breaker.write_begins("key")
     bench.hear(WAF, "ana")
     bench.breaker.write_ends("key")
@@ -275,7 +277,7 @@ def test_a_confirmed_write_does_not_open_what_a_fault_closed(bench: Bench) -> No
 @pytest.mark.parametrize("tick", [0.1 * number for number in range(1, 30)])
 def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virtual: VirtualTime, tick: float) -> None:
     class Ticking:
-        """Time also passes while the gate thinks."""
+        """Time also passes while the breaker thinks."""
 
         def monotonic(self) -> float:
             virtual.now += tick
@@ -296,7 +298,7 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
     assert not stopped
 
 
-def test_what_the_ledger_latency_is_told_by_writes_under_way_and_forgotten_by_and_by(bench: Bench) -> None:
+def test_the_ledgers_latency_is_told_by_writes_under_way_and_forgotten_by_and_by(bench: Bench) -> None:
     breaker, virtual = bench.breaker, bench.virtual
     assert breaker.ledger_latency == 0.0
     breaker.write_begins("one")
@@ -311,7 +313,7 @@ def test_what_the_ledger_latency_is_told_by_writes_under_way_and_forgotten_by_an
     assert breaker.ledger_latency == 0.25
 
 
-def test_what_the_ledger_latency_is_bounded_and_can_be_told_after_days_without_work(bench: Bench) -> None:
+def test_the_ledgers_latency_is_bounded_and_can_be_told_after_days_without_work(bench: Bench) -> None:
     bench.breaker.write_begins("one")
     bench.virtual.now += 100.0
     assert bench.breaker.ledger_latency == UNCONFIRMED_AFTER

@@ -16,7 +16,7 @@ WRITING: Phase = CancellationScope.forbid_stop
 
 
 async def stopped(phase: Phase, *, hurry: bool) -> bool:
-    """Whether a flight that is in that phase is cancelled when it is told to stop."""
+    """Whether a task in that phase is cancelled when it is told to stop."""
     scope = CancellationScope()
     go_on = asyncio.Event()
 
@@ -102,7 +102,7 @@ async def test_it_is_cancelled_once_and_then_left_to_tidy_up() -> None:
     assert tidied.is_set()
 
 
-def test_a_flight_without_a_task_yet_can_be_told_to_stop() -> None:
+def test_a_scope_without_a_task_yet_can_be_told_to_stop() -> None:
     scope = CancellationScope()
     scope.stop(hurry=True)
     with pytest.raises(asyncio.CancelledError):

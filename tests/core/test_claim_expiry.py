@@ -1,4 +1,4 @@
-"""How long a hold must be respected: by the clock, by watching, or until a dead worker's last call is over."""
+"""How long a claim must be respected: by the clock, by watching, or until a dead worker's last call is over."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Bench:
     def utc(self) -> float:
         return self.virtual.utc() + self.skewed
 
-    def left(self, held: Enrolment) -> float:
-        return self.claim_expiry.seconds_left(held)
+    def left(self, claimed: Enrolment) -> float:
+        return self.claim_expiry.seconds_left(claimed)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def bench(virtual: VirtualTime) -> Bench:
     return Bench(virtual)
 
 
-def held(lease_until: float = 60.0, worker: str | None = "other", since: float = 0.0) -> Enrolment:
+def claimed(lease_until: float = 60.0, worker: str | None = "other", since: float = 0.0) -> Enrolment:
     return row(worker=worker, lease_until=EPOCH + lease_until, since=EPOCH + since)
 
 
@@ -42,7 +42,7 @@ def test_whom_nobody_holds_is_free(bench: Bench) -> None:
 
 def test_a_hold_lasts_for_its_lease_its_last_call_and_the_skew_of_clocks(bench: Bench) -> None:
     bench.virtual.now = 40.0
-    one = held()
+    one = claimed()
     assert bench.left(one) == pytest.approx(60 + 10 + 5 - 40)
     bench.virtual.now = 74.9
     assert bench.left(one) > 0
@@ -51,14 +51,14 @@ def test_a_hold_lasts_for_its_lease_its_last_call_and_the_skew_of_clocks(bench: 
 
 
 def test_a_hold_that_was_renewed_is_a_new_one(bench: Bench) -> None:
-    bench.left(held())
+    bench.left(claimed())
     bench.virtual.now = 69.0
-    assert bench.left(held(lease_until=129.0)) == pytest.approx(70.0)
+    assert bench.left(claimed(lease_until=129.0)) == pytest.approx(70.0)
 
 
 def test_a_hold_that_was_seen_unchanged_for_a_whole_lease_is_over_whatever_the_clocks_say(bench: Bench) -> None:
     bench.skewed = -3600.0
-    one = held()
+    one = claimed()
     assert bench.left(one) == pytest.approx(70.0)
     bench.virtual.now = 69.0
     assert bench.left(one) == pytest.approx(1.0)
@@ -67,7 +67,7 @@ def test_a_hold_that_was_seen_unchanged_for_a_whole_lease_is_over_whatever_the_c
 
 
 def test_whoever_is_known_to_be_dead_is_waited_for_only_until_its_last_call_is_over(bench: Bench) -> None:
-    one = held(lease_until=60.0)
+    one = claimed(lease_until=60.0)
     assert bench.left(one) == pytest.approx(70.0)
     bench.virtual.now = 20.0
     bench.dead.add("other")
@@ -79,11 +79,11 @@ def test_whoever_is_known_to_be_dead_is_waited_for_only_until_its_last_call_is_o
 def test_the_dead_hold_nothing_for_longer_than_the_living(bench: Bench) -> None:
     bench.dead.add("other")
     bench.virtual.now = 74.0
-    assert bench.left(held()) == pytest.approx(1.0)
+    assert bench.left(claimed()) == pytest.approx(1.0)
 
 
 def test_whoever_gave_up_says_for_how_long_a_call_may_still_act(bench: Bench) -> None:
-    one = held(worker=None, since=0.0, lease_until=10.0)
+    one = claimed(worker=None, since=0.0, lease_until=10.0)
     assert bench.left(one) == pytest.approx(10.0)
     bench.virtual.now = 10.0
     assert bench.left(one) == 0
@@ -91,12 +91,12 @@ def test_whoever_gave_up_says_for_how_long_a_call_may_still_act(bench: Bench) ->
 
 def test_what_was_seen_is_forgotten_in_time_and_nothing_too_early(bench: Bench) -> None:
     bench.skewed = -1e6
-    early = held()
+    early = claimed()
     bench.left(early)
     bench.virtual.now = 65.0
     for _ in range(MAX_REMEMBERED + 10):
-        bench.left(held())
+        bench.left(claimed())
     assert bench.left(early) == pytest.approx(5.0)
     bench.virtual.now = 300.0
-    bench.left(held())
+    bench.left(claimed())
     assert len(bench.claim_expiry._first_seen) == 1

@@ -21,12 +21,12 @@ def request(**fields: Any) -> Request:
 
 
 def nobody(_: Enrolment) -> float:
-    """Every hold may be taken over."""
+    """Every claim may be taken over."""
     return 0.0
 
 
-def step(row: Enrolment | None, held: float = 0.0, **fields: Any) -> Step:
-    return rules.next_step(request(**fields), row, ME, lambda _: held)
+def step(row: Enrolment | None, claimed: float = 0.0, **fields: Any) -> Step:
+    return rules.next_step(request(**fields), row, ME, lambda _: claimed)
 
 
 def in_state(state: State, **fields: Any) -> Enrolment:
@@ -60,10 +60,10 @@ def test_what_a_request_does_follows_from_the_state(state: State | None) -> None
 
 @pytest.mark.parametrize("state", [State.IN_PROGRESS, State.SEALED])
 def test_whom_somebody_else_holds_is_waited_for(state: State) -> None:
-    held = in_state(state, worker="other", lease_until=NOW + 30)
-    assert step(held, held=12.5) == Wait(12.5)
-    assert step(held, held=12.5, replace=True, expires_at=NOW - 1) == Wait(12.5)
-    assert rules.without_request(held, ME, lambda _: 12.5) == Wait(12.5)
+    claimed = in_state(state, worker="other", lease_until=NOW + 30)
+    assert step(claimed, claimed=12.5) == Wait(12.5)
+    assert step(claimed, claimed=12.5, replace=True, expires_at=NOW - 1) == Wait(12.5)
+    assert rules.without_request(claimed, ME, lambda _: 12.5) == Wait(12.5)
 
 
 def test_a_claim_says_who_for_what_and_until_when() -> None:
@@ -185,7 +185,7 @@ def test_an_ambiguous_call_keeps_the_user_quiet_for_as_long_as_it_may_act() -> N
         rules.in_doubt(claim, "old", NOW, late_effect_for=7.0),
     ):
         assert (found.worker, found.since, found.lease_until) == (None, NOW, NOW + 7)
-        assert isinstance(step(found, held=7.0), Wait)
+        assert isinstance(step(found, claimed=7.0), Wait)
 
 
 def test_a_recorded_secret_is_delivered_and_its_blob_forgotten() -> None:

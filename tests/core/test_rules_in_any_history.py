@@ -34,14 +34,14 @@ def taken_over(_: Enrolment) -> float:
 
 
 @given(requests, rows, st.sampled_from([0.0, 5.0]))
-def test_every_row_that_could_ever_be_has_a_next_step(wanted: Request, stands: Enrolment, held: float) -> None:
-    found = rules.next_step(wanted, stands, ME, lambda _: held)
+def test_every_row_that_could_ever_be_has_a_next_step(wanted: Request, stands: Enrolment, claimed: float) -> None:
+    found = rules.next_step(wanted, stands, ME, lambda _: claimed)
     if wanted.id in stands.settled or stands.state is State.SKIPPED:
         assert found == Skip()
     if stands.state in ENROLLED and not wanted.replace:
         assert isinstance(found, Skip | Wait)
     if isinstance(found, Call | Conclude | Deliver):
-        assert not held
+        assert not claimed
         assert found.row.username == stands.username
         assert set(stands.settled) <= set(found.row.settled)
     if isinstance(found, Call):

@@ -1,4 +1,4 @@
-"""Writing until it is known what became of the write: a ledger that is away, slow, or applied it without saying so."""
+"""Writing until it is known what became of it: a ledger that is unavailable, slow, or silent about what it did."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_no_call_may_start_while_a_write_is_not_confirmed(bench: Bench) -> None:
     assert seen[-1] == (True, None)
 
 
-def test_a_write_that_only_takes_long_closes_the_gate_too(bench: Bench) -> None:
+def test_a_write_that_only_takes_long_stops_calls_too(bench: Bench) -> None:
     bench.trouble.seconds = 5.0
 
     async def main() -> list[bool]:
@@ -186,7 +186,7 @@ def test_what_a_person_must_repair_is_not_asked_again(bench: Bench) -> None:
     assert bench.open
 
 
-def test_a_cancelled_write_leaves_no_gate_closed(bench: Bench) -> None:
+def test_a_cancelled_write_stops_no_calls(bench: Bench) -> None:
     bench.trouble.before = 1_000
 
     async def main() -> bool:

@@ -45,8 +45,8 @@ def test_leaving_twice_is_leaving_once() -> None:
 def test_many_places_are_filled_a_quarter_at_a_time() -> None:
     slots_ = slots(ahead=40)
     taken = [slots_.take() for _ in range(40)]
-    for place in taken[:9]:
-        place.release()
+    for slot in taken[:9]:
+        slot.release()
     assert slots_.free == 0
     taken[9].release()
     assert slots_.free == 10

@@ -51,11 +51,11 @@ class _Port:
         reply: asyncio.Future[Result] = process.loop.create_future()
 
         def arrive() -> None:
-            if wrong is Wrong.AWAY:
+            if wrong is Wrong.UNAVAILABLE:
                 world.tell(process.name, f"{name} {about}: away")
                 process.answer(reply, unavailable("away"))
                 return
-            if wrong is Wrong.AWAY_LATE:
+            if wrong is Wrong.UNAVAILABLE_LATE:
                 process.answer(reply, unavailable("away"))
                 world.after(world.latency() * 50, effect)
                 return

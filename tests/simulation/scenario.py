@@ -21,11 +21,11 @@ SESSION_VALIDITY, MIN_VALIDITY = 180.0, 30.0
 class Wrong(StrEnum):
     """What may become of one operation."""
 
-    AWAY = "away"
+    UNAVAILABLE = "away"
     """It fails, and nothing happened."""
-    AWAY_DONE = "away, done"
+    UNAVAILABLE_DONE = "away, done"
     """It fails, and happened."""
-    AWAY_LATE = "away, done later"
+    UNAVAILABLE_LATE = "away, done later"
     """It fails, and happens afterwards."""
     UNSENT = "unsent"
     LOST = "lost request"
@@ -41,7 +41,7 @@ class Wrong(StrEnum):
     INVALID = "invalid parameter"
 
 
-PLAIN = (Wrong.AWAY, Wrong.AWAY_DONE, Wrong.AWAY_LATE)
+PLAIN = (Wrong.UNAVAILABLE, Wrong.UNAVAILABLE_DONE, Wrong.UNAVAILABLE_LATE)
 CALLING = tuple(wrong for wrong in Wrong if wrong not in PLAIN)
 Operation = Literal["put", "read", "associate", "deliver", "lease", "acknowledge", "give_back", "backlog", "unfinished"]
 
@@ -57,7 +57,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
+class Disturbance:
     """What is done to the process that reaches step number ``step`` of the run; ``seconds``: how long it is paused."""
 
     step: int
@@ -87,7 +87,7 @@ class Scenario:
     """Everything that decides how a rollout goes; the same scenario always goes the same way."""
 
     messages: tuple[Message, ...]
-    blows: tuple[Blow, ...] = ()
+    disturbances: tuple[Disturbance, ...] = ()
     faults: tuple[Fault, ...] = ()
     workers: int = 1
     skews: tuple[float, ...] = (0.0,)
@@ -108,7 +108,7 @@ def random_scenario(seed: int) -> Scenario:
     workers = dice.choice((1, 1, 2, 2, 3))
     return Scenario(
         messages=_messages(dice),
-        blows=tuple(_blow(dice) for _ in range(dice.choice((0, 1, 1, 2, 3, 4)))),
+        disturbances=tuple(_disturbance(dice) for _ in range(dice.choice((0, 1, 1, 2, 3, 4)))),
         faults=tuple(_fault(dice) for _ in range(dice.choice((0, 0, 1, 2, 4)))),
         workers=workers,
         skews=tuple(dice.choice((0.0, dice.uniform(-30, 30), -30.0, 30.0)) for _ in range(4)),
@@ -137,9 +137,9 @@ def _messages(dice: random.Random) -> tuple[Message, ...]:
     return tuple(messages)
 
 
-def _blow(dice: random.Random) -> Blow:
+def _disturbance(dice: random.Random) -> Disturbance:
     what: Literal["kill", "pause", "stop", "hurry"] = dice.choice(("kill", "kill", "pause", "pause", "stop", "hurry"))
-    return Blow(
+    return Disturbance(
         step=1 + int(dice.random() ** 1.5 * 120),
         what=what,
         seconds=round(dice.choice((dice.uniform(1, 40), dice.uniform(40, 400))), 1) if what == "pause" else 0.0,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.scenario import Blow, Fault, Message, Scenario, Wrong
+from tests.simulation.scenario import Disturbance, Fault, Message, Scenario, Wrong
 from tests.simulation.story import check
 from tests.simulation.world import World
 from worker.core.model import State
@@ -28,10 +28,12 @@ ROLLOUTS = {
         (TOKEN, replace(TOKEN, replace=True)), faults=(Fault("associate", 2, Wrong.RESET),)
     ),
     "a lost request": Scenario((SESSION, TOKEN), faults=(Fault("associate", 1, Wrong.LOST, 2),)),
-    "a failing channel": Scenario((SESSION, TOKEN), faults=(Fault("deliver", 1, Wrong.AWAY, 4),)),
-    "a channel that does not confirm": Scenario((SESSION, TOKEN), faults=(Fault("deliver", 1, Wrong.AWAY_DONE, 2),)),
-    "a ledger that does not confirm": Scenario((SESSION, TOKEN), faults=(Fault("put", 2, Wrong.AWAY_DONE, 3),)),
-    "a ledger that is away": Scenario((SESSION, TOKEN), faults=(Fault("put", 3, Wrong.AWAY, 3),)),
+    "a failing channel": Scenario((SESSION, TOKEN), faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 4),)),
+    "a channel that does not confirm": Scenario(
+        (SESSION, TOKEN), faults=(Fault("deliver", 1, Wrong.UNAVAILABLE_DONE, 2),)
+    ),
+    "a ledger that does not confirm": Scenario((SESSION, TOKEN), faults=(Fault("put", 2, Wrong.UNAVAILABLE_DONE, 3),)),
+    "a ledger that is away": Scenario((SESSION, TOKEN), faults=(Fault("put", 3, Wrong.UNAVAILABLE, 3),)),
     "conflicts, throttling, errors": Scenario(
         (SESSION, TOKEN, Message("cat", token=True)),
         faults=(
@@ -55,43 +57,43 @@ def steps_of(scenario: Scenario) -> int:
     return world.steps
 
 
-def each_with(scenario: Scenario, first: Iterable[Blow], *others: Blow) -> None:
-    for blow in first:
-        check(replace(scenario, blows=(blow, *others)))
+def each_with(scenario: Scenario, first: Iterable[Disturbance], *others: Disturbance) -> None:
+    for disturbance in first:
+        check(replace(scenario, disturbances=(disturbance, *others)))
 
 
 @EVERY_ROLLOUT
 @DEATHS_KNOWN
 def test_a_worker_may_be_killed_at_every_step(rollout: Scenario, deaths_known: bool) -> None:
     rollout = replace(rollout, deaths_known=deaths_known)
-    each_with(rollout, (Blow(step, "kill") for step in range(1, steps_of(rollout) + 1)))
+    each_with(rollout, (Disturbance(step, "kill") for step in range(1, steps_of(rollout) + 1)))
 
 
 @EVERY_ROLLOUT
 def test_a_worker_may_be_killed_at_every_step_and_all_messages_deleted(rollout: Scenario) -> None:
-    each_with(rollout, (Blow(step, "kill", purge=True) for step in range(1, steps_of(rollout) + 1)))
+    each_with(rollout, (Disturbance(step, "kill", purge=True) for step in range(1, steps_of(rollout) + 1)))
 
 
 @EVERY_ROLLOUT
 def test_the_next_worker_may_be_killed_soon_after(rollout: Scenario) -> None:
     for step in range(1, min(steps_of(rollout), 40) + 1):
         for soon in (5, 9):
-            check(replace(rollout, blows=(Blow(step, "kill"), Blow(step + soon, "kill"))))
+            check(replace(rollout, disturbances=(Disturbance(step, "kill"), Disturbance(step + soon, "kill"))))
 
 
 @EVERY_ROLLOUT
 @pytest.mark.parametrize("what", ["stop", "hurry"])
 def test_a_worker_may_be_told_to_stop_at_every_step(rollout: Scenario, what: str) -> None:
     assert what in ("stop", "hurry")
-    blow = Blow(0, "hurry" if what == "hurry" else "stop")
-    each_with(rollout, (replace(blow, step=step) for step in range(1, steps_of(rollout) + 1)))
+    disturbance = Disturbance(0, "hurry" if what == "hurry" else "stop")
+    each_with(rollout, (replace(disturbance, step=step) for step in range(1, steps_of(rollout) + 1)))
 
 
 @EVERY_ROLLOUT
 @pytest.mark.parametrize("seconds", [45.0, 200.0])
 def test_a_worker_may_be_paused_at_every_step_while_another_goes_on(rollout: Scenario, seconds: float) -> None:
     rollout = replace(rollout, workers=2, messages=tuple(replace(message, copies=2) for message in rollout.messages))
-    each_with(rollout, (Blow(step, "pause", seconds) for step in range(1, min(steps_of(rollout), 60) + 1)))
+    each_with(rollout, (Disturbance(step, "pause", seconds) for step in range(1, min(steps_of(rollout), 60) + 1)))
 
 
 def test_undisturbed_everybody_is_delivered_at_the_first_attempt() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.simulation.scenario import CALLING, PLAIN, Blow, Fault, Message, Scenario, random_scenario
+from tests.simulation.scenario import CALLING, PLAIN, Disturbance, Fault, Message, Scenario, random_scenario
 from tests.simulation.story import check
 from worker.core.model import State
 
@@ -39,8 +39,8 @@ MESSAGES = st.builds(
     copies=st.integers(1, 2),
     again=st.none() | SECONDS,
 )
-BLOWS = st.builds(
-    Blow,
+DISTURBANCES = st.builds(
+    Disturbance,
     step=st.integers(1, 80),
     what=st.sampled_from(["kill", "pause", "stop", "hurry"]),
     seconds=SECONDS,
@@ -61,7 +61,7 @@ FAULTS = st.one_of(
 SCENARIOS = st.builds(
     Scenario,
     messages=st.lists(MESSAGES, min_size=1, max_size=4).map(tuple),
-    blows=st.lists(BLOWS, max_size=3).map(tuple),
+    disturbances=st.lists(DISTURBANCES, max_size=3).map(tuple),
     faults=st.lists(FAULTS, max_size=2).map(tuple),
     workers=st.integers(1, 3),
     skews=st.lists(st.sampled_from([0.0, -30.0, 30.0]), min_size=1, max_size=3).map(tuple),

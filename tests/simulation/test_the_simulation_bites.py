@@ -16,7 +16,7 @@ import pytest
 from tests.simulation import mutants
 from tests.simulation.history import Violation
 from tests.simulation.mutants import MUTANTS
-from tests.simulation.scenario import Blow, Fault, Message, Scenario, Wrong, random_scenario
+from tests.simulation.scenario import Disturbance, Fault, Message, Scenario, Wrong, random_scenario
 from tests.simulation.story import check
 from tests.simulation.world import World
 
@@ -27,7 +27,7 @@ TWO_WORKERS = Scenario((replace(TOKEN, copies=2),), workers=2, rounds=0)
 SILENT = (Fault("associate", 1, Wrong.LOST, 20),)
 
 LIKELY: dict[str, Scenario] = {
-    "may be cancelled while it writes": Scenario((SESSION,), faults=(Fault("put", 2, Wrong.AWAY, 5),)),
+    "may be cancelled while it writes": Scenario((SESSION,), faults=(Fault("put", 2, Wrong.UNAVAILABLE, 5),)),
     "records without the version condition": TWO_WORKERS,
     "says nothing when overtaken": TWO_WORKERS,
     "trusts every clock": replace(
@@ -40,7 +40,7 @@ LIKELY: dict[str, Scenario] = {
         faults=(Fault("associate", 1, Wrong.THROTTLED, 10), Fault("associate", 11, Wrong.TIMED_OUT, 3)),
     ),
     "takes its own write for another's": Scenario(
-        (replace(SESSION, life=20.0),), faults=(Fault("put", 1, Wrong.AWAY_DONE),)
+        (replace(SESSION, life=20.0),), faults=(Fault("put", 1, Wrong.UNAVAILABLE_DONE),)
     ),
     "honours a replacement that another carried on": Scenario(
         (TOKEN, replace(TOKEN, replace=True, arrives=8.0), replace(TOKEN, life=900.0, arrives=9.7))
@@ -49,7 +49,7 @@ LIKELY: dict[str, Scenario] = {
     "honours a replacement twice": replace(REPLACED, messages=(TOKEN, replace(TOKEN, replace=True, again=30.0))),
     "restores a replacement in doubt": replace(REPLACED, faults=(Fault("associate", 2, Wrong.TIMED_OUT, 20),)),
     "looks at the deadline before the ledger": Scenario((TOKEN, replace(TOKEN, life=5.0, arrives=20.0))),
-    "delivers dead sessions": Scenario((SESSION,), faults=(Fault("deliver", 1, Wrong.AWAY, 40),)),
+    "delivers dead sessions": Scenario((SESSION,), faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 40),)),
     "tries a deadly user for ever": Scenario((TOKEN,), killer="ann"),
     "forgets the request that it doubts": replace(
         TWO_WORKERS,
@@ -91,9 +91,14 @@ def scenarios_for(name: str) -> Iterator[Scenario]:
     """Where to look for a violation, likeliest first."""
     if scenario := LIKELY.get(name):
         yield scenario
-        blows = (Blow(0, "kill"), Blow(0, "pause", 200.0), Blow(0, "pause", 45.0), Blow(0, "hurry"))
-        for blow, step in product(blows, range(1, 121)):
-            yield replace(scenario, blows=(replace(blow, step=step),))
+        disturbances = (
+            Disturbance(0, "kill"),
+            Disturbance(0, "pause", 200.0),
+            Disturbance(0, "pause", 45.0),
+            Disturbance(0, "hurry"),
+        )
+        for disturbance, step in product(disturbances, range(1, 121)):
+            yield replace(scenario, disturbances=(replace(disturbance, step=step),))
     yield from map(random_scenario, range(MOST_SCENARIOS))
 
 

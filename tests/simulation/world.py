@@ -1,6 +1,6 @@
 """A world in which a rollout can go wrong in every way that is known, thousands of times a minute.
 
-The ``Pipeline`` and the ``WorkerLoop`` that run here are the real ones, with the real rules, gate, holds, writer and
+The ``Pipeline`` and the ``WorkerLoop`` that run here are the real ones, with the real rules, breaker, writer and
 retries. What they stand on is not: time is virtual and jumps to the next moment at which something happens
 (``loop``), and ledger, queue, channel and Cognito keep what was durably done and forget the rest (``stores``,
 ``truth``). In between lies a wire: what has left a process goes its way, whether or not the process lives to see the
@@ -32,7 +32,7 @@ import structlog
 from tests.simulation import invariants
 from tests.simulation.history import Event, Exit, Violation
 from tests.simulation.process import Process
-from tests.simulation.scenario import EPOCH, Blow, Message, Operation, Scenario, Wrong
+from tests.simulation.scenario import EPOCH, Disturbance, Message, Operation, Scenario, Wrong
 from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
 from tests.simulation.truth import CognitoClient
 from worker.core.model import UNFINISHED, CredentialKind, Request, Secret, State
@@ -62,7 +62,7 @@ class World:
         self.story: list[tuple[float, str, str]] = []
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._event_number = 0
-        self._blows = {blow.step: blow for blow in scenario.blows}
+        self._disturbances = {disturbance.step: disturbance for disturbance in scenario.disturbances}
         self._counts: Counter[Operation] = Counter()
         self._violations: list[Violation] = []
         self._requests = 0
@@ -111,27 +111,27 @@ class World:
     def disturbed(self) -> None:
         self.quiet_since = self.now
 
-    # --- blows --------------------------------------------------------------------------------------------------------
+    # --- disturbances -------------------------------------------------------------------------------------------------
 
     def step(self, process: Process, what: str) -> None:
         self.steps += 1
         self.tell(process.name, f"[{self.steps}] {what}")
-        if blow := self._blows.get(self.steps):
-            self._strike(process, blow)
+        if disturbance := self._disturbances.get(self.steps):
+            self._disturb(process, disturbance)
 
-    def _strike(self, process: Process, blow: Blow) -> None:
+    def _disturb(self, process: Process, disturbance: Disturbance) -> None:
         self.disturbed()
-        match blow.what:
+        match disturbance.what:
             case "kill":
                 self.kill(process)
             case "pause":
-                self.pause(process, blow.seconds)
+                self.pause(process, disturbance.seconds)
             case "stop" | "hurry":
-                self.tell(process.name, f"*** told to {blow.what}")
+                self.tell(process.name, f"*** told to {disturbance.what}")
                 process.interrupt()
-                if blow.what == "hurry":
+                if disturbance.what == "hurry":
                     process.interrupt()
-        if blow.purge:
+        if disturbance.purge:
             self.tell("queue", "*** every message is deleted")
             self.queue.purge()
 

@@ -29,8 +29,8 @@ class QueueSettings(Section):
     )
     visibility: Seconds = Field(
         default=60.0,
-        description="how long a leased message is hidden from other workers; it is renewed while it is worked on. After "
-        "a kill the rest of it passes before another worker gets the message (kind sqlite: no wait on the same host)",
+        description="how long a leased message is hidden from other workers, renewed while it is worked on; after a "
+        "kill the rest of it passes before another worker gets the message (kind sqlite: no wait)",
     )
     dead_letter_url: Optional = Field(
         default=None,

@@ -1,9 +1,9 @@
 """The architecture on one page: what the pipeline needs of the world, as small protocols.
 
-Each has an embedded adapter (SQLite, a file, loopback) and others for AWS; all pass one contract suite in
-``tests/contract``. Where a method can fail for a reason outside, it raises the matching ``DependencyUnavailable``;
-after
-that the caller may not assume that nothing happened, only that repeating the same call is harmless.
+Each has an embedded adapter (SQLite, a file, loopback) and others for AWS; all of a kind pass one suite
+(``tests/adapters/*/test_every_*.py``). Where a method can fail for a reason outside, it raises the matching
+``DependencyUnavailable``; after that the caller may not assume that nothing happened, only that repeating the same call
+is harmless.
 """
 
 from __future__ import annotations

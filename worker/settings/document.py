@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
 
 from worker.settings.sections import Settings
 from worker.settings.sources import variable
@@ -45,13 +46,13 @@ _LIMITS = {"gt": "more than", "ge": "at least", "le": "at most"}
 """How a limit of a number is read; the keys are those of ``annotated_types``."""
 
 
-def page() -> str:
+def page(settings: type[BaseSettings] = Settings) -> str:
     """The whole page, in Markdown."""
-    return "\n".join([_HEAD, *_sections()])
+    return "\n".join([_HEAD, *_sections(settings)])
 
 
-def _sections() -> Iterator[str]:
-    for name, field in Settings.model_fields.items():
+def _sections(settings: type[BaseSettings]) -> Iterator[str]:
+    for name, field in settings.model_fields.items():
         section = field.annotation
         assert isinstance(section, type)
         assert issubclass(section, Section)

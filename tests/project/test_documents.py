@@ -7,6 +7,7 @@ import importlib.util
 import re
 import shlex
 import subprocess
+import tomllib
 from pathlib import Path
 
 import click
@@ -62,6 +63,13 @@ def test_every_relative_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) 
         assert target.is_relative_to(ROOT), link
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_the_source_distribution_has_whatever_the_readme_leads_to() -> None:
+    shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["sdist"][
+        "include"
+    ]
+    assert {re.split("[/#]", link)[0] for link in LINK.findall(prose(README))} <= set(shipped)
 
 
 def test_the_readme_leads_to_every_page() -> None:

@@ -140,7 +140,8 @@ class ChannelSettings(Section):
 class AwsSettings(Section):
     """How to reach the AWS services of queue, ledger and channel.
 
-    Credentials are no settings: they come the AWS SDK's default way (environment, profile, role, web identity).
+    Credentials are no settings: they come the AWS SDK's default way (environment, profile, role, web identity). So do
+    proxies.
     """
 
     region: str = Field(

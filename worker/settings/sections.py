@@ -1,8 +1,12 @@
-"""The one place where each setting has its type, its default and its help.
+"""Every setting with its type, its default and its help; ``load`` reads them.
 
-``load`` is the only door: nothing reads the process's environment behind its back. Durations are float seconds; people
-may also write ``"500ms"``, ``"90s"``, ``"3m"`` or ``"1h"``. How values get here, and what is said of wrong ones, is in
-``settings_sources``.
+``load`` is the only way to get settings: nothing else reads the environment of the process. Durations are float
+seconds; people may also write ``"500ms"``, ``"90s"``, ``"3m"`` or ``"1h"``. Where values come from, and what is said of
+wrong ones, is in ``sources``; the sections of queue, ledger, channel and AWS are in ``stores``.
+
+``docs/settings.md`` is made of the descriptions here. Each one completes the sentence "It is: …" in an error message:
+it begins in lower case and has no full stop at its end. ``by_default(…)`` says in words what a default is computed
+from.
 """
 
 from __future__ import annotations
@@ -18,52 +22,75 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from worker.settings.sources import PREFIX, complain, fields, gather
 from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings, QueueSettings
-from worker.settings.types import IS_SECONDS, Endpoint, Recipients, Seconds, SecondsOrZero, Section, Share, shown
+from worker.settings.types import (
+    IS_SECONDS,
+    Endpoint,
+    Recipients,
+    Seconds,
+    SecondsOrZero,
+    Section,
+    Share,
+    by_default,
+    shown,
+)
 
 
 class CognitoSettings(Section):
-    """The pool, and what its credentials bear."""
+    """The user pool, and how to call Cognito."""
 
     user_pool_id: str = Field(
         pattern=r"^[0-9A-Za-z-]{1,40}_[0-9A-Za-z]{1,55}$",
-        description="the pool to enrol, such as eu-central-1_AbCdEfGhI",
+        description="the user pool to enrol, such as eu-central-1_AbCdEfGhI; a ledger serves this one pool only",
     )
     region: str = Field(
         default_factory=lambda data: data["user_pool_id"].partition("_")[0],
         pattern=r"^[0-9A-Za-z-]{1,40}$",
-        description="its AWS Region; by default the beginning of the pool's id",
+        description="the AWS Region of the pool",
+        json_schema_extra=by_default("the part of `cognito.user_pool_id` before the underscore"),
     )
     endpoint_url: Endpoint = Field(
-        default=None, description="another address for Cognito (proxy, rehearsal): https, or http on loopback only"
+        default=None,
+        description="another address for Cognito, such as that of a proxy, in place of the one of AWS; environment "
+        "variables of the AWS SDK do not change it",
     )
     session_validity: Seconds = Field(
         default=180.0,
         le=900,
-        description="how long a Session lives: AuthSessionValidity of the app client, 15 minutes at most",
+        description="how long a Session lives after the sign-in: set it to AuthSessionValidity of the app client, "
+        "which is 3 minutes unless somebody changed it, and 15 at most",
     )
     session_handoff: bool = Field(
-        default=False, description="true states that somebody verifies every delivered secret while its Session lives"
+        default=False,
+        description="true states that somebody verifies every delivered secret while its Session lives; leave it false "
+        "with access tokens. While it is false, run and check warn of requests that carry a Session",
     )
     call_timeout: Seconds = Field(
-        default=10.0, description="how long one call may take before its outcome counts as unknown"
+        default=10.0,
+        description="how long one call to Cognito may take; after that its outcome counts as unknown, and the same "
+        "user is not called again for as long once more",
     )
     patience: SecondsOrZero = Field(
-        default=120.0, description="how long an unreachable endpoint is probed before the run stops (exit 75)"
+        default=120.0,
+        description="how long an endpoint that does not answer is tried, one call at a time, before the run stops "
+        "(exit 75)",
     )
 
 
 class RateSettings(Section):
-    """The share of the quota that this rollout may use."""
+    """How much of Cognito's quota this rollout may use."""
 
     requests_per_second: float = Field(
         default=20.0,
         gt=0,
         allow_inf_nan=False,
-        description="requests/s to Cognito, all workers together; its quota is 25, and live users need some of it",
+        description="requests/s to Cognito of all workers of this ledger together; the quota is 25 for the whole "
+        "account and Region, and live users who set up their own MFA need some of it",
     )
     share: Share = Field(
         default=1.0,
-        description="the part of it that is this ledger's, such as 1/4, where other tools use the same account",
+        description='the part of rate.requests_per_second that this ledger\'s workers may use, such as "1/4": set it '
+        "where other ledgers or tools send to Cognito from the same account and Region; nobody checks that the shares "
+        "add up to 1 at most",
     )
 
     @property
@@ -79,57 +106,78 @@ class RunSettings(Section):
         default=16,
         ge=1,
         le=10_000,
-        description="users under way at once; by default twice the rate, at least 16 and at most 256",
+        description="how many users one worker process works on at once",
+        json_schema_extra=by_default(
+            "twice the requests/s of this ledger's workers together, at least 16 and at most 256"
+        ),
     )
     grace: SecondsOrZero = Field(
-        default=20.0, description="how long users under way may finish after the first signal to stop"
+        default=20.0,
+        description="how long users under way may go on after the first signal to stop; writes may take 10 s more and "
+        "the queue 5 s, so whatever kills the worker must wait longer than all three",
     )
     watchdog: Seconds = Field(
         default=300.0, description="how long work may wait without any progress before the run stops (exit 75)"
     )
-    poll: Seconds = Field(default=0.5, description="how often an empty queue is asked again")
+    poll: Seconds = Field(default=0.5, description="how long a worker without work waits before it looks again")
 
 
 class SealSettings(Section):
-    """Who can open what is delivered."""
+    """Who can open what the worker delivers."""
 
     recipients: Recipients = Field(
-        default=(), description="public keys (age1…, from mfa-worker keygen) that secrets are sealed to; run needs one"
+        default=(),
+        description="the age public keys (age1…, printed by mfa-worker keygen) that secrets are sealed to: the holder "
+        "of any one of the identities can open everything. run needs at least one; two are better, since a lost "
+        "identity loses every secret",
     )
 
 
 class OtpSettings(Section):
     """What people see in their authenticator app."""
 
-    issuer: str = Field(default="", max_length=200, description="the service's name; by default the pool's id")
+    issuer: str = Field(
+        default="",
+        max_length=200,
+        description="the name of your service, as people see it in their authenticator app",
+        json_schema_extra=by_default("`cognito.user_pool_id`"),
+    )
     account: str = Field(
         default="username",
         min_length=1,
         max_length=200,
-        description="whose code it is: username, or the attribute to show instead, such as email",
+        description="what the app shows as the account: username, or the name of one of the request's attributes, "
+        "such as email; the username where a request lacks that attribute",
     )
 
 
 class RetrySettings(Section):
-    """Attempts for one user; being throttled counts as none."""
+    """How often one user is tried. Answers \"too many requests\", and requests that never left, count as no attempt."""
 
-    attempts: int = Field(default=5, ge=1, le=100, description="calls for a user before failed: retries_exhausted")
-    base: Seconds = Field(default=0.2, description="the first pause; each one is twice as long, with jitter")
-    cap: Seconds = Field(default=5.0, description="the longest pause")
-    total: Seconds = Field(default=60.0, description="how long all attempts for one user may take together")
+    attempts: int = Field(default=5, ge=1, le=100, description="calls for one user before failed: retries_exhausted")
+    base: Seconds = Field(
+        default=0.2,
+        description="the longest that the first pause between two attempts may be; each further one may be twice as "
+        "long, and how long it really is, is random (full jitter)",
+    )
+    cap: Seconds = Field(default=5.0, description="the longest that any such pause may be")
+    total: Seconds = Field(
+        default=60.0, description="how long all attempts for one user, with their pauses, may take together"
+    )
 
 
 class LogSettings(Section):
-    """What goes to standard error."""
+    """What the worker writes to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="debug, info, warning or error"
+        default="info", description="the least important kind of line that is written"
     )
     format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="json, console (readable), or auto: console on a terminal and json elsewhere"
+        default="auto",
+        description="json (an object a line), console (for people), or auto: console on a terminal and json elsewhere",
     )
     interval: Seconds = Field(
-        default=10.0, description="how often a line says how far the run is, where there is no progress bar"
+        default=10.0, description="how often a line says how far the run is; on a terminal there is a bar instead"
     )
 
 
@@ -164,7 +212,7 @@ class Settings(BaseSettings):
         *_: PydanticBaseSettingsSource,
         **sources: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what it is called with: ``settings_sources`` reads the rest, and knows what came from where."""
+        """Only what it is called with: ``sources`` reads the rest, and knows what came from where."""
         return (sources["init_settings"],)
 
     @model_validator(mode="after")

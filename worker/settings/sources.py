@@ -24,8 +24,11 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSetting
 from worker.core.errors import UsageError
 
 PREFIX = "MFA_WORKER_"
+"""What the name of every environment variable begins with that is a setting."""
 CONFIG = f"{PREFIX}CONFIG"
-LIST = "config/mfa-worker.toml, in the project, explains every key"
+"""The environment variable that names the settings file."""
+LIST = "config/mfa-worker.toml and docs/settings.md, in the project, explain every setting"
+"""Where a reader of an error message finds all settings."""
 
 # A Kubernetes Service named mfa-worker puts these into the environment of every pod of its namespace.
 _SERVICE_LINK = re.compile(r"MFA_WORKER_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
@@ -72,7 +75,7 @@ def gather(
         config = Path(environ[CONFIG])
     if config is not None:
         _add(layers, known, _toml(cls, config), lambda _: _shown(str(config), 200))
-    for texts, spelling in ((_environment(layers, known, environ), _variable), (_flags(layers, overrides), str)):
+    for texts, spelling in ((_environment(layers, known, environ), variable), (_flags(layers, overrides), str)):
         given = {each.key: each for each in texts if _exists(layers, known, each.key, each.source, spelling)}
         sources = {key: each.source for key, each in given.items()}
         _add(layers, known, _nested(cls, given.values()), sources.__getitem__)
@@ -114,7 +117,7 @@ def _toml(cls: type[BaseSettings], path: Path) -> dict[str, Any]:
 
 def _nested(cls: type[BaseSettings], given: Iterable[_Text]) -> dict[str, Any]:
     source = EnvSettingsSource(cls)
-    source.env_vars = {_variable(each.key).lower(): each.text for each in given}
+    source.env_vars = {variable(each.key).lower(): each.text for each in given}
     return source()
 
 
@@ -178,7 +181,7 @@ def _exists(layers: Layers, known: Mapping[str, Any], key: str, source: str, spe
         return False
     leaf = key.rpartition(".")[2]
     elsewhere = [each for each in known if each.endswith(f".{leaf}")]
-    choices = [*known, "config"] if spelling is _variable else known
+    choices = [*known, "config"] if spelling is variable else known
     nearest = partial(difflib.get_close_matches, key.lower(), choices, 1)
     near = nearest(0.75) or elsewhere[:1] or nearest()  # a small slip, the wrong section, a large slip
     layers.problems.append(f"{name}: is no setting; " + (f"did you mean {spelling(near[0])}?" if near else LIST))
@@ -194,14 +197,15 @@ def _problem(layers: Layers, known: Mapping[str, FieldInfo], detail: ErrorDetail
     key = str(context.get("key") or ".".join(str(part) for part in loc[:2]))
     help_ = known[key].description if key in known else ""
     if detail["type"] == "missing":
-        return f"{key} is required: {help_}. Write it in the settings file, as {_variable(key)} or --set {key}=…"
+        return f"{key} is required: {help_}. Write it in the settings file, as {variable(key)} or --set {key}=…"
     what = str(context["error"]) if detail["type"] == "value_error" else detail["msg"]
     what = what.replace("Input should", "should")
     entry = f"entry {int(loc[2]) + 1} " if len(loc) > 2 and isinstance(loc[2], int) else ""
     return f"{key} (from {layers.sources.get(key, 'the default')}): {entry}{what}. It is: {help_}"
 
 
-def _variable(key: str) -> str:
+def variable(key: str) -> str:
+    """The environment variable of ``section.key``."""
     return f"{PREFIX}{key.replace('.', '__', 1).upper()}"
 
 

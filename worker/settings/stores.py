@@ -1,4 +1,4 @@
-"""The settings of where requests wait, who stands where, and how secrets leave: embedded, or on AWS."""
+"""The settings of queue, ledger and channel, each either on this host or on AWS, and of AWS itself."""
 
 from __future__ import annotations
 
@@ -7,27 +7,40 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from worker.settings.types import Endpoint, Optional, Seconds, SecondsOrZero, Section
+from worker.settings.types import Endpoint, Optional, Seconds, SecondsOrZero, Section, by_default
 
 
 class QueueSettings(Section):
-    """Where requests wait."""
+    """The queue: where requests wait."""
 
     kind: Literal["sqlite", "sqs"] = Field(
-        default="sqlite", description="sqlite (a file on a local disk, for one host) or sqs"
+        default="sqlite",
+        description="where requests wait: sqlite (a file on a local disk, for one host) or sqs",
     )
-    path: Path = Field(default=Path("mfa-worker.db"), description="the SQLite file")
+    path: Path = Field(
+        default=Path("mfa-worker.db"),
+        description="kind sqlite: the file, made with mode 0600, since it holds Sessions and access tokens until they "
+        "are used",
+    )
     url: Optional = Field(
-        default=None, validate_default=True, description="the SQS queue; it holds credentials, so it must be encrypted"
+        default=None,
+        validate_default=True,
+        description="kind sqs: the URL of the queue; a standard queue, encrypted, since it holds credentials",
     )
     visibility: Seconds = Field(
-        default=60.0, description="how long a leased request is hidden from others; renewed while it is worked on"
+        default=60.0,
+        description="how long a leased message is hidden from other workers, renewed while it is worked on; after a "
+        "kill the rest of it passes before another worker gets the message (kind sqlite: no wait)",
     )
     dead_letter_url: Optional = Field(
-        default=None, description="the SQS queue for what is malformed (reason and digest, never the message)"
+        default=None,
+        description="kind sqs: the URL of the queue for malformed messages, of which it gets reason and digest, never "
+        "the body; without it they are deleted with a warning in the log",
     )
     empty_after: SecondsOrZero = Field(
-        default=60.0, description="how long an SQS queue must look empty until it is: its counts lag by up to a minute"
+        default=60.0,
+        description="kind sqs: how long the queue must look empty before it counts as empty, since its counts may be a "
+        "minute late",
     )
 
     @field_validator("url")
@@ -37,22 +50,38 @@ class QueueSettings(Section):
 
 
 class LedgerSettings(Section):
-    """Who stands where; the only source of truth."""
+    """The ledger: the state of every user, and the only source of truth."""
 
     kind: Literal["sqlite", "dynamodb"] = Field(
-        default="sqlite", description="sqlite (a file on a local disk, for one host) or dynamodb"
+        default="sqlite",
+        description="where the state of each user is kept: sqlite (a file on a local disk, for one host) or dynamodb",
     )
-    path: Path = Field(default=Path("mfa-worker.db"), description="the SQLite file; by default the queue's")
-    table: Optional = Field(default=None, validate_default=True, description="the DynamoDB table's name")
-    must_exist: bool = Field(default=False, description="true refuses to begin a new ledger where there is none")
+    path: Path = Field(
+        default=Path("mfa-worker.db"),
+        description="kind sqlite: the file",
+        json_schema_extra=by_default("`queue.path`"),
+    )
+    table: Optional = Field(
+        default=None, validate_default=True, description="kind dynamodb: the name of the table; never give it a TTL"
+    )
+    must_exist: bool = Field(
+        default=False,
+        description="true makes a missing ledger an error (exit 2) in place of the beginning of a new rollout: set it "
+        "once the rollout has begun",
+    )
     lease: Seconds = Field(
-        default=60.0, description="how long a claim on a user holds; at least three times cognito.call_timeout"
+        default=60.0,
+        description="how long a worker's claim on a user holds unless it is renewed; at least three times "
+        "cognito.call_timeout",
     )
     clock_skew: SecondsOrZero = Field(
-        default=60.0, description="how far the workers' clocks may differ; a claim is taken over that much later"
+        default=60.0,
+        description="how far the clocks of the workers' hosts may differ; a dead worker's claim is taken over that "
+        "much later",
     )
     patience: SecondsOrZero = Field(
-        default=60.0, description="how long a write that the ledger does not confirm is repeated (then exit 75)"
+        default=60.0,
+        description="how long a write that the ledger does not confirm is repeated before the run stops (exit 75)",
     )
 
     @field_validator("table")
@@ -109,21 +138,37 @@ class ChannelSettings(Section):
 
 
 class AwsSettings(Section):
-    """How to reach AWS. Credentials come the default way: environment, profile, role, web identity."""
+    """How to reach the AWS services of queue, ledger and channel.
+
+    Credentials are no settings: they come the AWS SDK's default way (environment, profile, role, web identity). So do
+    proxies.
+    """
 
     region: str = Field(
-        default="", pattern=r"^[0-9A-Za-z-]{0,40}$", description="of queue, table and channel; by default Cognito's"
+        default="",
+        pattern=r"^[0-9A-Za-z-]{0,40}$",
+        description="the Region of queue, table and channel",
+        json_schema_extra=by_default("`cognito.region`"),
     )
-    profile: Optional = Field(default=None, description="a profile of the AWS configuration files")
-    fips: bool = Field(default=False, description="true uses the FIPS endpoints, also for Cognito")
-    sqs_endpoint_url: Endpoint = Field(default=None, description="another address for SQS (VPC endpoint, emulator)")
+    profile: Optional = Field(
+        default=None, description="a profile of the AWS configuration files; leave it out where there is a role"
+    )
+    fips: bool = Field(default=False, description="true uses the FIPS endpoints of AWS, also for Cognito")
+    sqs_endpoint_url: Endpoint = Field(
+        default=None, description="another address for SQS, such as that of a VPC endpoint or an emulator"
+    )
     dynamodb_endpoint_url: Endpoint = Field(default=None, description="another address for DynamoDB")
     s3_endpoint_url: Endpoint = Field(default=None, description="another address for S3")
     secretsmanager_endpoint_url: Endpoint = Field(default=None, description="another address for Secrets Manager")
-    kms_endpoint_url: Endpoint = Field(default=None, description="another address for KMS (check)")
-    sts_endpoint_url: Endpoint = Field(default=None, description="another address for STS (check)")
-    servicequotas_endpoint_url: Endpoint = Field(default=None, description="another address for Service Quotas (check)")
-    cloudformation_endpoint_url: Endpoint = Field(default=None, description="another address for CloudFormation")
+    kms_endpoint_url: Endpoint = Field(default=None, description="another address for KMS, which check asks")
+    sts_endpoint_url: Endpoint = Field(default=None, description="another address for STS, which check asks")
+    servicequotas_endpoint_url: Endpoint = Field(
+        default=None, description="another address for Service Quotas, which check asks"
+    )
+    cloudformation_endpoint_url: Endpoint = Field(
+        default=None, description="another address for CloudFormation; no command calls it today"
+    )
     cognito_endpoint_url: Endpoint = Field(
-        default=None, description="another address for asking about the pool (check); the call has cognito.endpoint_url"
+        default=None,
+        description="another address for what check asks about the pool; the enrolling call has cognito.endpoint_url",
     )

@@ -1,6 +1,6 @@
-"""The kinds of values that settings have, beyond pydantic's own: durations, lists in variables, addresses, public keys.
+"""The types of settings that pydantic does not have: durations, shares, lists in variables, addresses, public keys.
 
-Nothing raised here repeats a value: it may be a secret that was put in the wrong place.
+No error that is raised here repeats a value: it may be a secret that was put in the wrong place.
 """
 
 from __future__ import annotations
@@ -8,16 +8,29 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 
 class Section(BaseModel):
     """One table of the settings file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeName:
+    """What people call a type of setting, in ``docs/settings.md``; stands among the type's annotations."""
+
+    text: str
+
+
+def by_default(words: str) -> dict[str, JsonValue]:
+    """What a default is computed from, in words, as pydantic's ``json_schema_extra`` keeps it beside a field."""
+    return {"by_default": words}
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -91,16 +104,24 @@ def _public_keys(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 IS_SECONDS = BeforeValidator(_seconds)
-Seconds = Annotated[float, IS_SECONDS, Field(gt=0, allow_inf_nan=False)]
-"""More than zero."""
-SecondsOrZero = Annotated[float, IS_SECONDS, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, BeforeValidator(_share), Field(gt=0, le=1, allow_inf_nan=False)]
+"""Reads a duration, as seconds; it also marks a setting as one, so that it is shown with its unit."""
+Seconds = Annotated[float, IS_SECONDS, Field(gt=0, allow_inf_nan=False), TypeName("duration, more than 0")]
+"""A duration in seconds, more than zero."""
+SecondsOrZero = Annotated[float, IS_SECONDS, Field(ge=0, allow_inf_nan=False), TypeName("duration")]
+"""A duration in seconds; zero is allowed."""
+Share = Annotated[
+    float, BeforeValidator(_share), Field(gt=0, le=1, allow_inf_nan=False), TypeName('share, as "1/4", "25%" or 0.25')
+]
 """A part of the whole: ``"1/4"``, ``"25%"`` or ``0.25``."""
-Optional = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value)]
+Optional = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value), TypeName("text")]
 """Text; empty is the same as absent."""
-Endpoint = Annotated[Optional, AfterValidator(_endpoint)]
+Endpoint = Annotated[
+    Optional, AfterValidator(_endpoint), TypeName("URL without a path: https, or http on loopback only")
+]
 """A URL without a path: https, or http on loopback."""
-Recipients = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys)]
+Recipients = Annotated[
+    tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys), TypeName("list of public keys")
+]
 """age's X25519 public keys, each once."""
 
 

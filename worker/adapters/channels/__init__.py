@@ -1,1 +1,1 @@
-"""How secrets reach their users: one adapter a file, all passing ``tests/contract/test_channel.py``."""
+"""How secrets reach their users: an adapter a folder, all passing ``tests/adapters/channels/test_every_channel.py``."""

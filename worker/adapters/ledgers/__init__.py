@@ -1,1 +1,1 @@
-"""Where users stand: one adapter a file, all passing ``tests/contract/test_ledger.py``."""
+"""Where users stand: an adapter a folder, all passing ``tests/adapters/ledgers/test_every_ledger.py``."""

@@ -1,1 +1,1 @@
-"""Where requests wait: one adapter a file, all passing ``tests/contract/test_queue.py``."""
+"""Where requests wait: an adapter a folder, all passing ``tests/adapters/queues/test_every_queue.py``."""

@@ -147,7 +147,9 @@ def _parse(text: str) -> _Rule:
     name, at, username = target.partition("@")
     name = name.strip()
     if not equals:
-        raise FaultError(f"{text!a} does not say how often: write NAME=2%, NAME=0.02 or NAME=3x")
+        raise FaultError(
+            f"{text!a} does not say how often: write NAME=2%, NAME=0.02 or NAME=3x. All: {', '.join(FAULTS)}"
+        )
     if name not in FAULTS:
         nearest = difflib.get_close_matches(name, FAULTS, 1, 0.0)[0]
         raise FaultError(f"there is no fault {name!a}; did you mean {nearest}? All: {', '.join(FAULTS)}")

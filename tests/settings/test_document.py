@@ -1,0 +1,30 @@
+"""The page of the settings says what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from worker.settings import Settings
+from worker.settings.document import page
+from worker.settings.sources import fields, variable
+
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
+
+
+def test_the_page_is_what_the_generator_makes() -> None:
+    renew = "renew it: python -m worker.settings.document > docs/settings.md"
+    assert PAGE.read_text("utf-8") == page(), renew
+
+
+def test_it_names_every_setting_with_its_variable() -> None:
+    found = re.findall(r"^- \*\*`([\w.]+)`\*\*: .+\.  \n  .+ · .+ · `(\w+)`$", page(), flags=re.MULTILINE)
+    assert found == [(key, variable(key)) for key, _ in fields(Settings)]
+
+
+def test_a_description_fits_into_an_error_message_and_onto_the_page() -> None:
+    for key, definition in fields(Settings):
+        text = definition.description or ""
+        assert text, key
+        assert text[-1] not in ".;:,", key
+        assert not text[0].isupper() or text.split()[0].isupper(), key

@@ -1,0 +1,101 @@
+"""The page ``docs/settings.md``, made of the settings themselves, so that it cannot say anything else than they do.
+
+    python -m worker.settings.document > docs/settings.md
+
+A test compares the page with what this prints.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from inspect import cleandoc
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+
+from worker.settings.sections import Settings
+from worker.settings.sources import variable
+from worker.settings.types import IS_SECONDS, Section, TypeName, shown
+
+_HEAD = """\
+# Settings
+
+This page is made of the code, by `python -m worker.settings.document > docs/settings.md`; do not edit it by hand.
+
+Values come from three places, and the last one that names a setting wins:
+
+1. the settings file, in TOML: `--config FILE`, or the file that the environment variable `MFA_WORKER_CONFIG` names
+2. the environment: the variable named below, or the same name with `_FILE` behind it, which names a file to read the
+   value from. Lists are written as JSON there
+3. the command line: `--set section.key=value`, as often as needed; lists as JSON here too
+
+A misspelt setting is refused with the nearest right name. `mfa-worker config show` prints every setting as it is in
+effect, and where it came from. Durations are seconds, or text with a unit: `"500ms"`, `"90s"`, `"3m"`, `"1h"`, `"1d"`.
+[config/mfa-worker.toml](../config/mfa-worker.toml) is a settings file with all of them for one host,
+[config/aws.toml](../config/aws.toml) one for AWS. Only `cognito.user_pool_id` is required by every command;
+`mfa-worker run` also needs `seal.recipients`.
+"""
+_TYPES = {bool: "`true` or `false`", int: "whole number", float: "number", str: "text", Path: "path of a file"}
+"""What people call the types that have no ``TypeName``."""
+_LIMITS = {"gt": "more than", "ge": "at least", "le": "at most"}
+"""How a limit of a number is read; the keys are those of ``annotated_types``."""
+
+
+def page(settings: type[BaseSettings] = Settings) -> str:
+    """The whole page, in Markdown."""
+    return "\n".join([_HEAD, *_sections(settings)])
+
+
+def _sections(settings: type[BaseSettings]) -> Iterator[str]:
+    for name, field in settings.model_fields.items():
+        section = field.annotation
+        assert isinstance(section, type)
+        assert issubclass(section, Section)
+        yield f"## `[{name}]`\n\n{cleandoc(section.__doc__ or '')}\n"
+        yield from (_entry(f"{name}.{key}", definition) for key, definition in section.model_fields.items())
+        yield ""
+
+
+def _entry(key: str, field: FieldInfo) -> str:
+    return f"- **`{key}`**: {field.description}.  \n  {_type(field)} · {_default(field)} · `{variable(key)}`"
+
+
+def _type(field: FieldInfo) -> str:
+    named = [each.text for each in field.metadata if isinstance(each, TypeName)]
+    if named:
+        return named[-1]
+    if get_origin(field.annotation) is Literal:
+        *first, last = (f'`"{choice}"`' for choice in get_args(field.annotation))
+        return f"{', '.join(first)} or {last}"
+    limits = [
+        f"{words} {limit:,}"
+        for each in field.metadata
+        for name, words in _LIMITS.items()
+        if (limit := getattr(each, name, None)) is not None
+    ]
+    return ", ".join([_TYPES[_plain(field.annotation)], *limits])
+
+
+def _plain(annotation: Any) -> Any:
+    """The type without ``None`` beside it."""
+    if isinstance(annotation, UnionType):
+        return next(each for each in get_args(annotation) if each is not NoneType)
+    return annotation
+
+
+def _default(field: FieldInfo) -> str:
+    if isinstance(field.json_schema_extra, dict) and "by_default" in field.json_schema_extra:
+        return f"default: {field.json_schema_extra['by_default']}"
+    if field.default is PydanticUndefined:
+        return "required"
+    value = shown(field.default, is_seconds=IS_SECONDS in field.metadata)
+    return f"default: `{value}`" if value else "default: none"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

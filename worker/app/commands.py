@@ -17,7 +17,7 @@ from worker.core.errors import Malformed, UsageError
 from worker.core.model import Counts, Request, State
 from worker.core.ports import Backlog
 from worker.core.record import rfc3339
-from worker.requests.lines import digest, narrow, read_lines
+from worker.requests.lines import digest, read_lines, shrink_pipe
 from worker.requests.usernames import usernames
 from worker.settings import Settings
 
@@ -50,7 +50,7 @@ async def push(settings: Settings, stream: BinaryIO) -> PushResult:
 async def push_fresh(settings: Settings, stream: BinaryIO) -> PushResult:
     """The same, no faster than credentials can be used."""
     async with feed(settings) as feeding:
-        narrow(stream)
+        shrink_pipe(stream)
         for line in read_lines(stream):
             await feeding.room()
             with suppress(Malformed):  # it is put aside and counted

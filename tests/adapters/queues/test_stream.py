@@ -16,10 +16,10 @@ from tests.adapters.queues.rigs import SqliteQueues
 from tests.adapters.queues.test_every_queue import ids, lease
 from tests.support.messages import PARSER, Pipe, body, pushed
 from worker.adapters.queues.sqlite.queue import SqliteQueue
-from worker.adapters.queues.stream import StreamQueue, _Splitter
+from worker.adapters.queues.stream import StreamQueue
 from worker.core.errors import QueueUnavailable, UsageError
 from worker.core.ports import Backlog, Producer, Pushed
-from worker.requests.lines import MAX_MESSAGE, digest, read_lines
+from worker.requests.lines import MAX_MESSAGE, LineSplitter, digest, read_lines
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ class BrokenInbox:
 
 @given(st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b" ", b"bc", b"\xef\xbb\xbf"]), max_size=30), st.data())
 def test_lines_are_the_same_however_they_are_cut_into_chunks(parts: list[bytes], data: st.DataObject) -> None:
-    whole, splitter, lines = b"".join(parts), _Splitter(), []
+    whole, splitter, lines = b"".join(parts), LineSplitter(), []
     while whole:
         size = data.draw(st.integers(1, len(whole)))
         lines += splitter.feed(whole[:size])

@@ -9,6 +9,7 @@ from worker.core.errors import WorkerError
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 from worker.setup.checks.findings import Finding, advice, fails, ok
+from worker.telemetry.report import duration
 
 QUOTA = 25.0
 """Requests/s that Cognito takes of a whole account and Region (UserResourceUpdate; "Quotas in Amazon Cognito")."""
@@ -94,7 +95,7 @@ def _backlog(settings: Settings, seen: Seen) -> Iterator[Finding]:
     if seen.waiting is None:
         return
     rate = settings.rate.effective
-    said = f"{seen.waiting:,} wait: {_duration(seen.waiting / rate)} at {rate:g}/s" if seen.waiting else "nothing waits"
+    said = f"{seen.waiting:,} wait: {duration(seen.waiting / rate)} at {rate:g}/s" if seen.waiting else "nothing waits"
     if seen.waiting / rate > _DAY:
         cure = "push in portions: an access token lives a day at most, and 1 h by default"
         yield advice("queue", f"{said}, longer than any credential lives", cure)
@@ -140,12 +141,6 @@ def _price(seen: Seen) -> Finding:
         said = f"{said} (${SECRET_PRICE:.2f} each); {MOST_SECRETS:,} secrets are the limit of a Region"
         return advice("price", said, cure)
     return ok("price", said)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
 
 
 def _span(seconds: float) -> str:

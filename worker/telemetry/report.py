@@ -56,8 +56,9 @@ def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
 def reconciliation(
     counts: Counts, backlog: Backlog, stats: RunStats, *, exit_code: int, stamp: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What ``run --report`` writes: ``status``, the ``verdict``, the ``exit_code``, which ``rollout`` it is about, and what
-    this ``run`` did. ``stamp`` is the rollout's endpoint, Region and pool, as the ledger has them.
+    """What ``run --report`` writes: ``status``, the ``verdict``, the ``exit_code``, the ``rollout`` and this ``run``.
+
+    ``stamp`` is which rollout it is about: its endpoint, Region and pool, as the ledger has them.
     """
     seconds = stats.elapsed
     return {

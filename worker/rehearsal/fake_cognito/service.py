@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from worker.rehearsal.fake_cognito import answers, totp
+from worker.rehearsal.fake_cognito import answers
 from worker.rehearsal.fake_cognito.answers import Answer
 from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConfig
 from worker.rehearsal.fake_cognito.credentials import SCOPE, Credentials, Opened, Purpose
@@ -272,7 +272,7 @@ def _malformed(call: FakeRequest) -> Answer | None:
             return answers.invalid_parameter("AccessToken is required, and settings are objects")
     if call.operation == "VerifySoftwareToken":
         code = call.parameters.get("UserCode")
-        if not isinstance(code, str) or len(code) != totp.DIGITS or not (code.isascii() and code.isdigit()):
+        if not isinstance(code, str) or len(code) != 6 or not (code.isascii() and code.isdigit()):
             return answers.invalid_parameter("Value at 'userCode' failed to satisfy constraint: six digits")
     return None
 

@@ -1,4 +1,4 @@
-"""What goes in, and who stands where: push, status, export."""
+"""The commands ``push``, ``status`` and ``export``: requests go in, and it is told what became of them."""
 
 from __future__ import annotations
 

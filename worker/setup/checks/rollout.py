@@ -13,9 +13,14 @@ from worker.telemetry.report import duration
 
 QUOTA = 25.0
 """Requests/s that Cognito takes of a whole account and Region (UserResourceUpdate; "Quotas in Amazon Cognito")."""
-SECRET_PRICE, MANY_SECRETS, MOST_SECRETS = 0.40, 50_000, 500_000
-"""US dollars a secret and month; when that is worth a word; how many a Region takes (its pricing and quotas)."""
-_DAY = 86_400.0
+SECRET_PRICE = 0.40
+"""US dollars that Secrets Manager takes for a secret and month ("AWS Secrets Manager Pricing")."""
+
+MANY_SECRETS = 50_000
+"""Secrets from which on the price is worth a word: 20,000 US dollars a month."""
+
+MOST_SECRETS = 500_000
+"""Secrets that one Region of an account takes at most ("AWS Secrets Manager quotas")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ def _backlog(settings: Settings, seen: Seen) -> Iterator[Finding]:
         return
     rate = settings.rate.effective
     said = f"{seen.waiting:,} wait: {duration(seen.waiting / rate)} at {rate:g}/s" if seen.waiting else "nothing waits"
-    if seen.waiting / rate > _DAY:
+    if seen.waiting / rate > 86_400.0:  # a day
         cure = "push in portions: an access token lives a day at most, and 1 h by default"
         yield advice("queue", f"{said}, longer than any credential lives", cure)
     else:

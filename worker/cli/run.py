@@ -82,7 +82,7 @@ def run(
 @click.option(
     "--fault", "faults", multiple=True, metavar="NAME=SHARE", help='Such as conflict=2%; "--fault help" lists them.'
 )
-@click.option("--seed", default=0, show_default=True, help="For the dice that roll the faults.")
+@click.option("--seed", default=0, show_default=True, help="Where the random numbers begin that choose the faults.")
 @click.option(
     "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Keep what the run wrote."
 )

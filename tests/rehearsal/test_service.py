@@ -1,4 +1,4 @@
-"""The truth, without a wire: whose credential serves, who holds which secret."""
+"""What the fake Cognito does, without a network: which credential is good, who has which secret."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito
 async def _feeding(
     scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str], fed: asyncio.Event
 ) -> AsyncIterator[None]:
-    """The migration script: a third of what the worker can do in the life of a Session waits at most."""
+    """Be the migration script. At most a third of what the worker can do in the life of a Session waits at a time."""
     most = max(1, int(scenario.rate * scenario.session_validity / 3)) if scenario.credential == "session" else 10**9
 
     async def feed() -> None:

@@ -45,7 +45,7 @@ _LOOKS_SECRET = re.compile(
 
 
 def clean(text: str) -> str:
-    """The text, fit for a log line or a terminal: what looks like a credential masked, what does not print escaped."""
+    """The text, fit for a log line or a terminal: with credentials masked and unprintable characters escaped."""
     shortest = 16  # characters of the shortest text that is masked: a secret code
     return escape(_LOOKS_SECRET.sub(MASK, text) if len(text) >= shortest else text)
 
@@ -134,7 +134,7 @@ def _described(value: object) -> str:
 
 
 class _Lines:
-    """What structlog writes to. A log that cannot be written stops nobody."""
+    """What structlog writes to. Where a line cannot be written, the run goes on without it."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream

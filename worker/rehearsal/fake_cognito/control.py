@@ -28,7 +28,7 @@ from worker.rehearsal.fake_cognito.service import FakeUserPool
 
 
 class BadRequestError(ValueError):
-    """What was sent does not say what to do."""
+    """The request to the control interface is wrong; the message says what is expected."""
 
 
 def control_app(cognito: FakeUserPool) -> web.Application:

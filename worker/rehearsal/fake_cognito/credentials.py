@@ -121,7 +121,7 @@ class Credentials:
         return Opened(claims["username"], Purpose.TOKEN, serial, claims["exp"], claims["scope"])
 
     def judge(self, opened: Opened | None, purpose: Purpose, now: float) -> Opened | Answer:
-        """Return the credential where it serves that purpose at `now` (UNIX seconds), else the service's refusal."""
+        """Return the credential if it is good for that purpose at `now` (UNIX seconds), else a refusal."""
         if purpose is Purpose.TOKEN:
             return self._judge_token(opened, now)
         if opened is None or opened.purpose is not purpose:

@@ -20,7 +20,7 @@ from worker.rehearsal.fake_cognito.answers import Answer
 
 
 class FaultError(ValueError):
-    """Somebody asked for a fault that cannot be had; the message says what to write instead."""
+    """Somebody asked for a fault that does not exist, or wrongly; the message says what to write instead."""
 
 
 class Wire(enum.Enum):
@@ -44,7 +44,7 @@ class Wire(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of the table."""
+    """One way to fail."""
 
     name: str
     help: str

@@ -29,7 +29,7 @@ OPERATIONS = ("AssociateSoftwareToken", "VerifySoftwareToken", "SetUserMFAPrefer
 
 
 class FakeRequest:
-    """One request on its way through the service."""
+    """One request, from its arrival to its answer."""
 
     __slots__ = ("caller", "credential", "fault", "operation", "parameters", "refusal", "request_id")
 
@@ -44,7 +44,7 @@ class FakeRequest:
 
 
 class FakeUserPool:
-    """The second factor of one user pool. `wall` gives UNIX seconds, `monotonic` seconds of any origin.
+    """One user pool, as far as TOTP goes. `wall` gives UNIX seconds, `monotonic` seconds of any origin.
 
     Raises FaultError (a ValueError) for faults that cannot be had.
     """

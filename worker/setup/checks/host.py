@@ -17,20 +17,12 @@ MOUNTS = Path("/proc/self/mounts")
 VOLATILE = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
 """Kinds of file systems whose files are lost with the machine or the container."""
 
-REMOTE = frozenset(
-    {
-        *("nfs", "nfs4", "efs", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "gfs2", "ocfs2"),
-        *(
-            "fuse.sshfs",
-            "fuse.glusterfs",
-            "fuse.ceph",
-            "fuse.s3fs",
-            "fuse.goofys",
-            "fuse.mount-s3",
-            "fuse.mountpoint-s3",
-        ),
-    }
-)
+# fmt: off
+REMOTE = frozenset({
+    "nfs", "nfs4", "efs", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "gfs2", "ocfs2",
+    "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.goofys", "fuse.mount-s3", "fuse.mountpoint-s3",
+})
+# fmt: on
 """Kinds of file systems that lock and sync too badly for SQLite ("How To Corrupt An SQLite Database File", 2.1)."""
 
 _LARGEST_KEY_FILE = 64 * 1024

@@ -37,13 +37,13 @@ class Seen:
     """Users in the ledger."""
 
     def __add__(self, other: Seen) -> Seen:
-        """Both queues together; what nobody knows of one is not known of both."""
+        """Both queues together; what is not known of one is not known of both."""
         sessions = None if self.sessions is None or other.sessions is None else self.sessions + other.sessions
         waiting = (self.waiting or 0) + (other.waiting or 0)
         return Seen(waiting, self.expired + other.expired, sessions, self.users)
 
     def __or__(self, other: Seen) -> Seen:
-        """What is known of either, the other one first."""
+        """What is known from either; where both know something, what the other one knows."""
         return Seen(
             waiting=self.waiting if other.waiting is None else other.waiting,
             expired=self.expired or other.expired,
@@ -53,12 +53,12 @@ class Seen:
 
 
 def look(settings: Settings) -> list[Finding]:
-    """What the settings alone tell."""
+    """What can be said from the settings alone."""
     return [_recipients(settings), _otp(settings), _rate(settings)]
 
 
 def look_at(settings: Settings, seen: Seen) -> list[Finding]:
-    """What follows from what waits."""
+    """What can be said from what waits."""
     findings = list(_backlog(settings, seen))
     findings.append(_way(settings, seen.sessions))
     if settings.channel.kind == "secretsmanager":

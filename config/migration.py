@@ -30,7 +30,8 @@ from worker.errors import ExitCode, Malformed, WorkerError
 from worker.settings import Settings, load
 
 AT_ONCE = 8
-"""Sign-ins under way: at 0.2 s each 40/s, which is more than the worker takes, and a third of their own quota."""
+"""Sign-ins at the same time. At 0.2 s each that is 40/s: more than the worker takes, and a third of their own quota,
+120/s ("Quotas in Amazon Cognito", UserAuthentication)."""
 
 
 async def sign_in(cognito: Any, pool: str, client_id: str, username: str) -> dict[str, str]:
@@ -70,19 +71,19 @@ async def usernames(cognito: Any, pool: str, file: Path | None) -> AsyncIterator
 
 
 class Migration:
-    """Brings users to the queue, several at once."""
+    """Signs users in and pushes a request for each, several at a time."""
 
     def __init__(self, cognito: Any, feed: worker.Feed, pool: str, client_id: str) -> None:
         self._cognito, self._feed, self._pool, self._client_id = cognito, feed, pool, client_id
         self.pushed = self.passed_over = self.failed = 0
 
     async def run(self, users: AsyncIterator[str]) -> None:
-        """Bring all of them."""
-        turn = asyncio.Lock()
+        """Bring all of them to the queue."""
+        next_user = asyncio.Lock()
 
         async def bring_one_after_the_other() -> None:
             while True:
-                async with turn:  # whoever asks next takes the next user
+                async with next_user:  # only one may ask for the next user at a time
                     username = await anext(users, None)
                 if username is None:
                     return

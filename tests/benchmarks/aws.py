@@ -1,9 +1,9 @@
-"""How many users a second one process brings from SQS through DynamoDB to S3, and what AWS takes for it.
+"""How many users a second one process brings from SQS through DynamoDB to S3, and how many requests to AWS that takes.
 
     python -m tests.benchmarks.aws [--users 3000] [--rate 1000] [--concurrency 128]
 
 Each service is an emulator process of its own, so that they are the limit as late as possible. Machines differ, so it
-is measured by a yardstick: a bare aioboto3 loop that only makes the call, in the same run. Where that makes 2,550 calls
+is compared with a bare aioboto3 loop that only makes the call, in the same run. Where that makes 2,550 calls
 a second of CPU, 300 users/s are wanted; in that proportion here, and it exits with 1 below.
 """
 

@@ -1,4 +1,4 @@
-"""What the worker takes: memory at ten thousand and at a million queued users, CPU at work and at rest, time to help.
+"""What the worker needs: memory at ten thousand and at a million queued users, CPU at work and at rest, time to help.
 
 Each figure is of a process of its own, as the operating system accounts for it.
 
@@ -29,6 +29,7 @@ from worker.sealing import age
 from worker.settings import Settings, load
 
 FEW = 10_000
+"""Queued users at which memory is read first, to compare with many."""
 WORKED_ON = 2_000
 """Users enrolled before the memory is read."""
 

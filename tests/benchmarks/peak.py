@@ -1,5 +1,4 @@
-"""Peak throughput and cost: the whole worker, every guarantee kept, against a bare aioboto3 loop, in turn, on one
-server.
+"""Peak throughput and cost of the whole worker, compared with a bare aioboto3 loop; in turn, against one server.
 
 The bare loop has aioboto3's default settings and only makes the call: no queue, no ledger, no sealing, no delivery.
 
@@ -31,11 +30,12 @@ from worker.sealing import age
 from worker.settings import load
 
 CONCURRENCY = 64
+"""Calls in flight at once, of the worker and of the bare loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one pass cost: users/s, and CPU milliseconds a user of this process."""
+    """What one run cost: users/s, and CPU milliseconds a user of this process."""
 
     rate: float
     cpu: float
@@ -90,7 +90,7 @@ def bare_alone(fake_cognito: FakeCognito, credentials: list[Credential]) -> Cost
 
 
 async def _bare(fake_cognito: FakeCognito, credentials: list[Credential]) -> Cost:
-    places = asyncio.Semaphore(CONCURRENCY)
+    slots = asyncio.Semaphore(CONCURRENCY)
     async with aioboto3.Session().client(
         "cognito-idp",
         region_name="us-east-1",
@@ -100,7 +100,7 @@ async def _bare(fake_cognito: FakeCognito, credentials: list[Credential]) -> Cos
     ) as client:
 
         async def enrol(credential: Credential) -> None:
-            async with places:
+            async with slots:
                 await client.associate_software_token(AccessToken=credential.value)
 
         began, cpu = time.perf_counter(), _cpu()

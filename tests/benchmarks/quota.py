@@ -19,7 +19,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.support.pace_stores import MemoryPaceBook
+from tests.support.pace_stores import MemoryPaceStore
 from worker.adapters.cognito.client import cognito
 from worker.core.clock import SystemClock
 from worker.core.model import Again, CredentialKind, Request, Secret, Trouble
@@ -29,6 +29,7 @@ from worker.rehearsal.fake_cognito.client import FakeCognito, Stats, start_fake_
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 
 LATENCY = 0.05
+"""Seconds that the fake Cognito takes for an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ async def measure(row: Row, quota: float, seconds: float) -> tuple[Stats, float]
         concurrency = int(10 + 4 * quota * LATENCY)
         async with (
             cognito(config.region, endpoint_url=fake_cognito.url, concurrency=concurrency, clock=clock) as provider,
-            SharedPacer(MemoryPaceBook(), row.configured * quota, clock) as pacer,
+            SharedPacer(MemoryPaceStore(), row.configured * quota, clock) as pacer,
         ):
             waited = [_waited(pid) for pid in (os.getpid(), fake_cognito.pid)]
             started = time.monotonic()
@@ -101,20 +102,20 @@ async def _work(requests: deque[Request], provider: Provider, pacer: Pacer, end:
 
 
 def judge(row: Row, quota: float, stats: Stats, waited: float) -> bool:
-    """Print a line, and say whether the row holds."""
+    """Print a line, and say whether the row reached what it must."""
     used, refused = stats.utilisation or 0.0, stats.refused / max(1, stats.wire_requests)
     window = quota + max(1.0, 0.005 * quota)
-    holds = used >= row.least_used and refused <= row.most_refused
-    holds &= not row.window or stats.largest_window <= window
+    reached = used >= row.least_used and refused <= row.most_refused
+    reached &= not row.window or stats.largest_window <= window
     limit = f" (at most {window:g})" if row.window else ""
     print(
         f"{row.name:7}{quota:6g}/s  used {used:.2%} (at least {row.least_used:.0%})"
         f"  refused {refused:.2%} (at most {row.most_refused:.1%})"
         f"  in one second {stats.largest_window}{limit}  waited for a processor {waited:.0%}"
-        f"  {'holds' if holds else 'MISSED'}",
+        f"  {'holds' if reached else 'MISSED'}",
         flush=True,
     )
-    return holds
+    return reached
 
 
 async def main(rows: list[Row], quotas: list[float], seconds: float) -> bool:

@@ -37,24 +37,29 @@ from worker.rehearsal.fake_cognito.client import start_fake_cognito
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 
 LEAST_USED = 0.97
+"""The part of the quota that all workers together must use."""
 MOST_APART = 0.15
-"""The largest share less the smallest, by the mean."""
+"""How much the workers' shares may differ: the largest less the smallest, divided by their mean."""
 MOST_LOST = 3.0
-"""Seconds of the quota that two of three workers may take with them."""
+"""Seconds of the quota that may be lost when two of three workers are killed."""
 SECONDS = 20.0
+"""Seconds for which is measured."""
 SETTLE = 2.0
+"""Seconds between the first sends of all workers and the measurement."""
 WRONG = 30.0
 """Seconds by which clocks are wrong, half of them fast and half slow."""
-HOLD, LEAVE = 0.3, 0.1
-"""Seconds for which the ledger is locked again and again, and left alone."""
+LOCKED = 0.3
+"""Seconds for which a slow SQLite ledger is locked, again and again."""
+UNLOCKED = 0.1
+"""Seconds between two such locks."""
 DELAY = 0.2
 """Seconds that a slow DynamoDB takes longer for every answer."""
 LOCK = """
 import sqlite3, sys, time
-path, seconds, hold, leave = sys.argv[1], *map(float, sys.argv[2:])
+path, seconds, locked, unlocked = sys.argv[1], *map(float, sys.argv[2:])
 ledger, end = sqlite3.connect(path, timeout=30, isolation_level=None), time.monotonic() + seconds
 while time.monotonic() < end:
-    ledger.execute("BEGIN IMMEDIATE"); time.sleep(hold); ledger.execute("ROLLBACK"); time.sleep(leave)
+    ledger.execute("BEGIN IMMEDIATE"); time.sleep(locked); ledger.execute("ROLLBACK"); time.sleep(unlocked)
 """
 
 
@@ -118,7 +123,7 @@ class Fleet:
             yield
             self._wire.delay = 0.0
             return
-        arguments = [str(each) for each in (self.rollout.ledger, seconds, HOLD, LEAVE)]
+        arguments = [str(each) for each in (self.rollout.ledger, seconds, LOCKED, UNLOCKED)]
         locking = await asyncio.create_subprocess_exec(sys.executable, "-c", LOCK, *arguments)
         yield
         await locking.wait()
@@ -221,7 +226,7 @@ async def killed(here: Fleet, workers: int) -> bool:
     lost = await here.lost(died, SECONDS / 2)
     left = [worker for worker in here.workers if worker not in victims]
     seen = await here.seen(since, died + SECONDS / 2, left)
-    return judge(f"killed {len(victims)}", here, seen, f"lost {lost:.2f} s", holds=lost < MOST_LOST)
+    return judge(f"killed {len(victims)}", here, seen, f"lost {lost:.2f} s", reached=lost < MOST_LOST)
 
 
 async def late(here: Fleet, workers: int) -> bool:
@@ -250,18 +255,18 @@ async def slow(here: Fleet, workers: int) -> bool:
     return all([judge("slow", here, meanwhile), judge("after", here, after)])
 
 
-def judge(name: str, here: Fleet, seen: Seen, more: str = "", *, holds: bool = True) -> bool:
-    """Print a line, and say whether it holds."""
+def judge(name: str, here: Fleet, seen: Seen, more: str = "", *, reached: bool = True) -> bool:
+    """Print a line, and say whether it reached what it must."""
     window = here.quota + max(1.0, 0.005 * here.quota)
-    holds &= seen.used >= LEAST_USED and seen.largest_window <= window
-    holds &= seen.apart < MOST_APART and seen.twice == 0
+    reached &= seen.used >= LEAST_USED and seen.largest_window <= window
+    reached &= seen.apart < MOST_APART and seen.twice == 0
     print(
         f"{name:9}{len(here.workers):2} workers {here.quota:4g}/s  used {seen.used:.1%}  refused {seen.refused}"
         f"  in one second {seen.largest_window} (at most {window:g})  shares {seen.apart:.0%} apart"
-        f"  twice {seen.twice}  waited for a processor {seen.waited:.0%}  {more}  {'holds' if holds else 'MISSED'}",
+        f"  twice {seen.twice}  waited for a processor {seen.waited:.0%}  {more}  {'holds' if reached else 'MISSED'}",
         flush=True,
     )
-    return holds
+    return reached
 
 
 SCENARIOS: dict[str, Callable[[Fleet, int], Awaitable[bool]]] = {
@@ -271,15 +276,15 @@ SCENARIOS: dict[str, Callable[[Fleet, int], Awaitable[bool]]] = {
 
 async def main(names: list[str], quotas: list[float], numbers: list[int], emulator: Emulator | None) -> bool:
     """Every scenario, one after the other."""
-    held = []
+    reached = []
     for name in names:
         for quota in quotas:
             for workers in numbers:
                 seconds = SECONDS * (1.5 if name == "slow" else 1.0) + 2 * SETTLE
                 with tempfile.TemporaryDirectory() as folder:
                     async with fleet(Path(folder), quota, workers, seconds=seconds, emulator=emulator) as here:
-                        held.append(await SCENARIOS[name](here, workers))
-    return all(held)
+                        reached.append(await SCENARIOS[name](here, workers))
+    return all(reached)
 
 
 if __name__ == "__main__":
@@ -296,5 +301,5 @@ if __name__ == "__main__":
             [float(rate) for rate in options.rates.split(",")],
             [int(number) for number in options.workers.split(",")],
         )
-        holds = uvloop.run(main(*asked, emulated))
-    sys.exit(not holds)
+        reached = uvloop.run(main(*asked, emulated))
+    sys.exit(not reached)

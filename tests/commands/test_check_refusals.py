@@ -143,8 +143,8 @@ async def test_services_that_do_not_answer_hide_no_other_answer_and_cost_seconds
     monkeypatch: pytest.MonkeyPatch, aws_credentials: None
 ) -> None:
     monkeypatch.setattr(probes, "PATIENCE", 1.5)
-    held: list[asyncio.StreamWriter] = []
-    silent = await asyncio.start_server(lambda _, writer: held.append(writer), "127.0.0.1", 0)
+    connections: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: connections.append(writer), "127.0.0.1", 0)
     hole = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
     began = time.monotonic()
 
@@ -162,7 +162,7 @@ async def test_services_that_do_not_answer_hide_no_other_answer_and_cost_seconds
             )
         )
 
-    for writer in held:
+    for writer in connections:
         writer.close()
     assert time.monotonic() - began < 15
     for name in ("queue", "ledger", "channel"):

@@ -1,4 +1,4 @@
-"""The feed beside real workers: what a migration script writes, and ``push --keep-fresh``, are held back in time."""
+"""The feed beside real workers: what a migration script writes, and ``push --keep-fresh``, wait in time."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import aiohttp
 
 from tests.support.rollout import Request, Rollout
-from worker.rehearsal.fake_cognito import totp
+from tests.support.totp import code_at
 
 FROM_HELL = (
     "../../etc/passwd",
@@ -144,7 +144,7 @@ async def test_a_record_holds_all_that_verifying_needs(rollout: Rollout) -> None
     lives = datetime.fromisoformat(record["session_expires_at"]) - datetime.fromisoformat(record["associated_at"])
     secret = parse_qs(urlsplit(record["otpauth_uri"]).query)["secret"][0]
     target = {"X-Amz-Target": "AWSCognitoIdentityProviderService.VerifySoftwareToken"}
-    body = {"Session": record["session"], "UserCode": totp.code_at(secret, time.time())}
+    body = {"Session": record["session"], "UserCode": code_at(secret, time.time())}
 
     async with (
         aiohttp.ClientSession() as http,

@@ -88,5 +88,5 @@ async def test_a_bug_of_a_command_tells_no_secret_either(rollout: Rollout) -> No
 def _held(rollout: Rollout, secrets: set[str]) -> dict[str, list[str]]:
     """Which files hold which secrets."""
     files = [file for file in rollout.folder.rglob("*") if file.is_file() and not OWN.fullmatch(file.name)]
-    held = {file.name: found_in(file.read_bytes().decode("latin-1"), secrets) for file in files}
-    return {name: found for name, found in held.items() if found}
+    by_file = {file.name: found_in(file.read_bytes().decode("latin-1"), secrets) for file in files}
+    return {name: found for name, found in by_file.items() if found}

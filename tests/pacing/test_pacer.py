@@ -17,7 +17,7 @@ from typing import Any, ParamSpec
 import pytest
 from asyncio_throttle.throttler import Throttler
 
-from tests.support.pace_stores import MemoryPaceBook, TickingTime
+from tests.support.pace_stores import MemoryPaceStore, TickingTime
 from worker.core.clock import SystemClock
 from worker.pacing.pace import Pace
 from worker.pacing.pacer import SharedPacer
@@ -45,8 +45,8 @@ def virtually(test: Callable[Arguments, Coroutine[Any, Any, None]]) -> Callable[
     return in_late_time
 
 
-def pacer(book: MemoryPaceBook, rate: float) -> SharedPacer:
-    return SharedPacer(book, rate, SystemClock())
+def pacer(store: MemoryPaceStore, rate: float) -> SharedPacer:
+    return SharedPacer(store, rate, SystemClock())
 
 
 @asynccontextmanager
@@ -87,7 +87,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("rate", [25, 100, 700])
 @virtually
 async def test_no_second_holds_more_sends_than_the_rate_and_few_less(rate: int) -> None:
-    async with working(pacer(MemoryPaceBook(), rate)) as sends:
+    async with working(pacer(MemoryPaceStore(), rate)) as sends:
         await asyncio.sleep(2.5)
     assert largest_second(sends) <= rate
     assert len(sends) >= 0.95 * rate * 2.5
@@ -95,7 +95,7 @@ async def test_no_second_holds_more_sends_than_the_rate_and_few_less(rate: int) 
 
 @virtually
 async def test_sends_spread_over_the_second_from_the_start() -> None:
-    async with working(pacer(MemoryPaceBook(), 50)) as sends:
+    async with working(pacer(MemoryPaceStore(), 50)) as sends:
         await asyncio.sleep(1)
     distances = sorted(later - earlier for earlier, later in pairwise(sends))
     assert distances[len(distances) // 10] > 0.5 / 50
@@ -116,75 +116,75 @@ async def test_one_waiter_at_the_throttle_ever(monkeypatch: pytest.MonkeyPatch) 
             inside -= 1
 
     monkeypatch.setattr(Throttler, "acquire", counted)
-    async with working(pacer(MemoryPaceBook(), 50), tasks=500) as sends:
+    async with working(pacer(MemoryPaceStore(), 50), tasks=500) as sends:
         await until(lambda: len(sends) > 10)
     assert most == 1
 
 
 @virtually
 async def test_a_worker_that_dies_takes_at_most_its_slices_with_it() -> None:
-    book = MemoryPaceBook()
-    async with working(pacer(book, 50)):
+    store = MemoryPaceStore()
+    async with working(pacer(store, 50)):
         await asyncio.sleep(0.6)
-    assert book.pace
-    assert book.pace.reserved_until - book.shared_time() <= 2 * SLICE
-    async with pacer(book, 50) as other, asyncio.timeout(3):
+    assert store.pace
+    assert store.pace.reserved_until - store.shared_time() <= 2 * SLICE
+    async with pacer(store, 50) as other, asyncio.timeout(3):
         await other.acquire()
-        assert time.monotonic() >= book.pace.reserved_until - 2 * SLICE
+        assert time.monotonic() >= store.pace.reserved_until - 2 * SLICE
 
 
 @virtually
 async def test_nobody_sends_in_anothers_slice() -> None:
-    book = MemoryPaceBook(Pace(time.monotonic() + 0.5, 25.0, 0.0, 1))
+    store = MemoryPaceStore(Pace(time.monotonic() + 0.5, 25.0, 0.0, 1))
     begin = time.monotonic()
-    async with pacer(book, 25) as mine:
+    async with pacer(store, 25) as mine:
         await mine.acquire()
     assert time.monotonic() - begin >= 0.49
 
 
 @virtually
 async def test_a_worker_with_nothing_to_send_reserves_nothing() -> None:
-    book = MemoryPaceBook()
-    async with pacer(book, 100) as mine:
+    store = MemoryPaceStore()
+    async with pacer(store, 100) as mine:
         await asyncio.sleep(0.05)
-        assert book.writes == 0
+        assert store.writes == 0
         await mine.acquire()
         await asyncio.sleep(0.7)
-        assert book.writes == 1
+        assert store.writes == 1
 
 
 @virtually
 async def test_while_the_ledger_is_away_nobody_sends_beyond_what_was_reserved() -> None:
-    book = MemoryPaceBook()
-    async with working(pacer(book, 50)) as sends:
+    store = MemoryPaceStore()
+    async with working(pacer(store, 50)) as sends:
         await asyncio.sleep(0.5)
-        book.unavailable = True
-        assert book.pace
-        reserved = book.pace.reserved_until
+        store.unavailable = True
+        assert store.pace
+        reserved = store.pace.reserved_until
         await asyncio.sleep(max(0.0, reserved - time.monotonic()) + 0.3)
         assert max(sends) <= reserved + 0.05  # the moment is noted after the send
         before = len(sends)
-        book.unavailable = False
+        store.unavailable = False
         await until(lambda: len(sends) > before)
 
 
 @virtually
 async def test_the_shared_clock_need_not_be_this_hosts() -> None:
-    book = MemoryPaceBook(offset=1e6)
-    async with working(pacer(book, 50)) as sends:
+    store = MemoryPaceStore(offset=1e6)
+    async with working(pacer(store, 50)) as sends:
         await until(lambda: len(sends) >= 10)
 
 
 @virtually
 async def test_too_many_slows_this_worker_at_once_and_the_others_soon() -> None:
-    book = MemoryPaceBook()
-    async with pacer(book, 100) as mine, pacer(book, 100) as other, asyncio.timeout(5):
+    store = MemoryPaceStore()
+    async with pacer(store, 100) as mine, pacer(store, 100) as other, asyncio.timeout(5):
         await mine.acquire()
         sent_at = time.monotonic()
         mine.throttled(sent_at)
         mine.throttled(sent_at)
         assert mine.rate == pytest.approx(CUT * 100, rel=0.01)
-        await until(lambda: book.pace is not None and book.pace.rate < 96)
+        await until(lambda: store.pace is not None and store.pace.rate < 96)
         await other.acquire()
         assert other.rate == pytest.approx(CUT * 100, rel=0.01)
         other.throttled(sent_at)
@@ -193,20 +193,20 @@ async def test_too_many_slows_this_worker_at_once_and_the_others_soon() -> None:
 
 @virtually
 async def test_a_cut_survives_that_the_ledger_is_away() -> None:
-    book = MemoryPaceBook()
-    async with pacer(book, 100) as mine, asyncio.timeout(5):
+    store = MemoryPaceStore()
+    async with pacer(store, 100) as mine, asyncio.timeout(5):
         await mine.acquire()
-        book.unavailable = True
+        store.unavailable = True
         mine.throttled(time.monotonic())
         await asyncio.sleep(0.05)
-        book.unavailable = False
-        await until(lambda: book.pace is not None and book.pace.rate < 96)
+        store.unavailable = False
+        await until(lambda: store.pace is not None and store.pace.rate < 96)
 
 
 @virtually
 async def test_a_cancelled_waiter_leaves_its_turn_to_the_next() -> None:
-    book = MemoryPaceBook(Pace(time.monotonic() + 0.2, 50.0, 0.0, 1))
-    async with pacer(book, 50) as mine, asyncio.timeout(5):
+    store = MemoryPaceStore(Pace(time.monotonic() + 0.2, 50.0, 0.0, 1))
+    async with pacer(store, 50) as mine, asyncio.timeout(5):
         first, second = (asyncio.create_task(mine.acquire()) for _ in range(2))
         await asyncio.sleep(0.05)
         first.cancel()
@@ -219,7 +219,7 @@ async def test_a_bug_in_the_ledger_is_not_waited_for(monkeypatch: pytest.MonkeyP
     async def broken(*_: object) -> None:
         raise TypeError("a bug")
 
-    monkeypatch.setattr(MemoryPaceBook, "change_pace", broken)
+    monkeypatch.setattr(MemoryPaceStore, "change_pace", broken)
     with pytest.raises(TypeError, match="a bug"):
-        async with pacer(MemoryPaceBook(), 50) as mine, asyncio.timeout(5):
+        async with pacer(MemoryPaceStore(), 50) as mine, asyncio.timeout(5):
             await mine.acquire()

@@ -91,9 +91,9 @@ def test_a_ledger_that_answers_slowly_costs_hardly_any_of_the_quota(workers: int
     async def work() -> None:
         fleet.join(workers)
         await asyncio.sleep(10)
-        fleet.book.latency = fleet.book.jitter = 0.15
+        fleet.store.latency = fleet.store.jitter = 0.15
         await asyncio.sleep(20)
-        fleet.book.latency, fleet.book.jitter = 0.005, 0.01
+        fleet.store.latency, fleet.store.jitter = 0.005, 0.01
         await asyncio.sleep(30)
 
     fleet.run(work)
@@ -109,9 +109,9 @@ def test_one_answer_that_takes_long_costs_little_more_than_that(workers: int) ->
     async def work() -> None:
         fleet.join(workers)
         await asyncio.sleep(5)
-        fleet.book.latency = 8.0
+        fleet.store.latency = 8.0
         await asyncio.sleep(1)
-        fleet.book.latency = 0.005
+        fleet.store.latency = 0.005
         await asyncio.sleep(34)
 
     fleet.run(work)
@@ -126,9 +126,9 @@ def test_when_the_ledger_is_away_nobody_sends_and_when_it_is_back_all_do(workers
     async def work() -> None:
         fleet.join(workers)
         await asyncio.sleep(5)
-        fleet.book.unavailable = True
+        fleet.store.unavailable = True
         await asyncio.sleep(20)
-        fleet.book.unavailable = False
+        fleet.store.unavailable = False
         await asyncio.sleep(15)
 
     fleet.run(work)
@@ -140,7 +140,7 @@ def test_when_the_ledger_is_away_nobody_sends_and_when_it_is_back_all_do(workers
 @pytest.mark.parametrize("workers", [2, 8])
 def test_a_write_of_which_nobody_was_told_costs_its_slice_and_no_more(workers: int) -> None:
     fleet = Fleet(100.0)
-    fleet.book.mute = 0.02
+    fleet.store.mute = 0.02
 
     async def work() -> None:
         fleet.join(workers)

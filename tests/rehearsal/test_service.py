@@ -1,4 +1,4 @@
-"""The truth, without a wire: whose credential serves, who holds which secret."""
+"""What the fake Cognito does, without a network: which credential is good, who has which secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.rehearsal.fake_cognito import answers, totp
+from tests.support.totp import code_at
+from worker.rehearsal.fake_cognito import answers
 from worker.rehearsal.fake_cognito.answers import Answer
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.rehearsal.fake_cognito.service import FakeUserPool
@@ -73,7 +74,7 @@ def test_a_session_expires_to_the_second(service: Service) -> None:
 def test_the_new_session_alone_verifies_and_it_expires_too(service: Service) -> None:
     session = service.session()
     first = service.result(ASSOCIATE, Session=session)
-    code = totp.code_at(first["SecretCode"], service.now)
+    code = code_at(first["SecretCode"], service.now)
     assert service.call(VERIFY, Session=session, UserCode=code) == answers.SESSION_INVALID
     assert service.call(VERIFY, Session=service.session(), UserCode=code) == answers.SESSION_INVALID
     assert service.call(ASSOCIATE, Session=first["Session"]) == answers.SESSION_INVALID
@@ -84,13 +85,13 @@ def test_the_new_session_alone_verifies_and_it_expires_too(service: Service) -> 
 
     late = service.result(ASSOCIATE, Session=service.session())
     service.now += 180
-    code = totp.code_at(late["SecretCode"], service.now)
+    code = code_at(late["SecretCode"], service.now)
     assert service.call(VERIFY, Session=late["Session"], UserCode=code) == answers.SESSION_EXPIRED
 
 
 def test_a_wrong_code_verifies_nothing_and_spends_nothing(service: Service) -> None:
     issued = service.result(ASSOCIATE, Session=service.session())
-    right = totp.code_at(issued["SecretCode"], service.now)
+    right = code_at(issued["SecretCode"], service.now)
     wrong = f"{(int(right) + 1) % 1_000_000:06d}"
     assert service.call(VERIFY, Session=issued["Session"], UserCode=wrong) == answers.WRONG_CODE
     assert service.cognito.enrolments.truth("ana")["verified"] is None
@@ -103,7 +104,7 @@ def test_only_the_newest_secret_verifies(service: Service) -> None:
     new = service.result(ASSOCIATE, Session=service.session())
     assert old["SecretCode"] != new["SecretCode"]
     assert service.secrets() == [old["SecretCode"], new["SecretCode"]]
-    stale = totp.code_at(old["SecretCode"], service.now)
+    stale = code_at(old["SecretCode"], service.now)
     assert service.call(VERIFY, Session=new["Session"], UserCode=stale) == answers.WRONG_CODE
     assert service.call(VERIFY, AccessToken=service.token("nobody"), UserCode="000000") == answers.WRONG_CODE
 
@@ -119,7 +120,7 @@ def test_the_preference_wants_the_newest_secret_verified(service: Service) -> No
     assert service.call(PREFER, AccessToken=token, **ENABLED) == answers.NOT_VERIFIED
     secret = service.result(ASSOCIATE, AccessToken=token)["SecretCode"]
     assert service.call(PREFER, AccessToken=token, **ENABLED) == answers.NOT_VERIFIED
-    service.result(VERIFY, AccessToken=token, UserCode=totp.code_at(secret, service.now))
+    service.result(VERIFY, AccessToken=token, UserCode=code_at(secret, service.now))
     assert service.result(PREFER, AccessToken=token, **ENABLED) == {}
     assert service.cognito.enrolments.truth("ana")["preference"] is True
     service.result(PREFER, AccessToken=token, SoftwareTokenMfaSettings={"Enabled": False})
@@ -266,7 +267,7 @@ def test_a_skewed_clock_is_skewed_in_everything() -> None:
     token, expires_at = service.cognito.sign_in("ana", "token", 3600)
     assert expires_at == service.now + 3690
     secret = service.result(ASSOCIATE, AccessToken=token)["SecretCode"]
-    ours, its = (totp.code_at(secret, service.now + skew) for skew in (0, 90))
+    ours, its = (code_at(secret, service.now + skew) for skew in (0, 90))
     assert service.call(VERIFY, AccessToken=token, UserCode=ours) == answers.WRONG_CODE
     service.result(VERIFY, AccessToken=token, UserCode=its)
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from tests.conftest import VirtualTime
-from tests.support.feeding import TERMS, VALIDITY, World, ending, mint, numbers, request
-from worker.requests.backpressure import LEAST, MARGIN, FeedConfig
-from worker.requests.feed import LOOKS
+from tests.support.feeding import CONFIG, VALIDITY, World, ending, mint, numbers, request
+from worker.requests.backpressure import MARGIN, MIN_WORK, FeedConfig
+from worker.requests.feed import MIN_PAUSE
 
 # --- the rule ---------------------------------------------------------------------------------------------------------
 
@@ -56,8 +56,8 @@ def test_what_may_wait_is_always_some_seconds_of_work_and_never_more_than_its_sh
 ) -> None:
     most = FeedConfig(rate=rate, session_validity=VALIDITY, share=share).most_waiting(rate, usable)
 
-    assert most >= max(2, rate * LEAST)
-    assert most - 1 < max(LEAST, rate * LEAST, rate * share * usable)
+    assert most >= max(2, rate * MIN_WORK)
+    assert most - 1 < max(MIN_WORK, rate * MIN_WORK, rate * share * usable)
 
 
 def test_the_time_out_the_delivery_and_a_margin_are_no_part_of_what_may_be_waited(virtual: VirtualTime) -> None:
@@ -71,7 +71,7 @@ def test_the_time_out_the_delivery_and_a_margin_are_no_part_of_what_may_be_waite
 
     virtual.run(main())
 
-    usable = VALIDITY - TERMS.call_timeout - TERMS.min_validity - MARGIN
+    usable = VALIDITY - CONFIG.call_timeout - CONFIG.min_validity - MARGIN
     assert len(world.messages) == pytest.approx(20 * usable / 2, abs=2)
 
 
@@ -94,10 +94,10 @@ def test_an_access_token_may_wait_by_its_own_life(virtual: VirtualTime) -> None:
 
     virtual.run(main())
 
-    assert len(world.messages) == pytest.approx(20 * (100 - TERMS.call_timeout - MARGIN) / 2, abs=10)
+    assert len(world.messages) == pytest.approx(20 * (100 - CONFIG.call_timeout - MARGIN) / 2, abs=10)
 
 
-def test_many_who_mint_at_once_overshoot_by_no_more_than_they_hold(virtual: VirtualTime) -> None:
+def test_many_who_mint_at_once_overshoot_by_no_more_than_they_are_minting(virtual: VirtualTime) -> None:
     world = World(virtual, rate=20.0)
     short = FeedConfig(rate=20.0, session_validity=30.0, min_validity=0.0)
 
@@ -109,7 +109,7 @@ def test_many_who_mint_at_once_overshoot_by_no_more_than_they_hold(virtual: Virt
 
     virtual.run(main())
 
-    assert max(world.waits[100:]) <= LEAST * short.rate / 20 + 0.5 + 5, "more were let go than there was room for"
+    assert max(world.waits[100:]) <= MIN_WORK * short.rate / 20 + 0.5 + 5, "more were permitted to mint than may wait"
     assert sorted(world.waits[200:])[len(world.waits[200:]) // 2] <= 5.5
 
 
@@ -131,13 +131,13 @@ def test_counts_that_lag_by_a_minute_let_no_more_in_than_lives_also_where_the_wo
     virtual.run(main())
 
     assert world.dead == 0
-    assert world.idle <= idle, "once, while the count still shows what has gone long ago"
+    assert world.idle <= idle, "once, while the count still shows what was taken long ago"
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------
 
 
-def test_one_look_serves_many_pushes(virtual: VirtualTime) -> None:
+def test_one_count_serves_many_pushes(virtual: VirtualTime) -> None:
     world = World(virtual, rate=20.0)
 
     async def main() -> None:
@@ -149,7 +149,7 @@ def test_one_look_serves_many_pushes(virtual: VirtualTime) -> None:
     virtual.run(main())
 
     assert len(world.bodies) > 6000
-    assert world.looks <= 300 / LOOKS[0] / 5
+    assert world.counts <= 300 / MIN_PAUSE / 5
 
 
 def test_where_no_worker_takes_anything_it_keeps_waiting_says_so_and_does_not_spin(virtual: VirtualTime) -> None:
@@ -172,10 +172,10 @@ def test_where_no_worker_takes_anything_it_keeps_waiting_says_so_and_does_not_sp
     assert 5 <= len(said) <= 6
     assert said[0]["backlog"] == 10_001
     assert said[0]["rate"] == 20.0
-    assert world.looks <= 40
+    assert world.counts <= 40
 
 
-def test_whoever_asks_for_room_after_a_push_that_returned_is_not_held_twice(virtual: VirtualTime) -> None:
+def test_whoever_asks_for_room_after_a_push_that_returned_does_not_wait_twice(virtual: VirtualTime) -> None:
     world = World(virtual, rate=20.0)
     short = FeedConfig(rate=20.0, session_validity=30.0)
 
@@ -197,19 +197,21 @@ def test_whoever_asks_for_room_after_a_push_that_returned_is_not_held_twice(virt
     assert world.idle <= 0.6
 
 
-def test_a_dispatcher_that_only_asks_for_room_gets_no_more_than_there_is(virtual: VirtualTime) -> None:
+def test_a_dispatcher_that_only_asks_for_room_gets_no_more_permissions_than_messages_may_wait(
+    virtual: VirtualTime,
+) -> None:
     world = World(virtual, rate=0.0)
-    rooms = 0
+    permitted = 0
 
     async def main() -> None:
-        nonlocal rooms
+        nonlocal permitted
         async with world.feed(FeedConfig(rate=20.0, session_validity=30.0)) as feed:
 
             async def dispatch() -> None:
-                nonlocal rooms
+                nonlocal permitted
                 while True:
                     await feed.room()
-                    rooms += 1
+                    permitted += 1
 
             task = asyncio.create_task(dispatch())
             with ending(task):
@@ -217,10 +219,10 @@ def test_a_dispatcher_that_only_asks_for_room_gets_no_more_than_there_is(virtual
 
     virtual.run(main())
 
-    assert rooms == LEAST * 20
+    assert permitted == MIN_WORK * 20
 
 
-def test_room_that_was_given_and_not_used_is_given_again(virtual: VirtualTime) -> None:
+def test_a_permission_that_nobody_used_is_given_again(virtual: VirtualTime) -> None:
     world = World(virtual, rate=0.0)
 
     async def main() -> None:
@@ -236,7 +238,7 @@ def test_room_that_was_given_and_not_used_is_given_again(virtual: VirtualTime) -
     virtual.run(main())
 
 
-def test_room_for_a_credential_that_was_not_to_be_had_is_given_to_the_next(virtual: VirtualTime) -> None:
+def test_a_permission_that_is_given_up_goes_to_the_next(virtual: VirtualTime) -> None:
     world = World(virtual, rate=0.0)
 
     async def main() -> None:

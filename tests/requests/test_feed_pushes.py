@@ -13,7 +13,7 @@ from tests.conftest import VirtualTime
 from tests.support.feeding import World, request
 from worker.core.errors import LedgerUnavailable, Malformed, QueueUnavailable
 from worker.core.model import State
-from worker.requests.feed import PAGE
+from worker.requests.feed import BATCH
 
 # --- pushing ----------------------------------------------------------------------------------------------------------
 
@@ -24,11 +24,11 @@ def test_pushes_that_come_together_travel_together(virtual: VirtualTime) -> None
 
     async def main() -> None:
         async with world.feed() as feed:
-            await asyncio.gather(*(feed.push(request()) for _ in range(PAGE + 100)))
+            await asyncio.gather(*(feed.push(request()) for _ in range(BATCH + 100)))
 
     virtual.run(main())
 
-    assert world.pushes == [PAGE, 100]
+    assert world.pushes == [BATCH, 100]
 
 
 def test_a_push_returns_only_when_its_message_is_durable(virtual: VirtualTime) -> None:
@@ -110,18 +110,20 @@ def test_what_is_malformed_is_put_aside_counted_and_told_without_its_content(
     virtual.run(main())
 
 
-@pytest.mark.parametrize("error", [QueueUnavailable("the queue is away"), LedgerUnavailable("the ledger is away")])
-def test_who_pushes_or_waits_hears_that_a_store_is_away_and_may_try_again(
+@pytest.mark.parametrize(
+    "error", [QueueUnavailable("the queue is unavailable"), LedgerUnavailable("the ledger is unavailable")]
+)
+def test_who_pushes_or_waits_hears_that_a_store_is_unavailable_and_may_try_again(
     virtual: VirtualTime, error: Exception
 ) -> None:
     world = World(virtual, rate=0.0)
 
     async def main() -> None:
         async with world.feed() as feed:
-            world.unavailable = error
+            world.error = error
             outcomes = await asyncio.gather(feed.push(request()), feed.room(), feed.room(), return_exceptions=True)
             assert all(outcome is error for outcome in outcomes)
-            world.unavailable = None
+            world.error = None
             await feed.push(request())
             await feed.room()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from typing import Any
 
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from worker.core.errors import Malformed
 from worker.core.model import CredentialKind, Request, Secret
-from worker.requests.lines import MAX_MESSAGE, digest, read_lines
+from worker.requests.lines import MAX_MESSAGE
 from worker.requests.message import Parser
 
 POOL = "eu-central-1_AbCdEfGhI"
@@ -189,30 +188,6 @@ def test_push_leaves_a_credential_that_knows_its_age_alone(raw: bytes) -> None:
     assert json.loads(PARSER.body(raw, NOW)) == json.loads(raw)
 
 
-def test_lines_are_read_without_their_ends_and_without_the_blank_ones() -> None:
-    assert list(read_lines(io.BytesIO(b"\xef\xbb\xbfone\r\n\n \t\ntwo\n\nthree"))) == [b"one", b"two", b"three"]
-
-
-@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
-def test_the_longest_line_is_read_whole(end: bytes) -> None:
-    line = b"x" * MAX_MESSAGE
-    assert list(read_lines(io.BytesIO(b"first\n" + line + end))) == [b"first", line]
-
-
-@pytest.mark.parametrize("extra", [1, 2, 3, 5 * MAX_MESSAGE])
-@pytest.mark.parametrize("rest", [b"", b"\n", b"\nnext\n", b"\r\nnext"])
-def test_an_overlong_line_is_one_malformed_message_and_never_held(extra: int, rest: bytes) -> None:
-    lines = list(read_lines(io.BytesIO(b"x" * (MAX_MESSAGE + extra) + rest)))
-    assert why(lines[0]) == "is longer than 256 KiB"
-    assert len(lines[0]) <= MAX_MESSAGE + 2
-    assert lines[1:] == rest.split()
-
-
-def test_a_digest_is_short_and_tells_messages_apart() -> None:
-    assert len(digest(b"a")) == 16
-    assert digest(b"a") != digest(b"b")
-
-
 values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -263,10 +238,3 @@ def test_what_was_asked_is_what_is_read(username: str, session: str, attributes:
     assert (request.username, request.credential.reveal()) == (username, session)
     assert (request.attributes, request.replace) == (attributes, replace)
     assert PARSER.parse(PARSER.body(raw, NOW), NOW + 60) == request
-
-
-@given(st.binary(max_size=4_000))
-def test_any_file_is_read_to_its_end(data: bytes) -> None:
-    assert list(read_lines(io.BytesIO(data))) == [
-        text for line in data.split(b"\n") if (text := line.strip().removeprefix(b"\xef\xbb\xbf"))
-    ]

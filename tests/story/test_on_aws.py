@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.aws_rollout import KINDS, AwsRollout, aws_rollout_in
 from tests.support.emulators import Emulator
-from worker.rehearsal.fake_cognito.totp import code_at
+from tests.support.totp import code_at
 
 
 @pytest.fixture(params=[*((kind, "ministack") for kind in KINDS), ("s3", "moto")], ids=" on ".join)

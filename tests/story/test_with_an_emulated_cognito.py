@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.support.aws_rollout import aws_rollout_in
 from tests.support.emulators import Emulator, fresh
-from worker.rehearsal.fake_cognito.totp import code_at
+from tests.support.totp import code_at
 
 PASSWORD = "Correct-Horse-9"
 

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
-READ_ONLY, REMOUNT, DETACH = 1, 32, 2
+READ_ONLY = 1
+"""``MS_RDONLY`` of mount(2)."""
+REMOUNT = 32
+"""``MS_REMOUNT`` of mount(2): change the flags of what is mounted."""
+DETACH = 2
+"""``MNT_DETACH`` of umount2(2): unmount although files are open there."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

@@ -1,4 +1,4 @@
-"""A rollout in DynamoDB behind a wire that can lose answers, and can answer in the service's place."""
+"""A rollout in DynamoDB behind a proxy that can lose answers, and can answer instead of the service."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Wire:
         self.lose: Counter[str] = Counter()
         """Answers that get lost once the service acted, by operation."""
         self.say: dict[str, Callable[[Any], Said | None]] = {}
-        """What to answer in the service's place, by operation."""
+        """What to answer instead of the service, by operation."""
         self.delay = 0.0
         """Seconds that every request takes longer."""
 

@@ -18,12 +18,12 @@ from worker.requests.feed import Feed
 from worker.requests.message import Parser
 
 VALIDITY = 180.0
-TERMS = FeedConfig(rate=20.0, session_validity=VALIDITY)
+CONFIG = FeedConfig(rate=20.0, session_validity=VALIDITY)
 numbers = itertools.count()
 
 
 class World:
-    """A queue, the workers that drain it at ``rate`` users/s, and the pace that they agreed on, all in virtual time."""
+    """A queue, the workers that empty it at ``rate`` users/s, and the pace that they agreed on, all in virtual time."""
 
     def __init__(self, virtual: VirtualTime, *, rate: float, lag: float = 0.0) -> None:
         self.virtual = virtual
@@ -39,22 +39,22 @@ class World:
         self.dead = 0
         self.idle = 0.0
         """Seconds for which the workers had nothing to do."""
-        self.looks = 0
+        self.counts = 0
         self.pushes: list[int] = []
         self.bodies: list[bytes] = []
         self.aside: list[tuple[str, str]] = []
-        self.unavailable: Exception | None = None
+        self.error: Exception | None = None
         self.latency = 0.0
         self.rows: dict[str, State] = {}
         self._known: dict[str, float] = {}
         self._history: list[tuple[float, float]] = [(0.0, 0)]
 
-    # --- the depot ---
+    # --- the queue ---
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
         await asyncio.sleep(self.latency)
-        if self.unavailable:
-            raise self.unavailable
+        if self.error:
+            raise self.error
         page = [(request, body) for request, body in requests if request.id not in self._known]
         duplicates = 0
         for request, body in page:
@@ -69,9 +69,9 @@ class World:
         self.aside.append((reason, digest))
 
     async def backlog(self) -> Backlog:
-        self.looks += 1
-        if self.unavailable:
-            raise self.unavailable
+        self.counts += 1
+        if self.error:
+            raise self.error
         seen = bisect.bisect_right(self._history, (max(0.0, self.virtual.now - self.lag), math.inf)) - 1
         return Backlog((int(self._history[seen][1]) if self.lag else len(self.messages)) + self.foreign)
 
@@ -112,14 +112,14 @@ class World:
             request = self.messages.pop(0)
             self._changed()
             self.waits.append(self.virtual.now - self._known[request.id])
-            self.dead += request.expires_at - self.virtual.utc() < TERMS.call_timeout
+            self.dead += request.expires_at - self.virtual.utc() < CONFIG.call_timeout
 
     def _changed(self) -> None:
         self._history.append((self.virtual.now, len(self.messages)))
 
-    def feed(self, terms: FeedConfig = TERMS) -> Feed:
-        parser = Parser("eu-central-1_AbCdEfGhI", terms.session_validity)
-        return Feed(self, self, parser, self.virtual, terms)  # type: ignore[arg-type]
+    def feed(self, config: FeedConfig = CONFIG) -> Feed:
+        parser = Parser("eu-central-1_AbCdEfGhI", config.session_validity)
+        return Feed(self, self, parser, self.virtual, config)  # type: ignore[arg-type]
 
 
 def request(**keys: object) -> dict[str, object]:

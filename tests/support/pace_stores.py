@@ -1,4 +1,4 @@
-"""A shared pace in memory, which can be away and slow: what the ledgers keep in a row or item; fleets that share it."""
+"""Stores of a shared pace in memory, which can be unavailable and slow, and fleets of workers that share one."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from worker.pacing.pacer import SharedPacer
 from worker.rehearsal.fake_cognito.quota import TokenBucket, Traffic
 
 
-class MemoryPaceBook:
-    """The ``PaceStore`` port. ``latency``: seconds that each call takes, evenly distributed up to ``jitter`` more.
+class MemoryPaceStore:
+    """A ``PaceStore``. Each call takes ``latency`` seconds, and up to ``jitter`` more, evenly distributed.
 
-    ``offset``: of its clock to this host's.
+    ``offset`` is by how many seconds its clock is ahead of this host's.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class MemoryPaceBook:
         self.offset = offset
         self.unavailable = False
         self.mute = 0.0
-        """Which part of the writes is done, and nobody told so."""
+        """Which part of the writes is done, but not answered."""
         self.writes = 0
         self._dice = dice or random.Random(0)
 
@@ -53,7 +53,7 @@ class MemoryPaceBook:
         return pace
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """In one go, as in a transaction."""
+        """Change it at once, as in a transaction."""
         half = await self._way()
         pace = change(self.pace)
         if pace is not self.pace:
@@ -76,21 +76,21 @@ class MemoryPaceBook:
         half = self.one_way()
         await asyncio.sleep(half)
         if self.unavailable:
-            raise LedgerUnavailable("the ledger is away")
+            raise LedgerUnavailable("the ledger is unavailable")
         return half
 
 
 class Behind:
     """The same pace as a worker sees it whose idea of the shared clock is so many seconds behind the others'."""
 
-    def __init__(self, book: MemoryPaceBook, seconds: float) -> None:
-        self._book = book
+    def __init__(self, store: MemoryPaceStore, seconds: float) -> None:
+        self._store = store
         self._seconds = seconds
-        self.read_pace = book.read_pace
-        self.change_pace = book.change_pace
+        self.read_pace = store.read_pace
+        self.change_pace = store.change_pace
 
     def shared_time(self) -> float:
-        return self._book.shared_time() - self._seconds
+        return self._store.shared_time() - self._seconds
 
 
 class PaceItem:
@@ -189,8 +189,8 @@ class Sender:
         self._fleet, self._busy = fleet, busy
         self._clock = HostClock(fleet.time, fleet.dice.uniform(-500, 500))
         self._shared = SharedPace(cast("Any", fleet.item), "table", self._clock.monotonic) if fleet.item else None
-        book: PaceStore = self._shared or Behind(fleet.book, fleet.dice.random() * 0.002)
-        self.pacer = SharedPacer(book, fleet.configured, self._clock)
+        store: PaceStore = self._shared or Behind(fleet.store, fleet.dice.random() * 0.002)
+        self.pacer = SharedPacer(store, fleet.configured, self._clock)
         self.sends: list[float] = []
         self._task = asyncio.create_task(self._run())
 
@@ -223,9 +223,10 @@ class Sender:
 
 
 class Fleet:
-    """Workers that share one ledger (5 to 15 ms a call) and a token bucket, in virtual time; ``seed``: for the dice.
+    """Workers that share one ledger (5 to 15 ms a call) and a token bucket, in virtual time.
 
-    ``on_dynamodb``: hosts without a common clock share an item, by the adapter itself; else a book and a clock.
+    ``seed`` is where the random numbers begin. ``on_dynamodb``: hosts without a common clock share an item, through the
+    adapter itself; otherwise they share a store in memory and a clock.
     """
 
     def __init__(
@@ -234,8 +235,8 @@ class Fleet:
         self.time = TickingTime()
         self.quota, self.configured = quota, configured or quota
         self.dice = random.Random(seed)
-        self.book = MemoryPaceBook(latency=0.005, jitter=0.01, dice=self.dice)
-        self.item = PaceItem(self.book.one_way) if on_dynamodb else None
+        self.store = MemoryPaceStore(latency=0.005, jitter=0.01, dice=self.dice)
+        self.item = PaceItem(self.store.one_way) if on_dynamodb else None
         self.bucket, self.traffic = TokenBucket(quota, None, self.time.now), Traffic()
         self.senders: list[Sender] = []
 
@@ -265,6 +266,6 @@ class Fleet:
         return (max(shares) - min(shares)) * len(shares) / sum(shares)
 
     def keeps_to_the_quota(self) -> bool:
-        """No one-second window ever held more than the quota and one request, or 0.5 %, and what hosts differ by."""
+        """Whether no second ever had more than the quota and one request, or 0.5 %, and what hosts differ by."""
         differ = 0.04 if self.item else 0.0
         return self.traffic.largest_window() <= self.quota * (1 + differ) + max(1.0, 0.005 * self.quota)

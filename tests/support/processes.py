@@ -20,11 +20,11 @@ WITHIN = 60.0
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], within: float = WITHIN) -> None:
-    """Wait until it holds; a test that waits in vain fails."""
+    """Wait until the condition is true; a test that waits in vain fails."""
     deadline = time.monotonic() + within
     while True:
-        holds = condition()
-        if holds if isinstance(holds, bool) else await holds:
+        answer = condition()
+        if answer if isinstance(answer, bool) else await answer:
             return
         assert time.monotonic() < deadline, f"waited for {within:g} s in vain"
         await asyncio.sleep(0.01)

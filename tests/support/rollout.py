@@ -1,4 +1,4 @@
-"""One rollout in a folder of its own against the fake Cognito, driven from outside and held against the truth.
+"""One rollout in a folder of its own against the fake Cognito, driven from outside and compared with the truth.
 
     async with rollout_in(tmp_path) as rollout:
         requests = await rollout.sign_in("ana", "ben")
@@ -177,7 +177,7 @@ class Rollout:
         return {record["username"]: record for record in records}
 
     async def audit(self, *files: Path) -> Audit:
-        """Hold what was delivered (into ``files``, where it is not the channel's present one) against the truth."""
+        """Compare what was delivered (into ``files``, where it is not the channel's present one) with the truth."""
         found: dict[str, dict[int, str]] = {}
         for record in await self.delivered(*files):
             found.setdefault(record["username"], {})[record["generation"]] = record["secret_code"]
@@ -258,7 +258,7 @@ def _secrets(record: Record) -> set[str]:
 
 
 def found_in(text: str, secrets: Collection[str]) -> list[str]:
-    """Which of these secrets a text holds, each named by its beginning alone."""
+    """Which of these secrets are in a text, each named by its beginning alone."""
     return [f"{secret[:4]}…" for secret in secrets if secret in text]
 
 

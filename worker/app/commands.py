@@ -1,4 +1,4 @@
-"""What the small commands do: push, status, export."""
+"""What the commands ``push``, ``status`` and ``export`` do, without the command line."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from worker.core.errors import Malformed, UsageError
 from worker.core.model import Counts, Request, State
 from worker.core.ports import Backlog
 from worker.core.record import rfc3339
-from worker.requests.lines import digest, narrow, read_lines
+from worker.requests.lines import digest, read_lines, shrink_pipe
 from worker.requests.usernames import usernames
 from worker.settings import Settings
 
-_PAGE = 500
 UNREQUESTED = "unrequested"
-"""What is no state of the ledger's: on the roster, and not in it."""
+"""What ``export --state`` takes beside the ledger's states: users who are on the roster and not in the ledger."""
 
 
 @dataclass(slots=True)
 class PushResult:
-    """What became of the lines that were pushed; ``malformed`` by reason."""
+    """What became of the lines that were pushed."""
 
     accepted: int = 0
     duplicates: int = 0
     malformed: Counter[str] = field(default_factory=Counter)
+    """By reason."""
 
 
 async def push(settings: Settings, stream: BinaryIO) -> PushResult:
@@ -40,26 +40,26 @@ async def push(settings: Settings, stream: BinaryIO) -> PushResult:
     result = PushResult()
     async with open_stores(settings) as stores:
         lines = read_lines(stream)
-        while page := await _next_page(lines, stores, result):
-            pushed = await stores.queue.push(page)
+        while batch := await _next_batch(lines, stores, result):
+            pushed = await stores.queue.push(batch)
             result.accepted += pushed.accepted
             result.duplicates += pushed.duplicates
     return result
 
 
 async def push_fresh(settings: Settings, stream: BinaryIO) -> PushResult:
-    """The same, no faster than credentials can be used."""
-    async with feed(settings) as feeding:
-        narrow(stream)
+    """What ``push`` does, but no faster than the workers use the credentials."""
+    async with feed(settings) as opened:
+        shrink_pipe(stream)
         for line in read_lines(stream):
-            await feeding.room()
+            await opened.room()
             with suppress(Malformed):  # it is put aside and counted
-                await feeding.push(line, wait=False)
-        return PushResult(feeding.accepted, feeding.duplicates, feeding.malformed)
+                await opened.push(line, wait=False)
+        return PushResult(opened.accepted, opened.duplicates, opened.malformed)
 
 
 async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, int]:
-    """Remember the users that a file names: how many are new, and how many lines named nobody."""
+    """Remember the users that a file names; return how many are new, and how many lines named nobody."""
     refused = 0
 
     def named() -> Iterator[str]:
@@ -74,22 +74,23 @@ async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, int]
         return await stores.ledger.add_to_roster(named()), refused
 
 
-async def _next_page(lines: Iterator[bytes], stores: Stores, result: PushResult) -> list[tuple[Request, bytes]]:
-    page: list[tuple[Request, bytes]] = []
+async def _next_batch(lines: Iterator[bytes], stores: Stores, result: PushResult) -> list[tuple[Request, bytes]]:
+    """The next requests to be pushed together, and their bodies; malformed lines are counted and put aside."""
+    batch: list[tuple[Request, bytes]] = []
     for line in lines:
         now = time.time()
         try:
-            page.append((stores.parser.parse(line, now), stores.parser.body(line, now)))
+            batch.append((stores.parser.parse(line, now), stores.parser.body(line, now)))
         except Malformed as malformed:
             result.malformed[str(malformed)] += 1
             await stores.queue.put_aside(str(malformed), digest(line))
-        if len(page) == _PAGE:
+        if len(batch) == 500:  # so that no transaction of a queue grows without bound
             break
-    return page
+    return batch
 
 
 async def status(settings: Settings) -> tuple[Counts, Backlog]:
-    """Who stands where, and what waits. Raises ``UsageError`` where there is no ledger yet."""
+    """How many users are in which state, and what waits. Raises ``UsageError`` where there is no ledger yet."""
     async with open_stores(settings, must_exist=True) as stores:
         counts = replace(await stores.counts(), unrequested=await stores.ledger.roster_count())
         return counts, await stores.queue.backlog()

@@ -1,4 +1,8 @@
-"""The commands, thin: what they take and print. What they do is elsewhere, imported only when it is asked for."""
+"""What a person types: the commands of ``mfa-worker``, which options they take, what they print, how they exit.
+
+What a command does is in ``app``, ``setup``, ``sealing`` and ``rehearsal``. A command imports that only when it is run,
+so that ``--help`` answers at once.
+"""
 
 from __future__ import annotations
 
@@ -52,17 +56,23 @@ def main() -> NoReturn:
     except WorkerError as error:
         code = _complain(error)
     except (BrokenPipeError, SystemExit):  # click's own answer to a broken pipe is SystemExit
-        code = ExitCode.DONE  # whoever read us has gone, and nobody is to be told
+        code = ExitCode.DONE  # nobody reads the output any more, so nobody can be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:  # noqa: BLE001 - the last one to be told
         if full := getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = _complain(DependencyUnavailable("cannot write: the disk is full", "free space")) if full else _confess()
+        code = (
+            _complain(DependencyUnavailable("cannot write: the disk is full", "free space")) if full else _report_bug()
+        )
     sys.exit(int(code or 0))
 
 
 def _complete_streams() -> None:
-    """Whoever starts us may have closed what every process has: no database may ever stand in its place."""
+    """Open the standard streams that whoever started this process has closed.
+
+    Otherwise the first file that is opened, a database perhaps, would get their number, and texts would be written
+    into it.
+    """
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(descriptor)
@@ -73,6 +83,7 @@ def _complete_streams() -> None:
 
 
 def _complain(error: WorkerError) -> ExitCode:
+    """Print what went wrong and what to do about it; return the exit code that the error stands for."""
     with suppress(OSError):
         click.echo(f"mfa-worker: {error}", err=True)
         if error.hint:
@@ -80,8 +91,8 @@ def _complain(error: WorkerError) -> ExitCode:
     return error.exit_code
 
 
-def _confess() -> ExitCode:
-    """Log a bug, by the chain that shows no secret, also where a command did not set it up."""
+def _report_bug() -> ExitCode:
+    """Log the exception as a bug, with logging that shows no secret, also where no command has set it up yet."""
     import structlog
 
     from worker.telemetry import logs

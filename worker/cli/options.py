@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 Command = Callable[..., Any]
+"""A function that click makes a command of; its arguments are the command's options."""
 
 CONFIG = click.option(
     "--config",
@@ -21,6 +22,8 @@ CONFIG = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The settings file (TOML); default: MFA_WORKER_CONFIG.",
 )
+"""The option ``--config``, for a command or the whole program."""
+
 SET = click.option(
     "--set",
     "overrides",
@@ -28,6 +31,7 @@ SET = click.option(
     metavar="SECTION.KEY=VALUE",
     help="One setting; wins over file and environment.",
 )
+"""The option ``--set``, for a command or the whole program."""
 
 
 def configured(command: Command) -> Command:

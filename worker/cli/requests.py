@@ -1,4 +1,4 @@
-"""What goes in, and who stands where: push, status, export."""
+"""The commands ``push``, ``status`` and ``export``: requests go in, and it is told what became of them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def push(settings: Settings, file: str | None, keep_fresh: bool, roster: str | N
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @configured
 def status(settings: Settings, as_json: bool) -> None:
-    """Say who stands where: the ledger's states, counted, and what waits."""
+    """Count the users in each of the ledger's states, and the requests that wait."""
     from worker.app import commands
     from worker.app.run import run_async
     from worker.telemetry import report

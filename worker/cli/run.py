@@ -1,8 +1,9 @@
-"""The main job on the command line, and its rehearsal."""
+"""The commands ``run`` and ``rehearse``: the main job, and the same against a fake Cognito."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def run(
 @click.option(
     "--fault", "faults", multiple=True, metavar="NAME=SHARE", help='Such as conflict=2%; "--fault help" lists them.'
 )
-@click.option("--seed", default=0, show_default=True, help="For the dice that roll the faults.")
+@click.option("--seed", default=0, show_default=True, help="Where the random numbers begin that choose the faults.")
 @click.option(
     "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Keep what the run wrote."
 )
@@ -108,10 +109,9 @@ def rehearse(
 
 
 def _share(text: str, option: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise click.UsageError(f"{option} takes a share such as 0.5% or 0.005, not {text!r}")
-    return share
+    from worker.settings.types import share
+
+    with suppress(ValueError):
+        if 0 <= (part := share(text)) <= 1:
+            return part
+    raise click.UsageError(f"{option} takes a share such as 0.5% or 0.005, not {text!r}")

@@ -1,4 +1,4 @@
-"""What the holder of the identity does: keygen, open."""
+"""The commands ``keygen`` and ``open``: for whoever has the age identity, on another machine than the worker's."""
 
 from __future__ import annotations
 

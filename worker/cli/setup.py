@@ -1,4 +1,4 @@
-"""Before the first run: init, check, config show."""
+"""The commands that come before the first run: ``init``, ``check`` and ``config show``."""
 
 from __future__ import annotations
 

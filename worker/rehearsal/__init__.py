@@ -1,1 +1,1 @@
-"""A fake Cognito on loopback, and the rehearsal that runs the unchanged worker against it."""
+"""The rehearsal: the whole job with the unchanged worker, against a fake Cognito on loopback."""

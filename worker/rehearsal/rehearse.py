@@ -1,9 +1,8 @@
 """The rehearsal: the whole job, with the unchanged worker, against the fake Cognito, and then the proof.
 
-A script signs users in and pushes them no faster than their credentials survive; the worker enrols them; whoever
-needs a session is exported, signed in again and pushed again, as a migration script would do. At the end every
-delivered secret is opened and compared with what the fake Cognito knows: the newest secret of each user is the only
-true one.
+What a migration script would do is done here: users are signed in and pushed, no faster than their credentials are
+used; the worker enrols them; whoever needs a session is exported, signed in again and pushed again. At the end every
+delivered secret is opened and compared with what the fake Cognito knows: of each user only the newest secret is true.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -33,38 +33,43 @@ from worker.sealing.open import open_files
 from worker.settings import Settings, load
 from worker.settings.types import Seconds
 
-POOL = "us-east-1_rehearsal"
-PAGE = 200
-"""Users that the script signs in at a time."""
-PREFIX = "user-"
-SESSION_VALIDITY = 180.0
-
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What to rehearse: ``rate`` and ``quota`` in requests/s, durations in seconds, ``faults`` like ``conflict=2%``."""
+    """What to rehearse."""
 
     users: int = 200
     rate: float = 25.0
+    """Requests/s that the worker may send."""
     quota: float | None = None
+    """Requests/s that the fake Cognito takes; ``None``: as many as the worker may send."""
     credential: str = "token"
-    session_validity: float = SESSION_VALIDITY
+    """Whether users get a ``token`` or a ``session``."""
+    session_validity: float = 180.0
+    """Seconds that a Session lives."""
     latency: float = 0.05
+    """Seconds that an answer takes."""
     faults: tuple[str, ...] = ()
+    """Such as ``conflict=2%``; see ``fake_cognito.faults``."""
     rounds: int = 3
     """How often whoever needs a session is signed in again."""
     seed: int = 0
+    """Where the random numbers begin that choose the faults."""
     overrides: tuple[str, ...] = ()
+    """Settings of the worker, as ``SECTION.KEY=VALUE``."""
 
 
 @dataclass(slots=True)
 class Proof:
-    """What the rehearsal found; ``users`` were handed over."""
+    """What the rehearsal found; these fields are what ``rehearse --json`` prints."""
 
     users: int
+    """Users who were signed in and pushed."""
     states: dict[str, int] = field(default_factory=dict)
+    """How many users are in each of the ledger's states."""
     signed_in_again: int = 0
     unaccounted: int = 0
+    """Users who are neither in the ledger nor waiting on the queue."""
     stale: int = 0
     """Delivered users whose newest record is not the newest secret of the fake Cognito."""
     called_at_once: int = 0
@@ -72,11 +77,16 @@ class Proof:
     stopped: bool = False
     """The run ended before everybody had an outcome."""
     wire_requests: int = 0
+    """Requests that the fake Cognito saw."""
     refused: int = 0
+    """Those of them that were over the quota."""
     secrets_issued: int = 0
     largest_second: int = 0
+    """The most requests within any one second."""
     quota_used: float | None = None
+    """The part of the quota that was used; ``None`` where nothing can be said."""
     seconds: float = 0.0
+    """How long the rehearsal took."""
 
     @property
     def holds(self) -> bool:
@@ -94,12 +104,11 @@ async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bo
         latency=scenario.latency,
         faults=scenario.faults,
         session_validity=scenario.session_validity,
-        user_pool_id=POOL,
         seed=scenario.seed,
     )
     started = time.monotonic()
     async with start_fake_cognito(config) as fake_cognito:
-        settings = _settings(scenario, fake_cognito.url, folder, recipient)
+        settings = _settings(scenario, fake_cognito, folder, recipient)
         proof = Proof(scenario.users)
         code = await _enrol_everybody(scenario, settings, fake_cognito, proof)
         await _prove(proof, settings, fake_cognito, identity)
@@ -111,10 +120,10 @@ async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bo
     return ExitCode.DONE if proof.holds else ExitCode.SOME_LEFT_OUT
 
 
-def _settings(scenario: Scenario, url: str, folder: Path, recipient: str) -> Settings:
+def _settings(scenario: Scenario, fake_cognito: FakeCognito, folder: Path, recipient: str) -> Settings:
     chosen: dict[str, Any] = {
-        "cognito.user_pool_id": POOL,
-        "cognito.endpoint_url": url,
+        "cognito.user_pool_id": fake_cognito.config.user_pool_id,
+        "cognito.endpoint_url": fake_cognito.url,
         "cognito.session_validity": scenario.session_validity,
         "cognito.session_handoff": "true",
         "rate.requests_per_second": scenario.rate,
@@ -128,7 +137,7 @@ def _settings(scenario: Scenario, url: str, folder: Path, recipient: str) -> Set
 
 
 async def _enrol_everybody(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, proof: Proof) -> int:
-    everybody: Iterable[str] = (f"{PREFIX}{number}" for number in range(scenario.users))
+    everybody: Iterable[str] = (f"user-{number}" for number in range(scenario.users))
     code = await _run(scenario, settings, fake_cognito, everybody)
     for _ in range(scenario.rounds):
         again = [row async for row in _needing_a_session(settings)] if code == ExitCode.SOME_LEFT_OUT else []
@@ -155,15 +164,15 @@ async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito
 async def _feeding(
     scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str], fed: asyncio.Event
 ) -> AsyncIterator[None]:
-    """The migration script: keeps the backlog within a third of what credentials survive."""
+    """Be the migration script. At most a third of what the worker can do in the life of a Session waits at a time."""
     most = max(1, int(scenario.rate * scenario.session_validity / 3)) if scenario.credential == "session" else 10**9
 
     async def feed() -> None:
         async with open_stores(settings) as stores:
-            for page in _pages(usernames, min(PAGE, most)):
-                while (await stores.queue.backlog()).waiting + len(page) > most:  # noqa: ASYNC110
+            for batch in _batches(usernames, min(200, most)):
+                while (await stores.queue.backlog()).waiting + len(batch) > most:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
-                await _push(stores, await fake_cognito.sign_in(page, credential=scenario.credential))  # type: ignore[arg-type]
+                await _push(stores, await fake_cognito.sign_in(batch, credential=scenario.credential))  # type: ignore[arg-type]
         fed.set()
 
     async with asyncio.TaskGroup() as group:
@@ -178,15 +187,10 @@ async def _push(stores: Stores, credentials: Sequence[Credential]) -> None:
     await stores.queue.push([(stores.parser.parse(body, now), body) for body in bodies])
 
 
-def _pages(usernames: Iterable[str], size: int) -> Iterable[list[str]]:
-    page: list[str] = []
-    for username in usernames:
-        page.append(username)
-        if len(page) == size:
-            yield page
-            page = []
-    if page:
-        yield page
+def _batches(usernames: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(usernames)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 # --- the proof --------------------------------------------------------------------------------------------------------
@@ -200,12 +204,12 @@ async def _prove(proof: Proof, settings: Settings, fake_cognito: FakeCognito, id
     proof.states = {state.value: number for state, number in counts.states.items()}
     proof.unaccounted = max(0, proof.users - counts.accepted - waiting)
     newest = _delivered_secrets(settings.channel.path, identity)
-    known = 0
+    issued = 0
     async for truth in fake_cognito.truth_lines():
         if truth.username in enrolled:
-            known += 1
+            issued += 1
             proof.stale += newest.get(truth.username) != truth.secrets[-1].secret_code
-    proof.stale += len(enrolled) - known
+    proof.stale += len(enrolled) - issued
     _measure(proof, await fake_cognito.stats())
 
 
@@ -263,7 +267,7 @@ def planned(
     """The scenario that was asked for on the command line. Raises ``UsageError``."""
     try:
         FaultPlan(faults)
-        validity = TypeAdapter(Seconds).validate_python(session_validity or SESSION_VALIDITY)
+        validity = TypeAdapter(Seconds).validate_python(session_validity or Scenario().session_validity)
     except FaultError as error:
         raise UsageError(str(error)) from None
     except ValidationError as error:
@@ -278,7 +282,7 @@ def planned(
 
 
 def rehearse_in(scenario: Scenario, keep: Path | None, out: TextIO, *, as_json: bool) -> int:
-    """``rehearse`` in a folder that is kept, or in one that goes away."""
+    """Rehearse in the folder ``keep``, or else in a temporary one; return the exit code."""
     if keep is not None:
         keep.mkdir(mode=0o700, parents=True, exist_ok=True)
         return run_async(rehearse(scenario, keep, out, as_json=as_json))

@@ -1,1 +1,1 @@
-"""What comes in: messages, files of them, and the feed that fills a queue no faster than it is used."""
+"""What comes in: requests as messages and as lines of files and pipes, and how fast a queue may be filled with them."""

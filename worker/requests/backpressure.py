@@ -1,9 +1,9 @@
-"""How much may wait on a queue so that nothing on it dies: the rule of the feed, and its idea of what waits.
+"""How many messages may wait on a queue, so that no credential dies there and no worker runs out of work.
 
-A message waits for about the backlog ahead of it by the rate of the workers. Only a part of what a credential can be
-used for (``FeedConfig.share``) is spent on that: the rate may be halved the moment after, workers may join late, SQS
-has no
-order and counts late. There is always work for some seconds, because a queue that runs dry costs quota.
+A message waits for about as long as the workers need for the messages before it: their number divided by the rate. Only
+a part of a credential's life (``FeedConfig.share``) is spent on that wait, because things may get worse meanwhile: the
+rate may be halved, workers may join late, and SQS keeps no order and counts late. Some seconds of work may always
+wait, because a queue that runs dry wastes quota.
 """
 
 from __future__ import annotations
@@ -14,73 +14,86 @@ from dataclasses import dataclass
 from worker.core.model import CredentialKind
 
 MARGIN = 10.0
-"""Seconds of a credential's life for clocks that differ, and for the work that a worker leases ahead."""
-IN_ORDER, WITHOUT_ORDER = 1 / 2, 1 / 3
-"""``FeedConfig.share`` for a queue that is exact and takes the earliest deadline first, and for one that is neither."""
-LEAST = 2.0
-"""Seconds of work that may always wait, however short credentials live; and never less than this many messages."""
+"""Seconds of a credential's life that are never spent on waiting: for clocks that differ, and for the work that a
+worker leases ahead of its turn. An assumption, not a measurement."""
+
+SHARE_IN_ORDER = 1 / 2
+"""``FeedConfig.share`` for a queue that counts exactly and gives out the earliest deadline first (SQLite). With one
+half, nobody dies where the rate is halved the moment after a push; the tests of the feed try that."""
+
+SHARE_WITHOUT_ORDER = 1 / 3
+"""``FeedConfig.share`` for a queue that keeps no order and counts late (SQS). With one third, nobody dies where counts
+are a minute old and the workers join late; the tests of the feed try that."""
+
+MIN_WORK = 2.0
+"""Seconds of work that may always wait, however short credentials live, so that workers do not run dry between two
+counts; and never fewer than this many messages. The tests of the feed hold both."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedConfig:
-    """What a feed reckons with; durations in seconds."""
+    """What a feed knows of workers, credentials and queue; durations are in seconds."""
 
     rate: float
     """Requests/s that the workers may send together; the shared pace says when it is less."""
     session_validity: float
-    """How long a credential lives, as long as none was pushed."""
+    """How long a credential is taken to live until the first one is pushed."""
     call_timeout: float = 10.0
+    """How long a call to Cognito may take."""
     min_validity: float = 30.0
-    """What a Session must still live when its secret is delivered."""
-    share: float = IN_ORDER
+    """How long a Session must still live when its secret is delivered."""
+    share: float = SHARE_IN_ORDER
     """The part of a credential's usable life that it may spend waiting."""
     lag: float = 0.0
     """How late the queue's count may be."""
 
     def usable(self, life: float, kind: CredentialKind) -> float:
-        """Seconds for which a credential that lives for ``life`` may wait and still be used."""
+        """Seconds for which a credential that lives for ``life`` seconds may wait and still be used."""
         return life - self.call_timeout - MARGIN - (self.min_validity if kind is CredentialKind.SESSION else 0.0)
 
     def most_waiting(self, rate: float, usable: float) -> int:
-        """How many messages may wait at ``rate`` requests/s."""
-        return math.ceil(max(LEAST, rate * max(LEAST, self.share * usable)))
+        """How many messages may wait, at ``rate`` requests/s and for credentials usable for ``usable`` seconds."""
+        return math.ceil(max(MIN_WORK, rate * max(MIN_WORK, self.share * usable)))
 
 
 class Estimate:
-    """How many messages wait: what was counted, with what was pushed since.
+    """How many messages wait: the queue's last count, and what this feed has pushed since.
 
-    A count that lags does not show what was pushed before it either, and would let everything in again and again. So
-    there is a second reckoning, by what was pushed and what the workers can have taken at most; the higher one counts,
-    until the lag has surely passed. Times are monotonic seconds.
+    A count that lags shows messages that workers have taken already, and does not show what was pushed just before it.
+    Trusted alone it would let too many in, again and again. So there is a second number, computed from what was pushed
+    and from what the workers can have taken at most. The larger one is believed, until the lag has surely passed.
+    Times are monotonic seconds, rates requests/s.
     """
 
     def __init__(self, lag: float) -> None:
         self._lag = lag
         self._counted = 0.0
-        self._since = 0
-        self._reckoned, self._reckoned_at = 0.0, -math.inf
-        self._above_since: float | None = None
+        self._pushed_since = 0
+        self._computed = 0.0
+        self._computed_at = -math.inf
+        self._computed_is_larger_since: float | None = None
 
     def pushed(self, number: int, now: float, rate: float) -> None:
-        """So many more wait."""
-        self._since += number
-        self._reckoned = self._left(now, rate) + number
-        self._reckoned_at = now
+        """So many more messages wait."""
+        self._pushed_since += number
+        self._computed = self._computed_now(now, rate) + number
+        self._computed_at = now
 
     def counted(self, waiting: int, since: int, now: float, rate: float) -> None:
-        """``waiting`` were counted, ``since`` of ours perhaps not among them."""
-        self._counted, self._since = waiting, since
-        if self._left(now, rate) <= waiting + since:
-            self._above_since = None
-        elif self._above_since is None:
-            self._above_since = now
-        elif now - self._above_since > 1.5 * self._lag:
-            self._reckoned, self._reckoned_at, self._above_since = waiting + since, now, None
+        """The queue counted ``waiting`` messages; ``since`` more were pushed meanwhile, perhaps not among them."""
+        self._counted, self._pushed_since = waiting, since
+        if self._computed_now(now, rate) <= waiting + since:
+            self._computed_is_larger_since = None
+        elif self._computed_is_larger_since is None:
+            self._computed_is_larger_since = now
+        elif now - self._computed_is_larger_since > 1.5 * self._lag:  # no lag explains that: the queue is right
+            self._computed, self._computed_at = waiting + since, now
+            self._computed_is_larger_since = None
 
     def waiting(self, now: float, rate: float) -> float:
-        """Messages."""
-        counted = self._counted + self._since
-        return max(counted, self._left(now, rate)) if self._lag else counted
+        """How many messages wait now."""
+        counted = self._counted + self._pushed_since
+        return max(counted, self._computed_now(now, rate)) if self._lag else counted
 
-    def _left(self, now: float, rate: float) -> float:
-        return max(0.0, self._reckoned - rate * (now - self._reckoned_at)) if self._reckoned else 0.0
+    def _computed_now(self, now: float, rate: float) -> float:
+        return max(0.0, self._computed - rate * (now - self._computed_at)) if self._computed else 0.0

@@ -6,8 +6,8 @@
         await feed.room()                                             # until the next credential is worth minting
         await feed.push({"username": "ana", "session": await sign_in("ana")})
 
-How much may wait is decided in ``room``. What waits is asked once for many pushes; in between a feed counts what it
-pushes itself.
+``room`` is the backpressure: it returns when one more message may wait, by the rule in ``backpressure``. The queue is
+asked only now and then how much waits; in between a feed counts what it pushes itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -33,59 +33,78 @@ from worker.requests.message import Parser, line_of
 
 log = structlog.get_logger()
 
-LOOKS = 0.2, 2.0
-"""Seconds between two looks at the queue: at least, and for which one counts at most."""
-TICKET = 30.0
-"""Seconds that whoever was told to mint has to push; then somebody else may."""
-SAY = 10.0
-"""Seconds without room after which the feed says that it waits, and again."""
-PATIENCE = 60.0
-"""Seconds for which a queue or a ledger that does not say what waits is asked again."""
-PAGE = 500
+MIN_PAUSE = 0.2
+"""Seconds at least between two counts of what waits: five small questions a second are little to any queue."""
+
+COUNT_LIFE = 2.0
+"""Seconds for which a count is believed; as often it is renewed where nobody may push. It is as long as the work that
+may always wait (``backpressure.MIN_WORK``), so that workers do not run dry between two counts."""
+
+PERMISSION_LIFE = 30.0
+"""Seconds for which a permission to mint counts as used; whoever has not pushed by then is taken to have given up, and
+somebody else may mint. Longer than a sign-in takes."""
+
+BATCH = 500
+"""Messages that are pushed in one call of the queue at most, so that no transaction of a queue grows without bound."""
 
 
 class FeedQueue(Queue, Producer, Protocol):
-    """The queue that is fed."""
+    """What a feed needs of a queue: to push to it, and to count what waits."""
 
 
 class FeedLedger(Ledger, PaceStore, Protocol):
-    """The ledger with the shared pace."""
+    """What a feed needs of a ledger: the users' rows, and the pace that the workers share."""
+
+
+class _Push(NamedTuple):
+    """One message that waits to be pushed with others, and what its caller waits for."""
+
+    request: Request
+    body: bytes
+    stored: asyncio.Future[None]
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
+    """Somebody who waits for the permission to mint a credential that is usable for so many seconds."""
+
     usable: float
-    granted: asyncio.Future[None]
+    permitted: asyncio.Future[None]
 
 
 class Feed:
     """The producer's end of a queue, for ``async with``; many tasks may push at once.
 
-    Raises ``QueueUnavailable`` and ``LedgerUnavailable`` from where they come.
+    Its methods raise ``QueueUnavailable`` and ``LedgerUnavailable`` where queue or ledger cannot be reached.
     """
 
-    def __init__(self, depot: FeedQueue, book: FeedLedger, parser: Parser, clock: Clock, terms: FeedConfig) -> None:
-        self._depot, self._book, self._parser, self._clock, self._terms = depot, book, parser, clock, terms
-        self._rate = terms.rate
-        self._usable = terms.usable(terms.session_validity, CredentialKind.SESSION)
-        """Of the credential that was pushed last."""
-        self._estimate = Estimate(terms.lag)
+    def __init__(self, queue: FeedQueue, ledger: FeedLedger, parser: Parser, clock: Clock, config: FeedConfig) -> None:
+        self._queue = queue
+        self._ledger = ledger
+        self._parser = parser
+        self._clock = clock
+        self._config = config
+        self._rate = config.rate
+        self._usable = config.usable(config.session_validity, CredentialKind.SESSION)
+        """Seconds for which the credential that was pushed last may wait."""
+        self._estimate = Estimate(config.lag)
         self._pushed = 0
-        self._looked_at = -math.inf
-        self._tickets: deque[float] = deque()
-        """When somebody was told to mint who has not pushed yet."""
-        self._passes: WeakKeyDictionary[asyncio.Task[object], float] = WeakKeyDictionary()
-        """Whose push returned, and when: they may mint without asking again."""
+        self._counted_at = -math.inf
+        self._permissions: deque[float] = deque()
+        """When each permission to mint was given that nobody has used yet, the oldest first."""
+        self._permitted_by_push: WeakKeyDictionary[asyncio.Task[object], float] = WeakKeyDictionary()
+        """The tasks whose last ``push`` waited for their next permission already, and when it returned."""
         self._waiters: list[_Waiter] = []
-        self._looking: asyncio.Task[None] | None = None
-        self._moved_at = 0.0
+        self._counting: asyncio.Task[None] | None = None
+        self._quiet_since = 0.0
+        """When somebody who waited was last permitted to mint, or was last told in the log that nobody is."""
         self._unavailable_since: float | None = None
-        self._page: list[tuple[Request, bytes, asyncio.Future[None]]] = []
+        self._to_push: list[_Push] = []
         self._pushing: asyncio.Task[None] | None = None
         self.accepted = 0
         self.duplicates = 0
         self.malformed: Counter[str] = Counter()
-        """By reason."""
+        """Malformed messages by reason."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,167 +112,171 @@ class Feed:
     async def __aexit__(self, *_: object) -> None:
         if self._pushing is not None:
             await asyncio.wait([self._pushing])
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking])
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.wait([self._counting])
         for waiter in self._waiters:
-            waiter.granted.cancel()
+            waiter.permitted.cancel()
 
     async def push(self, request: Mapping[str, object] | bytes, *, wait: bool = True) -> None:
         """Put a request (as an object, or as a line of JSON) on the queue, durably; return when the next one is due.
 
-        With ``wait=False`` at once, for whoever asks for ``room`` before the next one.
-        Raises ``Malformed``, which is put aside and counted, and whose text may be shown.
+        With ``wait=False`` it returns as soon as the request is durable, for whoever asks for ``room`` before the next
+        one. Raises ``Malformed``, whose text may be shown, for a request that is then put aside and counted.
         """
-        self._has_pass()
+        self._was_permitted_by_push()
         raw = request if isinstance(request, bytes) else line_of(request)
         now = self._clock.utc()
         try:
             parsed, body = self._parser.parse(raw, now), self._parser.body(raw, now)
         except Malformed as malformed:
             self.malformed[str(malformed)] += 1
-            self._use_ticket()
-            await self._depot.put_aside(str(malformed), digest(raw))
+            self._use_permission()
+            await self._queue.put_aside(str(malformed), digest(raw))
             raise
-        self._usable = usable = self._terms.usable(parsed.expires_at - now, parsed.kind)
-        await self._put(parsed, body)
+        self._usable = usable = self._config.usable(parsed.expires_at - now, parsed.kind)
+        await self._push_with_others(parsed, body)
         if wait:
-            await self._room(usable)
+            await self._permission(usable)
             if task := asyncio.current_task():
-                self._passes[task] = self._clock.monotonic()
+                self._permitted_by_push[task] = self._clock.monotonic()
 
     async def room(self) -> None:
-        """Wait until the next credential is worth minting. Of several who wait, only as many go on as there is room."""
-        if not self._has_pass():
-            await self._room(self._usable)
+        """Wait until the next credential is worth minting. Of several who wait, only as many go on as may push."""
+        if not self._was_permitted_by_push():
+            await self._permission(self._usable)
 
     def give_up(self) -> None:
-        """Whoever was told to mint has nothing to push: somebody else may."""
-        self._use_ticket()
+        """Say that a permission will not be used, because there is nothing to push: somebody else may mint."""
+        self._use_permission()
 
     async def wants(self, username: str) -> bool:
         """Whether a new credential of this user would be used: not where the ledger says that all is done."""
-        row = await self._book.read(username)
+        row = await self._ledger.read(username)
         return row is None or row.state in (State.NEEDS_SESSION, State.FAILED)
 
-    # --- pushing: what comes close together travels together ----------------------------------------------------------
+    # --- pushing: messages that come close together are pushed in one batch -------------------------------------------
 
-    async def _put(self, request: Request, body: bytes) -> None:
+    async def _push_with_others(self, request: Request, body: bytes) -> None:
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._page.append((request, body, stored))
+        self._to_push.append(_Push(request, body, stored))
         if self._pushing is None or self._pushing.done():
-            self._pushing = asyncio.create_task(self._push_pages())
+            self._pushing = asyncio.create_task(self._push_batches())
         await stored
 
-    async def _push_pages(self) -> None:
-        while self._page:
-            page = [each for each in self._page[:PAGE] if not each[2].cancelled()]
-            del self._page[:PAGE]
+    async def _push_batches(self) -> None:
+        while self._to_push:
+            batch = [push for push in self._to_push[:BATCH] if not push.stored.cancelled()]
+            del self._to_push[:BATCH]
             try:
-                pushed = await self._depot.push([(request, body) for request, body, _ in page])
+                pushed = await self._queue.push([(push.request, push.body) for push in batch])
             except Exception as error:  # noqa: BLE001 - whoever pushes is told
-                for *_, stored in page:
-                    self._use_ticket()
-                    if not stored.done():
-                        stored.set_exception(error)
+                for push in batch:
+                    self._use_permission()
+                    if not push.stored.done():
+                        push.stored.set_exception(error)
                 continue
             self.accepted += pushed.accepted
             self.duplicates += pushed.duplicates
             self._pushed += pushed.accepted
             self._estimate.pushed(pushed.accepted, self._clock.monotonic(), self._rate)
-            for *_, stored in page:
-                self._use_ticket()
-                if not stored.done():
-                    stored.set_result(None)
+            for push in batch:
+                self._use_permission()
+                if not push.stored.done():
+                    push.stored.set_result(None)
 
-    # --- waiting for room: one looks for all --------------------------------------------------------------------------
+    # --- permissions to mint: one task counts what waits, for all who want one ----------------------------------------
 
-    async def _room(self, usable: float) -> None:
-        if not self._waiters and self._take_ticket(usable):
+    async def _permission(self, usable: float) -> None:
+        """Wait for the permission to mint a credential that is usable for so many seconds."""
+        if not self._waiters and self._try_to_permit(usable):
             return
         waiter = _Waiter(usable, asyncio.get_running_loop().create_future())
         if not self._waiters:
-            self._moved_at = self._clock.monotonic()
+            self._quiet_since = self._clock.monotonic()
         self._waiters.append(waiter)
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look_for_all())
+        if self._counting is None or self._counting.done():
+            self._counting = asyncio.create_task(self._permit_waiters())
         try:
-            await waiter.granted
+            await waiter.permitted
         except asyncio.CancelledError:
-            if waiter.granted.done() and not waiter.granted.cancelled():  # told to mint, and will not
+            if waiter.permitted.done() and not waiter.permitted.cancelled():  # permitted to mint, and will not
                 with suppress(IndexError):
-                    self._tickets.pop()
+                    self._permissions.pop()
             raise
         finally:
             with suppress(ValueError):
                 self._waiters.remove(waiter)
 
-    def _take_ticket(self, usable: float) -> bool:
+    def _try_to_permit(self, usable: float) -> bool:
+        """Give one permission, if one more message may wait by a count that is still believed."""
         now = self._clock.monotonic()
-        while self._tickets and self._tickets[0] <= now - TICKET:
-            self._tickets.popleft()
-        if now - self._looked_at > LOOKS[1] or self._waiting() >= self._terms.most_waiting(self._rate, usable):
+        while self._permissions and self._permissions[0] <= now - PERMISSION_LIFE:
+            self._permissions.popleft()
+        if now - self._counted_at > COUNT_LIFE or self._waiting() >= self._config.most_waiting(self._rate, usable):
             return False
-        self._tickets.append(now)
+        self._permissions.append(now)
         return True
 
-    def _use_ticket(self) -> None:
-        """Somebody who was told to mint has."""
-        if self._tickets:
-            self._tickets.popleft()
+    def _use_permission(self) -> None:
+        """Whoever was permitted to mint has pushed, or has nothing to push."""
+        if self._permissions:
+            self._permissions.popleft()
 
-    def _has_pass(self) -> bool:
-        """Whether this task's last push has said already that the next credential is due; it says so once."""
+    def _was_permitted_by_push(self) -> bool:
+        """Whether this task's last push waited for the next permission already; true only once for each push."""
         task = asyncio.current_task()
-        given_at = self._passes.pop(task, -math.inf) if task else -math.inf
-        return self._clock.monotonic() - given_at < TICKET
+        permitted_at = self._permitted_by_push.pop(task, -math.inf) if task else -math.inf
+        return self._clock.monotonic() - permitted_at < PERMISSION_LIFE
 
     def _waiting(self) -> float:
-        """Messages that wait, with those that will soon."""
-        return self._estimate.waiting(self._clock.monotonic(), self._rate) + len(self._tickets)
+        """How many messages wait, together with those that somebody was permitted to mint."""
+        return self._estimate.waiting(self._clock.monotonic(), self._rate) + len(self._permissions)
 
-    async def _look_for_all(self) -> None:
+    async def _permit_waiters(self) -> None:
         try:
             while self._waiters:
-                await asyncio.sleep(self._until_look())
-                await self._look()
+                await asyncio.sleep(self._until_next_count())
+                await self._count()
                 for waiter in list(self._waiters):
-                    if not waiter.granted.done() and self._take_ticket(waiter.usable):
-                        self._moved_at = self._clock.monotonic()
-                        waiter.granted.set_result(None)
+                    if not waiter.permitted.done() and self._try_to_permit(waiter.usable):
+                        self._quiet_since = self._clock.monotonic()
+                        waiter.permitted.set_result(None)
                         self._waiters.remove(waiter)
-                self._say()
+                self._warn_where_nobody_is_permitted()
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             for waiter in self._waiters:
-                if not waiter.granted.done():
-                    waiter.granted.set_exception(error)
+                if not waiter.permitted.done():
+                    waiter.permitted.set_exception(error)
             self._waiters.clear()
 
-    def _until_look(self) -> float:
-        """Seconds: until there will be some room, by the rate as it is known."""
-        most = max(self._terms.most_waiting(self._rate, waiter.usable) for waiter in self._waiters)
-        pause = min(LOOKS[1], max(LOOKS[0], (self._waiting() - 0.9 * most) / self._rate))
-        return max(0.0, self._looked_at + pause - self._clock.monotonic())
+    def _until_next_count(self) -> float:
+        """Seconds until the workers will have taken a tenth of what may wait, by the rate as it is known."""
+        most = max(self._config.most_waiting(self._rate, waiter.usable) for waiter in self._waiters)
+        pause = min(COUNT_LIFE, max(MIN_PAUSE, (self._waiting() - 0.9 * most) / self._rate))
+        return max(0.0, self._counted_at + pause - self._clock.monotonic())
 
-    async def _look(self) -> None:
+    async def _count(self) -> None:
+        """Ask what waits, and at which rate. A store that is unavailable is asked again for a minute."""
         before = self._pushed
         try:
-            waiting, pace = (await self._depot.backlog()).waiting, await self._book.read_pace()
-        except DependencyUnavailable as unavailable:
+            waiting, pace = (await self._queue.backlog()).waiting, await self._ledger.read_pace()
+        except DependencyUnavailable as error:
             self._unavailable_since = self._unavailable_since or self._clock.monotonic()
             lasts = self._clock.monotonic() - self._unavailable_since
-            if unavailable.exit_code is ExitCode.PERSON_MUST_ACT or lasts > PATIENCE:
+            if error.exit_code is ExitCode.PERSON_MUST_ACT or lasts > 60.0:
                 raise
-            await asyncio.sleep(LOOKS[1])  # and nobody is let in by an old count
+            await asyncio.sleep(COUNT_LIFE)  # and nobody is permitted by a count that is too old
             return
         self._unavailable_since = None
-        self._rate = min(self._terms.rate, pace.rate) if pace is not None else self._terms.rate
-        self._looked_at = self._clock.monotonic()
-        self._estimate.counted(waiting, self._pushed - before, self._looked_at, self._rate)
+        self._rate = min(self._config.rate, pace.rate) if pace is not None else self._config.rate
+        self._counted_at = self._clock.monotonic()
+        self._estimate.counted(waiting, self._pushed - before, self._counted_at, self._rate)
 
-    def _say(self) -> None:
-        if self._waiters and self._clock.monotonic() - self._moved_at >= SAY:
-            self._moved_at = self._clock.monotonic()
+    def _warn_where_nobody_is_permitted(self) -> None:
+        """Say every ten seconds that the feed waits; a script that hangs without a word would be taken for broken."""
+        if self._waiters and self._clock.monotonic() - self._quiet_since >= 10.0:
+            self._quiet_since = self._clock.monotonic()
             log.warning(
                 "feed_waits",
                 backlog=round(self._waiting()),

@@ -1,4 +1,7 @@
-"""Requests and usernames in files and pipes: one a line."""
+"""Files and pipes that hold one message a line: how they are read, whoever reads them.
+
+A line that is too long to be a message is never held whole: whoever sends gigabytes without a newline costs no memory.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +13,67 @@ from contextlib import suppress
 from typing import BinaryIO
 
 MAX_MESSAGE = 256 * 1024
-"""Bytes of one message, without the end of its line."""
-
-
-_SMALLEST_PIPE = 4_096
+"""The most bytes of one message, without the end of its line. A request needs far less (a token and 16 KiB of
+attributes), and every queue takes it: SQS takes 1 MiB ("Amazon SQS message quotas"), and took no more than this until
+2025."""
 
 
 def digest(raw: bytes) -> str:
-    """What may be remembered of a malformed message: 16 hex characters."""
+    """What may be remembered of a malformed message: the first 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(raw).hexdigest()[:16]
 
 
+class LineSplitter:
+    """Makes lines of chunks of bytes. It is fed chunk by chunk, because a pipe gives what has been written so far."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._skipping = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        r"""The lines that this chunk completes; the empty chunk stands for the end of the file.
+
+        Lines come without their ends (``\n`` or ``\r\n``), without white space around them and without a byte order
+        mark; blank ones are left out. Of a line longer than ``MAX_MESSAGE`` only the beginning is given, at once, which
+        is just long enough for the parser to find it too long; the rest of it is skipped.
+        """
+        *lines, rest = (self._rest + (chunk or b"\n")).split(b"\n")
+        if lines and self._skipping:
+            del lines[0]
+            self._skipping = False
+        if self._skipping:
+            rest = b""
+        elif _too_long(rest):
+            lines.append(rest)
+            self._skipping, rest = True, b""
+        self._rest = rest
+        return [text for line in lines if (text := _text(line))]
+
+
+def _too_long(line: bytes) -> bool:
+    return len(line) > MAX_MESSAGE + len(b"\r")
+
+
+def _text(line: bytes) -> bytes:
+    beginning = line[: MAX_MESSAGE + len(b"\r\n")]
+    text = beginning.strip().removeprefix(codecs.BOM_UTF8)
+    return beginning if text and _too_long(line) else text
+
+
 def read_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of a binary file or pipe without their ends; blank ones are skipped, and so is a byte order mark.
+    """The lines of a binary file or pipe, each as soon as it is complete; see ``LineSplitter.feed``."""
+    splitter = LineSplitter()
+    while piece := stream.readline(65_536):
+        yield from splitter.feed(piece)
+    yield from splitter.feed(b"")
 
-    Of a line longer than ``MAX_MESSAGE`` only so much is held and yielded that ``parse`` finds it too long.
+
+def shrink_pipe(stream: BinaryIO | int) -> None:
+    """Make a pipe's buffer as small as Linux allows, one page: requests grow old in it where nobody sees them.
+
+    ``stream`` is a file or its descriptor. Where it is no pipe, or the system has no such call (``F_SETPIPE_SZ``), or
+    more than a page waits in it already, nothing happens.
     """
-    most = MAX_MESSAGE + len(b"\r\n")
-    while line := stream.readline(most):
-        ended = line.endswith(b"\n") or len(line) < most
-        if text := line.strip().removeprefix(codecs.BOM_UTF8):
-            yield text if ended else line
-        while not ended:
-            rest = stream.readline(most)
-            ended = rest.endswith(b"\n") or not rest
-
-
-def narrow(stream: BinaryIO) -> None:
-    """Make a pipe as small as the system allows: what waits in it grows old unseen."""
-    with suppress(OSError):  # no pipe, or more is in it already
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
-            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):
+            fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, 4_096)

@@ -22,17 +22,18 @@ from worker.core.errors import Malformed
 from worker.core.model import CredentialKind, Request, Secret
 from worker.requests.lines import MAX_MESSAGE
 
-_MAX_ATTRIBUTES = 16 * 1024
+_IGNORED = {"state", "reason", "since"}
+"""Keys that ``export`` adds. They are allowed, so that its lines can be pushed again, and they are not sent on."""
+
 _MAX_NAME = 40
-_DAY = 86_400.0
-_IGNORED = {"state", "reason", "since"}  # what ``export`` adds
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+"""Characters of an unknown key that a reason repeats at most: enough to recognise a misspelt one."""
 
 
 def _epoch(value: object) -> float:
-    """UTC seconds of an RFC 3339 time."""
+    """UTC seconds of an RFC 3339 time. Raises ``ValueError`` for anything else, as pydantic wants it."""
     text = value.upper() if isinstance(value, str) else ""
-    if not _TIME.fullmatch(text):
+    rfc3339 = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)"
+    if not re.fullmatch(rfc3339, text, re.ASCII):
         raise ValueError("no time")
     return datetime.fromisoformat(text).timestamp()
 
@@ -41,7 +42,7 @@ _Time = Annotated[float | None, BeforeValidator(_epoch)]
 
 
 class _Message(BaseModel):
-    """The shape of a message. Absent is empty, which none of these may be when given."""
+    """The shape of a message. A text that is absent is empty here, because none may be empty where it is given."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -68,10 +69,11 @@ _RULES = {
     "attributes": "an object of text, 16 KiB together",
     "replace": "true or false",
 }
+"""What a value should be, by key: for the reason that is told, which must not repeat the value."""
 
 
 class _Claims(BaseModel):
-    """What an access token says of itself, unverified: Cognito will judge it."""
+    """The claims of an access token that are read here. Its signature is not checked: Cognito will judge it."""
 
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
@@ -93,7 +95,7 @@ class Parser:
     def parse(self, raw: bytes, now: float) -> Request:
         """The request in one message. ``now`` (UTC seconds) is when a session without times was issued.
 
-        Raises ``Malformed``, and nothing else for any bytes.
+        Raises ``Malformed``, and nothing else, whatever the bytes are.
         """
         message = _read(raw)
         if message.session:
@@ -102,7 +104,7 @@ class Parser:
             deadline, mismatch = issued + self._validity, False
         else:
             kind, credential = CredentialKind.ACCESS_TOKEN, message.access_token
-            deadline, mismatch = self._look_into(credential, message.username, now)
+            deadline, mismatch = self._read_token(credential, message.username, now)
         return Request(
             username=message.username,
             kind=kind,
@@ -125,14 +127,15 @@ class Parser:
             fields["issued_at"] = datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z")
         return to_json(fields)
 
-    def _look_into(self, token: str, username: str, now: float) -> tuple[float, bool]:
-        """When the token dies, and whether it is somebody else's, or says of nobody that it is theirs."""
+    def _read_token(self, token: str, username: str, now: float) -> tuple[float, bool]:
+        """When the token expires (UTC seconds), and whether it does not say that it is this user's, of this pool."""
         parts = token.split(".")
         try:
             payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
             claims = _Claims.model_validate_json(payload)
         except (IndexError, ValueError):  # a ValidationError is a ValueError, and so are binascii's
-            return now + _DAY, True
+            a_day = 86_400.0  # an access token lives no longer ("AccessTokenValidity", Cognito API reference)
+            return now + a_day, True
         pool = claims.iss.rstrip("/").rpartition("/")[2]
         return claims.exp, (claims.username, pool) != (username, self._pool)
 
@@ -148,13 +151,14 @@ def _read(raw: bytes) -> _Message:
         raise Malformed("has both session and access_token; keep one")
     if not (message.session or message.access_token):
         raise Malformed("has no credential; add session or access_token")
-    if len(raw) > _MAX_ATTRIBUTES < sum(len(text.encode()) for pair in message.attributes.items() for text in pair):
+    most = 16 * 1024  # bytes of all attributes together, which travel inside the sealed record of every user
+    if len(raw) > most < sum(len(text.encode()) for pair in message.attributes.items() for text in pair):
         raise Malformed(f"attributes should be {_RULES['attributes']}")
     return message
 
 
 def _reason(raw: bytes, error: ValidationError) -> str:
-    """The first problem in words; of the message only the names of its keys."""
+    """The first problem in words. Of the message it repeats nothing but the names of its keys."""
     found = error.errors(include_input=False, include_url=False, include_context=False)[0]
     kind, key = found["type"], str(found["loc"][0]) if found["loc"] else ""
     if kind == "json_invalid":
@@ -178,7 +182,7 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def _name(key: str, raw: bytes) -> str:
-    """A key's name, fit to be read; unless it repeats a part of the credential beside it."""
+    """A key's name in quotes, fit for a terminal; ``***`` where it repeats eight characters of the credential."""
     name = key if len(key) <= _MAX_NAME else f"{key[:_MAX_NAME]}…"
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
     message = from_json(raw)
@@ -189,7 +193,7 @@ def _name(key: str, raw: bytes) -> str:
 
 
 def line_of(request: Mapping[str, object]) -> bytes:
-    """One line of JSON; what cannot be one becomes a line that is malformed."""
+    """The request as one line of JSON; empty, and so malformed, where it cannot be written as JSON."""
     try:
         return json.dumps(dict(request)).encode()
     except (TypeError, ValueError, RecursionError):

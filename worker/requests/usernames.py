@@ -1,4 +1,4 @@
-"""A file of usernames, one a line, as ``--only`` and ``--roster`` take it."""
+"""A file of usernames, one a line, as ``run --only`` and ``push --roster`` take it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from typing import BinaryIO
 
 from worker.requests.lines import read_lines
 
-LONGEST = 128
-"""Characters of a username."""
-
 
 def usernames(stream: BinaryIO) -> Iterator[str | None]:
     """The users that a file names, one a line: a username, or a JSON object with a ``username`` (as ``export`` prints).
 
-    White space around a line and blank lines are nothing; ``None`` stands for a line that is no username.
+    White space around a line and blank lines do not count. ``None`` stands for a line that is no username.
     """
     for raw in read_lines(stream):
         try:
@@ -32,4 +29,7 @@ def usernames(stream: BinaryIO) -> Iterator[str | None]:
 
 
 def _is_username(text: str) -> bool:
-    return 1 <= len(text) <= LONGEST and not any("\ud800" <= char <= "\udfff" for char in text)
+    """Whether Cognito could have such a username: 1 to 128 characters (API reference, AdminGetUser), none of them half
+    of a surrogate pair, which UTF-8 cannot write.
+    """
+    return 1 <= len(text) <= 128 and not any("\ud800" <= char <= "\udfff" for char in text)

@@ -47,15 +47,13 @@ def _seconds(value: object) -> object:
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
-def _share(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    over, _, under = value.strip().removesuffix("%").partition("/")
+def share(text: str) -> float:
+    """The number that a part of the whole is written as: ``1/4``, ``25%`` or ``0.25``. Raises ``ValueError``."""
+    over, _, under = text.strip().removesuffix("%").partition("/")
     try:
-        share = float(over) / (float(under) if under else 1.0) / (100 if value.strip().endswith("%") else 1)
+        return float(over) / (float(under) if under else 1.0) / (100 if text.strip().endswith("%") else 1)
     except (ValueError, ZeroDivisionError):
         raise ValueError("should be a part of the whole, such as '1/4', '25%' or 0.25") from None
-    return share
 
 
 def _listed(value: object) -> object:
@@ -110,7 +108,10 @@ Seconds = Annotated[float, IS_SECONDS, Field(gt=0, allow_inf_nan=False), TypeNam
 SecondsOrZero = Annotated[float, IS_SECONDS, Field(ge=0, allow_inf_nan=False), TypeName("duration")]
 """A duration in seconds; zero is allowed."""
 Share = Annotated[
-    float, BeforeValidator(_share), Field(gt=0, le=1, allow_inf_nan=False), TypeName('share, as "1/4", "25%" or 0.25')
+    float,
+    BeforeValidator(lambda value: share(value) if isinstance(value, str) else value),
+    Field(gt=0, le=1, allow_inf_nan=False),
+    TypeName('share, as "1/4", "25%" or 0.25'),
 ]
 """A part of the whole: ``"1/4"``, ``"25%"`` or ``0.25``."""
 Optional = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value), TypeName("text")]

@@ -1,4 +1,4 @@
-"""The CloudFormation template of what ``init`` would make, with the roles' policies, for those who review first.
+"""The CloudFormation template of what ``init`` would make, with the roles' policies, to be reviewed first.
 
 The same properties as in ``resources``; names are parameters, and those of the settings their defaults.
 """
@@ -11,9 +11,6 @@ from typing import Any
 from worker.setup import resources
 from worker.setup.policies import Role, document
 from worker.setup.resources import Wanted
-
-_SHIPPED = (Role.PUSHER, Role.WORKER, Role.OPENER)
-"""The operator is whoever makes the stack."""
 
 
 def template(wanted: Wanted) -> dict[str, Any]:
@@ -100,12 +97,12 @@ def _bucket(wanted: Wanted) -> Iterator[tuple[str, Any]]:
 
 
 def _kept(kind: str, properties: dict[str, Any]) -> dict[str, Any]:
-    """A stack that is deleted takes no ledger and no secret with it."""
+    """A resource that stays when the stack is deleted: no ledger and no secret is lost with it."""
     return {"Type": kind, "DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain", "Properties": properties}
 
 
 def _policies(wanted: Wanted) -> Iterator[tuple[str, Any]]:
-    for role in _SHIPPED:
+    for role in (Role.PUSHER, Role.WORKER, Role.OPENER):  # the operator is whoever makes the stack
         policy = document(role, _parts(wanted))
         if not policy["Statement"]:
             continue

@@ -55,7 +55,11 @@ def cloudformation_template(settings: Settings) -> str:
 
 
 async def create_missing(settings: Settings, out: TextIO, *, place: AwsTarget | None = None) -> None:
-    """Make what is missing. Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``; again is harmless."""
+    """Make what is missing, and write to ``out`` what was made or found. To run it again is harmless.
+
+    ``place`` is where AWS's services are, if not where the settings say. Raises ``UsageError``,
+    ``DependencyUnavailable``, ``PersonMustAct``.
+    """
     plan = wanted_resources(settings)
     async with Aws(place or place_of(settings)) as aws:
         making = _Making(aws, plan, settings.aws.region, out)

@@ -1,7 +1,7 @@
 """What each role may do, and nothing else: the IAM policies in ``config/iam`` and in the CloudFormation template.
 
 Placeholders such as ``${Queue}`` stand for names; a statement says which part of a rollout it is for, so that whoever
-has no such part leaves it out. A test holds every action against the calls that the code really makes.
+has no such part leaves it out. A test compares every action with the calls that the code really makes.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ CHANNEL_QUEUE = "arn:${Partition}:sqs:${Region}:${Account}:${ChannelQueue}"
 SECRETS = "arn:${Partition}:secretsmanager:${Region}:${Account}:secret:${Prefix}/*"
 KEY = "arn:${Partition}:kms:${Region}:${Account}:key/${Key}"
 POOL = "arn:${Partition}:cognito-idp:${Region}:${Account}:userpool/${UserPool}"
+"""The resources that statements are about, as ARNs ("Actions, resources, and condition keys for AWS services")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,8 @@ STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         Allowed("pool", "AskAboutTheQuota", ("servicequotas:ListServiceQuotas",), ("*",)),
     ),
 }
-"""``sts:GetCallerIdentity`` needs no permission, and AssociateSoftwareToken is not signed."""
+"""What each role may do. ``sts:GetCallerIdentity`` is not here because it needs no permission, and
+AssociateSoftwareToken is not, because it is not signed."""
 
 
 def document(role: Role, parts: Collection[str] = PARTS) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a rollout keeps on AWS, as it should be: the names, the properties, and how what is missing is made.
+"""What a rollout keeps on AWS: the names, the properties that it should have, and how what is missing is made.
 
 The same properties go to CloudFormation (see ``cloudformation``), whose names for them are those of the API.
 """
@@ -24,23 +24,26 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
     from types_aiobotocore_sqs import SQSClient
 
-HOUR, DAY = 3_600, 86_400
+DAY = 86_400
+"""Seconds."""
 RETENTION = DAY
 """Seconds that requests are kept: an access token, the longer lived credential, lives a day at most."""
-LEAST_RETENTION = HOUR
+LEAST_RETENTION = 3_600
 """Seconds below which requests may vanish before a worker comes to them: an access token's usual life."""
 DEAD_LETTER_RETENTION = 4 * DAY
 """Seconds that dead letters are kept: over a weekend, and no longer, since they may be whole requests."""
 CHANNEL_RETENTION = 14 * DAY
 """Seconds that delivered secrets wait for whoever notifies: as long as SQS can, for nobody has another copy."""
-RECEIVES, LEAST_RECEIVES = 1_000, 100
-"""How often a request may be received: the most that SQS allows, because waiting and giving back count as well; and
-below which patience with a held user would make a dead letter of a request that nobody tried."""
-LONG_POLL = 20
+RECEIVES = 1_000
+"""How often a request may be received before it is a dead letter: the most that SQS allows ("Amazon SQS dead-letter
+queues"), because a request that waits for its user, or is given back, counts as received too."""
+LEAST_RECEIVES = 100
+"""Receives below which a request may become a dead letter without having been tried, because its user is claimed by
+another worker for so long."""
 NONCURRENT_DAYS = 7
-"""Days for which what was deleted from the bucket can be brought back."""
+"""Days for which what was deleted from the bucket can be restored."""
 TABLE_PATIENCE = 120.0
-"""Seconds that a new table may take."""
+"""Seconds that a new table may take to be ready."""
 
 PUBLIC_ACCESS_BLOCK = {
     "BlockPublicAcls": True,
@@ -48,8 +51,7 @@ PUBLIC_ACCESS_BLOCK = {
     "BlockPublicPolicy": True,
     "RestrictPublicBuckets": True,
 }
-_NO_QUEUE = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"})
-_OURS = frozenset({"BucketAlreadyOwnedByYou"})
+"""A bucket that nobody can open to the public, neither by a policy nor by an ACL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,18 +86,18 @@ def name_in(url: str) -> str:
 
 
 def queue_properties(wanted: Wanted, dead_letters_arn: Any) -> dict[str, Any]:
-    """The queue of requests: encrypted, forgetful, patient."""
+    """The queue of requests: it is encrypted, forgets what is a day old, and lets a request come back very often."""
     return {
         "SqsManagedSseEnabled": True,
         "MessageRetentionPeriod": RETENTION,
         "VisibilityTimeout": wanted.visibility,
-        "ReceiveMessageWaitTimeSeconds": LONG_POLL,
+        "ReceiveMessageWaitTimeSeconds": 20,  # long polling: the longest that SQS allows
         "RedrivePolicy": {"deadLetterTargetArn": dead_letters_arn, "maxReceiveCount": RECEIVES},
     }
 
 
 def dead_letters_properties() -> dict[str, Any]:
-    """The queue of what is malformed, or came back too often."""
+    """The dead-letter queue: for malformed messages, and for those that were received too often."""
     return {"SqsManagedSseEnabled": True, "MessageRetentionPeriod": DEAD_LETTER_RETENTION}
 
 
@@ -105,12 +107,12 @@ def channel_queue_properties() -> dict[str, Any]:
 
 
 def table_properties(name: str) -> dict[str, Any]:
-    """The ledger's table, which nobody deletes by mistake."""
+    """The ledger's table, protected against being deleted by mistake."""
     return {**definition(name), "DeletionProtectionEnabled": True}
 
 
 def bucket_encryption(wanted: Wanted) -> dict[str, Any]:
-    """KMS, with a bucket key, so that not every object costs a call."""
+    """Encryption with KMS and a bucket key, so that not every object costs a call of KMS."""
     default = {"SSEAlgorithm": "aws:kms", **({"KMSMasterKeyID": wanted.kms_key_id} if wanted.kms_key_id else {})}
     return {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}
 
@@ -153,7 +155,7 @@ async def queue(sqs: SQSClient, name: str, properties: Mapping[str, Any]) -> tup
         try:
             return (await sqs.get_queue_url(QueueName=name))["QueueUrl"], False
         except ClientError as error:
-            if code(error) not in _NO_QUEUE:
+            if code(error) not in ("QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"):
                 raise
         attributes = {key: _attribute(value) for key, value in properties.items()}
         url = (await sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]  # type: ignore[arg-type]
@@ -232,7 +234,7 @@ async def bucket(s3: S3Client, wanted: Wanted, region: str) -> bool:
         try:
             await s3.create_bucket(Bucket=name, **where)
         except ClientError as error:
-            if code(error) in _OURS:
+            if code(error) == "BucketAlreadyOwnedByYou":  # somebody else made it just now, with our account
                 return False
             raise
         await _close(s3, name, bucket_encryption(wanted), _partition(region))

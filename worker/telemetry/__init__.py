@@ -1,4 +1,4 @@
-"""What a run says about itself: logs that cannot leak, one statistics, and what draws it (a bar, lines, tables, JSON).
+"""What a run says about itself: logs that cannot leak, a progress bar or lines, the reconciliation as table or JSON.
 
-The pipeline counts into the ``stats`` and knows nothing of those who render it.
+The pipeline counts into ``core.stats`` and knows nothing of what is shown from there.
 """

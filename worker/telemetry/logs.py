@@ -17,20 +17,20 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from worker.core.model import Secret
 
 MASK = "***"
-_FIRST = ("timestamp", "level", "event")
-_DEEPEST = 6
-_SHORTEST = 16
-"""Characters of the shortest credential there is: a secret code."""
+"""What stands in the place of a credential."""
 
-_CREDENTIAL_KEYS = frozenset(
-    {
-        *("access_token", "session", "secret_code", "otpauth_uri", "secret", "credential", "credentials", "plaintext"),
-        *("token", "id_token", "refresh_token", "session_token", "aws_session_token", "x_amz_security_token"),
-        *("password", "passwd", "passphrase", "identity", "private_key", "secret_key", "api_key", "otpauth"),
-        *("secret_access_key", "aws_secret_access_key", "authorization", "cookie", "set_cookie"),
-    }
-)
-_BARE_KEYS = frozenset(key.replace("_", "") for key in _CREDENTIAL_KEYS)  # secret_code, SecretCode, secret-code
+# fmt: off
+_CREDENTIAL_KEYS = frozenset({
+    "secretcode", "otpauth", "otpauthuri", "secret", "plaintext",
+    "session", "sessiontoken", "awssessiontoken", "xamzsecuritytoken",
+    "token", "accesstoken", "idtoken", "refreshtoken",
+    "credential", "credentials", "password", "passwd", "passphrase", "authorization", "cookie", "setcookie",
+    "identity", "privatekey", "secretkey", "apikey", "secretaccesskey", "awssecretaccesskey",
+})
+# fmt: on
+"""Keys whose value is masked whatever it looks like: as Cognito, AWS's SDK and HTTP name credentials. They are written
+here without ``_`` and ``-`` and in small letters, so that each stands for all its spellings."""
+
 _LOOKS_SECRET = re.compile(
     r"""
       eyJ[\w-]{4,}(?:\.[\w-]*)+                 # a JWT, also a torn one
@@ -41,11 +41,13 @@ _LOOKS_SECRET = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
+"""What is masked wherever it stands, because nothing but a credential looks so. Sessions are hundreds of characters."""
 
 
 def clean(text: str) -> str:
-    """The text, fit for a log line or a terminal: what looks like a credential masked, what does not print escaped."""
-    return escape(_LOOKS_SECRET.sub(MASK, text) if len(text) >= _SHORTEST else text)
+    """The text, fit for a log line or a terminal: with credentials masked and unprintable characters escaped."""
+    shortest = 16  # characters of the shortest text that is masked: a secret code
+    return escape(_LOOKS_SECRET.sub(MASK, text) if len(text) >= shortest else text)
 
 
 def escape(text: str) -> str:
@@ -93,14 +95,15 @@ def configure(
 
 
 class _Cleaner:
-    """The processor that cleans; ``margin`` marks the lines of a traceback, so that none can pass for a log line."""
+    """The processor that cleans. ``margin`` begins the lines of a traceback, so that none looks like a log line."""
 
     def __init__(self, margin: str) -> None:
         self._margin = margin
 
     def __call__(self, _logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
         trace = event.pop("exception", None)
-        keys = [*(key for key in _FIRST if key in event), *(key for key in event if key not in _FIRST)]
+        first = [key for key in ("timestamp", "level", "event") if key in event]
+        keys = [*first, *(key for key in event if key not in first)]
         cleaned = {key: self._value(key, event[key], 0) for key in keys}
         if trace is not None:
             lines = _LOOKS_SECRET.sub(MASK, str(trace)).splitlines()
@@ -108,14 +111,14 @@ class _Cleaner:
         return cleaned
 
     def _value(self, key: object, value: object, depth: int) -> object:
-        if str(key).replace("_", "").replace("-", "").lower() in _BARE_KEYS or isinstance(value, Secret):
+        if str(key).replace("_", "").replace("-", "").lower() in _CREDENTIAL_KEYS or isinstance(value, Secret):
             return MASK
         if isinstance(value, str):
             return clean(value)
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, dict | list | tuple | set | frozenset):
-            if depth == _DEEPEST:
+            if depth == 6:  # nothing that is logged on purpose is nested so deep; endless things must end
                 return "…"
             if isinstance(value, dict):
                 return {clean(str(inner)): self._value(inner, each, depth + 1) for inner, each in value.items()}
@@ -131,7 +134,7 @@ def _described(value: object) -> str:
 
 
 class _Lines:
-    """What structlog writes to. A log that cannot be written stops nobody."""
+    """What structlog writes to. Where a line cannot be written, the run goes on without it."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -144,7 +147,7 @@ class _Lines:
             except UnicodeEncodeError:
                 stream.write(f"{line.encode('ascii', 'backslashreplace').decode()}\n")
             stream.flush()
-        except (OSError, ValueError):  # closed, full, or its reader is gone
+        except (OSError, ValueError):  # closed, full, or nobody reads it any more
             pass
 
     log = debug = info = warn = warning = error = exception = critical = fatal = msg

@@ -1,4 +1,7 @@
-"""How far a run is, while it runs: a bar on a terminal, elsewhere a log line now and then. It only reads."""
+"""How far a run is, while it runs: a bar on a terminal, elsewhere a log line now and then.
+
+It reads the run's statistics and changes nothing; where it fails, the run goes on.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,20 @@ from worker.telemetry.report import duration
 log = structlog.get_logger()
 
 REDRAW = 0.5
-"""Seconds between two looks of the bar; each costs about a millisecond."""
+"""Seconds between two drawings of the bar: each costs about a millisecond, and people see no more."""
 
 Waiting = Callable[[], Awaitable[int | None]]
+"""Counts the messages that wait, leased ones included; ``None`` where nobody can know, as with a pipe."""
 
 
 @asynccontextmanager
 async def show(
     stats: RunStats, waiting: Waiting, *, quota: float, interval: float, stream: TextIO | None = None
 ) -> AsyncIterator[None]:
-    """Show the run's statistics while the body runs.
+    """Show how far the run is, while the body of the ``async with`` runs; what fails in here never reaches the body.
 
-    ``waiting()``: how many messages wait, leased ones included, or ``None`` where nobody can know (a pipe); asked every
-    ``interval`` seconds. ``quota``: the configured requests/s. What fails in here never reaches the run.
+    ``waiting`` is asked every ``interval`` seconds; ``quota`` is the configured rate in requests/s; ``stream`` is
+    standard error unless another one is given.
     """
     out = stream or sys.stderr
     view = _View(stats, waiting, quota)
@@ -48,7 +52,7 @@ async def show(
 
 @dataclass(slots=True)
 class _View:
-    """The numbers that both renderings show."""
+    """The numbers that the bar and the log lines show."""
 
     stats: RunStats
     waiting: Waiting
@@ -56,8 +60,9 @@ class _View:
     left: int | None = None
     """Messages that waited when they were last counted."""
     worked_then: int = 0
+    """Messages that were done with at that moment."""
 
-    async def look(self) -> None:
+    async def count(self) -> None:
         """Count the waiting messages again; where they cannot be counted, the last count stays."""
         try:
             self.left = await self.waiting()
@@ -82,7 +87,7 @@ class _View:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the present speed."""
+        """Seconds until all is done at the present speed; ``None`` where that cannot be said."""
         speed = self.stats.users_per_second
         return None if self.total is None or self.outdated or speed <= 0 else (self.total - self.worked) / speed
 
@@ -90,7 +95,7 @@ class _View:
 async def _lines(view: _View, interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
-        await view.look()
+        await view.count()
         stats, left = view.stats, view.seconds_left
         log.info(
             "progress",
@@ -124,14 +129,14 @@ async def _bar(view: _View, interval: float, out: TextIO) -> None:
     task = bar.add_task("", total=None, count="", rest="")
 
     def draw() -> None:
-        count, rest = _words(view)
+        count, rest = _bar_texts(view)
         bar.update(task, total=view.total, completed=view.worked, count=count, rest=rest)
         bar.refresh()
 
     with bar:
         try:
             while True:
-                await view.look()
+                await view.count()
                 for _ in range(max(1, round(interval / REDRAW))):
                     draw()
                     await asyncio.sleep(REDRAW)
@@ -141,8 +146,8 @@ async def _bar(view: _View, interval: float, out: TextIO) -> None:
             draw()
 
 
-def _words(view: _View) -> tuple[str, str]:
-    """What stands before the bar and after it."""
+def _bar_texts(view: _View) -> tuple[str, str]:
+    """The texts before the bar and after it."""
     stats, left = view.stats, view.seconds_left
     count = f"{view.worked:,}" + ("" if view.total is None else f" of {view.total:,}")
     rest = [

@@ -1,4 +1,7 @@
-"""The reconciliation: who was accepted and what became of everyone, as JSON for scripts and as a table for people."""
+"""The reconciliation: how many were accepted, and what became of them, as JSON for scripts and as a table for people.
+
+What it says of users are facts about the ledger; what it says of a run are that run's statistics.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ _WORDS = {
     State.SEALED: "sealed but not delivered",
     State.IN_PROGRESS: "in progress",
 }
+"""How people read each state, in the order in which the table has them."""
 
 _FAILURES = {
     Reason.INVALID_PARAMETER,
@@ -32,11 +36,11 @@ _FAILURES = {
     Reason.RETRIES_EXHAUSTED,
     Reason.WORKER_CRASHED,
 }
-"""All other reasons are those of users who need a session."""
+"""The reasons of users who are ``failed``; all other reasons are those of users who need a session."""
 
 
 def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
-    """The object of ``status --json``: all states, but only the reasons that occur."""
+    """The object of ``status --json``: every state, also where nobody is in it, but only the reasons that occur."""
     return {
         "states": {state.value: counts.states.get(state, 0) for state in State},
         "reasons": {str(reason): number for reason, number in sorted(counts.reasons.items()) if number},
@@ -52,7 +56,10 @@ def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
 def reconciliation(
     counts: Counts, backlog: Backlog, stats: RunStats, *, exit_code: int, stamp: Mapping[str, str]
 ) -> dict[str, Any]:
-    """``status`` with its ``verdict``, the ``exit_code``, the ``rollout`` it is about, and what this ``run`` did."""
+    """What ``run --report`` writes: ``status``, the ``verdict``, the ``exit_code``, the ``rollout`` and this ``run``.
+
+    ``stamp`` is which rollout it is about: its endpoint, Region and pool, as the ledger has them.
+    """
     seconds = stats.elapsed
     return {
         **status(counts, backlog),
@@ -76,7 +83,7 @@ def reconciliation(
 
 
 def write(path: Path, report: Mapping[str, Any]) -> None:
-    """Write the report as JSON, mode 0600: the whole of it or nothing. Raises ``DependencyUnavailable``."""
+    """Write the report as JSON, mode 0600: all of it or nothing. Raises ``DependencyUnavailable``."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
@@ -97,7 +104,7 @@ def write(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def verdict(counts: Counts, backlog: Backlog) -> str:
-    """One sentence: where everybody is, and what to do about those who are not enrolled."""
+    """One sentence: in which states the users are, and what to do about those who are not enrolled."""
     parts = [
         f"{counts.states[state]:,} {word}{_why(counts, state)}"
         for state, word in _WORDS.items()
@@ -135,9 +142,9 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
 def print_table(
     counts: Counts, backlog: Backlog, stats: RunStats | None, stream: TextIO, *, quota: float | None = None
 ) -> None:
-    """For people: states, reasons, what waits, and the verdict; of a run also its speed.
+    """Print for people: states, reasons, what waits, and the verdict; with ``stats`` also the speed of that run.
 
-    With ``quota`` (requests/s) also how long the waiting requests will take at least.
+    With ``quota`` (requests/s) it says too how long the waiting requests will take at least.
     """
     rows = [(word, counts.states.get(state, 0)) for state, word in _WORDS.items()]
     rows = [(word, number) for word, number in rows if number] or [("delivered", 0)]
@@ -169,7 +176,7 @@ def _speed(stats: RunStats) -> str:
 
 
 def duration(seconds: float) -> str:
-    """For people: ``42 s``, ``7 min``, ``5.6 h``."""
+    """A number of seconds as people read it: ``42 s``, ``7 min``, ``5.6 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.adapters.queues.rigs import SqliteQueues
 from tests.adapters.queues.test_every_queue import ids, lease
 from tests.support.messages import PARSER, Pipe, body, pushed
 from worker.adapters.queues.sqlite.queue import SqliteQueue
-from worker.adapters.queues.stream import StreamQueue, _Splitter
+from worker.adapters.queues.stream import StreamQueue
 from worker.core.errors import QueueUnavailable, UsageError
 from worker.core.ports import Backlog, Producer, Pushed
-from worker.requests.lines import MAX_MESSAGE, digest, read_lines
+from worker.requests.lines import MAX_MESSAGE, digest
 
 
 @pytest.fixture
@@ -59,16 +56,6 @@ class BrokenInbox:
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.sampled_from([b"a", b"\n", b"\r\n", b" ", b"bc", b"\xef\xbb\xbf"]), max_size=30), st.data())
-def test_lines_are_the_same_however_they_are_cut_into_chunks(parts: list[bytes], data: st.DataObject) -> None:
-    whole, splitter, lines = b"".join(parts), _Splitter(), []
-    while whole:
-        size = data.draw(st.integers(1, len(whole)))
-        lines += splitter.feed(whole[:size])
-        whole = whole[size:]
-    assert lines + splitter.feed(b"") == list(read_lines(io.BytesIO(b"".join(parts))))
 
 
 async def test_blank_lines_carriage_returns_and_a_byte_order_mark_are_nothing(

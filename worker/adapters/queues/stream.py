@@ -7,9 +7,7 @@ put on that queue when the run ends, so that nobody is forgotten; a file keeps i
 from __future__ import annotations
 
 import asyncio
-import codecs
 import errno
-import fcntl
 import heapq
 import itertools
 import os
@@ -24,13 +22,12 @@ from dataclasses import dataclass
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Request
 from worker.core.ports import Backlog, Lease, Producer, Queue
-from worker.requests.lines import MAX_MESSAGE, digest
+from worker.requests.lines import LineSplitter, digest, shrink_pipe
 from worker.requests.message import Parser
 
 _CHUNK = 16_384
 _PATIENCE = 0.5
 """Seconds to wait for a line before looking at the queue behind."""
-_SMALLEST_PIPE = 4_096
 _MOST_LEFT = 65_536
 """Bytes that are still taken out of a pipe at the end: more than its buffer, and not all that a fast writer has."""
 
@@ -39,28 +36,6 @@ _MOST_LEFT = 65_536
 class _Line:
     raw: bytes
     read_at: float
-
-
-class _Splitter:
-    """Makes lines of chunks; of one that is too long it gives just enough to be found so, and holds no more."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._skipping = False
-
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that this chunk completes, as ``requests.read_lines`` gives them; ``b""`` is the end."""
-        *lines, rest = (self._rest + (chunk or b"\n")).split(b"\n")
-        if lines and self._skipping:
-            del lines[0]
-            self._skipping = False
-        if self._skipping:
-            rest = b""
-        elif len(rest) > MAX_MESSAGE:
-            lines.append(rest)
-            self._skipping, rest = True, b""
-        self._rest = rest
-        return [text for line in lines if (text := line.strip().removeprefix(codecs.BOM_UTF8))]
 
 
 class StreamQueue:
@@ -74,7 +49,7 @@ class StreamQueue:
         self._parser = parser
         self._behind = behind
         self._inbox = inbox
-        self._lines = _Splitter()
+        self._lines = LineSplitter()
         self._ready: deque[_Line] = deque()
         self._later: list[tuple[float, int, _Line, Lease]] = []
         self._numbers = itertools.count()
@@ -83,7 +58,7 @@ class StreamQueue:
         self._source = source
         self._descriptor, mode = _open(source)
         self._is_pipe = not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or os.isatty(self._descriptor))
-        self._shrink_pipe()
+        shrink_pipe(self._descriptor)
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``. Raises ``QueueUnavailable`` also where the source breaks."""
@@ -209,12 +184,6 @@ class StreamQueue:
             nothing = os.open(os.devnull, os.O_RDONLY)
             os.dup2(nothing, self._descriptor)
             os.close(nothing)
-
-    def _shrink_pipe(self) -> None:
-        """A pipe's own buffer holds requests that grow old unseen: make it as small as the system allows."""
-        if stat.S_ISFIFO(os.fstat(self._descriptor).st_mode) and hasattr(fcntl, "F_SETPIPE_SZ"):
-            with suppress(OSError):  # more is in it already
-                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, _SMALLEST_PIPE)
 
 
 def _open(source: str) -> tuple[int, int]:

@@ -1,1 +1,1 @@
-"""A Cognito on loopback that keeps quotas, issues secrets and fails as the real one does."""
+"""A fake Cognito on loopback: it keeps a quota, issues secrets and fails as the real one does."""

@@ -1,4 +1,4 @@
-"""What the service answers: results, and its errors with the very codes and messages that clients match."""
+"""What the fake Cognito answers: results, and errors with exactly the codes and messages that clients look for."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 
 class Answer(NamedTuple):
-    """One answer, before it meets the wire."""
+    """One answer, before it is written as HTTP."""
 
     status: int
     body: dict[str, Any] | str
-    """A JSON object, or a page of HTML from something in between."""
+    """A JSON object, or a page of HTML as a load balancer sends it."""
     error: str | None = None
     """The error's code; None for a success, `HTTP <status>` for a page."""
 
@@ -34,7 +34,7 @@ def page(status: int, title: str) -> Answer:
 
 
 def not_authorized(message: str) -> Answer:
-    """Return the error of a credential that does not serve."""
+    """Return the error of a credential that is not good for the call."""
     return error("NotAuthorizedException", message)
 
 
@@ -44,8 +44,9 @@ def invalid_parameter(message: str) -> Answer:
 
 
 NOTHING = Answer(0, "")
-"""What nobody will see, because the wire fails."""
+"""An answer that nobody will see, because the connection fails."""
 
+# The errors of single credentials, in Cognito's words: a client can tell them apart by the message alone.
 SESSION_EXPIRED = not_authorized("Invalid session for the user, session is expired.")
 SESSION_SPENT = not_authorized("Invalid session for the user, session can only be used once.")
 SESSION_INVALID = not_authorized("Invalid session for the user.")
@@ -54,6 +55,7 @@ TOKEN_EXPIRED = not_authorized("Access Token has expired")
 TOKEN_REVOKED = not_authorized("Access Token has been revoked")
 TOKEN_SCOPE = not_authorized("Access Token does not have required scopes")
 
+# Other errors, in Cognito's words where they are known.
 CONFLICT = error("ConcurrentModificationException", "Concurrent modification of the user, try again.")
 INTERNAL = error("InternalErrorException", "Internal error, please try again later.", 500)
 TOO_MANY_REQUESTS = error("TooManyRequestsException", "Too many requests")

@@ -29,9 +29,6 @@ from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConf
 from worker.rehearsal.fake_cognito.server import FakeCognitoServer
 from worker.rehearsal.fake_cognito.service import FakeUserPool
 
-_GOODBYE = 5.0
-"""Seconds that the process has to end when its input does."""
-
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -61,8 +58,9 @@ class IssuedSecret:
     """UNIX seconds, by the service's clock."""
     request_id: str
     credential: CredentialKind
-    """What kind it was issued for, and which: the first 16 hexadecimal digits of the credential's SHA-256."""
+    """The kind of credential that it was issued for."""
     credential_digest: str
+    """Which credential that was: the first 16 hexadecimal digits of its SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +98,19 @@ class Stats:
     largest_window: int
     """The most requests that arrived within any one second."""
     utilisation: float | None
-    """Admitted requests after the first, by what the quota refills between first and last arrival; None without."""
+    """Admitted requests after the first, divided by what the quota allowed from the first arrival to the last one; None
+    where there is no quota or too little arrived."""
     first_arrival: float | None
     """Monotonic seconds (of this host)."""
     last_arrival: float | None
+    """Monotonic seconds (of this host)."""
     overlapping: dict[str, int]
     """For each user: calls that arrived while another one for the same user was in flight."""
     most_in_flight: int
     most_in_flight_one_user: int
-    """1 where no two calls for a user overlapped."""
+    """The most calls that were in flight for one user: 1 where no two calls for a user overlapped."""
     in_flight: int
-    """Now."""
+    """Calls in flight now."""
 
 
 class FakeCognitoError(Exception):
@@ -180,7 +180,7 @@ class FakeCognito:
         return {user.username: user async for user in self.truth_lines()}
 
     async def truth_lines(self) -> AsyncIterator[UserTruth]:
-        """Stream the same, for very many users."""
+        """Stream what `truth` returns, user by user, for very many users."""
         async for item in self._lines("GET", "truth"):
             yield UserTruth(
                 item["username"],
@@ -190,7 +190,7 @@ class FakeCognito:
             )
 
     async def stats(self, *, since: float | None = None, until: float | None = None) -> Stats:
-        """Return what the service saw; `since`, `until` (monotonic seconds) narrow the arrivals counted."""
+        """Return what the service saw; `since` and `until` (monotonic seconds) limit which arrivals are counted."""
         bounds = {name: str(bound) for name, bound in (("since", since), ("until", until)) if bound is not None}
         return Stats(**await self._ask("GET", "stats", params=bounds))
 
@@ -247,7 +247,7 @@ async def start_fake_cognito(config: FakeCognitoConfig | None = None) -> AsyncIt
     finally:
         process.stdin.close()
         try:
-            async with asyncio.timeout(_GOODBYE):
+            async with asyncio.timeout(5.0):  # it ends when its standard input does
                 await process.wait()
         except TimeoutError:
             process.kill()

@@ -1,4 +1,4 @@
-"""How the fake Cognito behaves: one frozen value that travels to it as one JSON line."""
+"""How the fake Cognito behaves: one configuration, which is sent to its process as one line of JSON."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FakeCognitoConfig:
     """Whether the second of two overlapping calls for one user is a ConcurrentModificationException (live)."""
 
     seed: int = 0
-    """For the dice that faults and jitter roll; secrets are random always."""
+    """Where the random numbers begin that choose faults and jitter; secrets are always random."""
 
     port: int = 0
     """On 127.0.0.1; 0 lets the system choose."""

@@ -1,4 +1,4 @@
-"""The fake Cognito's own interface under `/_control/`: signing users in, changing its mood, asking for the truth.
+"""The fake Cognito's own interface under `/_control/`: to sign users in, change how it behaves, and ask what is true.
 
 | | body or query | answer |
 |---|---|---|
@@ -26,20 +26,15 @@ from aiohttp import web
 from worker.rehearsal.fake_cognito.credentials import SCOPE, check_username
 from worker.rehearsal.fake_cognito.service import FakeUserPool
 
-_LINES = 500
-"""Lines written at once; between them other requests get their turn."""
-
-_LARGEST_BODY = 256 * 1024 * 1024
-
 
 class BadRequestError(ValueError):
-    """What was sent does not say what to do."""
+    """The request to the control interface is wrong; the message says what is expected."""
 
 
 def control_app(cognito: FakeUserPool) -> web.Application:
     """Return the web application that controls this service."""
     control = _Control(cognito)
-    app = web.Application(middlewares=[_plain_errors], client_max_size=_LARGEST_BODY)
+    app = web.Application(middlewares=[_plain_errors], client_max_size=256 * 1024 * 1024)  # bytes: a million usernames
     app.router.add_post("/_control/sign-in", control.sign_in)
     app.router.add_post("/_control/revoke", control.revoke)
     app.router.add_post("/_control/configure", control.configure)
@@ -134,7 +129,7 @@ async def _stream(request: web.Request, objects: Iterable[dict[str, Any]]) -> we
     response.force_close()
     await response.prepare(request)
     lines = (json.dumps(item).encode() + b"\n" for item in objects)
-    while chunk := b"".join(islice(lines, _LINES)):
+    while chunk := b"".join(islice(lines, 500)):  # then other requests get their turn
         await response.write(chunk)
         await asyncio.sleep(0)
     await response.write_eof()

@@ -1,7 +1,8 @@
-"""Sessions and access tokens: minted by the million, recognised without remembering any but the spent ones.
+"""The fake Cognito's Sessions and access tokens: how they are made, and how they are judged.
 
-Each carries its user, a serial number and its expiry under a keyed hash, so that a sign-in costs the service no memory.
-A Session is opaque, as Cognito's; an access token is a JWT with Cognito's claims.
+Each carries its user, a serial number and its expiry, authenticated by a keyed hash. So the service recognises millions
+of them and remembers no more than one byte for each: whether it was used. A Session looks opaque, as Cognito's do; an
+access token is a JWT with Cognito's claims.
 """
 
 from __future__ import annotations
@@ -23,14 +24,17 @@ from worker.rehearsal.fake_cognito import answers
 from worker.rehearsal.fake_cognito.answers import Answer
 
 SCOPE = "aws.cognito.signin.user.admin"
-
-USERNAME_LIMIT = 128
-"""Characters."""
+"""The scope without which an access token may not call the operations of a user ("Scopes, M2M, and resource servers",
+Cognito developer guide)."""
 
 _HEAD = struct.Struct(">BQdH")
+"""The beginning of a Session: its purpose, its serial number, its expiry (UNIX seconds), the bytes of the username."""
+
 _MAC = 16
+"""Bytes of the keyed hash at the end of a Session."""
+
 _SESSION = 672
-"""Bytes of a Session: 896 characters of base64, room for 128 characters of any script."""
+"""Bytes of a Session, which are 896 characters of base64: enough for a username of 128 characters in any script."""
 
 
 class Purpose(IntEnum):
@@ -41,13 +45,13 @@ class Purpose(IntEnum):
     VERIFY = 2
     """A Session from AssociateSoftwareToken."""
     RESPOND = 3
-    """A Session from VerifySoftwareToken: for the rest of the sign-in, which is not played here."""
+    """A Session from VerifySoftwareToken: for the rest of the sign-in, which the fake Cognito does not have."""
     TOKEN = 4
     """An access token."""
 
 
 class Opened(NamedTuple):
-    """A credential of ours, read but not judged."""
+    """What is written in a credential that this service made; whether it is still good is another question."""
 
     username: str
     purpose: Purpose
@@ -58,7 +62,7 @@ class Opened(NamedTuple):
 
 
 class Credentials:
-    """Mints and judges. Raises ValueError for a username that Cognito would not have."""
+    """Makes credentials and judges them. Raises ValueError for a username that Cognito would not have."""
 
     def __init__(self, *, issuer: str, client_id: str) -> None:
         self._issuer = issuer
@@ -117,7 +121,7 @@ class Credentials:
         return Opened(claims["username"], Purpose.TOKEN, serial, claims["exp"], claims["scope"])
 
     def judge(self, opened: Opened | None, purpose: Purpose, now: float) -> Opened | Answer:
-        """Return the credential where it serves that purpose at `now` (UNIX seconds), else the service's refusal."""
+        """Return the credential if it is good for that purpose at `now` (UNIX seconds), else a refusal."""
         if purpose is Purpose.TOKEN:
             return self._judge_token(opened, now)
         if opened is None or opened.purpose is not purpose:
@@ -136,7 +140,7 @@ class Credentials:
         return opened if SCOPE in opened.scope.split() else answers.TOKEN_SCOPE
 
     def spend(self, opened: Opened) -> None:
-        """Use a Session up."""
+        """Remember that a Session was used: it is good for one call."""
         self._spent[opened.serial] = 1
 
     def revoke(self, usernames: Iterable[str]) -> None:
@@ -157,8 +161,8 @@ class Credentials:
 
 def check_username(username: object) -> str:
     """Return the username; raises ValueError for one that Cognito would not have."""
-    if not isinstance(username, str) or not 1 <= len(username) <= USERNAME_LIMIT:
-        raise ValueError(f"a username is text of 1 to {USERNAME_LIMIT} characters, not {username!a}")
+    if not isinstance(username, str) or not 1 <= len(username) <= 128:
+        raise ValueError(f"a username is text of 1 to 128 characters, not {username!a}")
     return username
 
 

@@ -1,23 +1,30 @@
-"""Which secrets every user was issued, in order: what the whole project is reconciled with.
+"""Which secrets every user was issued, in order: the truth that a rehearsal and the tests compare with.
 
-Packed into bytes, about 250 of them for a user, so that a million users fit into memory and burden no collector.
+A user's secrets are packed into bytes, about 250 of them a user, so that a million users fit into memory and the
+garbage collector has nothing to look through.
 """
 
 from __future__ import annotations
 
+import base64
+import secrets
 import struct
 import uuid
 from typing import Any
 
-from worker.rehearsal.fake_cognito import totp
+import pyotp
 
-_SECRET = 20
-_ISSUED = struct.Struct(f">{_SECRET}s16sd8s?")
-"""Secret, request id, UNIX seconds, the credential's digest, whether the credential was a Session."""
+_SECRET_BYTES = 20
+"""Bytes of a secret, which make 32 characters of base32 (RFC 4226 recommends 20; Cognito's ``SecretCode`` has at least
+16 characters, says its API reference)."""
+
+_ISSUED = struct.Struct(f">{_SECRET_BYTES}s16sd8s?")
+"""One issued secret: the secret, the request's id, UNIX seconds, the first 8 bytes of the credential's SHA-256, and
+whether the credential was a Session."""
 
 
 class Enrolments:
-    """The users, by name; somebody to whom nothing was issued is not among them."""
+    """The users to whom a secret was issued, by name, and what became of their secrets."""
 
     def __init__(self) -> None:
         self._issued: dict[str, bytes] = {}
@@ -28,23 +35,34 @@ class Enrolments:
         return len(self._issued)
 
     def issue(self, username: str, request_id: str, now: float, digest: bytes, *, by_session: bool) -> str:
-        """Give the user a new secret, which alone counts from now on, and return it as base32."""
-        secret = totp.new_secret()
+        """Give the user a new secret, which alone counts from now on, and return it as base32.
+
+        ``now`` is in UNIX seconds; ``digest`` is the first 8 bytes of the credential's SHA-256.
+        """
+        secret = secrets.token_bytes(_SECRET_BYTES)
         uuid_bytes = bytes.fromhex(request_id.replace("-", ""))
         record = _ISSUED.pack(secret, uuid_bytes, now, digest, by_session)
         self._issued[username] = self._issued.get(username, b"") + record
-        return totp.encode(secret)
+        return _base32(secret)
 
     def verify(self, username: str, code: str, now: float) -> bool:
-        """Say whether the code is the newest secret's, and remember that it was."""
+        """Say whether the code is the newest secret's at ``now`` (UNIX seconds), and remember that it was.
+
+        The codes of the time step before and of the one after count too, as RFC 6238 recommends and users of Cognito
+        report.
+        """
         issued = self._issued.get(username)
-        if not issued or not totp.accepts(issued[-_ISSUED.size :][:_SECRET], code, now):
+        if not issued:
+            return False
+        totp = pyotp.TOTP(_base32(issued[-_ISSUED.size :][:_SECRET_BYTES]))
+        first = -1 if now >= totp.interval else 0  # before the first step of UNIX time there is none
+        if code not in [totp.at(int(now), counter_offset=step) for step in range(first, 2)]:
             return False
         self._verified[username] = len(issued) // _ISSUED.size
         return True
 
     def prefer(self, username: str, *, enabled: bool) -> bool:
-        """Set the user's preference; False where the newest secret was never verified."""
+        """Set whether TOTP is the user's preference; False where the newest secret was never verified."""
         if not enabled:
             self._preferred.discard(username)
             return True
@@ -60,10 +78,10 @@ class Enrolments:
 
     def truth(self, username: str) -> dict[str, Any]:
         """Return a user's secrets in the order of issue and what became of them, as JSON would have it."""
-        secrets = [
+        issued = [
             {
                 "sequence": sequence,
-                "secret_code": totp.encode(secret),
+                "secret_code": _base32(secret),
                 "issued_at": issued_at,
                 "request_id": str(uuid.UUID(bytes=request_id)),
                 "credential": "session" if by_session else "token",
@@ -75,7 +93,11 @@ class Enrolments:
         ]
         return {
             "username": username,
-            "secrets": secrets,
+            "secrets": issued,
             "verified": self._verified.get(username),
             "preference": username in self._preferred,
         }
+
+
+def _base32(secret: bytes) -> str:
+    return base64.b32encode(secret).decode()

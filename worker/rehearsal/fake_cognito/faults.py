@@ -1,4 +1,4 @@
-"""The ways in which the fake Cognito fails or lies on the wire: one table, and the dice that choose from it.
+"""The ways in which the fake Cognito fails or answers wrongly: one table, and the plan that chooses from it.
 
 A fault is asked for as `NAME=HOW_OFTEN` or `NAME@USERNAME=HOW_OFTEN`: `conflict=0.02`, `conflict=2%`, or `cut_after=3x`
 for the first three requests that could meet it. Usernames may hold any character.
@@ -20,33 +20,38 @@ from worker.rehearsal.fake_cognito.answers import Answer
 
 
 class FaultError(ValueError):
-    """Somebody asked for a fault that cannot be had; the message says what to write instead."""
+    """Somebody asked for a fault that does not exist, or wrongly; the message says what to write instead."""
 
 
 class Wire(enum.Enum):
     """What becomes of the answer on its way."""
 
     WHOLE = enum.auto()
+    """It arrives as it is."""
     RESET = enum.auto()
+    """The connection is reset, and there is no answer."""
     CLOSED = enum.auto()
+    """The connection is closed, and there is no answer."""
     CUT_BODY = enum.auto()
     """Half of the body that its length announces, and the connection closes."""
     TRUNCATED = enum.auto()
     """Half of the body, and a length that fits."""
     CORRUPT = enum.auto()
+    """The body is no UTF-8."""
     NEVER = enum.auto()
+    """No answer comes, and the connection stays open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of the table."""
+    """One way to fail."""
 
     name: str
     help: str
     acts: bool = False
     """Whether the service does what it was asked before the fault shows."""
     answer: Answer | None = None
-    """What it answers in place of the truth."""
+    """What it answers instead of the true result."""
     wire: Wire = Wire.WHOLE
     echoes: bool = False
     """Whether it answers with the credential in the error's message, as some services do."""
@@ -130,10 +135,13 @@ FAULTS: dict[str, Fault] = {
         Fault("slow", "acts and answers two seconds later", acts=True, delay=2.0),
     )
 }
+"""Every fault that can be asked for, by name."""
 
 
 @dataclass(slots=True)
 class _Rule:
+    """One fault that was asked for, and which requests meet it."""
+
     fault: Fault
     username: str | None
     chance: float
@@ -175,7 +183,7 @@ class FaultPlan:
     """
 
     def __init__(self, faults: Iterable[str] = (), *, seed: int = 0) -> None:
-        self._rng = random.Random(seed)  # noqa: S311 - dice, not keys
+        self._random = random.Random(seed)  # noqa: S311 - chance, not keys
         self._everybody: list[_Rule] = []
         self._users: dict[str, list[_Rule]] = {}
         for rule in map(_parse, faults):
@@ -189,17 +197,17 @@ class FaultPlan:
             _cumulative(rules)
 
     def draw(self, username: str | None) -> Fault | None:
-        """Roll for one request of that user; None for a user the service could not make out."""
+        """Choose for one request of that user; `username` is None where the service could not tell whose it is."""
         if self._users and username is not None and (rules := self._users.get(username)):
-            fault = _next(rules) or self._by_dice(_cumulative(rules), [rule.fault for rule in rules])
+            fault = _next(rules) or self._choose(_cumulative(rules), [rule.fault for rule in rules])
             if fault is not None:
                 return fault
-        return (_next(self._counted) if self._counted else None) or self._by_dice(self._chances, self._by_chance)
+        return (_next(self._counted) if self._counted else None) or self._choose(self._chances, self._by_chance)
 
-    def _by_dice(self, chances: list[float], faults: list[Fault]) -> Fault | None:
+    def _choose(self, chances: list[float], faults: list[Fault]) -> Fault | None:
         if not chances or chances[-1] == 0:
             return None
-        index = bisect_right(chances, self._rng.random())
+        index = bisect_right(chances, self._random.random())
         return faults[index] if index < len(faults) else None
 
 

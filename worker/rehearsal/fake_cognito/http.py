@@ -1,7 +1,8 @@
-"""The fake Cognito's hot path: HTTP/1.1 by hand for `POST /` alone, a web framework costs three times as much.
+"""The network side of the fake Cognito: HTTP/1.1, written by hand for `POST /` alone.
 
-A call in flight is one timer and no task. It takes effect when the timer fires, whether or not the client is still
-there, as with the real service. Everything else on the port is handed to an ordinary web server, connection and all.
+A web framework would cost three times as much processor time, which a benchmark of the worker would then measure. A
+call in flight is one timer and no task. It takes effect when the timer fires, whether or not the client is still
+connected, as with the real service. Connections that ask for anything else are handed over to an ordinary web server.
 """
 
 from __future__ import annotations
@@ -22,10 +23,16 @@ from worker.rehearsal.fake_cognito.faults import Wire
 from worker.rehearsal.fake_cognito.service import OPERATIONS, FakeRequest, FakeUserPool
 
 _REQUEST_LINE = b"POST / HTTP/1.1\r\n"
+"""How a call of the API begins; whatever begins otherwise is not for this protocol."""
+
 _TARGET = "AWSCognitoIdentityProviderService."
+"""What stands before the operation's name in the header `X-Amz-Target`."""
+
 _LARGEST = 64 * 1024
-"""Bytes of a request, headers included."""
+"""Bytes that the headers may have, and the body: far more than an access token."""
+
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+"""The first line of an answer, by status: made once, because it is in every answer."""
 
 
 class CognitoProtocol(asyncio.Protocol):
@@ -44,12 +51,12 @@ class CognitoProtocol(asyncio.Protocol):
         self._hanging: FakeRequest | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
+        """Remember the new connection."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is none by inheritance
         self._connections.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
-        """End; a call under way still takes effect, one that hangs is over."""
+        """Forget the connection. A call that is in flight still takes effect; one that hangs ends here."""
         self._transport = None
         self._connections.discard(self)
         if self._hanging is not None:
@@ -164,7 +171,7 @@ class CognitoProtocol(asyncio.Protocol):
 
     def _reset(self) -> None:
         if self._transport is not None:
-            # Lingering for no time makes the system send a reset where it would say goodbye.
+            # With SO_LINGER at zero seconds the system sends a reset instead of closing in order.
             peer: socket.socket = self._transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()

@@ -1,4 +1,4 @@
-"""The service's quota, and the memory of what arrived: how well a client used the one and whether it kept to it."""
+"""The fake Cognito's quota, and a record of when requests arrived: whether a client kept to the quota and used it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from bisect import bisect_left
 from itertools import islice
 
 ARRIVALS_KEPT = 8_000_000
-"""Arrivals remembered one by one (9 bytes each); beyond, the older half is forgotten."""
+"""Arrivals that are remembered one by one, 9 bytes each; when there are more, the older half is forgotten. Enough for a
+rehearsal of 25 requests/s that takes three days, in 72 MB."""
 
 
 class TokenBucket:
@@ -30,7 +31,7 @@ class TokenBucket:
         return True
 
     def change(self, rate: float | None, burst: float | None, now: float) -> None:
-        """Go on with another rate; what was saved up until now stays, as far as it fits."""
+        """Go on with another rate. What an idle quota saved up until now stays, as far as the new burst allows."""
         saved = None if self.rate is None else self._tokens + (now - self._at) * self.rate
         self.rate, self._burst, self._at = rate, _depth(rate, burst), now
         self._tokens = self._burst if saved is None else min(saved, self._burst)
@@ -92,9 +93,10 @@ class Traffic:
         return largest
 
     def utilisation(self, rate: float | None, since: float | None = None, until: float | None = None) -> float | None:
-        """Return admitted requests by those that `rate` refills meanwhile, None where nothing can be said.
+        """Return the part of the quota that was used: admitted requests divided by what `rate` allowed meanwhile.
 
-        From the first arrival (not counted itself) to the last one, or between `since` and `until` where given.
+        It is taken from the first arrival (not counted itself) to the last one, or between `since` and `until` where
+        they are given; None where nothing can be said.
         """
         if rate is None or not self._times:
             return None

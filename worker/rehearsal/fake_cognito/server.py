@@ -1,4 +1,4 @@
-"""Serves the fake Cognito on 127.0.0.1; run as a process of its own, it never outlives its parent.
+"""Serves the fake Cognito on 127.0.0.1. It runs as a process of its own, and ends when its parent does.
 
     python -m worker.rehearsal.fake_cognito.server [--port N] [--config-stdin]
 
@@ -27,8 +27,6 @@ from worker.rehearsal.fake_cognito.control import control_app
 from worker.rehearsal.fake_cognito.http import CognitoProtocol
 from worker.rehearsal.fake_cognito.service import FakeUserPool
 
-_BACKLOG = 4096
-
 
 class FakeCognitoServer:
     """The listening socket in front of one Cognito. Use as an async context manager; `url` says where."""
@@ -49,7 +47,7 @@ class FakeCognitoServer:
             lambda: CognitoProtocol(self.cognito, self._connections, elsewhere),
             "127.0.0.1",
             self.cognito.config.port,
-            backlog=_BACKLOG,
+            backlog=4096,  # connections that wait to be accepted: a worker may open thousands at once
         )
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self

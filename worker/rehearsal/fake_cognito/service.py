@@ -1,9 +1,9 @@
-"""Cognito without a wire: who holds which secret, which credential serves, what the quota admits.
+"""What the fake Cognito does, without a network: who has which secret, which credential is good, what the quota admits.
 
-This is the truth that everything else is reconciled with. It does no I/O and reads no clock but those it is given:
+This is the truth that a rehearsal is compared with. It does no I/O, and knows the time from the clocks it is given:
 
     call = cognito.arrive("AssociateSoftwareToken", {"Session": session})
-    answer = cognito.act(call)                # as long after as the network and the service take
+    answer = cognito.act(call)                # as much later as the network and the service would take
     cognito.leave(call)
 """
 
@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from worker.rehearsal.fake_cognito import answers, totp
+from worker.rehearsal.fake_cognito import answers
 from worker.rehearsal.fake_cognito.answers import Answer
 from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConfig
 from worker.rehearsal.fake_cognito.credentials import SCOPE, Credentials, Opened, Purpose
@@ -25,16 +25,11 @@ from worker.rehearsal.fake_cognito.faults import Fault, FaultPlan, Wire
 from worker.rehearsal.fake_cognito.quota import TokenBucket, Traffic
 
 OPERATIONS = ("AssociateSoftwareToken", "VerifySoftwareToken", "SetUserMFAPreference")
-
-FIXED = frozenset({"region", "user_pool_id", "client_id", "seed", "port"})
-"""Settings that hold for the service's whole life."""
-
-TOKEN_VALIDITY = 3600.0
-"""Seconds, unless the sign-in asks for another."""
+"""The operations that are played here. They share one quota ("Quotas in Amazon Cognito", UserResourceUpdate)."""
 
 
 class FakeRequest:
-    """One request on its way through the service."""
+    """One request, from its arrival to its answer."""
 
     __slots__ = ("caller", "credential", "fault", "operation", "parameters", "refusal", "request_id")
 
@@ -49,7 +44,7 @@ class FakeRequest:
 
 
 class FakeUserPool:
-    """The second factor of one user pool. `wall` gives UNIX seconds, `monotonic` seconds of any origin.
+    """One user pool, as far as TOTP goes. `wall` gives UNIX seconds, `monotonic` seconds of any origin.
 
     Raises FaultError (a ValueError) for faults that cannot be had.
     """
@@ -66,8 +61,8 @@ class FakeUserPool:
         self._wall = wall
         self._monotonic = monotonic
         self._faults = FaultPlan(config.faults, seed=config.seed)
-        self._dice = random.Random(config.seed)  # noqa: S311 - dice, not keys
-        self._ids = random.Random()  # noqa: S311 - dice, not keys
+        self._random = random.Random(config.seed)  # noqa: S311 - chance, not keys
+        self._ids = random.Random()  # noqa: S311 - chance, not keys
         self._bucket = TokenBucket(config.quota, config.burst, monotonic())
         issuer = f"https://cognito-idp.{config.region}.amazonaws.com/{config.user_pool_id}"
         self._credentials = Credentials(issuer=issuer, client_id=config.client_id)
@@ -88,11 +83,11 @@ class FakeUserPool:
         """Return how many seconds shall pass between the call's arrival and its effect."""
         config = self.config
         slower = call.fault.delay if call.fault is not None else 0.0
-        return config.latency + slower + (config.jitter * self._dice.random() if config.jitter else 0.0)
+        return config.latency + slower + (config.jitter * self._random.random() if config.jitter else 0.0)
 
     def configure(self, changes: dict[str, Any]) -> None:
         """Change live settings. Raises ValueError for others, unknown ones, or values that cannot be."""
-        if fixed := FIXED & changes.keys():
+        if fixed := {"region", "user_pool_id", "client_id", "seed", "port"} & changes.keys():
             raise ValueError(f"not to be changed while it runs: {', '.join(sorted(fixed))}")
         config = self.config.replaced(changes)
         if "faults" in changes:
@@ -110,7 +105,7 @@ class FakeUserPool:
         """
         now = self.now()
         if credential == "token":
-            expires_at = float(int(now + (TOKEN_VALIDITY if validity is None else validity)))
+            expires_at = float(int(now + (3600.0 if validity is None else validity)))
             return self._credentials.token(username, now, expires_at, scope), expires_at
         expires_at = now + (self.config.session_validity if validity is None else validity)
         return self._credentials.session(username, expires_at), expires_at
@@ -120,7 +115,7 @@ class FakeUserPool:
         self._credentials.revoke(usernames)
 
     def arrive(self, operation: str, parameters: dict[str, Any]) -> FakeRequest:
-        """Take in a request for one of OPERATIONS: count it, hold it against the quota, see whether it overlaps."""
+        """Count a request for one of OPERATIONS, and decide whether the quota admits it and whether it overlaps."""
         call = FakeRequest(operation, parameters, self.new_request_id())
         now = self._monotonic()
         admitted = self._bucket.take(now)
@@ -178,7 +173,7 @@ class FakeUserPool:
         self.most_in_flight_one_user = max(self._in_flight.values(), default=0)
 
     def stats(self, since: float | None = None, until: float | None = None) -> dict[str, Any]:
-        """Return what was counted; `since` and `until` (monotonic seconds) narrow what is said about arrivals."""
+        """Return what was counted; `since` and `until` (monotonic seconds) limit which arrivals are counted."""
         wire, admitted = self.traffic.count(since, until)
         return {
             "wire_requests": wire,
@@ -272,7 +267,7 @@ def _malformed(call: FakeRequest) -> Answer | None:
             return answers.invalid_parameter("AccessToken is required, and settings are objects")
     if call.operation == "VerifySoftwareToken":
         code = call.parameters.get("UserCode")
-        if not isinstance(code, str) or len(code) != totp.DIGITS or not (code.isascii() and code.isdigit()):
+        if not isinstance(code, str) or len(code) != 6 or not (code.isascii() and code.isdigit()):
             return answers.invalid_parameter("Value at 'userCode' failed to satisfy constraint: six digits")
     return None
 

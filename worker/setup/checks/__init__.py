@@ -1,7 +1,8 @@
-"""``check``: what would go wrong, said before anything is touched.
+"""``check``: says what would go wrong in a run, before anything is touched.
 
-``findings`` is what is said and how; ``embedded`` looks at this host, ``aws`` at everything there, ``rollout`` computes
-from what was seen. All questions are asked at the same time, each for a few seconds only.
+``host`` looks at this machine, ``pool`` at Cognito, ``aws`` at queue, table and channel there, ``requests`` at what
+waits, and ``rollout`` computes from what they saw. What they find are ``findings``. All questions are asked at the same
+time, and each is given up after a few seconds.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ __all__ = ["Finding", "Level", "check", "dry_run", "show"]
 
 
 async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: Path = host.MOUNTS) -> list[Finding]:
-    """Look at everything that a run needs, without a call and without a message taken.
+    """Look at everything that a run needs, without enrolling anybody and without taking a message.
 
-    Where any finding ``fails``, a run would fail, or lose what it must keep. Raises nothing but bugs.
-    ``place``: where AWS is, if not where the settings say; ``mounts``: the table of mounted file systems.
+    Where any finding ``fails``, a run would fail, or lose what it must keep. No error is raised: each is a finding.
+    ``place`` is where AWS's services are, if not where the settings say; ``mounts`` is the table of file systems.
     """
     findings, seen = await _looked(settings, place, mounts)
     return merged([*findings, *rollout.look_at(settings, seen)])
@@ -34,7 +35,10 @@ async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: P
 async def dry_run(
     settings: Settings, source: str | None = None, *, place: AwsTarget | None = None, mounts: Path = host.MOUNTS
 ) -> list[Finding]:
-    """The same, and every request that waits in ``source`` (``None``: the queue; ``-``: standard input), read."""
+    """What ``check`` finds, and what is found in every request that waits.
+
+    ``source`` is a file of requests, ``-`` for standard input, or ``None`` for the queue.
+    """
     findings, seen = await _looked(settings, place, mounts)
     try:
         told, found = await requests.look(settings, source)
@@ -48,17 +52,18 @@ async def dry_run(
 
 
 async def _looked(settings: Settings, place: AwsTarget | None, mounts: Path) -> tuple[list[Finding], Seen]:
-    reached, (asked, there), (counted, here), beside = await asyncio.gather(
+    cognito, (on_aws, seen_on_aws), (in_files, seen_in_files), on_this_host = await asyncio.gather(
         pool.reach(settings),
         aws.look(settings, place or place_of(settings)),
         _stores(settings),
         asyncio.to_thread(host.look, settings, mounts),
     )
-    return [*rollout.look(settings), *beside, *counted, reached, *asked], there | here
+    findings = [*rollout.look(settings), *on_this_host, *in_files, cognito, *on_aws]
+    return findings, seen_on_aws | seen_in_files
 
 
 async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
-    """What waits, and who is in the ledger, where both are files."""
+    """How many messages wait and how many users are in the ledger, where both are SQLite files."""
     if settings.queue.kind != "sqlite" or settings.ledger.kind != "sqlite":
         return [], Seen()
     ledger = settings.ledger

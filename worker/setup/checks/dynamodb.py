@@ -1,6 +1,6 @@
-"""What ``check`` asks of DynamoDB: is the table there, of the right shape, and does the role allow what a run does.
+"""What ``check`` asks of DynamoDB: is the table there, has it the right keys, and may the role do what a run does.
 
-Writes are tried under a condition that can never hold, on a key that no user has.
+Writes are tried on a key that no user has, and under a condition that is never true, so that they change nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 _PROBE = "check#probe"
+"""A key that no user has: a user's begins with ``user#``."""
+
 _NEVER = "attribute_exists(#key) AND attribute_not_exists(#key)"
+"""A condition that is never true."""
+
 _REFUSALS = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException"})
+"""The errors that say that a write was permitted and its condition was false: what a probe wants to see."""
 
 
 async def look_at_table(dynamodb: DynamoDBClient, name: str) -> list[Finding]:
-    """The ledger's table. Raises ``LedgerUnavailable``, also where there is none."""
+    """What is found of the ledger's table. Raises ``LedgerUnavailable``, also where there is none."""
     with faults(LedgerUnavailable, f"the table {name}"):
         table = (await dynamodb.describe_table(TableName=name))["Table"]
     return [*judged(name, table), *await permissions("ledger", _probes(dynamodb, name))]
@@ -37,7 +42,7 @@ async def has_begun(dynamodb: DynamoDBClient, name: str) -> bool:
 
 
 async def look_at_backups(dynamodb: DynamoDBClient, name: str) -> list[Finding]:
-    """Whether the table can be brought back. Raises what the SDK raises."""
+    """Whether the table can be restored to any moment. Raises what the SDK raises."""
     found = await dynamodb.describe_continuous_backups(TableName=name)
     recovery: Any = found["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
     if recovery.get("PointInTimeRecoveryStatus") == "ENABLED":
@@ -87,7 +92,7 @@ def judged(name: str, table: Mapping[str, Any]) -> list[Finding]:
 
 
 def _key(table: Mapping[str, Any]) -> str:
-    """DynamoDB encrypts every table; the question is whose key it is ("Encryption at rest", developer guide)."""
+    """Whose key a table is encrypted with; DynamoDB encrypts every table ("Encryption at rest", developer guide)."""
     sse = table.get("SSEDescription") or {}
     return "a KMS key of this account" if sse.get("SSEType") == "KMS" else "a key of DynamoDB"
 

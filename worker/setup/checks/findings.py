@@ -1,10 +1,8 @@
-"""What ``check`` says: findings, each with what is and what to do, for people and for scripts."""
+"""What ``check`` and ``run --dry-run`` say: findings, each with what is and what to do, for people and for scripts."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -12,29 +10,34 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TextIO
 
-_ABOUT = 12
-_TEXT = 8 + _ABOUT + 1
-"""Columns of what a finding is about, and before its text."""
-_COLOURS = {"ok": "\x1b[32m", "advice": "\x1b[33m", "fails": "\x1b[31;1m"}
-_PLAIN = "\x1b[0m"
+from worker.telemetry.logs import escape
+
+_COLOURS = {"ok": "green", "advice": "yellow", "fails": "bold red"}
+"""The style in which a level is printed on a terminal, by level, as rich names it."""
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """What a finding means for a run."""
 
     OK = "ok"
+    """It is as it should be."""
     ADVICE = "advice"
+    """A run would not fail over it, but somebody should know."""
     FAILS = "fails"
+    """A run would fail over it, or lose what it must keep."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what it is about, what is, and what to do."""
+    """One thing that was looked at."""
 
     about: str
+    """What it is about, in one word: ``ledger``, ``queue``."""
     level: Level
     said: str
+    """What was found, as a sentence."""
     cure: str = ""
+    """What to do about it."""
 
     @property
     def fails(self) -> bool:
@@ -66,23 +69,28 @@ def show(findings: Sequence[Finding], out: TextIO, *, as_json: bool) -> None:
     """Print the findings, for people or as one JSON object.
 
     Where ``out`` is a terminal, long sentences are wrapped and levels coloured (not with ``NO_COLOR``); elsewhere a
-    finding is a line, and what to do about it another one.
+    finding is a line, and what to do about it another one. Control characters are escaped: a finding names files and
+    answers of others, which must not steer a terminal.
     """
     if as_json:
         rows = [{"about": f.about, "level": f.level, "said": f.said, "cure": f.cure} for f in findings]
         out.write(json.dumps({"ok": not any(f.fails for f in findings), "findings": rows}) + "\n")
         return
-    terminal = out.isatty()
-    width = max(_TEXT + 30, min(120, shutil.get_terminal_size().columns)) if terminal else sys.maxsize
-    coloured = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    from rich.console import Console  # only now: it costs every other command its start
+    from rich.text import Text
+
+    console = Console(file=out, force_terminal=out.isatty())
+    before = " " * 21  # seven columns for the level, twelve for what it is about, and a blank behind each
+    width = max(51, min(120, console.width)) if console.is_terminal else sys.maxsize
     for finding in findings:
-        level = f"{finding.level.upper():7}"
-        first, *rest = _wrapped(finding.said, width - _TEXT)
-        out.write(f"{_coloured(level, finding.level) if coloured else level} {finding.about:{_ABOUT}} {first}\n")
-        out.writelines(f"{' ' * _TEXT}{line}\n" for line in rest)
+        head = f"{finding.level.upper():7} {finding.about:12} "
+        text = _wrapped(finding.said, width, head, before)
         if finding.cure and finding.level is not Level.OK:
-            cure = _wrapped(finding.cure, width - _TEXT - 2)
-            out.writelines(f"{' ' * _TEXT}{'  ' if number else '→ '}{line}\n" for number, line in enumerate(cure))
+            text += "\n" + _wrapped(finding.cure, width, f"{before}→ ", f"{before}  ")
+        line = Text(text)
+        if not console.no_color:
+            line.stylize(_COLOURS[finding.level], 0, 7)
+        console.print(line, soft_wrap=True)
     out.write(f"{summary(findings)}\n")
 
 
@@ -96,11 +104,7 @@ def summary(findings: Sequence[Finding]) -> str:
     return f"{failing} thing{'s' if failing != 1 else ''} to mend before a run; {beside}."
 
 
-def _coloured(level: str, name: Level) -> str:
-    return f"{_COLOURS[name]}{level}{_PLAIN}"
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    """Lines, without what a terminal would obey in what others named."""
-    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-    return textwrap.wrap(printable, width, break_on_hyphens=False, break_long_words=False) or [""]
+def _wrapped(text: str, width: int, first: str, rest: str) -> str:
+    """The text in lines, the first of which begins with ``first``. No word is broken: it may be a path to be copied."""
+    lines = textwrap.wrap(escape(text), width - len(rest), break_on_hyphens=False, break_long_words=False)
+    return first + f"\n{rest}".join(lines)

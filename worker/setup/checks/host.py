@@ -12,30 +12,21 @@ from worker.settings import Settings
 from worker.setup.checks.findings import Finding, advice, fails, merged, ok
 
 MOUNTS = Path("/proc/self/mounts")
-"""Where Linux tells which file system a folder is on; elsewhere nothing is known."""
+"""Where Linux says which file system a folder is on; on other systems nothing is known."""
 
 VOLATILE = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
-"""Gone with the machine or the container."""
-REMOTE = frozenset(
-    {
-        *("nfs", "nfs4", "efs", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "gfs2", "ocfs2"),
-        *(
-            "fuse.sshfs",
-            "fuse.glusterfs",
-            "fuse.ceph",
-            "fuse.s3fs",
-            "fuse.goofys",
-            "fuse.mount-s3",
-            "fuse.mountpoint-s3",
-        ),
-    }
-)
-"""Unable to lock and sync as SQLite needs it ("How To Corrupt An SQLite Database File", 2.1)."""
+"""Kinds of file systems whose files are lost with the machine or the container."""
 
-_KEY = b"AGE-SECRET-KEY-"
-_SMALL = 64 * 1024
-_MANY = 2_000
-"""Files of one folder that are looked at, and the size up to which they may be keys."""
+# fmt: off
+REMOTE = frozenset({
+    "nfs", "nfs4", "efs", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "glusterfs", "gfs2", "ocfs2",
+    "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.goofys", "fuse.mount-s3", "fuse.mountpoint-s3",
+})
+# fmt: on
+"""Kinds of file systems that lock and sync too badly for SQLite ("How To Corrupt An SQLite Database File", 2.1)."""
+
+_LARGEST_KEY_FILE = 64 * 1024
+"""Bytes up to which a file is taken for one that may hold an age identity; an identity has some 200."""
 
 
 def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
@@ -50,8 +41,8 @@ def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
         findings.append(_writable("channel", settings.channel.path))
         if not findings[-1].fails:
             findings += _kept("channel", settings.channel.path, mounts)
-    places = [path.parent for _, path in databases] + [settings.channel.path.parent, Path()]
-    return merged([*findings, *_identities(places)])
+    folders = [path.parent for _, path in databases] + [settings.channel.path.parent, Path()]
+    return merged([*findings, *_identities(folders)])
 
 
 def _databases(settings: Settings) -> Iterator[tuple[str, Path]]:
@@ -112,7 +103,7 @@ def _private(about: str, path: Path) -> list[Finding]:
 
 
 def file_system(folder: Path, mounts: Path = MOUNTS) -> str:
-    """The kind of the file system that a folder is on; empty where nobody says."""
+    """The kind of the file system that a folder is on, such as ``ext4``; empty where ``mounts`` does not tell."""
     try:
         table = mounts.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -128,12 +119,12 @@ def file_system(folder: Path, mounts: Path = MOUNTS) -> str:
 
 
 def _identities(folders: Iterable[Path]) -> Iterator[Finding]:
-    """A worker that is stolen must open nothing, so no age identity may lie beside it."""
+    """Whoever takes the worker's machine must not be able to open secrets, so no age identity may lie beside it."""
     seen = {folder.resolve(): folder for folder in folders}
     found = False
     for resolved in seen:
         for path in _small_files(resolved):
-            if _holds_a_key(path):
+            if _has_a_key(path):
                 found = True
                 yield advice(
                     "identity",
@@ -146,16 +137,17 @@ def _identities(folders: Iterable[Path]) -> Iterator[Finding]:
 
 def _small_files(folder: Path) -> Iterator[Path]:
     try:
-        for entry in islice(os.scandir(folder), _MANY):
-            if entry.is_file(follow_symlinks=True) and entry.stat().st_size <= _SMALL:
+        for entry in islice(os.scandir(folder), 2_000):  # so that a huge folder costs no time
+            if entry.is_file(follow_symlinks=True) and entry.stat().st_size <= _LARGEST_KEY_FILE:
                 yield Path(entry.path)
     except OSError:
         return
 
 
-def _holds_a_key(path: Path) -> bool:
+def _has_a_key(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return any(line.strip().upper().startswith(_KEY) for line in file.read(_SMALL).splitlines())
+            lines = file.read(_LARGEST_KEY_FILE).splitlines()
+            return any(line.strip().upper().startswith(b"AGE-SECRET-KEY-") for line in lines)
     except OSError:
         return False

@@ -1,4 +1,7 @@
-"""What ``check`` asks about the pool and the account, as far as it is permitted to: TOTP, Sessions, the real quota."""
+"""What ``check`` asks about the user pool and the account, as far as it is permitted to.
+
+Whether Cognito can be reached at all, whether the pool takes TOTP, how long its Sessions live, and the account's quota.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,20 @@ if TYPE_CHECKING:
     from types_aiobotocore_service_quotas import ServiceQuotasClient
     from types_aiobotocore_sts import STSClient
 
-QUOTA_NAME, QUOTA_CODE = "UserResourceUpdate", "L-574C86AE"
-_CONNECT = 5.0
-_CLIENTS, _PAGES = 20, 10
-_LONGEST_SESSION, _SESSION = 15 * 60.0, 3 * 60.0
-"""Seconds that a Session lives at most, and where the app client says nothing (AuthSessionValidity)."""
+_QUOTA_NAME = "UserResourceUpdate"
+"""The quota that every call of a rollout counts against ("Quotas in Amazon Cognito", developer guide)."""
+
+_QUOTA_CODE = "L-574C86AE"
+"""The same quota in Service Quotas, where its name may change and its code does not."""
 
 
 async def reach(settings: Settings) -> Finding:
-    """Whether Cognito's endpoint can be connected to; its address."""
+    """Whether Cognito's endpoint can be connected to, within five seconds."""
     cognito = settings.cognito
     address = cognito.endpoint_url or f"https://{_host(settings)}"
     url = urlsplit(address)
     try:
-        async with asyncio.timeout(_CONNECT):
+        async with asyncio.timeout(5.0):
             _, writer = await asyncio.open_connection(url.hostname, url.port or (443 if url.scheme == "https" else 80))
         writer.close()
     except (OSError, TimeoutError) as error:
@@ -48,7 +51,7 @@ def _host(settings: Settings) -> str:
 
 
 async def identity(sts: STSClient) -> list[Finding]:
-    """Who this process is to AWS: account and role. Raises what the SDK raises."""
+    """Which account and role AWS takes this process for. Raises what the SDK raises."""
     found = await sts.get_caller_identity()
     return [ok("aws", f"account {found.get('Account')}, {found.get('Arn', '').rpartition(':')[2]}")]
 
@@ -72,14 +75,17 @@ async def mfa(cognito: CognitoIdentityProviderClient, pool: str) -> list[Finding
 
 
 async def sessions(cognito: CognitoIdentityProviderClient, pool: str, validity: float) -> list[Finding]:
-    """Whether Sessions live as long as the settings say (``validity``, seconds). Raises what the SDK raises."""
-    listed = await cognito.list_user_pool_clients(UserPoolId=pool, MaxResults=_CLIENTS)
+    """Whether Sessions live as long as the settings say (``validity``, seconds). Raises what the SDK raises.
+
+    The first 20 app clients are asked: few pools have more, and each costs a call.
+    """
+    listed = await cognito.list_user_pool_clients(UserPoolId=pool, MaxResults=20)
     ids = [each["ClientId"] for each in listed["UserPoolClients"] if "ClientId" in each]
     clients = await asyncio.gather(
-        *(cognito.describe_user_pool_client(UserPoolId=pool, ClientId=each) for each in ids[:_CLIENTS])
+        *(cognito.describe_user_pool_client(UserPoolId=pool, ClientId=each) for each in ids[:20])
     )
-    lives = {
-        client.get("ClientName", "?"): client.get("AuthSessionValidity", _SESSION / 60) * 60.0
+    lives = {  # seconds; where AuthSessionValidity is not set, three minutes (API reference, CreateUserPoolClient)
+        client.get("ClientName", "?"): client.get("AuthSessionValidity", 3) * 60.0
         for client in (each["UserPoolClient"] for each in clients)
     }
     short = [f"{name} ({seconds / 60:g} min)" for name, seconds in sorted(lives.items()) if seconds < validity]
@@ -93,21 +99,21 @@ async def sessions(cognito: CognitoIdentityProviderClient, pool: str, validity: 
 
 
 async def quota(quotas: ServiceQuotasClient, rate: float) -> list[Finding]:
-    """The account's real quota against ``rate`` (requests/s). Raises what the SDK raises."""
+    """Whether the account's real quota allows ``rate`` (requests/s). Raises what the SDK raises."""
     token = ""
-    for _ in range(_PAGES):
+    for _ in range(10):  # pages of 100 quotas; whatever answers must not keep us for ever
         more = {"NextToken": token} if token else {}
         page = await quotas.list_service_quotas(ServiceCode="cognito-idp", MaxResults=100, **more)  # type: ignore[arg-type]
         for each in page["Quotas"]:
-            if each.get("QuotaCode") == QUOTA_CODE or QUOTA_NAME in each.get("QuotaName", ""):
-                return [_held_against(each.get("Value", QUOTA), rate)]
+            if each.get("QuotaCode") == _QUOTA_CODE or _QUOTA_NAME in each.get("QuotaName", ""):
+                return [_judged(each.get("Value", QUOTA), rate)]
         if not (token := page.get("NextToken", "")):
             break
-    return [ok("quota", f"Service Quotas does not tell {QUOTA_NAME}; {QUOTA:g}/s is taken for granted")]
+    return [ok("quota", f"Service Quotas does not tell {_QUOTA_NAME}; {QUOTA:g}/s is taken for granted")]
 
 
-def _held_against(value: float, rate: float) -> Finding:
-    said = f"Cognito takes {value:g}/s of this account ({QUOTA_NAME}), and this ledger may send {rate:g}/s"
+def _judged(value: float, rate: float) -> Finding:
+    said = f"Cognito takes {value:g}/s of this account ({_QUOTA_NAME}), and this ledger may send {rate:g}/s"
     if rate > value:
         return advice("quota", said, "lower rate.requests_per_second: whatever is above it is refused")
     if rate > 0.9 * value:

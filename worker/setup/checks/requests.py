@@ -1,4 +1,4 @@
-"""What ``run --dry-run`` adds: every request that waits is read as a run would read it, and none is taken.
+"""What ``run --dry-run`` adds to ``check``: it reads every waiting request as a run would, and takes none.
 
 Requests in SQS are not read: receiving hides a message from workers and raises the count that makes dead letters.
 """
@@ -25,18 +25,17 @@ from worker.settings import Settings
 from worker.setup.checks.findings import Finding, advice, fails, ok
 from worker.setup.checks.rollout import Seen
 
-_REASONS = 8
-
 
 @dataclass(slots=True)
 class Content:
-    """Requests, counted; ``malformed`` by reason."""
+    """How many requests were read, and of which kinds."""
 
     kinds: Counter[CredentialKind] = field(default_factory=Counter)
     expired: int = 0
     mismatched: int = 0
     replacing: int = 0
     malformed: Counter[str] = field(default_factory=Counter)
+    """By reason."""
 
     @property
     def requests(self) -> int:
@@ -58,12 +57,12 @@ class Content:
             self.replacing += request.replace
 
     def seen(self) -> Seen:
-        """The same as what is known of a queue."""
+        """The same numbers as what is known of a queue."""
         return Seen(self.requests, self.expired, self.kinds[CredentialKind.SESSION])
 
 
 async def look(settings: Settings, source: str | None) -> tuple[list[Finding], Content]:
-    """What waits in ``source`` (a file of requests, or ``-``), or else in the embedded queue."""
+    """Read what waits in ``source`` (a file of requests; ``-`` is standard input), or else in the SQLite queue."""
     content, parser = Content(), Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
     if source is not None:
         try:
@@ -103,10 +102,11 @@ def _told(content: Content, settings: Settings) -> Iterator[Finding]:
     kinds = [(CredentialKind.ACCESS_TOKEN, "access tokens"), (CredentialKind.SESSION, "sessions")]
     with_what = " and ".join(f"{content.kinds[kind]:,} {word}" for kind, word in kinds if content.kinds[kind])
     yield ok("requests", f"{content.requests:,} well-formed{f': {with_what}' if with_what else ''}")
-    for reason, number in content.malformed.most_common(_REASONS):
+    commonest = content.malformed.most_common(8)  # as many as people read
+    for reason, number in commonest:
         yield advice("requests", f"{number:,} malformed: {reason}", "mend what writes them; a run puts them aside")
-    if len(content.malformed) > _REASONS:
-        rest = content.malformed.total() - sum(number for _, number in content.malformed.most_common(_REASONS))
+    if len(content.malformed) > len(commonest):
+        rest = content.malformed.total() - sum(number for _, number in commonest)
         yield advice("requests", f"{rest:,} malformed for other reasons", "mend the first ones, and look again")
     if content.mismatched:
         said = f"{content.mismatched:,} access tokens are of another user, or of another pool than"

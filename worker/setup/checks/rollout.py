@@ -9,12 +9,18 @@ from worker.core.errors import WorkerError
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 from worker.setup.checks.findings import Finding, advice, fails, ok
+from worker.telemetry.report import duration
 
 QUOTA = 25.0
 """Requests/s that Cognito takes of a whole account and Region (UserResourceUpdate; "Quotas in Amazon Cognito")."""
-SECRET_PRICE, MANY_SECRETS, MOST_SECRETS = 0.40, 50_000, 500_000
-"""US dollars a secret and month; when that is worth a word; how many a Region takes (its pricing and quotas)."""
-_DAY = 86_400.0
+SECRET_PRICE = 0.40
+"""US dollars that Secrets Manager takes for a secret and month ("AWS Secrets Manager Pricing")."""
+
+MANY_SECRETS = 50_000
+"""Secrets from which on the price is worth a word: 20,000 US dollars a month."""
+
+MOST_SECRETS = 500_000
+"""Secrets that one Region of an account takes at most ("AWS Secrets Manager quotas")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +37,13 @@ class Seen:
     """Users in the ledger."""
 
     def __add__(self, other: Seen) -> Seen:
-        """Both queues together; what nobody knows of one is not known of both."""
+        """Both queues together; what is not known of one is not known of both."""
         sessions = None if self.sessions is None or other.sessions is None else self.sessions + other.sessions
         waiting = (self.waiting or 0) + (other.waiting or 0)
         return Seen(waiting, self.expired + other.expired, sessions, self.users)
 
     def __or__(self, other: Seen) -> Seen:
-        """What is known of either, the other one first."""
+        """What is known from either; where both know something, what the other one knows."""
         return Seen(
             waiting=self.waiting if other.waiting is None else other.waiting,
             expired=self.expired or other.expired,
@@ -47,12 +53,12 @@ class Seen:
 
 
 def look(settings: Settings) -> list[Finding]:
-    """What the settings alone tell."""
+    """What can be said from the settings alone."""
     return [_recipients(settings), _otp(settings), _rate(settings)]
 
 
 def look_at(settings: Settings, seen: Seen) -> list[Finding]:
-    """What follows from what waits."""
+    """What can be said from what waits."""
     findings = list(_backlog(settings, seen))
     findings.append(_way(settings, seen.sessions))
     if settings.channel.kind == "secretsmanager":
@@ -94,8 +100,8 @@ def _backlog(settings: Settings, seen: Seen) -> Iterator[Finding]:
     if seen.waiting is None:
         return
     rate = settings.rate.effective
-    said = f"{seen.waiting:,} wait: {_duration(seen.waiting / rate)} at {rate:g}/s" if seen.waiting else "nothing waits"
-    if seen.waiting / rate > _DAY:
+    said = f"{seen.waiting:,} wait: {duration(seen.waiting / rate)} at {rate:g}/s" if seen.waiting else "nothing waits"
+    if seen.waiting / rate > 86_400.0:  # a day
         cure = "push in portions: an access token lives a day at most, and 1 h by default"
         yield advice("queue", f"{said}, longer than any credential lives", cure)
     else:
@@ -140,12 +146,6 @@ def _price(seen: Seen) -> Finding:
         said = f"{said} (${SECRET_PRICE:.2f} each); {MOST_SECRETS:,} secrets are the limit of a Region"
         return advice("price", said, cure)
     return ok("price", said)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
 
 
 def _span(seconds: float) -> str:

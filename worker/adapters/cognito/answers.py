@@ -89,10 +89,14 @@ _SAFE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 
 
 def read_answer(kind: CredentialKind, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-    """What a whole HTTP answer to a request with that kind of credential means; ``headers`` by lower-case name."""
+    """What a whole HTTP answer to a request with that kind of credential means.
+
+    ``headers`` are asked for by their lower-case names.
+    """
     fields = _object(body)
     if status < 300:
-        return _issued(kind, fields, headers.get("x-amzn-requestid", ""))
+        request_id = headers.get("x-amzn-requestid", "").encode("ascii", "replace").decode()  # bytes that are no text
+        return _issued(kind, fields, request_id)
     code = _code(fields, headers)
     if code in _THROTTLED or status == 429:
         return Again(Trouble.THROTTLED, code or "HTTP429")
@@ -170,10 +174,7 @@ def _code(fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
 
 def read_fault(error: Exception) -> Again:
     """What an exception of the transport means: ``UNSENT`` only where no connection for the request ever stood."""
-    from aiohttp import ClientConnectorError, ClientHttpProxyError
-    from botocore.exceptions import BotoCoreError, ConnectTimeoutError, ProxyConnectionError, SSLError
+    from aiohttp import ClientConnectorError, ClientHttpProxyError, ConnectionTimeoutError
 
-    cause = error.kwargs.get("error") if isinstance(error, BotoCoreError) else None
-    unsent = isinstance(error, ConnectTimeoutError | ProxyConnectionError | SSLError)
-    unsent = unsent or isinstance(cause, ClientConnectorError | ClientHttpProxyError)
-    return Again(Trouble.UNSENT if unsent else Trouble.NO_ANSWER, type(cause or error).__name__)
+    unsent = isinstance(error, ClientConnectorError | ClientHttpProxyError | ConnectionTimeoutError)
+    return Again(Trouble.UNSENT if unsent else Trouble.NO_ANSWER, type(error).__name__)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 
 import pytest
-from asyncio_throttle import Throttler
+from asyncio_throttle.throttler import Throttler
 
 from tests.pacing.test_pacer import LateTime
 from tests.support.pace_stores import Fleet, TickingTime

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any, ParamSpec
 
 import pytest
-from asyncio_throttle import Throttler
+from asyncio_throttle.throttler import Throttler
 
 from tests.support.pace_stores import MemoryPaceBook, TickingTime
 from worker.core.clock import SystemClock

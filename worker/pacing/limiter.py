@@ -20,7 +20,7 @@ import asyncio
 import time
 from collections import deque
 
-from asyncio_throttle import Throttler
+from asyncio_throttle import Throttler  # type: ignore[attr-defined]  # as its documentation has it
 
 from worker.pacing.schedule import MARGIN
 

@@ -89,7 +89,10 @@ class CognitoClient:
         return read_answer(request.kind, answer.status, answer.headers, content)
 
     def _learn_skew(self, date: str, sent: float) -> None:
-        """``Date`` counts whole seconds: the answer was written within the second that begins with it."""
+        """Learn from an answer's ``Date``, and from when its request left (UTC), how far this machine's clock is off.
+
+        ``Date`` counts whole seconds: the answer was written within the second that begins with it.
+        """
         self._last_date = date
         try:
             second = parsedate_to_datetime(date).timestamp()
@@ -111,6 +114,8 @@ async def cognito(
 ) -> AsyncIterator[CognitoClient]:
     """Cognito in ``region``: at most ``concurrency`` connections, ``call_timeout`` seconds for a wire attempt.
 
+    ``endpoint_url``: where Cognito is instead, such as a VPC endpoint. ``fips``: use AWS's FIPS endpoint.
+
     Raises ``UsageError`` where the SDK cannot work with the region, the address or its own settings.
     """
     import aioboto3
@@ -127,6 +132,7 @@ async def cognito(
         transports.append(Transport(**settings))
         return transports[-1]
 
+    loopback = is_loopback(urlsplit(endpoint_url or "").hostname or "")
     config = AioConfig(
         http_session_cls=new_transport,  # type: ignore[arg-type]
         connect_timeout=min(LONGEST_CONNECT, 0.75 * call_timeout),
@@ -137,7 +143,7 @@ async def cognito(
         ignore_configured_endpoint_urls=True,
         use_fips_endpoint=fips,
         use_dualstack_endpoint=False,
-        proxies={} if is_loopback(urlsplit(endpoint_url or "").hostname or "") else None,  # no proxy may see it
+        proxies={} if loopback else None,  # ``None``: those of the environment; none may see what is for this host
         parameter_validation=False,
         user_agent="mfa-worker",
     )
@@ -155,7 +161,9 @@ async def cognito(
         yield CognitoClient(transports[0], draft, call_timeout, clock)
 
 
-class _Drafted(Exception):  # noqa: N818 - it carries the draft out of the SDK before anything is sent
+class _Drafted(Exception):  # noqa: N818 - no error
+    """Carries the request out of the SDK before anything is sent."""
+
     def __init__(self, request: Any) -> None:
         super().__init__("drafted, not sent")
         self.request = request

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds for a connection to stand, TLS included, before the SDK tries again. Half of what a user's call may take."""
+"""Seconds for a connection to stand, TLS included, before the SDK tries again; its own default is a minute."""
 
 READ_TIMEOUT = 20.0
 """Seconds without a byte of the answer before the SDK sends a request again; for services not named below."""
@@ -42,7 +42,7 @@ SQS_READ_TIMEOUT = 30.0
 """
 
 DYNAMODB_READ_TIMEOUT = 5.0
-"""The same for DynamoDB, which answers within tens of milliseconds: a lost answer must not use up a user's lease."""
+"""The same for DynamoDB, which answers within tens of milliseconds: a lost answer must not use up a user's claim."""
 
 ATTEMPTS = 4
 """Times that the SDK sends one request at most, the first included; it waits between them, doubling, with jitter."""

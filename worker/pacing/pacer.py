@@ -1,10 +1,13 @@
 """One rate for all workers of a rollout.
 
-Workers reserve slices of one shared timeline, each its next one when its last one begins: so they take turns. In its
-slices, and only there, a worker sends at the shared rate; what it does not use is lost, never saved up. Answers of
-"too many" lower the shared rate at once; while all goes well it rises again, slowly, never above what was configured.
+Workers reserve slices of one shared timeline (see ``schedule``), each its next one when its last one begins: so they
+take turns. In its slices, and only there, a worker sends at the shared rate; what it does not use is lost, never saved
+up. Answers of "too many requests" lower the shared rate at once; while all goes well it rises again, slowly, never
+above what was configured.
 
-One waits for a turn, ever, and all others behind a lock: ``limiter`` keeps apart what one worker sends.
+``acquire`` is called before each request; within a worker one caller waits for its turn and all others wait behind a
+lock. A task of its own, ``_keep``, talks to the ledger: it reserves the next slice before it is needed, and writes down
+that the rate was cut. ``limiter`` keeps apart what one worker sends.
 """
 
 from __future__ import annotations
@@ -24,38 +27,55 @@ from worker.pacing.pace import Pace, PaceStore
 from worker.pacing.schedule import MARGIN, MOST_LAG, SHARED_MARGIN, Grant, Slice, TooMany, cut, plan
 
 TOUCHING = 0.001
-"""Seconds between two slices that are as good as one."""
+"""Seconds between two of a worker's slices below which they are treated as one: rounding between two clocks."""
+
 FORGET = 0.8
-"""What a reservation leaves of the slower ones before it."""
+"""What remains, with each reservation, of a longer lag measured before: after ten of them a tenth.
+
+So one slow answer of the ledger is allowed for until it is clear that it was the only one.
+"""
+
 PAUSES = 0.1, 1.0
 """Seconds between tries to reach a ledger that is away: the first, and the longest."""
 
 
 class SharedPacer:
-    """The ``Pacer`` port: at most ``configured`` requests/s by all workers that share ``book``. For ``async with``."""
+    """The ``Pacer`` port: at most ``configured`` requests/s by all workers that share ``book``. For ``async with``.
+
+    Raises what the ledger raises, but for ``LedgerUnavailable``: while the ledger is away it waits.
+    """
 
     def __init__(self, book: PaceStore, configured: float, clock: Clock) -> None:
         self._book, self._configured, self._clock = book, configured, clock
         self._limiter = RateLimiter(configured)
         self._turn = asyncio.Lock()
+        """Held by the one caller of ``acquire`` whose turn it is."""
         self._grants: deque[Grant] = deque()
+        """The slices that are ours and not over, in order of time."""
         self._last = -math.inf
-        """When our last slice begins."""
+        """When our last slice begins, in monotonic seconds."""
         self._asked = False
-        self._woken, self._granted = asyncio.Event(), asyncio.Event()
+        """Whether somebody wants to send, so that a next slice has to be reserved."""
+        self._woken = asyncio.Event()
+        """Set when ``_keep`` has something to look at: somebody asks, or the rate was cut."""
+        self._granted = asyncio.Event()
+        """Set when a slice has become ours, or ``_keep`` has ended."""
         self._written = 0
         """The version of the shared pace that we wrote last."""
         self._pace = Pace(0.0, configured, 0.0)
-        """The same with our own cuts, written or not yet."""
+        """The shared pace as we read it last, with our own cuts, written or not yet."""
         self._learnt = 0.0
         """When we learnt of its last cut, in monotonic seconds."""
         self._cuts: list[TooMany] = []
-        self._lag = self._write_lag = 0.0
-        """Seconds that it takes to reserve a slice, and of these to write it; slowly forgotten."""
+        """Answers of "too many requests" that are not yet written into the shared pace."""
+        self._lag = 0.0
+        """Seconds that it takes to reserve a slice; slowly forgotten (``FORGET``)."""
+        self._write_lag = 0.0
+        """Seconds of these that pass after the slice was planned, until it is written."""
         self._owed = 0.0
-        """See ``Slice``."""
+        """What our last slice owes, in sends (see ``Slice``)."""
         self._most: int | None = None
-        """Sends to reserve at most, where there was no use for more."""
+        """Sends to reserve at most, where there was no use for more; ``None`` without a limit."""
         self.lost = 0
         """Sends that were reserved and not made, while somebody waited for one."""
 
@@ -102,18 +122,20 @@ class SharedPacer:
         self._woken.set()
 
     def _adopt(self, pace: Pace) -> None:
+        """From now on, send at this pace."""
         if pace.changed_at != self._pace.changed_at:
             self._learnt = self._clock.monotonic()
         self._pace = pace
         self._limiter.set(pace.rate)
 
     def _ask(self) -> None:
+        """Let the next slice be reserved, once it is time."""
         if not self._asked:
             self._asked = True
             self._woken.set()
 
     async def _next_grant(self, since: float) -> Grant:
-        """Wait for our turn on the timeline; somebody waits ``since`` then."""
+        """Wait for our turn on the timeline. ``since``: when the caller began to wait, in monotonic seconds."""
         while True:
             now = self._clock.monotonic()
             while self._grants and (self._grants[0].end <= now or self._grants[0].left == 0):
@@ -134,6 +156,7 @@ class SharedPacer:
                 return grant
 
     def _over(self, grant: Grant, since: float) -> None:
+        """The first slice is over, or nothing more fits into it: learn how much of it was of use."""
         self._grants.popleft()
         used = grant.sends - grant.left
         self._most = None if 2 * used >= grant.sends else 2 * used + 1
@@ -216,6 +239,7 @@ class SharedPacer:
 
 
 def _cut(pace: Pace, answers: Iterable[TooMany], configured: float) -> Pace:
+    """The pace after all these answers."""
     for one in answers:
         pace = cut(pace, one, configured)
     return pace

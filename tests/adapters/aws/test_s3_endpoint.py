@@ -12,7 +12,7 @@ from botocore.endpoint_provider import RuleSet
 from botocore.loaders import Loader
 
 from tests.support.emulators import REGION
-from worker.adapters.aws.s3_endpoint import NOT_ASKED
+from worker.adapters.aws.s3_endpoint import UNUSED_PARAMETER
 from worker.adapters.aws.session import Aws, AwsTarget
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
@@ -27,9 +27,9 @@ async def signed(s3: Any, bucket: str, key: str) -> str:
 
 def test_no_rule_looks_at_the_key() -> None:
     rules = Loader().load_service_model("s3", "endpoint-rule-set-1")
-    assert NOT_ASKED in rules["parameters"]
+    assert UNUSED_PARAMETER in rules["parameters"]
     asked = json.dumps(rules["rules"])
-    for parameter, is_asked in (("Bucket", True), (NOT_ASKED, False)):
+    for parameter, is_asked in (("Bucket", True), (UNUSED_PARAMETER, False)):
         assert (f'{{"ref": "{parameter}"}}' in asked) is is_asked
         assert (f"{{{parameter}}}" in asked) is is_asked
 

@@ -7,20 +7,18 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from email.utils import formatdate
 
 import pytest
 
+from tests.support.wire import GOOD, SECRET, Behaviour, Wire, answer, listening, unused_port
 from worker.adapters.cognito.client import CognitoClient, cognito
 from worker.core.errors import UsageError
 from worker.core.model import Again, CredentialKind, Issued, PoolFault, Reply, Request, Secret, Trouble
 
-SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
-GOOD = json.dumps({"SecretCode": SECRET, "Session": "n" * 40}).encode()
 
 
 class StillClock:
@@ -40,64 +38,21 @@ def request(kind: CredentialKind = SESSION, credential: str = "s" * 40) -> Reque
     return Request(username="ana", kind=kind, credential=Secret(credential), id="1", expires_at=2e9)
 
 
-def answer(body: bytes = GOOD, status: str = "200 OK", *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "x-amzn-requestid: r-1", *headers, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
 def trouble(reply: Reply) -> Trouble:
     assert isinstance(reply, Again)
     return reply.trouble
 
 
-Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
-
-
-@dataclass
-class Wire:
-    """A server that does what it is told, once per request, and remembers the head and body that it was sent."""
-
-    url: str = ""
-    does: Behaviour | bytes = field(default_factory=answer)
-    seen: list[tuple[str, bytes]] = field(default_factory=list)
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
-                self.seen.append((head, await reader.readexactly(length)))
-                if callable(self.does):
-                    await self.does(writer)
-                else:
-                    writer.write(self.does)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
-    wire = Wire()
-    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
-    wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield wire
-    server.close()
+    async with listening() as wire:
+        yield wire
 
 
 def client(
     url: str, clock: StillClock | None = None, timeout: float = 5.0
 ) -> AbstractAsyncContextManager[CognitoClient]:
     return cognito("eu-west-1", endpoint_url=url, call_timeout=timeout, concurrency=4, clock=clock or StillClock())
-
-
-@contextmanager
-def unused_port() -> Iterator[str]:
-    """A port of ours on which nobody listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
 # What leaves.

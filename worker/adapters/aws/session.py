@@ -2,7 +2,7 @@
 
 Credentials come the default way (environment, profile, role, web identity, container, instance); nothing of them is a
 setting here but the profile's name. Proxies, CA bundles and ``AWS_ENDPOINT_URL_…`` count as the SDK has it, for these
-services only: the call to Cognito goes its own way (see ``cognito``).
+services only: the call to Cognito has a client of its own (``adapters/cognito/client.py``).
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
 from worker.adapters.aws.errors import refusal
 from worker.adapters.aws.s3_endpoint import ask_once_a_bucket
+from worker.adapters.aws.transport import Transport
 from worker.settings.types import is_loopback
 
 if TYPE_CHECKING:
@@ -28,10 +30,22 @@ if TYPE_CHECKING:
     from types_aiobotocore_secretsmanager import SecretsManagerClient
     from types_aiobotocore_sqs import SQSClient
 
-LONG_POLL = 20.0
-"""Seconds that SQS holds a poll at most."""
-_READ_TIMEOUTS = {"sqs": LONG_POLL + 10, "dynamodb": 5.0}
-"""Seconds without an answer after which a request is made again."""
+CONNECT_TIMEOUT = 5.0
+"""Seconds for a connection to stand, TLS included, before the SDK tries again; its own default is a minute."""
+
+READ_TIMEOUT = 20.0
+"""Seconds without a byte of the answer before the SDK sends a request again; for services not named below."""
+
+SQS_READ_TIMEOUT = 30.0
+"""The same for SQS. A long poll is answered after 20 seconds at most (API reference, ``ReceiveMessage``:
+``WaitTimeSeconds``), and is given ten more to arrive.
+"""
+
+DYNAMODB_READ_TIMEOUT = 5.0
+"""The same for DynamoDB, which answers within tens of milliseconds: a lost answer must not use up a user's claim."""
+
+ATTEMPTS = 4
+"""Times that the SDK sends one request at most, the first included; it waits between them, doubling, with jitter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +64,8 @@ class AwsTarget:
 class Aws:
     """The AWS services of one process. For ``async with``."""
 
-    def __init__(self, place: AwsTarget) -> None:
-        self._place = place
+    def __init__(self, target: AwsTarget) -> None:
+        self._target = target
         self._clients: dict[str, Any] = {}
         self._making = asyncio.Lock()
         self._session: aioboto3.Session | None = None
@@ -93,24 +107,29 @@ class Aws:
 
     async def _make(self, service: str) -> Any:
         config = AioConfig(
-            connect_timeout=5.0,
-            read_timeout=_READ_TIMEOUTS.get(service, 20.0),
-            max_pool_connections=self._place.connections,
-            retries={"mode": "standard", "total_max_attempts": 4},
-            use_fips_endpoint=self._place.fips or None,
-            proxies={} if is_loopback(urlsplit(self._place.endpoints.get(service, "")).hostname or "") else None,
-            tcp_keepalive=True,
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout={"sqs": SQS_READ_TIMEOUT, "dynamodb": DYNAMODB_READ_TIMEOUT}.get(service, READ_TIMEOUT),
+            max_pool_connections=self._target.connections,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            use_fips_endpoint=self._target.fips or None,
+            proxies={} if is_loopback(urlsplit(self._target.endpoints.get(service, "")).hostname or "") else None,
             parameter_validation=service != "dynamodb",  # a tenth of what its writes cost
             user_agent="mfa-worker",  # building the default one is a quarter of what a request costs
+            http_session_cls=Transport,  # type: ignore[arg-type]
         )
         try:
             if self._session is None:
-                self._session = aioboto3.Session(profile_name=self._place.profile, region_name=self._place.region)
+                self._session = self._new_session()
             client = await self._stack.enter_async_context(
-                self._session.client(service, endpoint_url=self._place.endpoints.get(service), config=config)  # type: ignore[call-overload]
+                self._session.client(service, endpoint_url=self._target.endpoints.get(service), config=config)  # type: ignore[call-overload]
             )
         except BotoCoreError as error:
             raise refusal(error) from None
-        if service == "s3":
-            ask_once_a_bucket(client)
         return client
+
+    def _new_session(self) -> aioboto3.Session:
+        session = AioSession()
+        ask_once_a_bucket(session)
+        return aioboto3.Session(
+            botocore_session=session, profile_name=self._target.profile, region_name=self._target.region
+        )

@@ -1,6 +1,8 @@
 """The one table that says what each of Cognito's answers, and each fault on the way to it, means for one wire attempt.
 
-A code comes before a status. Only codes leave this place: an error's text may repeat a credential.
+An answer of Cognito's own has an error code (API reference, AssociateSoftwareToken, "Errors", and "Common Errors"); one
+without a code comes from something in between, and only its HTTP status is known. The code comes first. Only codes
+leave this module: an error's text may repeat a credential.
 """
 
 from __future__ import annotations
@@ -26,8 +28,14 @@ _THROTTLED = frozenset(
         "TooManyRequestsException",
     }
 )
+"""Codes that say "too many requests": Cognito's own is TooManyRequestsException, the others are known to AWS's SDKs."""
+
 _CONFLICT = frozenset({"ConcurrentModificationException"})
+"""Codes that say that two requests for one user met: nothing was issued, and the request may be made again."""
+
 _INVALID = frozenset({"InvalidParameterException", "SerializationException", "ValidationException"})
+"""Codes that say that this request is wrong, whoever makes it and whenever."""
+
 _SIGN_IN_AGAIN = frozenset({"PasswordResetRequiredException", "UserNotConfirmedException", "UserNotFoundException"})
 """The account changed after the sign-in that gave the credential; another sign-in will say how."""
 
@@ -41,7 +49,7 @@ _NOT_AUTHORIZED = {
         ("required scope", Reason.TOKEN_SCOPE),
     ),
 }
-"""What NotAuthorizedException means, by the words of its message."""
+"""What NotAuthorizedException means, by the words of its message: Cognito gives nothing else to tell them apart by."""
 
 _NO_GOOD = {
     CredentialKind.SESSION: Reason.SESSION_INVALID,
@@ -55,6 +63,7 @@ _NO_ACCESS = (
 )
 _WAF = "Let the pool's WAF admit this host, or lower rate.requests_per_second below its rate rule."
 _LAMBDA = "Repair or remove the pool's Lambda trigger, then run again."
+"""These four sentences say what a person can do; they end up in the message of the run that stops."""
 
 _CURES = {
     "SoftwareTokenMFANotFoundException": "Turn TOTP MFA on for the pool (optional or required), then run again.",
@@ -83,16 +92,24 @@ _CURES_BY_STATUS = {
     405: _WRONG_ENDPOINT,
     407: "Give the proxy the credentials that it asks for.",
 }
+"""The same for answers without a code, by their HTTP status."""
 
 _BASE32 = re.compile(r"(?=.{16})[A-Z2-7]+={0,6}", re.IGNORECASE)
+"""A whole secret: base32 (RFC 4648) of at least 16 characters (API reference: ``SecretCodeType``)."""
+
 _SAFE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
+"""What may be told as a code: the name of an exception, and no sentence that could hold a credential."""
 
 
 def read_answer(kind: CredentialKind, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-    """What a whole HTTP answer to a request with that kind of credential means; ``headers`` by lower-case name."""
+    """What a whole HTTP answer to a request with that kind of credential means.
+
+    ``headers`` are asked for by their lower-case names.
+    """
     fields = _object(body)
     if status < 300:
-        return _issued(kind, fields, headers.get("x-amzn-requestid", ""))
+        request_id = headers.get("x-amzn-requestid", "").encode("ascii", "replace").decode()  # bytes that are no text
+        return _issued(kind, fields, request_id)
     code = _code(fields, headers)
     if code in _THROTTLED or status == 429:
         return Again(Trouble.THROTTLED, code or "HTTP429")
@@ -170,10 +187,7 @@ def _code(fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
 
 def read_fault(error: Exception) -> Again:
     """What an exception of the transport means: ``UNSENT`` only where no connection for the request ever stood."""
-    from aiohttp import ClientConnectorError, ClientHttpProxyError
-    from botocore.exceptions import BotoCoreError, ConnectTimeoutError, ProxyConnectionError, SSLError
+    from aiohttp import ClientConnectorError, ClientHttpProxyError, ConnectionTimeoutError
 
-    cause = error.kwargs.get("error") if isinstance(error, BotoCoreError) else None
-    unsent = isinstance(error, ConnectTimeoutError | ProxyConnectionError | SSLError)
-    unsent = unsent or isinstance(cause, ClientConnectorError | ClientHttpProxyError)
-    return Again(Trouble.UNSENT if unsent else Trouble.NO_ANSWER, type(cause or error).__name__)
+    unsent = isinstance(error, ClientConnectorError | ClientHttpProxyError | ConnectionTimeoutError)
+    return Again(Trouble.UNSENT if unsent else Trouble.NO_ANSWER, type(error).__name__)

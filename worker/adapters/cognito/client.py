@@ -1,9 +1,9 @@
-"""The call to Cognito. What its answers mean stands in ``cognito_answers``.
+"""The call to Cognito. What its answers mean stands in ``answers.py``.
 
-aioboto3 writes the request once: address, headers and body as its client would send them. After that only the
-credential changes, and every request leaves through that client's own transport: its connections, time-outs, proxies
-and TLS. What the client does around the transport for each call is left out: it takes longer than the transport itself,
-logs whole answers at level DEBUG, and makes an empty success of half an answer.
+aioboto3 writes the request once: method, address and headers as its client would send them. After that only the
+credential changes, and every request goes straight to the transport that the client was given (``Transport``): its
+connections, time-outs, proxies and certificates. What the SDK does around the transport for each call is left out: it
+takes longer than the transport itself, logs whole answers at level DEBUG, and makes an empty success of half an answer.
 """
 
 from __future__ import annotations
@@ -13,34 +13,57 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from worker.adapters.cognito.answers import read_answer, read_fault
 from worker.core.errors import UsageError
-from worker.core.model import Again, CredentialKind, Reply, Request, Trouble
+from worker.core.model import CredentialKind, Reply, Request
 from worker.core.ports import Clock
 from worker.settings.types import is_loopback
 
-USER_AGENT = "mfa-worker"
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
+
+    from worker.adapters.aws.transport import Transport
 
 LONGEST_CONNECT = 3.0
-"""Seconds; at most three quarters of the call's time-out, so that it is known when nothing was sent."""
+"""Seconds for a connection to stand, TLS included; at most three quarters of the call's time-out (see ``cognito``).
+
+It ends before the call does, so that it is known when nothing was sent: such a call counts against nobody. Three
+seconds leave room for one lost packet (TCP sends it again after one second, RFC 6298).
+"""
+
+SKEW_SAMPLES = 8
+"""How many of the last answers tell how far this machine's clock is off. One answer may have been long on its way."""
 
 _FIELD = {CredentialKind.SESSION: "Session", CredentialKind.ACCESS_TOKEN: "AccessToken"}
+"""The parameter of AssociateSoftwareToken (API reference) that takes each kind of credential."""
+
 _OF_ONE_ATTEMPT = ("amz-sdk-", "content-length", "x-amzn-trace-id")
+"""How the names of headers begin that the SDK makes anew for each attempt: they are no part of the draft."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The request as the SDK would send it, less the credential."""
+
+    method: str
+    url: str
+    headers: CIMultiDict[str]
 
 
 class CognitoClient:
     """The ``Provider`` port; ``cognito`` makes it."""
 
-    def __init__(self, transport: Any, draft: Any, call_timeout: float, clock: Clock) -> None:
+    def __init__(self, transport: Transport, draft: Draft, call_timeout: float, clock: Clock) -> None:
         self._transport = transport
         self._draft = draft
         self._call_timeout = call_timeout
         self._clock = clock
-        self._estimates: deque[float] = deque(maxlen=8)
+        self._estimates: deque[float] = deque(maxlen=SKEW_SAMPLES)
         self._last_date = ""
 
     @property
@@ -50,31 +73,26 @@ class CognitoClient:
 
     async def associate(self, request: Request) -> Reply:
         """Make exactly one wire attempt of AssociateSoftwareToken, in at most ``call_timeout`` seconds."""
-        from botocore.exceptions import BotoCoreError
+        from aiohttp import ClientError
 
-        letter = self._letter(request)
+        draft = self._draft
+        body = json.dumps({_FIELD[request.kind]: request.credential.reveal()}).encode()
         sent = self._clock.utc()
         try:
             async with asyncio.timeout(self._call_timeout):
-                answer = await self._transport.send(letter)
-                body = await answer.content
-        except TimeoutError:
-            return Again(Trouble.NO_ANSWER, "TimeoutError")
-        except BotoCoreError as error:
+                answer = await self._transport.request(draft.method, draft.url, draft.headers, body)
+                content = await answer.read()
+        except (ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             return read_fault(error)
-        if (date := answer.headers.get("date", "")) != self._last_date:
+        if (date := answer.headers.get("Date", "")) != self._last_date:
             self._learn_skew(date, sent)
-        return read_answer(request.kind, answer.status_code, answer.headers, body)
-
-    def _letter(self, request: Request) -> Any:
-        from botocore.awsrequest import AWSPreparedRequest
-
-        body = json.dumps({_FIELD[request.kind]: request.credential.reveal()}).encode()
-        headers = {**self._draft.headers, "Content-Length": str(len(body))}
-        return AWSPreparedRequest(self._draft.method, self._draft.url, headers, body, stream_output=False)  # type: ignore[arg-type]
+        return read_answer(request.kind, answer.status, answer.headers, content)
 
     def _learn_skew(self, date: str, sent: float) -> None:
-        """``Date`` counts whole seconds: the answer was written within the second that begins with it."""
+        """Learn from an answer's ``Date``, and from when its request left (UTC), how far this machine's clock is off.
+
+        ``Date`` counts whole seconds: the answer was written within the second that begins with it.
+        """
         self._last_date = date
         try:
             second = parsedate_to_datetime(date).timestamp()
@@ -96,6 +114,8 @@ async def cognito(
 ) -> AsyncIterator[CognitoClient]:
     """Cognito in ``region``: at most ``concurrency`` connections, ``call_timeout`` seconds for a wire attempt.
 
+    ``endpoint_url``: where Cognito is instead, such as a VPC endpoint. ``fips``: use AWS's FIPS endpoint.
+
     Raises ``UsageError`` where the SDK cannot work with the region, the address or its own settings.
     """
     import aioboto3
@@ -103,14 +123,18 @@ async def cognito(
     from botocore import UNSIGNED
     from botocore.exceptions import BotoCoreError
 
-    transports: list[Any] = []
+    from worker.adapters.aws.transport import Transport
 
-    def transport(**settings: Any) -> Any:
-        transports.append(_transport_class()(**settings))
+    transports: list[Transport] = []
+
+    def new_transport(**settings: Any) -> Transport:
+        """The SDK tells nobody which transport it made, so it is remembered here."""
+        transports.append(Transport(**settings))
         return transports[-1]
 
+    loopback = is_loopback(urlsplit(endpoint_url or "").hostname or "")
     config = AioConfig(
-        http_session_cls=transport,  # type: ignore[arg-type]
+        http_session_cls=new_transport,  # type: ignore[arg-type]
         connect_timeout=min(LONGEST_CONNECT, 0.75 * call_timeout),
         read_timeout=call_timeout,
         max_pool_connections=concurrency,
@@ -119,16 +143,16 @@ async def cognito(
         ignore_configured_endpoint_urls=True,
         use_fips_endpoint=fips,
         use_dualstack_endpoint=False,
-        proxies={} if is_loopback(urlsplit(endpoint_url or "").hostname or "") else None,  # no proxy may see it
+        proxies={} if loopback else None,  # ``None``: those of the environment; none may see what is for this host
         parameter_validation=False,
-        user_agent=USER_AGENT,
+        user_agent="mfa-worker",
     )
     async with AsyncExitStack() as stack:
         try:
             opening = aioboto3.Session().client("cognito-idp", region, endpoint_url=endpoint_url, config=config)
             client = await stack.enter_async_context(opening)
             draft = await _draft(client)
-            await transports[0].open(draft.url)
+            await transports[0].open()
         except (BotoCoreError, OSError, ValueError) as error:
             raise UsageError(
                 f"the AWS SDK does not work with these settings: {error}",
@@ -137,14 +161,17 @@ async def cognito(
         yield CognitoClient(transports[0], draft, call_timeout, clock)
 
 
-class _Drafted(Exception):  # noqa: N818 - it carries the draft out of the SDK before anything is sent
+class _Drafted(Exception):  # noqa: N818 - no error
+    """Carries the request out of the SDK before anything is sent."""
+
     def __init__(self, request: Any) -> None:
         super().__init__("drafted, not sent")
         self.request = request
 
 
-async def _draft(client: Any) -> Any:
-    """One request as the SDK would send it: method, address and headers, without those that belong to one attempt."""
+async def _draft(client: Any) -> Draft:
+    """Let the SDK write a request, and stop it before it is sent: its event ``before-send`` comes last of all."""
+    from multidict import CIMultiDict
 
     def stop(request: Any, **_: object) -> None:
         raise _Drafted(request)
@@ -153,31 +180,10 @@ async def _draft(client: Any) -> Any:
     try:
         await client.associate_software_token(AccessToken="draft")
     except _Drafted as drafted:
-        draft = drafted.request
+        request = drafted.request
     else:
         raise AssertionError("the SDK did not stop at the draft")
-    texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in draft.headers.items()}
-    draft.headers = {name: text for name, text in texts.items() if not name.lower().startswith(_OF_ONE_ATTEMPT)}
-    return draft
-
-
-def _transport_class() -> Any:
-    """aioboto3's transport, save that it follows no redirect: that would be another attempt, and to anywhere."""
-    from aiobotocore.httpsession import AIOHTTPSession
-
-    class Straight:
-        def __init__(self, session: Any) -> None:
-            self._session = session
-
-        def request(self, method: str, **options: Any) -> Any:
-            return self._session.request(method, allow_redirects=False, **options)
-
-    class Transport(AIOHTTPSession):
-        async def open(self, url: str) -> None:
-            """Read the certificates now: that takes a while, and fails where they cannot be read."""
-            await self._get_session(self._proxy_config.proxy_url_for(url))  # type: ignore[attr-defined]
-
-        async def _get_session(self, proxy_url: str | None) -> Straight:
-            return Straight(await super()._get_session(proxy_url))  # type: ignore[misc]
-
-    return Transport
+    texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()}
+    headers = CIMultiDict({name: text for name, text in texts.items() if not name.lower().startswith(_OF_ONE_ATTEMPT)})
+    headers["Accept-Encoding"] = "identity"
+    return Draft(request.method, request.url, headers)

@@ -1,0 +1,136 @@
+"""How a request leaves this process: the HTTP session that the SDK is given, ``AioConfig(http_session_cls=Transport)``.
+
+The one that aiobotocore brings (2.25.1, ``aiobotocore/httpsession.py``) does three things that must not happen here:
+
+- it follows redirects, to wherever they lead, with the credential in hand;
+- it takes a certificate for any host name as good, as long as some authority that is trusted has signed it;
+- it checks no certificate at all where a proxy stands between.
+
+Changing that from outside would take its private names. This class uses only public ones, of aiohttp, and has the
+methods that the SDK calls: the constructor, ``send``, ``close``, and ``async with``.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from typing import Any, Self
+
+import aiohttp
+from aiobotocore.awsrequest import AioAWSResponse
+from botocore.exceptions import (
+    BotoCoreError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ProxyConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.httpsession import ProxyConfiguration, get_cert_path
+from multidict import CIMultiDict
+from yarl import URL
+
+_SDK_ERRORS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[BotoCoreError]], ...] = (
+    (aiohttp.ClientSSLError, SSLError),
+    ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), ProxyConnectionError),
+    ((aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError), ConnectionClosedError),
+    (aiohttp.ConnectionTimeoutError, ConnectTimeoutError),
+    (TimeoutError, ReadTimeoutError),
+    (aiohttp.ClientConnectionError, EndpointConnectionError),
+    (Exception, HTTPClientError),
+)
+"""What the SDK calls each failure of aiohttp, the first that fits: by these its retries know what may pass."""
+
+
+class Transport:
+    """Requests over aiohttp: no redirect is followed, certificates and host names are checked, behind proxies too."""
+
+    def __init__(
+        self,
+        *,
+        timeout: tuple[float, float],
+        proxies: Mapping[str, str],
+        verify: bool | str,
+        max_pool_connections: int,
+        connector_args: Mapping[str, Any],
+        **_never_set: object,
+    ) -> None:
+        """As the SDK calls it, with what it found in its configuration and the environment.
+
+        ``timeout``: seconds to connect, and seconds without a byte of the answer. ``proxies``: URL scheme → proxy.
+        ``verify``: the file of the certificates to trust, ``True`` for the SDK's own. ``connector_args``: further
+        arguments of ``aiohttp.TCPConnector``. The others this program never sets (``client_cert``,
+        ``proxies_config``), or aiobotocore's own session does nothing with them either (``socket_options``).
+        """
+        connect, read = timeout
+        self._timeout = aiohttp.ClientTimeout(sock_connect=connect, sock_read=read)
+        self._proxies = ProxyConfiguration(proxies)
+        self._verify = verify or True  # an empty AWS_CA_BUNDLE names no file; it does not mean "check nothing"
+        self._connections = max_pool_connections
+        self._connector_args = connector_args
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def open(self) -> None:
+        """Read the certificates now and not at the first request: it takes a while. ``OSError`` if that fails."""
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which demands a valid certificate for the right host
+        tls.load_verify_locations(get_cert_path(self._verify))  # type: ignore[arg-type]  # a path too
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=tls, **self._connector_args),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers={"Content-Type"},
+            auto_decompress=False,
+        )
+
+    async def request(
+        self, method: str, url: str, headers: CIMultiDict[str], body: Any, *, chunked: bool | None = None
+    ) -> aiohttp.ClientResponse:
+        """Send this once; the answer's body is yet to be read. A redirect is an answer like any other.
+
+        Raises ``aiohttp.ClientError``, ``OSError`` (of which ``TimeoutError`` is one) or ``ValueError``.
+        """
+        if self._session is None:
+            await self.open()
+        assert self._session is not None
+        return await self._session.request(
+            method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=body,
+            chunked=chunked,
+            allow_redirects=False,
+            proxy=self._proxies.proxy_url_for(url),
+        )
+
+    async def send(self, request: Any) -> AioAWSResponse:
+        """Send a request of the SDK (``botocore.awsrequest.AWSPreparedRequest``) once. Raises ``BotoCoreError``."""
+        headers = CIMultiDict({name: _text(value) for name, value in request.headers.items()})
+        headers["Accept-Encoding"] = "identity"  # what S3 holds must arrive as it is
+        chunked = headers.pop("Transfer-Encoding", "").lower() == "chunked" or None  # aiohttp wants to be told
+        try:
+            answer = await self.request(request.method, request.url, headers, request.body, chunked=chunked)
+            lower_case = {name.lower(): text for name, text in answer.headers.items()}
+            response = AioAWSResponse(str(answer.url), answer.status, lower_case, answer)  # type: ignore[arg-type]
+            if not request.stream_output:
+                await response.content  # type: ignore[misc]  # and the response keeps it
+        except Exception as error:
+            kind = next(kind for ours, kind in _SDK_ERRORS if isinstance(error, ours))
+            raise kind(endpoint_url=request.url, proxy_url="the proxy", error=error) from error
+        return response
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -11,7 +11,7 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 
 class Section(BaseModel):
@@ -102,6 +102,13 @@ Endpoint = Annotated[Optional, AfterValidator(_endpoint)]
 """A URL without a path: https, or http on loopback."""
 Recipients = Annotated[tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys)]
 """age's X25519 public keys, each once."""
+
+
+def required_with(kind: str, value: str | None, info: ValidationInfo) -> str | None:
+    """For validators of what a section needs where its ``kind``, which has to come first in it, is this one."""
+    if value is None and info.data.get("kind") == kind:
+        raise ValueError(f"is required where kind is {kind}")
+    return value
 
 
 def shown(value: object, *, is_seconds: bool = False) -> str:

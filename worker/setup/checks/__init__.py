@@ -1,7 +1,7 @@
 """``check``: what would go wrong, said before anything is touched.
 
-``findings`` is what is said and how; ``embedded`` looks at this host, ``aws`` at everything there, ``rollout`` computes
-from what was seen. All questions are asked at the same time, each for a few seconds only.
+``host`` looks at this host, ``aws`` at everything there, ``rollout`` computes from what was seen, ``show`` prints. What
+is asked about the channel comes from its folder. All questions are asked at the same time, each for a few seconds only.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import asyncio
 from pathlib import Path
 
 from worker.adapters.aws.session import AwsTarget
+from worker.adapters.checks.files import MOUNTS
+from worker.adapters.checks.findings import Finding, Level, fails, merged
+from worker.adapters.checks.seen import Seen
 from worker.app.stores import open_stores
 from worker.app.stores import place as place_of
 from worker.core.errors import WorkerError
 from worker.settings import Settings
 from worker.setup.checks import aws, host, pool, requests, rollout
-from worker.setup.checks.findings import Finding, Level, fails, merged, show
-from worker.setup.checks.rollout import Seen
+from worker.setup.checks.show import show
 
 __all__ = ["Finding", "Level", "check", "dry_run", "show"]
 
 
-async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: Path = host.MOUNTS) -> list[Finding]:
+async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: Path = MOUNTS) -> list[Finding]:
     """Look at everything that a run needs, without a call and without a message taken.
 
     Where any finding ``fails``, a run would fail, or lose what it must keep. Raises nothing but bugs.
@@ -32,7 +34,7 @@ async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: P
 
 
 async def dry_run(
-    settings: Settings, source: str | None = None, *, place: AwsTarget | None = None, mounts: Path = host.MOUNTS
+    settings: Settings, source: str | None = None, *, place: AwsTarget | None = None, mounts: Path = MOUNTS
 ) -> list[Finding]:
     """The same, and every request that waits in ``source`` (``None``: the queue; ``-``: standard input), read."""
     findings, seen = await _looked(settings, place, mounts)

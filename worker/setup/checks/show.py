@@ -1,4 +1,4 @@
-"""What ``check`` says: findings, each with what is and what to do, for people and for scripts."""
+"""How findings are printed, for people and for scripts."""
 
 from __future__ import annotations
 
@@ -7,59 +7,17 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Sequence
 from typing import TextIO
 
+from worker.adapters.checks.findings import Finding, Level
+
 _ABOUT = 12
+"""Columns for what a finding is about; no adapter has a longer word for itself."""
 _TEXT = 8 + _ABOUT + 1
-"""Columns of what a finding is about, and before its text."""
+"""Columns before a finding's text: its level, what it is about, and the spaces between."""
 _COLOURS = {"ok": "\x1b[32m", "advice": "\x1b[33m", "fails": "\x1b[31;1m"}
 _PLAIN = "\x1b[0m"
-
-
-class Level(StrEnum):
-    """How bad it is."""
-
-    OK = "ok"
-    ADVICE = "advice"
-    FAILS = "fails"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: what it is about, what is, and what to do."""
-
-    about: str
-    level: Level
-    said: str
-    cure: str = ""
-
-    @property
-    def fails(self) -> bool:
-        """Whether a run would fail over it, or lose what it must keep."""
-        return self.level is Level.FAILS
-
-
-def ok(about: str, said: str) -> Finding:
-    """It is as it should be."""
-    return Finding(about, Level.OK, said)
-
-
-def advice(about: str, said: str, cure: str) -> Finding:
-    """A run would not fail, but somebody should know."""
-    return Finding(about, Level.ADVICE, said, cure)
-
-
-def fails(about: str, said: str, cure: str) -> Finding:
-    """A run would fail, or lose what it must keep."""
-    return Finding(about, Level.FAILS, said, cure)
-
-
-def merged(findings: Iterable[Finding]) -> list[Finding]:
-    """The findings without repetitions, in their order."""
-    return list(dict.fromkeys(findings))
 
 
 def show(findings: Sequence[Finding], out: TextIO, *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Where the opener looks for records on AWS, and what it takes for one, before anything is asked for."""
+"""What the opener takes for a record in S3, before it asks for one."""
 
 from __future__ import annotations
 
@@ -8,28 +8,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from worker.adapters.aws.naming import segment
-from worker.adapters.aws.session import AwsTarget
-from worker.core.errors import UsageError
-from worker.sealing import aws_sources
-from worker.sealing.aws_sources import Object
-
-
-def test_the_region_is_the_environments_where_no_settings_say_it(
-    aws_credentials: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert aws_sources._somewhere(None).region == "eu-central-1"
-    assert aws_sources._somewhere(AwsTarget("", fips=True)) == AwsTarget("eu-central-1", fips=True)
-    assert aws_sources._somewhere(AwsTarget("us-east-1")).region == "us-east-1"
-    monkeypatch.delenv("AWS_REGION")
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    with pytest.raises(UsageError, match="no AWS Region"):
-        aws_sources._somewhere(None)
+from worker.adapters.channels.s3 import source
+from worker.adapters.channels.s3.source import Object
 
 
 def test_a_key_says_whose_object_it_is_and_which() -> None:
-    found = aws_sources._object("any/prefix/=C3=A9/17-0b1c.age", 400)
+    found = source._object("any/prefix/=C3=A9/17-0b1c.age", 400)
     assert found == Object("any/prefix/=C3=A9/17-0b1c.age", ("username", "é"), 17, 400)
-    hashed = aws_sources._object(f"{segment('ana', 'hash')}/1-a.age", 1)
+    hashed = source._object(f"{segment('ana', 'hash')}/1-a.age", 1)
     assert hashed is not None
     assert hashed.user == ("username_sha256", hashlib.sha256(b"ana").hexdigest())
 
@@ -39,7 +25,7 @@ def test_a_key_says_whose_object_it_is_and_which() -> None:
     ["ana.age", "ana/x-a.age", "ana/1.age", "ana/-1-a.age", "ana/1-.age", "=zz/1-a.age", f"ana/{'9' * 5000}-a.age"],
 )
 def test_a_key_that_the_worker_never_writes_is_nobodys(key: str) -> None:
-    assert aws_sources._object(key, 1) is None
+    assert source._object(key, 1) is None
 
 
 async def test_of_a_users_objects_in_a_row_the_newest_is_taken() -> None:
@@ -49,6 +35,6 @@ async def test_of_a_users_objects_in_a_row_the_newest_is_taken() -> None:
         for name, generation in rows:
             yield Object("key", ("username", name), generation, 1) if name else None
 
-    found = [each async for each in aws_sources._newest(listed())]
+    found = [each async for each in source._newest(listed())]
     assert [(each.user[1], each.generation) for each in found if each] == [("ana", 10), ("ben", 1), ("cem", 2)]
     assert found.count(None) == 1

@@ -6,10 +6,15 @@ import hashlib
 from collections.abc import AsyncIterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from worker.adapters.aws.naming import segment
+from tests.support.rows import usernames
+from worker.adapters.aws.naming import Names, segment
 from worker.adapters.channels.s3 import source
+from worker.adapters.channels.s3.keys import key_of, parsed
 from worker.adapters.channels.s3.source import Object
+from worker.core.record import address, outer_address
 
 
 def test_a_key_says_whose_object_it_is_and_which() -> None:
@@ -18,6 +23,15 @@ def test_a_key_says_whose_object_it_is_and_which() -> None:
     hashed = source._object(f"{segment('ana', 'hash')}/1-a.age", 1)
     assert hashed is not None
     assert hashed.user == ("username_sha256", hashlib.sha256(b"ana").hexdigest())
+
+
+@given(usernames, st.integers(0, 10**18), st.sampled_from(["username", "hash"]))
+def test_a_key_that_the_worker_wrote_is_read_as_it_was_meant(username: str, generation: int, names: Names) -> None:
+    found = parsed(key_of("any/prefix", username, names, generation, "0b1c"))
+    assert found is not None
+    assert outer_address({**dict([found.user]), "generation": found.generation}) == address(
+        {"username": username, "generation": generation}
+    )
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ async def _fetch(
     """
     from worker.adapters.aws.session import Aws, AwsTarget, with_region
 
-    on_aws = any(kind.on_aws for kind in sources.values())
+    on_aws = any(kind.resources() is not None for kind in sources.values())
     found: dict[str, BinaryIO] = {}
     async with Aws(with_region(place) if on_aws else AwsTarget("")) as aws:
         for source, kind in sources.items():

@@ -2,7 +2,7 @@
 
 ``load`` is the only door: nothing reads the process's environment behind its back. Durations are float seconds; people
 may also write ``"500ms"``, ``"90s"``, ``"3m"`` or ``"1h"``. How values get here, and what is said of wrong ones, is in
-``settings_sources``.
+``settings.sources``.
 """
 
 from __future__ import annotations
@@ -145,6 +145,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         env_nested_delimiter="__",
         enable_decoding=False,
+        defer_build=True,  # what is filled is its subclass with the channels' keys
     )
 
     cognito: CognitoSettings
@@ -166,7 +167,7 @@ class Settings(BaseSettings):
         *_: PydanticBaseSettingsSource,
         **sources: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what it is called with: ``settings_sources`` reads the rest, and knows what came from where."""
+        """Only what it is called with: ``settings.sources`` reads the rest, and knows what came from where."""
         return (sources["init_settings"],)
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from worker.settings.types import Endpoint, Optional, Seconds, SecondsOrZero, Section, required_with
 
@@ -63,6 +63,8 @@ class LedgerSettings(Section):
 
 class ChannelSettings(Section):
     """The secure way to the users: what every channel has. Each channel adds keys of its own (see ``channels``)."""
+
+    model_config = ConfigDict(defer_build=True)  # only the section of all channels together is ever filled
 
     kind: str = Field(default="file")
     min_validity: SecondsOrZero = Field(

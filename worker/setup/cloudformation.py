@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from worker.adapters import channels
-from worker.adapters.aws.template import TemplatePart, kept, queue
+from worker.adapters.aws.template import TemplatePart, kept, queue_and_policy
 from worker.setup import resources
 from worker.setup.policies import Role, document
 from worker.setup.resources import Wanted
@@ -44,8 +44,8 @@ def _parts(wanted: Wanted) -> Iterator[TemplatePart]:
         yield _queues(wanted, wanted.queue)
     if wanted.table:
         yield _table(wanted.table)
-    if wanted.channel:
-        yield channels.kind_of(wanted.channel).template(wanted.channel)
+    if wanted.channel and (of_channel := channels.kind_of(wanted.channel).resources()):
+        yield of_channel.template(wanted.channel)
 
 
 def _queues(wanted: Wanted, name: str) -> TemplatePart:
@@ -56,8 +56,8 @@ def _queues(wanted: Wanted, name: str) -> TemplatePart:
             "DeadLetters": (wanted.dead_letters or "", "The queue of dead letters (queue.dead_letter_url)"),
         },
         {
-            **queue("DeadLettersQueue", "DeadLetters", resources.dead_letters_properties()),
-            **queue("RequestsQueue", "Queue", resources.queue_properties(wanted, arn)),
+            **queue_and_policy("DeadLettersQueue", "DeadLetters", resources.dead_letters_properties()),
+            **queue_and_policy("RequestsQueue", "Queue", resources.queue_properties(wanted, arn)),
         },
         {
             "QueueUrl": ("queue.url", {"Ref": "RequestsQueue"}),
@@ -80,8 +80,8 @@ def _table(name: str) -> TemplatePart:
 
 def _policies(wanted: Wanted) -> Iterator[tuple[str, Any]]:
     parts = {part for part, there in {"queue": wanted.queue, "table": wanted.table}.items() if there}
-    if wanted.channel:
-        parts |= {*channels.kind_of(wanted.channel).parts(wanted.channel)}
+    if wanted.channel and (of_channel := channels.kind_of(wanted.channel).resources()):
+        parts |= {*of_channel.parts(wanted.channel)}
     for role in _SHIPPED:
         policy = document(role, parts)
         if not policy["Statement"]:

@@ -37,7 +37,7 @@ def wanted_resources(settings: Settings) -> Wanted:
         queue=requests,
         dead_letters=dead_letters if requests else None,
         table=settings.ledger.table if settings.ledger.kind == "dynamodb" else None,
-        channel=channel if channels.kind_of(channel).on_aws else None,
+        channel=channel if channels.kind_of(channel).resources() else None,
         visibility=max(1, min(43_200, round(source.visibility))),
     )
     if not found:
@@ -100,9 +100,9 @@ class _Making:
 
     async def channel(self) -> Sequence[str]:
         channel = self._plan.channel
-        if channel is None:
+        if channel is None or (own := channels.kind_of(channel).resources()) is None:
             return []
-        return await channels.kind_of(channel).make_missing(channel, self._aws, self._region, self._report)
+        return await own.make_missing(channel, self._aws, self._region, self._report)
 
     async def _queue(
         self, about: str, name: str, properties: dict[str, object], *, holds_credentials: bool = False

@@ -100,7 +100,8 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
 
 def statements(role: Role) -> list[Allowed]:
     """Everything that a role may do, whatever channel a rollout has."""
-    of_channels = (each for kind in channels.kinds().values() for each in kind.statements(role))
+    resources = [found for kind in channels.kinds().values() if (found := kind.resources())]
+    of_channels = (each for found in resources for each in found.statements(role))
     different = dict.fromkeys([*_STATEMENTS.get(role, ()), *of_channels])  # some channels share what they say of a key
     return sorted(different, key=lambda each: each.rank)
 

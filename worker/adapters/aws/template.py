@@ -25,7 +25,7 @@ def kept(kind: str, properties: dict[str, Any]) -> dict[str, Any]:
     return {"Type": kind, "DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain", "Properties": properties}
 
 
-def queue(name: str, parameter: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+def queue_and_policy(name: str, parameter: str, properties: Mapping[str, Any]) -> dict[str, Any]:
     """An SQS queue, called as the parameter says, and its policy."""
     statement = plain_http_denied([{"Fn::GetAtt": [name, "Arn"]}], "sqs")
     policy = {"Queues": [{"Ref": name}], "PolicyDocument": document(statement)}

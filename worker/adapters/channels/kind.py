@@ -1,7 +1,8 @@
 """What the rest of the worker asks of a channel: its settings, how it delivers, is read back, checked and set up.
 
-A channel's folder makes one object of its own subclass. Imports are light here and in every folder's ``__init__``,
-because all channels are looked at for the settings' keys; what needs an SDK is imported when it is asked for.
+A channel's folder makes one object of its own subclass of ``ChannelKind``. Imports are light here and in every folder's
+``__init__``, because all channels are looked at for the settings' keys; what needs an SDK is imported when it is asked
+for.
 """
 
 from __future__ import annotations
@@ -34,29 +35,62 @@ class OpenableChannel(Channel, Protocol):
         """Look whether it is safe to deliver here. Raises ``UsageError`` where it is not, ``ChannelUnavailable``."""
 
     async def close(self) -> None:
-        """Let go of what this channel holds; ``aws`` is closed by whoever gave it."""
+        """Let go of what this channel holds; the AWS session is closed by whoever gave it."""
+
+
+class ChannelChecks(Generic[Keys]):
+    """What ``check`` asks of a channel: nothing, where its folder does not say otherwise."""
+
+    def folders(self, channel: Keys) -> Sequence[Path]:  # noqa: ARG002
+        """The folders of this host that its settings name, where no age identity may lie."""
+        return ()
+
+    def look_at_host(self, channel: Keys, mounts: Path) -> Sequence[Finding]:  # noqa: ARG002
+        """What is to be said of this host; ``mounts``: the table of mounted file systems (see ``checks.files``)."""
+        return ()
+
+    def questions(self, channel: Keys) -> Sequence[Question]:  # noqa: ARG002
+        """What AWS is asked."""
+        return ()
+
+    def look_at_size(self, seen: Seen) -> Sequence[Finding]:  # noqa: ARG002
+        """What follows from the number of users."""
+        return ()
+
+
+class ChannelResources(ABC, Generic[Keys]):
+    """What a channel has on AWS: for ``init``, for the CloudFormation template, and in the roles' policies."""
+
+    @abstractmethod
+    def parts(self, channel: Keys) -> Collection[str]:
+        """Which parts of a rollout (see ``Allowed``) these settings have."""
+
+    @abstractmethod
+    def statements(self, role: Role) -> Sequence[Allowed]:
+        """What a role may do with it."""
+
+    @abstractmethod
+    def template(self, channel: Keys) -> TemplatePart:
+        """Its part of the CloudFormation template."""
+
+    @abstractmethod
+    async def make_missing(self, channel: Keys, aws: Aws, region: str, report: InitReport) -> Sequence[str]:
+        """Make what is not there yet and tell of it; give the lines of the settings that name it.
+
+        Raises ``DependencyUnavailable``, or what the SDK raises.
+        """
 
 
 class ChannelKind(ABC, Generic[Keys]):
-    """One channel. What has a default here is what a channel without AWS need not say."""
+    """One channel."""
 
     settings: type[Keys]
     """Its section of the settings: the keys that every channel has, and its own."""
     summary: str
     """What people choose it for, in a few words for the help of ``channel.kind``."""
-    on_aws: bool = True
-    """Whether it needs AWS: only then are credentials and a Region asked for."""
-
-    # How it delivers
-
-    @abstractmethod
-    async def make(self, channel: Keys, aws: Aws) -> OpenableChannel:
-        """The channel, to be opened. Raises ``PersonMustAct`` where AWS credentials are missing."""
-
-    # How ``open`` reads its records back
 
     scheme: str = ""
-    """How its sources begin on the command line (``s3://``); empty where its records are the lines of a file."""
+    """How its sources begin where ``open`` is told one (``s3://``); empty where its records are the lines of a file."""
     source_form: str = ""
     """A source of it as help shows it: ``s3://BUCKET/PREFIX``."""
     moved_from: str = ""
@@ -64,8 +98,12 @@ class ChannelKind(ABC, Generic[Keys]):
     and calls ``move_records``; else, empty, ``copy_records``."""
 
     @abstractmethod
+    async def make(self, channel: Keys, aws: Aws) -> OpenableChannel:
+        """What delivers, to be opened. Raises ``PersonMustAct`` where AWS credentials are missing."""
+
+    @abstractmethod
     def source(self, channel: Keys) -> str:
-        """Where the records of these settings are: a path, or a source that begins with ``scheme``."""
+        """Where ``open`` finds what is delivered with these settings: a path, or what begins with ``scheme``."""
 
     async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
         """Write the newest record of each user, sealed as it is, as a line (see ``core.record``); give their number.
@@ -83,51 +121,10 @@ class ChannelKind(ABC, Generic[Keys]):
         """
         raise NotImplementedError
 
-    # What ``check`` asks
+    def checks(self) -> ChannelChecks[Keys]:
+        """What ``check`` asks."""
+        return ChannelChecks()
 
-    def folders(self, channel: Keys) -> Sequence[Path]:
-        """The folders of this host that its settings name, where no age identity may lie."""
-        del channel
-        return ()
-
-    def look_at_host(self, channel: Keys, mounts: Path) -> Sequence[Finding]:
-        """What is to be said of this host; ``mounts``: the table of mounted file systems (see ``checks.files``)."""
-        del channel, mounts
-        return ()
-
-    def questions(self, channel: Keys) -> Sequence[Question]:
-        """What AWS is asked."""
-        del channel
-        return ()
-
-    def look_at_size(self, channel: Keys, seen: Seen) -> Sequence[Finding]:
-        """What follows from the number of users."""
-        del channel, seen
-        return ()
-
-    # What it has on AWS, for ``init``, the CloudFormation template and the IAM policies
-
-    def parts(self, channel: Keys) -> Collection[str]:
-        """Which parts (see ``Allowed``) these settings have."""
-        del channel
-        return ()
-
-    def statements(self, role: Role) -> Sequence[Allowed]:
-        """What a role may do with it."""
-        del role
-        return ()
-
-    def template(self, channel: Keys) -> TemplatePart:
-        """Its part of the CloudFormation template."""
-        from worker.adapters.aws.template import TemplatePart
-
-        del channel
-        return TemplatePart()
-
-    async def make_missing(self, channel: Keys, aws: Aws, region: str, report: InitReport) -> Sequence[str]:
-        """Make what is not there yet and tell of it; give the lines of the settings that name it.
-
-        Raises ``DependencyUnavailable``, or what the SDK raises.
-        """
-        del channel, aws, region, report
-        return ()
+    def resources(self) -> ChannelResources[Keys] | None:
+        """What it has on AWS; ``None``: it needs no AWS, so that nobody is asked for credentials or a Region."""
+        return None

@@ -62,7 +62,7 @@ def _why_not(settings: Settings, place: AwsTarget) -> str:
 
 def _uses_aws(settings: Settings) -> bool:
     embedded = settings.queue.kind == settings.ledger.kind == "sqlite"
-    return not embedded or channels.kind_of(settings.channel).on_aws
+    return not embedded or channels.kind_of(settings.channel).resources() is not None
 
 
 def _knows_the_pool(settings: Settings, place: AwsTarget) -> bool:
@@ -101,7 +101,7 @@ class _Looking:
             *self._about_the_account(),
             *self._about_the_queue(),
             *self._about_the_table(),
-            *channels.kind_of(self._settings.channel).questions(self._settings.channel),
+            *channels.kind_of(self._settings.channel).checks().questions(self._settings.channel),
         ]
 
     def _about_the_account(self) -> Iterator[Question]:

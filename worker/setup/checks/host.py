@@ -43,8 +43,8 @@ def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
         findings.append(writable(about, path))
         if not findings[-1].fails:
             findings += [_lasting(about, path, mounts), *_private(about, path)]
-    findings += channels.kind_of(settings.channel).look_at_host(settings.channel, mounts)
-    beside = [folder for kind in channels.kinds().values() for folder in kind.folders(settings.channel)]
+    findings += channels.kind_of(settings.channel).checks().look_at_host(settings.channel, mounts)
+    beside = [folder for kind in channels.kinds().values() for folder in kind.checks().folders(settings.channel)]
     return merged([*findings, *_identities([*(path.parent for _, path in databases), *beside, Path()])])
 
 

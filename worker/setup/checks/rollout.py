@@ -23,11 +23,10 @@ def look(settings: Settings) -> list[Finding]:
 
 def look_at(settings: Settings, seen: Seen) -> list[Finding]:
     """What follows from what waits."""
-    channel = settings.channel
     return [
         *_backlog(settings, seen),
         _way(settings, seen.sessions),
-        *channels.kind_of(channel).look_at_size(channel, seen),
+        *channels.kind_of(settings.channel).checks().look_at_size(seen),
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from worker.adapters.channels.kind import ChannelKind
+from worker.adapters.channels.kind import ChannelChecks, ChannelKind
 from worker.adapters.checks.findings import Finding, fails, ok
 from worker.core.errors import ChannelUnavailable, UsageError
 from worker.core.model import Sealed
@@ -60,7 +60,6 @@ class FolderKind(ChannelKind[FolderSettings]):
 
     settings = FolderSettings
     summary = "a file a record"
-    on_aws = False
     scheme = "folder:"
     source_form = "folder:PATH"
 
@@ -77,6 +76,13 @@ class FolderKind(ChannelKind[FolderSettings]):
             newest[user] = max(newest.get(user, (0, b"")), (generation, text))
         file.writelines(text + b"\n" for _, text in newest.values())
         return len(newest)
+
+    def checks(self) -> FolderChecks:
+        return FolderChecks()
+
+
+class FolderChecks(ChannelChecks[FolderSettings]):
+    """What ``check`` asks of it."""
 
     def folders(self, channel: FolderSettings) -> Sequence[Path]:
         return [_path(channel)] if channel.folder else []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.adapters.channels.file.settings import FileSettings
@@ -12,7 +10,7 @@ from worker.adapters.channels.kind import ChannelKind
 if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
     from worker.adapters.channels.file.channel import FileChannel
-    from worker.adapters.checks.findings import Finding
+    from worker.adapters.channels.file.checks import FileChecks
 
 
 class FileKind(ChannelKind[FileSettings]):
@@ -20,7 +18,6 @@ class FileKind(ChannelKind[FileSettings]):
 
     settings = FileSettings
     summary = "one line a user"
-    on_aws = False
 
     async def make(self, channel: FileSettings, aws: Aws) -> FileChannel:
         """See ``ChannelKind``."""
@@ -33,15 +30,11 @@ class FileKind(ChannelKind[FileSettings]):
         """See ``ChannelKind``."""
         return str(channel.path)
 
-    def folders(self, channel: FileSettings) -> Sequence[Path]:
+    def checks(self) -> FileChecks:
         """See ``ChannelKind``."""
-        return [channel.path.parent]
+        from worker.adapters.channels.file.checks import FileChecks
 
-    def look_at_host(self, channel: FileSettings, mounts: Path) -> Sequence[Finding]:
-        """See ``ChannelKind``."""
-        from worker.adapters.channels.file.checks import look_at_file
-
-        return look_at_file(channel.path, mounts)
+        return FileChecks()
 
 
 KIND = FileKind()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from worker.adapters.channels.kind import ChannelKind
 from worker.adapters.channels.s3.settings import S3Settings
 
 if TYPE_CHECKING:
-    from worker.adapters.aws.init_report import InitReport
-    from worker.adapters.aws.policy import Allowed, Role
     from worker.adapters.aws.session import Aws
-    from worker.adapters.aws.template import TemplatePart
     from worker.adapters.channels.s3.channel import S3Channel
-    from worker.adapters.checks.probes import Question
+    from worker.adapters.channels.s3.checks import S3Checks
+    from worker.adapters.channels.s3.resources import S3Resources
 
 
 class S3Kind(ChannelKind[S3Settings]):
@@ -48,33 +45,17 @@ class S3Kind(ChannelKind[S3Settings]):
         bucket, _, prefix = where.partition("/")
         return await copy_objects(await aws.s3(), bucket, prefix, file)
 
-    def questions(self, channel: S3Settings) -> Sequence[Question]:
+    def checks(self) -> S3Checks:
         """See ``ChannelKind``."""
-        from worker.adapters.channels.s3.checks import questions
+        from worker.adapters.channels.s3.checks import S3Checks
 
-        return questions(channel)
+        return S3Checks()
 
-    def parts(self, channel: S3Settings) -> Collection[str]:
+    def resources(self) -> S3Resources:
         """See ``ChannelKind``."""
-        return {"bucket", "key"} if channel.kms_key_id else {"bucket"}
+        from worker.adapters.channels.s3.resources import S3Resources
 
-    def statements(self, role: Role) -> Sequence[Allowed]:
-        """See ``ChannelKind``."""
-        from worker.adapters.channels.s3.resources import statements
-
-        return statements(role)
-
-    def template(self, channel: S3Settings) -> TemplatePart:
-        """See ``ChannelKind``."""
-        from worker.adapters.channels.s3.resources import template
-
-        return template(channel)
-
-    async def make_missing(self, channel: S3Settings, aws: Aws, region: str, report: InitReport) -> Sequence[str]:
-        """See ``ChannelKind``."""
-        from worker.adapters.channels.s3.resources import make_missing
-
-        return await make_missing(channel, await aws.s3(), region, report)
+        return S3Resources()
 
 
 KIND = S3Kind()

@@ -7,12 +7,14 @@ looked at the permission.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.kms import look_at_key
+from worker.adapters.channels.kind import ChannelChecks
 from worker.adapters.channels.s3.settings import S3Settings
 from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.adapters.checks.probes import Question
@@ -26,17 +28,20 @@ _REFUSALS = frozenset({"BadDigest", "InvalidDigest", "PreconditionFailed", "412"
 _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
 
-def questions(channel: S3Settings) -> list[Question]:
-    """What these settings give reason to ask."""
-    bucket, prefix, key = channel.bucket or "", channel.prefix, channel.kms_key_id
-    found = [
-        Question("channel", "the bucket", "s3", lambda s3: look_at_bucket(s3, bucket, prefix, key)),
-        Question("channel", "its protection", "s3", lambda s3: judge_bucket(s3, bucket), optional=True),
-    ]
-    if key is not None:
-        context = {"aws:s3:arn": f"arn:aws:s3:::{bucket}"}
-        found.append(Question("channel", "its KMS key", "kms", lambda kms: look_at_key(kms, key, context)))
-    return found
+class S3Checks(ChannelChecks[S3Settings]):
+    """See ``ChannelChecks``."""
+
+    def questions(self, channel: S3Settings) -> Sequence[Question]:
+        """See ``ChannelChecks``."""
+        bucket, prefix, key = channel.bucket or "", channel.prefix, channel.kms_key_id
+        found = [
+            Question("channel", "the bucket", "s3", lambda s3: look_at_bucket(s3, bucket, prefix, key)),
+            Question("channel", "its protection", "s3", lambda s3: judge_bucket(s3, bucket), optional=True),
+        ]
+        if key is not None:
+            context = {"aws:s3:arn": f"arn:aws:s3:::{bucket}"}
+            found.append(Question("channel", "its KMS key", "kms", lambda kms: look_at_key(kms, key, context)))
+        return found
 
 
 async def look_at_bucket(s3: S3Client, bucket: str, prefix: str, kms_key_id: str | None) -> list[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -13,12 +13,15 @@ from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.init_report import InitReport
 from worker.adapters.aws.policy import Allowed, Role, document, plain_http_denied
 from worker.adapters.aws.template import TemplatePart, kept
+from worker.adapters.channels.kind import ChannelResources
 from worker.adapters.channels.s3.checks import judge_bucket
 from worker.adapters.channels.s3.settings import S3Settings
 from worker.core.errors import ChannelUnavailable
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
+
+    from worker.adapters.aws.session import Aws
 
 NONCURRENT_DAYS = 7
 """Days for which what was deleted from the bucket can be brought back."""
@@ -61,9 +64,65 @@ STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
 }
 
 
-def statements(role: Role) -> list[Allowed]:
-    """What a role may do with the bucket, and with its key."""
-    return [*STATEMENTS.get(role, ()), *kms.STATEMENTS.get(role, ())]
+class S3Resources(ChannelResources[S3Settings]):
+    """See ``ChannelResources``."""
+
+    def parts(self, channel: S3Settings) -> Collection[str]:
+        """See ``ChannelResources``."""
+        return {"bucket", "key"} if channel.kms_key_id else {"bucket"}
+
+    def statements(self, role: Role) -> Sequence[Allowed]:
+        """See ``ChannelResources``; its own KMS key is among them."""
+        return [*STATEMENTS.get(role, ()), *kms.STATEMENTS.get(role, ())]
+
+    def template(self, channel: S3Settings) -> TemplatePart:
+        """See ``ChannelResources``: the bucket and its policy, as ``make_missing`` makes them."""
+        parameters = {
+            "Bucket": (channel.bucket or "", "The bucket of sealed secrets (channel.bucket)"),
+            "Prefix": (channel.prefix, "What the names of objects and secrets begin with (channel.prefix)"),
+        }
+        rule = _encryption(channel.kms_key_id)
+        rule["ServerSideEncryptionByDefault"] = rule.pop("ApplyServerSideEncryptionByDefault")
+        if channel.kms_key_id:
+            parameters["Key"] = kms.parameter(channel.kms_key_id)
+            rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"] = {"Ref": "Key"}
+        expiry = {
+            "Id": "forget",
+            "Status": "Enabled",
+            "NoncurrentVersionExpiration": {"NoncurrentDays": NONCURRENT_DAYS},
+        }
+        bucket = {
+            "BucketName": {"Ref": "Bucket"},
+            "BucketEncryption": {"ServerSideEncryptionConfiguration": [rule]},
+            "PublicAccessBlockConfiguration": PUBLIC_ACCESS_BLOCK,
+            "VersioningConfiguration": {"Status": "Enabled"},
+            "LifecycleConfiguration": {"Rules": [expiry]},
+        }
+        arn = {"Fn::GetAtt": ["SecretsBucket", "Arn"]}
+        objects = {"Fn::Sub": "${SecretsBucket.Arn}/*"}
+        said = document(plain_http_denied([arn, objects], "s3"), _overwriting_denied(objects))
+        policy = {"Bucket": {"Ref": "SecretsBucket"}, "PolicyDocument": said}
+        return TemplatePart(
+            parameters,
+            {
+                "SecretsBucket": kept("AWS::S3::Bucket", bucket),
+                "SecretsBucketPolicy": {"Type": "AWS::S3::BucketPolicy", "Properties": policy},
+            },
+            {"BucketName": ("channel.bucket", {"Ref": "SecretsBucket"})},
+        )
+
+    async def make_missing(self, channel: S3Settings, aws: Aws, region: str, report: InitReport) -> Sequence[str]:
+        """See ``ChannelResources``: the bucket."""
+        s3 = await aws.s3()
+        name = channel.bucket or ""
+        made = await _bucket(s3, name, channel.kms_key_id, region)
+        report.made("bucket", name, made)
+        if not made:
+            try:
+                report.judged(await judge_bucket(s3, name))
+            except ClientError as error:
+                report.not_looked_at("its protection", error)
+        return ['channel.kind = "s3"', f'channel.bucket = "{name}"']
 
 
 def _encryption(kms_key_id: str | None) -> dict[str, Any]:
@@ -82,62 +141,6 @@ def _overwriting_denied(objects_arn: Any) -> dict[str, Any]:
         "Resource": objects_arn,
         "Condition": {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}},
     }
-
-
-# --- CloudFormation ---------------------------------------------------------------------------------------------------
-
-
-def template(channel: S3Settings) -> TemplatePart:
-    """The bucket and its policy, as ``make_missing`` makes them."""
-    parameters = {
-        "Bucket": (channel.bucket or "", "The bucket of sealed secrets (channel.bucket)"),
-        "Prefix": (channel.prefix, "What the names of objects and secrets begin with (channel.prefix)"),
-    }
-    rule = _encryption(channel.kms_key_id)
-    rule["ServerSideEncryptionByDefault"] = rule.pop("ApplyServerSideEncryptionByDefault")
-    if channel.kms_key_id:
-        parameters["Key"] = kms.parameter(channel.kms_key_id)
-        rule["ServerSideEncryptionByDefault"]["KMSMasterKeyID"] = {"Ref": "Key"}
-    expiry = {
-        "Id": "forget",
-        "Status": "Enabled",
-        "NoncurrentVersionExpiration": {"NoncurrentDays": NONCURRENT_DAYS},
-    }
-    bucket = {
-        "BucketName": {"Ref": "Bucket"},
-        "BucketEncryption": {"ServerSideEncryptionConfiguration": [rule]},
-        "PublicAccessBlockConfiguration": PUBLIC_ACCESS_BLOCK,
-        "VersioningConfiguration": {"Status": "Enabled"},
-        "LifecycleConfiguration": {"Rules": [expiry]},
-    }
-    arn = {"Fn::GetAtt": ["SecretsBucket", "Arn"]}
-    objects = {"Fn::Sub": "${SecretsBucket.Arn}/*"}
-    said = document(plain_http_denied([arn, objects], "s3"), _overwriting_denied(objects))
-    policy = {"Bucket": {"Ref": "SecretsBucket"}, "PolicyDocument": said}
-    return TemplatePart(
-        parameters,
-        {
-            "SecretsBucket": kept("AWS::S3::Bucket", bucket),
-            "SecretsBucketPolicy": {"Type": "AWS::S3::BucketPolicy", "Properties": policy},
-        },
-        {"BucketName": ("channel.bucket", {"Ref": "SecretsBucket"})},
-    )
-
-
-# --- init -------------------------------------------------------------------------------------------------------------
-
-
-async def make_missing(channel: S3Settings, s3: S3Client, region: str, report: InitReport) -> list[str]:
-    """The bucket. Raises ``ChannelUnavailable``."""
-    name = channel.bucket or ""
-    made = await _bucket(s3, name, channel.kms_key_id, region)
-    report.made("bucket", name, made)
-    if not made:
-        try:
-            report.judged(await judge_bucket(s3, name))
-        except ClientError as error:
-            report.not_looked_at("its protection", error)
-    return ['channel.kind = "s3"', f'channel.bucket = "{name}"']
 
 
 async def _bucket(s3: S3Client, name: str, kms_key_id: str | None, region: str) -> bool:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from worker.adapters.channels.kind import ChannelKind
 from worker.adapters.channels.secretsmanager.settings import SecretsManagerSettings
 
 if TYPE_CHECKING:
-    from worker.adapters.aws.init_report import InitReport
-    from worker.adapters.aws.policy import Allowed, Role
     from worker.adapters.aws.session import Aws
-    from worker.adapters.aws.template import TemplatePart
     from worker.adapters.channels.secretsmanager.channel import SecretsManagerChannel
-    from worker.adapters.checks.findings import Finding
-    from worker.adapters.checks.probes import Question
-    from worker.adapters.checks.seen import Seen
+    from worker.adapters.channels.secretsmanager.checks import SecretsManagerChecks
+    from worker.adapters.channels.secretsmanager.resources import SecretsManagerResources
 
 
 class SecretsManagerKind(ChannelKind[SecretsManagerSettings]):
@@ -45,42 +40,17 @@ class SecretsManagerKind(ChannelKind[SecretsManagerSettings]):
 
         return await copy_secrets(await aws.secretsmanager(), where, file)
 
-    def questions(self, channel: SecretsManagerSettings) -> Sequence[Question]:
+    def checks(self) -> SecretsManagerChecks:
         """See ``ChannelKind``."""
-        from worker.adapters.channels.secretsmanager.checks import questions
+        from worker.adapters.channels.secretsmanager.checks import SecretsManagerChecks
 
-        return questions(channel)
+        return SecretsManagerChecks()
 
-    def look_at_size(self, channel: SecretsManagerSettings, seen: Seen) -> Sequence[Finding]:
+    def resources(self) -> SecretsManagerResources:
         """See ``ChannelKind``."""
-        from worker.adapters.channels.secretsmanager.checks import price
+        from worker.adapters.channels.secretsmanager.resources import SecretsManagerResources
 
-        del channel
-        return [price(seen)]
-
-    def parts(self, channel: SecretsManagerSettings) -> Collection[str]:
-        """See ``ChannelKind``."""
-        return {"secrets", "key"} if channel.kms_key_id else {"secrets"}
-
-    def statements(self, role: Role) -> Sequence[Allowed]:
-        """See ``ChannelKind``."""
-        from worker.adapters.channels.secretsmanager.resources import statements
-
-        return statements(role)
-
-    def template(self, channel: SecretsManagerSettings) -> TemplatePart:
-        """See ``ChannelKind``."""
-        from worker.adapters.channels.secretsmanager.resources import template
-
-        return template(channel)
-
-    async def make_missing(
-        self, channel: SecretsManagerSettings, aws: Aws, region: str, report: InitReport
-    ) -> Sequence[str]:
-        """See ``ChannelKind``."""
-        del aws, region
-        report.made("secrets", f"nothing has to be made below {channel.prefix}/", made=False)
-        return ['channel.kind = "secretsmanager"']
+        return SecretsManagerResources()
 
 
 KIND = SecretsManagerKind()

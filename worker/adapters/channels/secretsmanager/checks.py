@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from worker.adapters.aws.kms import look_at_key
+from worker.adapters.channels.kind import ChannelChecks
 from worker.adapters.channels.secretsmanager.settings import SecretsManagerSettings
 from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.adapters.checks.probes import Probe, Question, permissions
@@ -21,13 +23,20 @@ MOST = 500_000
 """Secrets that a Region takes ("AWS Secrets Manager quotas")."""
 
 
-def questions(channel: SecretsManagerSettings) -> list[Question]:
-    """What these settings give reason to ask."""
-    prefix, key = channel.prefix, channel.kms_key_id
-    found = [Question("channel", "its secrets", "secretsmanager", lambda client: look_at_secrets(client, prefix))]
-    if key is not None:
-        found.append(Question("channel", "its KMS key", "kms", lambda kms: look_at_key(kms, key, {})))
-    return found
+class SecretsManagerChecks(ChannelChecks[SecretsManagerSettings]):
+    """See ``ChannelChecks``."""
+
+    def questions(self, channel: SecretsManagerSettings) -> Sequence[Question]:
+        """See ``ChannelChecks``."""
+        prefix, key = channel.prefix, channel.kms_key_id
+        found = [Question("channel", "its secrets", "secretsmanager", lambda client: look_at_secrets(client, prefix))]
+        if key is not None:
+            found.append(Question("channel", "its KMS key", "kms", lambda kms: look_at_key(kms, key, {})))
+        return found
+
+    def look_at_size(self, seen: Seen) -> Sequence[Finding]:
+        """What the secrets of everybody cost."""
+        return [_price(seen)]
 
 
 async def look_at_secrets(secrets: SecretsManagerClient, prefix: str) -> list[Finding]:
@@ -43,8 +52,7 @@ async def look_at_secrets(secrets: SecretsManagerClient, prefix: str) -> list[Fi
     return await permissions("channel", probes, {"secretsmanager:CreateSecret": "it would create one"})
 
 
-def price(seen: Seen) -> Finding:
-    """What the secrets of everybody cost."""
+def _price(seen: Seen) -> Finding:
     if seen.waiting is None and seen.users is None:
         return ok("price", f"Secrets Manager: ${PRICE:.2f} a user and month; good for a pilot")
     users = (seen.waiting or 0) + (seen.users or 0)

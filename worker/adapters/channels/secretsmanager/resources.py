@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from worker.adapters.aws import kms
+from worker.adapters.aws.init_report import InitReport
 from worker.adapters.aws.policy import Allowed, Role
 from worker.adapters.aws.template import TemplatePart
+from worker.adapters.channels.kind import ChannelResources
 from worker.adapters.channels.secretsmanager.settings import SecretsManagerSettings
+
+if TYPE_CHECKING:
+    from worker.adapters.aws.session import Aws
 
 SECRETS = "arn:${Partition}:secretsmanager:${Region}:${Account}:secret:${Prefix}/*"
 STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
@@ -32,14 +38,31 @@ STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
 }
 
 
-def statements(role: Role) -> list[Allowed]:
-    """What a role may do with the secrets, and with their key."""
-    return [*STATEMENTS.get(role, ()), *kms.STATEMENTS.get(role, ())]
+class SecretsManagerResources(ChannelResources[SecretsManagerSettings]):
+    """See ``ChannelResources``."""
 
+    def parts(self, channel: SecretsManagerSettings) -> Collection[str]:
+        """See ``ChannelResources``."""
+        return {"secrets", "key"} if channel.kms_key_id else {"secrets"}
 
-def template(channel: SecretsManagerSettings) -> TemplatePart:
-    """What the roles' policies name."""
-    parameters = {"Prefix": (channel.prefix, "What the names of objects and secrets begin with (channel.prefix)")}
-    if channel.kms_key_id:
-        parameters["Key"] = kms.parameter(channel.kms_key_id)
-    return TemplatePart(parameters)
+    def statements(self, role: Role) -> Sequence[Allowed]:
+        """See ``ChannelResources``; its own KMS key is among them."""
+        return [*STATEMENTS.get(role, ()), *kms.STATEMENTS.get(role, ())]
+
+    def template(self, channel: SecretsManagerSettings) -> TemplatePart:
+        """See ``ChannelResources``: what the roles' policies name."""
+        parameters = {"Prefix": (channel.prefix, "What the names of objects and secrets begin with (channel.prefix)")}
+        if channel.kms_key_id:
+            parameters["Key"] = kms.parameter(channel.kms_key_id)
+        return TemplatePart(parameters)
+
+    async def make_missing(
+        self,
+        channel: SecretsManagerSettings,
+        aws: Aws,  # noqa: ARG002
+        region: str,  # noqa: ARG002
+        report: InitReport,
+    ) -> Sequence[str]:
+        """See ``ChannelResources``: the worker makes each secret itself."""
+        report.made("secrets", f"nothing has to be made below {channel.prefix}/", made=False)
+        return ['channel.kind = "secretsmanager"']

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +9,10 @@ from worker.adapters.channels.kind import ChannelKind
 from worker.adapters.channels.sqs.settings import SqsSettings
 
 if TYPE_CHECKING:
-    from worker.adapters.aws.init_report import InitReport
-    from worker.adapters.aws.policy import Allowed, Role
     from worker.adapters.aws.session import Aws
-    from worker.adapters.aws.template import TemplatePart
     from worker.adapters.channels.sqs.channel import SqsChannel
-    from worker.adapters.checks.probes import Question
+    from worker.adapters.channels.sqs.checks import SqsChecks
+    from worker.adapters.channels.sqs.resources import SqsResources
 
 
 class SqsKind(ChannelKind[SqsSettings]):
@@ -44,35 +41,17 @@ class SqsKind(ChannelKind[SqsSettings]):
         others = await drain(await aws.sqs(), where, into)
         return f"{others} messages of the queue are no sealed records, and stay there" if others else ""
 
-    def questions(self, channel: SqsSettings) -> Sequence[Question]:
+    def checks(self) -> SqsChecks:
         """See ``ChannelKind``."""
-        from worker.adapters.channels.sqs.checks import questions
+        from worker.adapters.channels.sqs.checks import SqsChecks
 
-        return questions(channel)
+        return SqsChecks()
 
-    def parts(self, channel: SqsSettings) -> Collection[str]:
+    def resources(self) -> SqsResources:
         """See ``ChannelKind``."""
-        del channel
-        return {"channel_queue"}
+        from worker.adapters.channels.sqs.resources import SqsResources
 
-    def statements(self, role: Role) -> Sequence[Allowed]:
-        """See ``ChannelKind``."""
-        from worker.adapters.channels.sqs.resources import STATEMENTS
-
-        return STATEMENTS.get(role, ())
-
-    def template(self, channel: SqsSettings) -> TemplatePart:
-        """See ``ChannelKind``."""
-        from worker.adapters.channels.sqs.resources import template
-
-        return template(channel)
-
-    async def make_missing(self, channel: SqsSettings, aws: Aws, region: str, report: InitReport) -> Sequence[str]:
-        """See ``ChannelKind``."""
-        from worker.adapters.channels.sqs.resources import make_missing
-
-        del region
-        return await make_missing(channel, await aws.sqs(), report)
+        return SqsResources()
 
 
 KIND = SqsKind()

@@ -5,9 +5,11 @@ No message is received, because that raises its receive count and hides it from 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from worker.adapters.aws.queue import attributes_of, judged, sending
+from worker.adapters.channels.kind import ChannelChecks
 from worker.adapters.channels.sqs.settings import SqsSettings
 from worker.adapters.checks.findings import Finding
 from worker.adapters.checks.probes import Question, permissions
@@ -16,10 +18,13 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 
-def questions(channel: SqsSettings) -> list[Question]:
-    """What these settings give reason to ask."""
-    url = channel.url or ""
-    return [Question("channel", "its queue", "sqs", lambda sqs: look_at_queue(sqs, url))]
+class SqsChecks(ChannelChecks[SqsSettings]):
+    """See ``ChannelChecks``."""
+
+    def questions(self, channel: SqsSettings) -> Sequence[Question]:
+        """See ``ChannelChecks``."""
+        url = channel.url or ""
+        return [Question("channel", "its queue", "sqs", lambda sqs: look_at_queue(sqs, url))]
 
 
 async def look_at_queue(sqs: SQSClient, url: str) -> list[Finding]:

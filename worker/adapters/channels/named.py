@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
+from worker.adapters.aws.naming import Names
 from worker.settings.stores import ChannelSettings
 from worker.settings.types import Optional
 
@@ -22,6 +21,6 @@ class NamedSettings(ChannelSettings):
     kms_key_id: Optional = Field(
         default=None, description="the KMS key for S3 objects and secrets; by default AWS's own for the service"
     )
-    names: Literal["username", "hash"] = Field(
+    names: Names = Field(
         default="username", description="how users are named there: by username (encoded), or by its SHA-256 (hash)"
     )

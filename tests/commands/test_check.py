@@ -10,11 +10,12 @@ import pytest
 
 from tests.support.checking import about, aws_settings, initialized, place_of
 from tests.support.emulators import CREDENTIALS, REGION, Emulator
+from worker.adapters.channels.s3.settings import S3Settings
+from worker.adapters.checks.findings import Level
 from worker.app.stores import open_stores
 from worker.sealing import age
 from worker.settings import load
 from worker.setup import checks
-from worker.setup.checks.findings import Level
 from worker.setup.init import wanted_resources
 
 SERVICES = ("sqs", "dynamodb", "s3", "secretsmanager", "kms", "cognito", "servicequotas")
@@ -102,6 +103,7 @@ async def test_a_bucket_that_takes_objects_is_left_without_one(
     assert "s3:PutObject is permitted below mfa-worker/" in about(findings, "channel", Level.OK)
     assert f"the KMS key {key} can be used" in about(findings, "channel", Level.OK)
     assert "refuses plain HTTP and overwriting" in about(findings, "channel", Level.OK)
+    assert isinstance(settings.channel, S3Settings)
     async with emulator.aws() as aws:
         assert (await (await aws.s3()).list_objects_v2(Bucket=str(settings.channel.bucket)))["KeyCount"] == 0
 

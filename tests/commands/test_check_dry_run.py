@@ -13,10 +13,10 @@ import pytest
 
 from tests.support.checking import about, aws_settings, initialized, place_of
 from tests.support.emulators import Emulator, fresh
+from worker.adapters.checks.findings import Level
 from worker.app.stores import open_stores
 from worker.settings import Settings, load
 from worker.setup import checks
-from worker.setup.checks.findings import Level
 
 SENT = "a-secret-that-was-sent"
 

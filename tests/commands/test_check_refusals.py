@@ -16,10 +16,10 @@ from aiohttp import web
 from tests.support.checking import about
 from tests.support.emulators import CREDENTIALS, REGION
 from worker.adapters.aws.session import AwsTarget
+from worker.adapters.checks import probes
+from worker.adapters.checks.findings import Level
 from worker.settings import Settings, load
 from worker.setup import checks
-from worker.setup.checks import probes
-from worker.setup.checks.findings import Level
 
 SERVICES = ("sqs", "dynamodb", "s3", "secretsmanager", "kms", "cognito", "servicequotas")
 SENT = "a-secret-that-was-sent"

@@ -11,11 +11,15 @@ import pytest
 
 from tests.support.checking import POOL, aws_settings, initialized
 from tests.support.emulators import Emulator, fresh
+from worker.adapters.aws.queue import attributes_of
+from worker.adapters.channels.s3.checks import judge_bucket
+from worker.adapters.channels.s3.settings import S3Settings
+from worker.adapters.channels.sqs.settings import SqsSettings
+from worker.adapters.checks.findings import Finding, Level
 from worker.app.stores import open_stores
 from worker.core.errors import QueueUnavailable, UsageError
 from worker.settings import Settings, load
-from worker.setup.checks import dynamodb, s3, sqs
-from worker.setup.checks.findings import Finding, Level
+from worker.setup.checks import dynamodb, sqs
 from worker.setup.init import cloudformation_template, create_missing, wanted_resources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,21 +35,26 @@ SHIPPED = [
 """Of these settings ``config/cloudformation.json`` is the template."""
 
 
+def bucket_of(settings: Settings) -> str | None:
+    assert isinstance(settings.channel, S3Settings)
+    return settings.channel.bucket
+
+
 async def everything(settings: Settings, emulator: Emulator) -> dict[str, Any]:
     """All that these services say of what there is."""
     wanted = wanted_resources(settings)
     async with emulator.aws() as aws:
         queues, tables, buckets = await aws.sqs(), await aws.dynamodb(), await aws.s3()
-        assert None not in (wanted.queue, wanted.dead_letters, wanted.table, wanted.bucket)
+        assert None not in (wanted.queue, wanted.dead_letters, wanted.table, bucket_of(settings))
         urls = [
             (await queues.get_queue_url(QueueName=name))["QueueUrl"]
             for name in (str(wanted.queue), str(wanted.dead_letters))
         ]
         return {
-            "queues": [await sqs.attributes_of(queues, url) for url in urls],
+            "queues": [await attributes_of(queues, url) for url in urls],
             "table": (await tables.describe_table(TableName=str(wanted.table)))["Table"],
             "backups": await dynamodb.look_at_backups(tables, str(wanted.table)),
-            "bucket": await s3.judge_bucket(buckets, str(wanted.bucket)),
+            "bucket": await judge_bucket(buckets, str(bucket_of(settings))),
         }
 
 
@@ -88,13 +97,13 @@ async def test_what_is_less_safe_is_told_and_left_alone(ministack: Emulator, aws
             QueueName=str(wanted.queue), Attributes={"SqsManagedSseEnabled": "false"}
         )
         await (await aws.s3()).create_bucket(
-            Bucket=str(wanted.bucket), CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
+            Bucket=str(bucket_of(settings)), CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
         )
-        before = dict(await sqs.attributes_of(await aws.sqs(), queue["QueueUrl"]))
+        before = dict(await attributes_of(await aws.sqs(), queue["QueueUrl"]))
 
         said = "\n".join(await initialized(settings, ministack))
 
-        assert dict(await sqs.attributes_of(await aws.sqs(), queue["QueueUrl"])) == before
+        assert dict(await attributes_of(await aws.sqs(), queue["QueueUrl"])) == before
     for part in ("not encrypted at rest", "no dead-letter queue", "96 h", "does not block public access", "plain HTTP"):
         assert part in said
     assert said.count("→") == said.count("left as it is")
@@ -108,6 +117,7 @@ async def test_the_queue_of_a_channel_is_made_too(ministack: Emulator, aws_crede
 
     lines = await initialized(settings, ministack)
 
+    assert isinstance(settings.channel, SqsSettings)
     assert f"created  channel: {settings.channel.url}" in lines
     assert f'  channel.url = "{settings.channel.url}"' in lines
 

@@ -19,16 +19,16 @@ from tests.support.rows import NASTY_NAMES
 from worker.adapters.aws.naming import Names, segment
 from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.channels.s3.channel import S3Channel
+from worker.adapters.channels.s3.source import LARGEST, copy_objects
 from worker.adapters.channels.secretsmanager.channel import SecretsManagerChannel
 from worker.adapters.channels.sqs.channel import SqsChannel
+from worker.adapters.channels.sqs.source import drain
 from worker.core.errors import ChannelUnavailable, ExitCode, UsageError
 from worker.core.model import Sealed
 from worker.core.ports import Channel
 from worker.core.record import line
-from worker.sealing import aws_sources
 from worker.sealing.age import AgeSealer, keygen, write_identity
 from worker.sealing.open import open_sources
-from worker.sealing.sqs_source import drain
 
 TEXT, RECIPIENT = keygen("now")
 OTHER_TEXT, OTHER_RECIPIENT = keygen("now")
@@ -74,7 +74,7 @@ __all__ = ["shared_loader"]
 
 @pytest.fixture
 def opener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opener:
-    monkeypatch.setattr("worker.sealing.sqs_source.POLL", 0)
+    monkeypatch.setattr("worker.adapters.channels.sqs.source.POLL", 0)
     write_identity(tmp_path / "own", TEXT)
     write_identity(tmp_path / "other", OTHER_TEXT)
     return Opener(tmp_path)
@@ -109,7 +109,7 @@ async def test_older_objects_are_not_even_fetched(
         channel, bucket = await s3_at(aws)
         await deliver(channel, *(("ana", number) for number in range(1, 8)), ("ben", 1))
         with (tmp_path / "lines").open("w+b") as file:
-            assert await aws_sources.fetch_objects(await aws.s3(), bucket, PREFIX, file) == 2
+            assert await copy_objects(await aws.s3(), bucket, PREFIX, file) == 2
         assert len(proxy.requests) == 3
 
 
@@ -139,7 +139,7 @@ async def test_objects_that_are_altered_torn_or_moved_are_counted_and_hurt_nobod
             "_sha256." + "0" * 64 + "/5-a.age": whole,
             "=zz/5-a.age": whole,
             "ben.age": whole,
-            "huge/5-a.age": b"x" * (aws_sources.LARGEST + 1),
+            "huge/5-a.age": b"x" * (LARGEST + 1),
             "": b"",
             "notes.txt": b"",
         }.items():

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "core": set[str](),
     "pacing": {"core"},
     "requests": {"core", "pacing"},
-    "settings": {"core"},
+    "settings": {"core", "adapters.channels"},
     "engine": {"core", "pacing", "requests"},
     "adapters": {"core", "pacing", "requests", "settings"},
     "telemetry": {"core", "settings"},
@@ -29,10 +29,14 @@ MAY_IMPORT = {
     "rehearsal": {*BELOW_APP, "app"},
     "cli": {*BELOW_APP, "app", "setup", "rehearsal"},
 }
-"""The rooms (folders of ``worker``), and which others each may import beside itself."""
+"""The rooms (folders of ``worker``), and which others each may import beside itself.
+
+With a dot: that one module of a room. The settings ask the channels which keys they have (``channels.kinds``).
+"""
 
 APART = {"adapters.cognito", "adapters.queues", "adapters.ledgers", "adapters.channels"}
-"""The rooms of the adapters, none of which may know another; within the last three, neither may one kind the next."""
+"""The rooms of the adapters, none of which may know another. In the last three each folder is a kind, which may know
+what lies beside the folders, and no other kind."""
 
 LIBRARIES = {
     "tenacity": {"core.resilience"},
@@ -60,15 +64,16 @@ def room(module: str) -> str:
     return f"{module}.".split(".")[1]
 
 
+def part(module: str) -> str:
+    """The part of the adapters that a module belongs to: ``adapters.cognito``, ``adapters.queues``."""
+    return ".".join(module.split(".")[1:3])
+
+
 def kind(module: str) -> str:
-    """The part of the adapters that a module belongs to: ``adapters.cognito``, ``adapters.queues.sqs``."""
-    parts = module.split(".")[1:]
-    apart = ".".join(parts[:2])
-    return ".".join(parts[:3]) if apart in APART - {"adapters.cognito"} else apart
-
-
-def is_apart(module: str) -> bool:
-    return ".".join(module.split(".")[1:3]) in APART
+    """The folder of one kind that a module belongs to, such as ``adapters.queues.sqs``; else its part."""
+    folder = ".".join(module.split(".")[1:4])
+    is_folder = MODULES.get(f"worker.{folder}", Path()).name == "__init__.py"
+    return folder if is_folder and part(module) in APART - {"adapters.cognito"} else part(module)
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -76,11 +81,22 @@ def test_a_room_knows_only_the_rooms_below_it(module: str) -> None:
     others = {name for name in imported(module) if name in MODULES and room(name) not in ("", room(module))}
 
     if room(module) in MAY_IMPORT:
-        assert {room(name) for name in others} <= MAY_IMPORT[room(module)]
+        may = MAY_IMPORT[room(module)]
+        assert {room(name) for name in others if name.removeprefix("worker.") not in may} <= may
     else:  # the package's own face: what scripts and the interpreter start from
         assert {room(name) for name in others} <= {"app", "cli", "core", "requests"}
-    if is_apart(module):
-        assert {kind(name) for name in imported(module) if name in MODULES and is_apart(name)} <= {kind(module)}
+    if part(module) in APART:
+        assert {kind(name) for name in imported(module) if name in MODULES and part(name) in APART} <= {
+            kind(module),
+            part(module),
+        }
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_only_a_channel_itself_knows_what_is_in_its_folder(module: str) -> None:
+    channels = {name for name in imported(module) if name in MODULES and part(name) == "adapters.channels"}
+
+    assert {kind(name) for name in channels if kind(name) != part(name)} <= {kind(module)}
 
 
 @pytest.mark.parametrize("library", sorted(LIBRARIES))

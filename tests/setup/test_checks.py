@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from worker.adapters.checks.files import file_system
+from worker.adapters.checks.findings import Finding, Level, advice, fails, ok
+from worker.adapters.checks.seen import Seen
 from worker.sealing import age
 from worker.settings import Settings, load
 from worker.setup import checks
 from worker.setup.checks import host, rollout
-from worker.setup.checks.findings import Finding, Level, advice, fails, ok, show, summary
-from worker.setup.checks.rollout import Seen
+from worker.setup.checks.show import show, summary
 
 POOL = "eu-central-1_AbCdEfGhI"
 LOCAL = "/dev/vda / ext4 rw 0 0\n"
@@ -75,8 +77,8 @@ def test_the_deepest_mount_counts_and_may_have_a_space_in_its_name(tmp_path: Pat
     folder = tmp_path / "a b"
     folder.mkdir()
 
-    assert host.file_system(folder, mounted(folder, "tmpfs")) == "tmpfs"
-    assert host.file_system(tmp_path, folder / "mounts") == "ext4"
+    assert file_system(folder, mounted(folder, "tmpfs")) == "tmpfs"
+    assert file_system(tmp_path, folder / "mounts") == "ext4"
 
 
 def test_a_queue_of_its_own_is_looked_at_like_the_ledger(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ import pytest
 from botocore import xform_name
 from botocore.session import Session
 
-from worker.setup.policies import PARTS, STATEMENTS, Role, document
+from worker.adapters import channels
+from worker.settings import load
+from worker.setup.policies import Role, document, statements
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config" / "iam"
@@ -51,6 +53,15 @@ UNSEEN = {
 """What services do with a key in the caller's name: SQS and S3 encrypt with a data key; opening decrypts."""
 
 QUEUE, LEDGER = "worker/adapters/queues/sqs/", "worker/adapters/ledgers/dynamodb/"
+ANY_QUEUE, KEY = "worker/adapters/aws/queue", "worker/adapters/aws/kms"
+
+
+def of_every_channel(module: str) -> list[tuple[str, str]]:
+    """All of that module, in the folder of every channel that has one."""
+    folders = [f"worker/adapters/channels/{kind}/{module}" for kind in channels.kinds()]
+    return [(folder, "*") for folder in folders if (ROOT / f"{folder}.py").exists()]
+
+
 ENTRIES: dict[Role, list[tuple[str, str]]] = {
     Role.PUSHER: [
         *((QUEUE, f"SqsQueue.{name}") for name in ("open", "push", "put_aside", "counted")),
@@ -61,12 +72,15 @@ ENTRIES: dict[Role, list[tuple[str, str]]] = {
     Role.WORKER: [
         (QUEUE, "*"),
         (LEDGER, "*"),
-        ("worker/adapters/channels/s3/", "*"),
-        ("worker/adapters/channels/sqs/", "*"),
-        ("worker/adapters/channels/secretsmanager/", "*"),
+        *of_every_channel("channel"),
     ],
-    Role.OPENER: [("worker/sealing/aws_sources", "*"), ("worker/sealing/sqs_source", "*")],
-    Role.OPERATOR: [("worker/setup/resources", "*"), ("worker/setup/init", "*")],
+    Role.OPENER: of_every_channel("source"),
+    Role.OPERATOR: [
+        ("worker/setup/resources", "*"),
+        ("worker/setup/init", "*"),
+        *((ANY_QUEUE, name) for name in ("make", "arn_of", "attributes_of")),
+        *of_every_channel("resources"),
+    ],
 }
 """What each role runs: modules (a package, or how their names begin) and class with method; ``*`` is all.
 
@@ -181,10 +195,17 @@ def needed(entries: Iterable[tuple[str, str]]) -> set[str]:
 
 
 def allowed(role: Role) -> set[str]:
-    return {action for each in STATEMENTS[role] for action in each.actions}
+    return {action for each in statements(role) for action in each.actions}
 
 
-CHECKED = needed([("worker/setup/checks/", "*")])
+CHECKED = needed(
+    [
+        ("worker/setup/checks/", "*"),
+        *((ANY_QUEUE, name) for name in ("attributes_of", "sending")),
+        (KEY, "look_at_key"),
+        *of_every_channel("checks"),
+    ]
+)
 
 
 @pytest.mark.parametrize("role", [Role.PUSHER, Role.OPENER])
@@ -206,7 +227,7 @@ def test_the_operator_may_do_what_init_calls_and_what_check_asks_beyond_the_work
 
 
 def test_nothing_is_allowed_on_everything_but_what_has_no_resource() -> None:
-    everywhere = {a for role in Role for each in STATEMENTS[role] if "*" in each.resources for a in each.actions}
+    everywhere = {a for role in Role for each in statements(role) if "*" in each.resources for a in each.actions}
 
     assert everywhere <= {"servicequotas:ListServiceQuotas", "secretsmanager:ListSecrets"}
     assert not [action for role in Role for action in allowed(role) if "*" in action]
@@ -219,11 +240,18 @@ def test_nobody_but_the_opener_reads_secrets_back() -> None:
         assert not reading & allowed(role), role
 
 
+def parts_of_channels() -> set[str]:
+    """What rollouts through each channel, with a key of their own, have on AWS."""
+    settings = load(None, ["cognito.user_pool_id=eu-central-1_AbCdEfGhI", "channel.kms_key_id=alias/own"], {})
+    resources = [found for kind in channels.kinds().values() if (found := kind.resources())]
+    return {part for found in resources for part in found.parts(settings.channel)}
+
+
 @pytest.mark.parametrize("role", list(Role))
 def test_the_shipped_policies_are_these(role: Role) -> None:
     shipped = json.loads((CONFIG / f"{role}.json").read_text("utf-8"))
 
     assert shipped == document(role)
-    assert {each.part for each in STATEMENTS[role]} <= PARTS
+    assert {each.part for each in statements(role)} <= {"queue", "table", "pool", *parts_of_channels()}
     sids = [statement["Sid"] for statement in shipped["Statement"]]
     assert len(sids) == len(set(sids))

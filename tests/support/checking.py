@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from tests.support.emulators import Emulator, fresh
 from worker.adapters.aws.session import AwsTarget
+from worker.adapters.checks.findings import Finding, Level
 from worker.settings import Settings, load
-from worker.setup.checks.findings import Finding, Level
 from worker.setup.init import create_missing
 
 POOL = "eu-central-1_AbCdEfGhI"

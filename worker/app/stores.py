@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
+from worker.adapters import channels
 from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
@@ -224,42 +225,11 @@ def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
 
 @asynccontextmanager
 async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
-    """The channel. Raises ``UsageError`` where it is not safe, ``ChannelUnavailable``."""
-    wanted = settings.channel
-    async with AsyncExitStack() as stack:
-        if wanted.kind == "file":
-            from worker.adapters.channels.file.channel import FileChannel
-
-            file = FileChannel(wanted.path)
-            stack.push_async_callback(file.close)
-            yield file
-            return
-        aws = await stack.enter_async_context(Aws(place(settings)))
-        channel: _AwsChannel
-        if wanted.kind == "s3":
-            from worker.adapters.channels.s3.channel import S3Channel
-
-            assert wanted.bucket is not None
-            channel = S3Channel(
-                await aws.s3(), wanted.bucket, wanted.prefix, kms_key_id=wanted.kms_key_id, names=wanted.names
-            )
-        elif wanted.kind == "sqs":
-            from worker.adapters.channels.sqs.channel import SqsChannel
-
-            assert wanted.url is not None
-            channel = SqsChannel(await aws.sqs(), wanted.url)
-        else:
-            from worker.adapters.channels.secretsmanager.channel import SecretsManagerChannel
-
-            channel = SecretsManagerChannel(
-                await aws.secretsmanager(), wanted.prefix, kms_key_id=wanted.kms_key_id, names=wanted.names
-            )
+    """The channel. Raises ``UsageError`` where it is not safe, ``ChannelUnavailable``, ``PersonMustAct``."""
+    async with Aws(place(settings)) as aws:  # which a channel without AWS asks for nothing
+        channel = await channels.kind_of(settings.channel).make(settings.channel, aws)
         await channel.open()
-        stack.push_async_callback(channel.close)
-        yield channel
-
-
-class _AwsChannel(Channel, Protocol):
-    async def open(self) -> None: ...
-
-    async def close(self) -> None: ...
+        try:
+            yield channel
+        finally:
+            await channel.close()

@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 
-@click.command(name="open")
+class Open(click.Command):
+    """Names the channels' sources in its help, only when that is asked for: looking at the channels takes time."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See ``click.Command``."""
+        from worker.adapters import channels
+
+        kinds = [kind for kind in channels.kinds().values() if kind.scheme]
+        *forms, last = [f"{kind.source_form} with --into" if kind.moved_from else kind.source_form for kind in kinds]
+        self.help = (self.help or "").replace("SOURCES", f"{', '.join(forms)}, or {last}")
+        super().format_help_text(ctx, formatter)
+
+
+@click.command(name="open", cls=Open)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=str, allow_dash=True))
 @click.option(
     "--identity",
@@ -31,7 +44,7 @@ if TYPE_CHECKING:
     "--into",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Where an SQS queue's messages are moved to, sealed.",
+    help="Where a queue's messages are moved to, sealed.",
 )
 @CONFIG
 @SET
@@ -47,8 +60,7 @@ def open_(
 ) -> int:
     """Open sealed records: one JSON object a line, the newest of each user.
 
-    FILE may also be s3://BUCKET/PREFIX, secretsmanager:PREFIX, or sqs:URL with --into. Without any, the configured
-    channel's, or standard input where no settings are given.
+    FILE may also be SOURCES. Without any, the configured channel's, or standard input where no settings are given.
     """
     from worker.sealing.open import open_sources
 
@@ -65,13 +77,9 @@ def open_(
 
 def _source(settings: Settings) -> str:
     """Where the configured channel's records are."""
-    channel = settings.channel
-    return {
-        "file": str(channel.path),
-        "s3": f"s3://{channel.bucket}/{channel.prefix}",
-        "secretsmanager": f"secretsmanager:{channel.prefix}",
-        "sqs": f"sqs:{channel.url}",
-    }[channel.kind]
+    from worker.adapters import channels
+
+    return channels.kind_of(settings.channel).source(settings.channel)
 
 
 def _place(settings: Settings) -> AwsTarget:

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
+from worker.adapters import channels
 from worker.app.run import RunOptions, run_async, run_worker
 from worker.app.stores import Stores, open_stores
 from worker.core.errors import ExitCode, UsageError
@@ -203,7 +204,8 @@ async def _prove(proof: Proof, settings: Settings, fake_cognito: FakeCognito, id
         waiting = (await stores.queue.backlog()).waiting
     proof.states = {state.value: number for state, number in counts.states.items()}
     proof.unaccounted = max(0, proof.users - counts.accepted - waiting)
-    newest = _delivered_secrets(settings.channel.path, identity)
+    delivered = channels.kind_of(settings.channel).source(settings.channel)
+    newest = _delivered_secrets(Path(delivered), identity)
     issued = 0
     async for truth in fake_cognito.truth_lines():
         if truth.username in enrolled:

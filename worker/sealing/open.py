@@ -1,7 +1,7 @@
 """Opening sealed records: what whoever prints the letters, or serves the page, does with the identity.
 
 Two passes: the first finds the newest record of each user, without opening any line; the second opens just those.
-Records on AWS are fetched into a file first, sealed as they are (see ``opening_aws``).
+Records that are not in a file are fetched into one first, sealed as they are, by the channel that they went through.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
+from worker.adapters import channels
 from worker.core.errors import ExitCode, UsageError
 from worker.core.record import Record, address, checked, outer_address, parsed
 from worker.sealing.age import AgeOpener
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import AwsTarget
+    from worker.adapters.channels.kind import ChannelKind
 
 _AGE = b"age-encryption.org/v1"
-_ON_AWS = ("s3://", "secretsmanager:", "sqs:")
 
 Found = tuple[int, Callable[[], Record]]
 """A record's generation, and how to get at it."""
@@ -41,29 +42,61 @@ def open_sources(
 ) -> ExitCode:
     """Open the records of every source, the newest of each user over all of them.
 
-    A source is a file (``open_files``), ``s3://BUCKET/PREFIX``, ``secretsmanager:PREFIX``, or ``sqs:URL``, whose
-    messages are moved to the end of the file ``into`` and opened there. AWS is asked only where a source is there:
-    at ``place``, or where the environment says. Makes an event loop of its own. Gives and raises what ``open_files``
-    does, and ``DependencyUnavailable`` and ``PersonMustAct`` for AWS.
+    A source is a file (``open_files``) or begins with a channel's scheme, such as ``s3://``. Where a channel's records
+    can only be moved (see ``ChannelKind``), they go to the end of the file ``into`` and are opened there. AWS is asked
+    only where a source needs it: at ``place``, or where the environment says. Makes an event loop of its own. Gives
+    and raises what ``open_files`` does, and ``DependencyUnavailable`` and ``PersonMustAct`` for the channels.
     """
     wanted = list(dict.fromkeys(names))
-    remote = [name for name in wanted if name.startswith(_ON_AWS)]
-    if (into is not None) != any(name.startswith("sqs:") for name in remote):
-        raise UsageError(
-            "--into FILE and an SQS queue belong together",
-            "name the file that the queue's messages are moved to: mfa-worker open sqs:URL --into FILE -i KEYFILE",
-        )
-    opener = AgeOpener(identities)  # before anything leaves a queue
+    remote = {name: kind for name in wanted if (kind := channels.kind_of_source(name)) is not None}
+    moved = {name for name, kind in remote.items() if kind.moved_from}
+    if (into is not None) != bool(moved):
+        raise _into_is_for_moving()
+    opener = AgeOpener(identities)  # before anything is moved
     with ExitStack() as stack:
         fetched: Mapping[str, BinaryIO] = {}
         if remote:
-            from worker.sealing import aws_sources
-
-            fetched = asyncio.run(aws_sources.fetch(remote, stack, place, into))
+            fetched = asyncio.run(_fetch(remote, stack, place, into))
         if into is not None:
-            wanted = list(dict.fromkeys([name for name in wanted if not name.startswith("sqs:")] + [str(into)]))
+            wanted = list(dict.fromkeys([*(name for name in wanted if name not in moved), str(into)]))
         files = (fetched[name] if name in fetched else stack.enter_context(_seekable(name)) for name in wanted)
         return _open(files, opener, out)
+
+
+def _into_is_for_moving() -> UsageError:
+    kinds = [kind for kind in channels.kinds().values() if kind.moved_from]
+    what, example = " or ".join(kind.moved_from for kind in kinds), kinds[0].source_form
+    return UsageError(
+        f"--into FILE and {what} belong together",
+        f"name the file that the queue's messages are moved to: mfa-worker open {example} --into FILE -i KEYFILE",
+    )
+
+
+async def _fetch(
+    sources: Mapping[str, ChannelKind[Any]], stack: ExitStack, place: AwsTarget | None, into: Path | None
+) -> dict[str, BinaryIO]:
+    """A file of lines for each source whose records are copied; others are moved to the end of ``into``.
+
+    ``stack`` closes the files. Raises ``UsageError`` for a source without a record.
+    """
+    from worker.adapters.aws.session import Aws, AwsTarget, with_region
+
+    on_aws = any(kind.resources() is not None for kind in sources.values())
+    found: dict[str, BinaryIO] = {}
+    async with Aws(with_region(place) if on_aws else AwsTarget("")) as aws:
+        for source, kind in sources.items():
+            where = source.removeprefix(kind.scheme)
+            if kind.moved_from:
+                assert into is not None
+                if said := await kind.move_records(where, aws, into):
+                    sys.stderr.write(f"{said}\n")
+                continue
+            file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - sealed records only
+            if not await kind.copy_records(where, aws, file):
+                raise UsageError(f"there is no sealed record in {source}", "name what the worker delivered to")
+            file.seek(0)
+            found[source] = file
+    return found
 
 
 def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) -> ExitCode:

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, create_model, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker.settings.channels import channel_section
 from worker.settings.sources import PREFIX, complain, fields, gather
 from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings, QueueSettings
 from worker.settings.types import (
@@ -182,7 +184,7 @@ class LogSettings(Section):
 
 
 class Settings(BaseSettings):
-    """All sections. Made by ``load``; called with sections, it takes them and nothing else."""
+    """All sections. Made by ``load``, whose ``channel`` is of every channel's own class (see ``settings.channels``)."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -191,6 +193,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         env_nested_delimiter="__",
         enable_decoding=False,
+        defer_build=True,  # what is filled is its subclass with the channels' keys
     )
 
     cognito: CognitoSettings
@@ -235,6 +238,16 @@ class Settings(BaseSettings):
         return self
 
 
+def every_setting() -> type[Settings]:
+    """``Settings`` with the keys of every channel that there is now; called with sections, it takes nothing else."""
+    return _with_channels(channel_section())
+
+
+@cache
+def _with_channels(section: type[ChannelSettings]) -> type[Settings]:
+    return create_model("Settings", __base__=Settings, channel=(section, section()))
+
+
 def load(config: Path | None, overrides: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """The settings of a TOML file, then the environment, then flags (``section.key=value`` each); the last one wins.
 
@@ -258,7 +271,7 @@ def explain(config: Path | None, overrides: Sequence[str], environ: Mapping[str,
     """Every setting, in the order of its definition. Raises ``UsageError`` as ``load`` does."""
     settings, sources = _load(config, overrides, environ)
     rows = []
-    for key, definition in fields(Settings):
+    for key, definition in fields(type(settings)):
         section, _, name = key.partition(".")
         value = shown(getattr(getattr(settings, section), name), is_seconds=IS_SECONDS in definition.metadata)
         rows.append(Explained(key, value, sources.get(key, "default"), definition.description or ""))
@@ -268,11 +281,12 @@ def explain(config: Path | None, overrides: Sequence[str], environ: Mapping[str,
 def _load(
     config: Path | None, overrides: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Settings, Mapping[str, str]]:
-    layers = gather(Settings, config, overrides, environ)
+    every = every_setting()
+    layers = gather(every, config, overrides, environ)
     try:
-        settings = Settings.model_validate({"cognito": {}, **layers.values})
+        settings = every.model_validate({"cognito": {}, **layers.values})
     except ValidationError as error:
-        complain(layers, Settings, error)
+        complain(layers, every, error)
         raise  # no complaint: then it is a bug, and should look like one
-    complain(layers, Settings)
+    complain(layers, every)
     return settings, layers.sources

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
-from worker.settings.types import Endpoint, Optional, Seconds, SecondsOrZero, Section, by_default
+from worker.settings.types import Endpoint, Optional, Seconds, SecondsOrZero, Section, by_default, required_with
 
 
 class QueueSettings(Section):
@@ -46,7 +46,7 @@ class QueueSettings(Section):
     @field_validator("url")
     @classmethod
     def _is_there(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _required_with("sqs", value, info)
+        return required_with("sqs", value, info)
 
 
 class LedgerSettings(Section):
@@ -87,54 +87,21 @@ class LedgerSettings(Section):
     @field_validator("table")
     @classmethod
     def _is_there(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _required_with("dynamodb", value, info)
-
-
-def _required_with(kind: str, value: str | None, info: ValidationInfo) -> str | None:
-    if value is None and info.data.get("kind") == kind:
-        raise ValueError(f"is required where kind is {kind}")
-    return value
+        return required_with("dynamodb", value, info)
 
 
 class ChannelSettings(Section):
-    """The secure way to the users."""
+    """The secure way to the users: what every channel has. Each channel adds keys of its own (see ``channels``)."""
 
-    kind: Literal["file", "s3", "secretsmanager", "sqs"] = Field(
-        default="file",
-        description="where sealed secrets go: file (one line a user), s3 (an object a secret), "
-        "secretsmanager (pilots), sqs (a service that notifies)",
-    )
-    path: Path = Field(default=Path("enrolments.jsonl"), description="the file that sealed secrets are appended to")
-    bucket: Optional = Field(default=None, validate_default=True, description="the S3 bucket")
-    url: Optional = Field(default=None, validate_default=True, description="the SQS queue; it must be encrypted")
-    prefix: str = Field(
-        default="mfa-worker",
-        max_length=128,
-        pattern=r"^[0-9A-Za-z][0-9A-Za-z_.=@/-]*[0-9A-Za-z]$|^[0-9A-Za-z]$",
-        description="what the names of S3 objects and secrets begin with",
-    )
-    kms_key_id: Optional = Field(
-        default=None, description="the KMS key for S3 objects and secrets; by default AWS's own for the service"
-    )
-    names: Literal["username", "hash"] = Field(
-        default="username", description="how users are named there: by username (encoded), or by its SHA-256 (hash)"
-    )
+    model_config = ConfigDict(defer_build=True)  # only the section of all channels together is ever filled
+
+    kind: str = Field(default="file")
     min_validity: SecondsOrZero = Field(
         default=30.0, description="a secret whose Session dies sooner than this is void and is not delivered"
     )
     patience: SecondsOrZero = Field(
         default=300.0, description="how long a channel that does not confirm is tried before the run stops (exit 75)"
     )
-
-    @field_validator("bucket")
-    @classmethod
-    def _has_a_bucket(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _required_with("s3", value, info)
-
-    @field_validator("url")
-    @classmethod
-    def _has_a_queue(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return _required_with("sqs", value, info)
 
 
 class AwsSettings(Section):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo
 
 
 class Section(BaseModel):
@@ -124,6 +124,13 @@ Recipients = Annotated[
     tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys), TypeName("list of public keys")
 ]
 """age's X25519 public keys, each once."""
+
+
+def required_with(kind: str, value: str | None, info: ValidationInfo) -> str | None:
+    """For validators of what a section needs where its ``kind``, which has to come first in it, is this one."""
+    if value is None and info.data.get("kind") == kind:
+        raise ValueError(f"is required where kind is {kind}")
+    return value
 
 
 def shown(value: object, *, is_seconds: bool = False) -> str:

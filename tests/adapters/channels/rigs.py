@@ -70,12 +70,14 @@ def shared_loader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.session.create_loader", _load_once)
 
 
-@pytest.fixture(
-    params=[
-        "file",
-        *(f"{kind} on {name}" for kind in ("s3", "sqs", "secretsmanager") for name in ("moto", "ministack")),
-    ]
-)
+CHANNELS = [
+    "file",
+    *(f"{kind} on {name}" for kind in ("s3", "sqs", "secretsmanager") for name in ("moto", "ministack")),
+]
+"""Each by its kind, those on AWS on both emulators."""
+
+
+@pytest.fixture(params=CHANNELS)
 async def channel(
     request: pytest.FixtureRequest, tmp_path: Path, aws_credentials: None
 ) -> AsyncIterator[ChannelUnderTest]:

@@ -8,13 +8,15 @@ services only: the call to Cognito has a client of its own (``adapters/cognito/c
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import aioboto3
+import botocore.session
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
@@ -22,6 +24,7 @@ from botocore.exceptions import BotoCoreError
 from worker.adapters.aws.errors import refusal
 from worker.adapters.aws.s3_endpoint import ask_once_a_bucket
 from worker.adapters.aws.transport import Transport
+from worker.core.errors import UsageError
 from worker.settings.types import is_loopback
 
 if TYPE_CHECKING:
@@ -59,6 +62,24 @@ class AwsTarget:
     """Service (``sqs``, ``dynamodb``, ``s3``, …) → URL, for VPC endpoints and emulators."""
     connections: int = 64
     """A client's connections at most."""
+
+
+def with_region(place: AwsTarget | None) -> AwsTarget:
+    """The place with a Region: its own, or the environment's. Raises ``UsageError`` where neither says one."""
+    place = place or AwsTarget("")
+    if place.region:
+        return place
+    try:
+        region = (
+            os.environ.get("AWS_REGION")
+            or os.environ.get("AWS_DEFAULT_REGION")
+            or botocore.session.Session(profile=place.profile).get_config_variable("region")
+        )
+    except BotoCoreError:
+        region = None
+    if not region:
+        raise UsageError("no AWS Region is given", "set aws.region, or AWS_REGION in the environment")
+    return replace(place, region=region)
 
 
 class Aws:

@@ -1,8 +1,8 @@
 """``check``: says what would go wrong in a run, before anything is touched.
 
-``host`` looks at this machine, ``pool`` at Cognito, ``aws`` at queue, table and channel there, ``requests`` at what
-waits, and ``rollout`` computes from what they saw. What they find are ``findings``. All questions are asked at the same
-time, and each is given up after a few seconds.
+``host`` looks at this machine, ``pool`` at Cognito, ``aws`` at queue and table there, ``requests`` at what waits; the
+channel's questions come from its folder. ``rollout`` computes from what they saw, ``show`` prints. All questions
+are asked at the same time, and each is given up after a few seconds.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import asyncio
 from pathlib import Path
 
 from worker.adapters.aws.session import AwsTarget
+from worker.adapters.checks.files import MOUNTS
+from worker.adapters.checks.findings import Finding, Level, fails, merged
+from worker.adapters.checks.seen import Seen
 from worker.app.stores import open_stores
 from worker.app.stores import place as place_of
 from worker.core.errors import WorkerError
 from worker.settings import Settings
 from worker.setup.checks import aws, host, pool, requests, rollout
-from worker.setup.checks.findings import Finding, Level, fails, merged, show
-from worker.setup.checks.rollout import Seen
+from worker.setup.checks.show import show
 
 __all__ = ["Finding", "Level", "check", "dry_run", "show"]
 
 
-async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: Path = host.MOUNTS) -> list[Finding]:
+async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: Path = MOUNTS) -> list[Finding]:
     """Look at everything that a run needs, without enrolling anybody and without taking a message.
 
     Where any finding ``fails``, a run would fail, or lose what it must keep. No error is raised: each is a finding.
@@ -33,7 +35,7 @@ async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: P
 
 
 async def dry_run(
-    settings: Settings, source: str | None = None, *, place: AwsTarget | None = None, mounts: Path = host.MOUNTS
+    settings: Settings, source: str | None = None, *, place: AwsTarget | None = None, mounts: Path = MOUNTS
 ) -> list[Finding]:
     """What ``check`` finds, and what is found in every request that waits.
 

@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.adapters import channels
 from worker.adapters.aws.errors import WIRE, code
 from worker.adapters.aws.session import Aws, AwsTarget
+from worker.adapters.checks.findings import Finding, fails, ok
+from worker.adapters.checks.probes import PATIENCE, Question, asked, optional
+from worker.adapters.checks.seen import Seen
 from worker.app.stores import open_stores
 from worker.core.errors import LedgerUnavailable, WorkerError
 from worker.settings import Settings
 from worker.settings.types import is_loopback
-from worker.setup.checks import dynamodb, pool, s3, sqs
-from worker.setup.checks.findings import Finding, fails, ok
-from worker.setup.checks.probes import PATIENCE, asked, optional
-from worker.setup.checks.rollout import Seen
+from worker.setup.checks import dynamodb, pool, sqs
 
 MAKING = 5.0
 """Seconds for making all clients, which reads much from disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What one service is asked; ``optional``: a role need not be permitted to."""
-
-    about: str
-    what: str
-    service: str
-    ask: Callable[[Any], Awaitable[list[Finding]]]
-    optional: bool = False
 
 
 async def look(settings: Settings, place: AwsTarget) -> tuple[list[Finding], Seen]:
@@ -72,8 +61,8 @@ def _why_not(settings: Settings, place: AwsTarget) -> str:
 
 
 def _uses_aws(settings: Settings) -> bool:
-    kinds = (settings.queue.kind, settings.ledger.kind, settings.channel.kind)
-    return not set(kinds) <= {"sqlite", "file"}
+    embedded = settings.queue.kind == settings.ledger.kind == "sqlite"
+    return not embedded or channels.kind_of(settings.channel).resources() is not None
 
 
 def _knows_the_pool(settings: Settings, place: AwsTarget) -> bool:
@@ -112,7 +101,7 @@ class _Looking:
             *self._about_the_account(),
             *self._about_the_queue(),
             *self._about_the_table(),
-            *self._about_the_channel(),
+            *channels.kind_of(self._settings.channel).checks().questions(self._settings.channel),
         ]
 
     def _about_the_account(self) -> Iterator[Question]:
@@ -153,20 +142,6 @@ class _Looking:
                 "ledger", "its backups", "dynamodb", lambda c: dynamodb.look_at_backups(c, name), optional=True
             )
             yield Question("ledger", "its TTL", "dynamodb", lambda c: dynamodb.look_at_expiry(c, name), optional=True)
-
-    def _about_the_channel(self) -> Iterator[Question]:
-        channel = self._settings.channel
-        bucket, url, key, prefix = channel.bucket, channel.url, channel.kms_key_id, channel.prefix
-        if channel.kind == "s3" and bucket is not None:
-            yield Question("channel", "the bucket", "s3", lambda c: s3.look_at_bucket(c, bucket, prefix, key))
-            yield Question("channel", "its protection", "s3", lambda c: s3.judge_bucket(c, bucket), optional=True)
-        if channel.kind == "sqs" and url is not None:
-            yield Question("channel", "its queue", "sqs", lambda c: sqs.look_at_channel(c, url))
-        if channel.kind == "secretsmanager":
-            yield Question("channel", "its secrets", "secretsmanager", lambda c: s3.look_at_secrets(c, prefix))
-        if channel.kind in ("s3", "secretsmanager") and key is not None:
-            context = {"aws:s3:arn": f"arn:aws:s3:::{bucket}"} if bucket else {}
-            yield Question("channel", "its KMS key", "kms", lambda c: s3.look_at_key(c, key, context))
 
     async def _queue(self, client: Any) -> list[Finding]:
         queue = self._settings.queue

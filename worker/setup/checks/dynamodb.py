@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from worker.adapters.aws.errors import faults
+from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.probes import Probe, permissions
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT, SHARD, UNFINISHED, definition
 from worker.core.errors import LedgerUnavailable
-from worker.setup.checks.findings import Finding, advice, fails, ok
-from worker.setup.checks.probes import Probe, permissions
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient

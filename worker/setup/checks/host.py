@@ -8,14 +8,10 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
+from worker.adapters import channels
+from worker.adapters.checks.files import MOUNTS, VOLATILE, file_system, writable
+from worker.adapters.checks.findings import Finding, advice, fails, merged, ok
 from worker.settings import Settings
-from worker.setup.checks.findings import Finding, advice, fails, merged, ok
-
-MOUNTS = Path("/proc/self/mounts")
-"""Where Linux says which file system a folder is on; on other systems nothing is known."""
-
-VOLATILE = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
-"""Kinds of file systems whose files are lost with the machine or the container."""
 
 # fmt: off
 REMOTE = frozenset({
@@ -34,15 +30,12 @@ def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
     databases = list(_databases(settings))
     findings: list[Finding] = []
     for about, path in databases:
-        findings.append(_writable(about, path))
+        findings.append(writable(about, path))
         if not findings[-1].fails:
             findings += [_lasting(about, path, mounts), *_private(about, path)]
-    if settings.channel.kind == "file":
-        findings.append(_writable("channel", settings.channel.path))
-        if not findings[-1].fails:
-            findings += _kept("channel", settings.channel.path, mounts)
-    folders = [path.parent for _, path in databases] + [settings.channel.path.parent, Path()]
-    return merged([*findings, *_identities(folders)])
+    findings += channels.kind_of(settings.channel).checks().look_at_host(settings.channel, mounts)
+    beside = [folder for kind in channels.kinds().values() for folder in kind.checks().folders(settings.channel)]
+    return merged([*findings, *_identities([*(path.parent for _, path in databases), *beside, Path()])])
 
 
 def _databases(settings: Settings) -> Iterator[tuple[str, Path]]:
@@ -51,18 +44,6 @@ def _databases(settings: Settings) -> Iterator[tuple[str, Path]]:
         yield "ledger", ledger.path
     if queue.kind == "sqlite" and (ledger.kind != "sqlite" or queue.path != ledger.path):
         yield "queue", queue.path
-
-
-def _writable(about: str, path: Path) -> Finding:
-    folder = path.parent
-    if not folder.is_dir():
-        return fails(about, f"there is no folder {folder}", f"create it, or correct {about}.path")
-    target = path if path.exists() else folder
-    if target.is_dir() and target is path:
-        return fails(about, f"{path} is a folder", f"name a file in {about}.path")
-    if not os.access(target, os.W_OK):
-        return fails(about, f"{target} cannot be written", "change its owner, or choose another place")
-    return ok(about, f"{path} can be written")
 
 
 def _lasting(about: str, path: Path, mounts: Path) -> Finding:
@@ -82,14 +63,6 @@ def _lasting(about: str, path: Path, mounts: Path) -> Finding:
     return ok(about, f"on {kind or 'a file system of unknown kind'}")
 
 
-def _kept(about: str, path: Path, mounts: Path) -> list[Finding]:
-    kind = file_system(path.parent, mounts)
-    if kind not in VOLATILE:
-        return []
-    said = f"{path} is on {kind}: delivered secrets are gone with the container or the machine"
-    return [advice(about, said, f"keep {about}.path on a disk or a volume that outlives them")]
-
-
 def _private(about: str, path: Path) -> list[Finding]:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -100,22 +73,6 @@ def _private(about: str, path: Path) -> list[Finding]:
     return [
         advice(about, f"{path} can be read by others (mode {mode:04o}), and requests hold credentials", "chmod 600")
     ]
-
-
-def file_system(folder: Path, mounts: Path = MOUNTS) -> str:
-    """The kind of the file system that a folder is on, such as ``ext4``; empty where ``mounts`` does not tell."""
-    try:
-        table = mounts.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    folder, best, kind = folder.resolve(), "", ""
-    for fields in map(str.split, table.splitlines()):
-        if len(fields) < 3:
-            continue
-        point = fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-        if folder.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, fields[2]
-    return kind
 
 
 def _identities(folders: Iterable[Path]) -> Iterator[Finding]:

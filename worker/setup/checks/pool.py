@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code
+from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.settings import Settings
-from worker.setup.checks.findings import Finding, advice, fails, ok
 from worker.setup.checks.rollout import QUOTA
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.seen import Seen
 from worker.app.stores import waiting
 from worker.core.errors import Malformed
 from worker.core.model import CredentialKind
 from worker.requests.lines import read_lines
 from worker.requests.message import Parser
 from worker.settings import Settings
-from worker.setup.checks.findings import Finding, advice, fails, ok
-from worker.setup.checks.rollout import Seen
 
 
 @dataclass(slots=True)

@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from worker.adapters import channels
+from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.seen import Seen
 from worker.core.errors import WorkerError
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
-from worker.setup.checks.findings import Finding, advice, fails, ok
 from worker.telemetry.report import duration
 
 QUOTA = 25.0
 """Requests/s that Cognito takes of a whole account and Region (UserResourceUpdate; "Quotas in Amazon Cognito")."""
-SECRET_PRICE = 0.40
-"""US dollars that Secrets Manager takes for a secret and month ("AWS Secrets Manager Pricing")."""
-
-MANY_SECRETS = 50_000
-"""Secrets from which on the price is worth a word: 20,000 US dollars a month."""
-
-MOST_SECRETS = 500_000
-"""Secrets that one Region of an account takes at most ("AWS Secrets Manager quotas")."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What is known of queue and ledger; ``None``: not known."""
-
-    waiting: int | None = None
-    """Messages that wait."""
-    expired: int = 0
-    """Of them with a credential that has died; only an embedded queue knows."""
-    sessions: int | None = None
-    """Of them with a Session, not an access token."""
-    users: int | None = None
-    """Users in the ledger."""
-
-    def __add__(self, other: Seen) -> Seen:
-        """Both queues together; what is not known of one is not known of both."""
-        sessions = None if self.sessions is None or other.sessions is None else self.sessions + other.sessions
-        waiting = (self.waiting or 0) + (other.waiting or 0)
-        return Seen(waiting, self.expired + other.expired, sessions, self.users)
-
-    def __or__(self, other: Seen) -> Seen:
-        """What is known from either; where both know something, what the other one knows."""
-        return Seen(
-            waiting=self.waiting if other.waiting is None else other.waiting,
-            expired=self.expired or other.expired,
-            sessions=self.sessions if other.sessions is None else other.sessions,
-            users=self.users if other.users is None else other.users,
-        )
 
 
 def look(settings: Settings) -> list[Finding]:
@@ -59,11 +23,11 @@ def look(settings: Settings) -> list[Finding]:
 
 def look_at(settings: Settings, seen: Seen) -> list[Finding]:
     """What can be said from what waits."""
-    findings = list(_backlog(settings, seen))
-    findings.append(_way(settings, seen.sessions))
-    if settings.channel.kind == "secretsmanager":
-        findings.append(_price(seen))
-    return findings
+    return [
+        *_backlog(settings, seen),
+        _way(settings, seen.sessions),
+        *channels.kind_of(settings.channel).checks().look_at_size(seen),
+    ]
 
 
 def _recipients(settings: Settings) -> Finding:
@@ -132,20 +96,6 @@ def _way(settings: Settings, sessions: int | None) -> Finding:
         return ok("way", said)
     said = f"{sessions:,} sessions wait: a secret dies with its session unless somebody verifies in time; {limit}"
     return advice("way", said, cure)
-
-
-def _price(seen: Seen) -> Finding:
-    if seen.waiting is None and seen.users is None:
-        return ok("price", f"Secrets Manager: ${SECRET_PRICE:.2f} a user and month; good for a pilot")
-    users = (seen.waiting or 0) + (seen.users or 0)
-    said = f"Secrets Manager: about {users:,} users cost ${users * SECRET_PRICE:,.0f} a month"
-    cure = "use channel.kind s3 for a rollout"
-    if users > MOST_SECRETS:
-        return fails("price", f"{said}, and a Region takes {MOST_SECRETS:,} secrets", cure)
-    if users > MANY_SECRETS:
-        said = f"{said} (${SECRET_PRICE:.2f} each); {MOST_SECRETS:,} secrets are the limit of a Region"
-        return advice("price", said, cure)
-    return ok("price", said)
 
 
 def _span(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What ``check`` asks of SQS: is the queue there, encrypted, patient enough, and does it forget credentials in time.
+"""What ``check`` asks of a queue of requests in SQS: is it there, encrypted, patient enough, and forgetful in time.
 
 No message is received, because that raises its receive count and hides it from workers.
 """
@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from worker.adapters.aws.errors import faults
-from worker.core.errors import QueueUnavailable
-from worker.setup.checks.findings import Finding, advice, fails, ok
-from worker.setup.checks.probes import Probe, permissions
-from worker.setup.checks.rollout import Seen
+from worker.adapters.aws import queue
+from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.probes import Probe, permissions
+from worker.adapters.checks.seen import Seen
 from worker.setup.resources import LEAST_RECEIVES, LEAST_RETENTION, RECEIVES, RETENTION
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 Attributes = Mapping[str, str]
 
 _NO_HANDLE = "mfa-worker-check"
-_INVALID = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "InvalidAddress"})
 _COUNTS = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -33,18 +31,18 @@ _COUNTS = (
 
 async def look_at_queue(sqs: SQSClient, url: str, *, visibility: float) -> tuple[list[Finding], Seen]:
     """The queue of requests. ``visibility`` in seconds. Raises ``QueueUnavailable``, also where there is none."""
-    attributes = await attributes_of(sqs, url)
+    attributes = await queue.attributes_of(sqs, url)
     waiting = sum(int(attributes.get(name, 0)) for name in _COUNTS)
     tried = await permissions(
         "queue",
         [
-            Probe("sqs:DeleteMessage", sqs.delete_message(QueueUrl=url, ReceiptHandle=_NO_HANDLE), _INVALID),
+            Probe("sqs:DeleteMessage", sqs.delete_message(QueueUrl=url, ReceiptHandle=_NO_HANDLE), queue.INVALID),
             Probe(
                 "sqs:ChangeMessageVisibility",
                 sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=_NO_HANDLE, VisibilityTimeout=0),
-                _INVALID,
+                queue.INVALID,
             ),
-            _sending(sqs, url, without="push and run --input cannot put requests here"),
+            queue.sending(sqs, url, without="push and run --input cannot put requests here"),
         ],
         {"sqs:ReceiveMessage": "it would take messages"},
     )
@@ -55,46 +53,21 @@ async def look_at_queue(sqs: SQSClient, url: str, *, visibility: float) -> tuple
 
 async def look_at_dead_letters(sqs: SQSClient, url: str) -> list[Finding]:
     """The dead-letter queue, as the worker writes to it. Raises ``QueueUnavailable``."""
-    attributes = await attributes_of(sqs, url)
+    attributes = await queue.attributes_of(sqs, url)
     number = int(attributes.get(_COUNTS[0], 0))
     found = judged("dead letters", attributes, holds_credentials=False)
     if number:
         cure = "look at their reasons; redrive those that were requests once their users have new credentials"
         found.append(advice("dead letters", f"{number:,} messages are there", cure))
-    return [*found, *await permissions("dead letters", [_sending(sqs, url)])]
-
-
-async def look_at_channel(sqs: SQSClient, url: str) -> list[Finding]:
-    """The queue that sealed secrets are sent to. Raises ``QueueUnavailable``."""
-    attributes = await attributes_of(sqs, url)
-    found = judged("channel", attributes, holds_credentials=False)
-    return [*found, *await permissions("channel", [_sending(sqs, url)])]
-
-
-async def attributes_of(sqs: SQSClient, url: str) -> Attributes:
-    """Everything that a queue says of itself."""
-    with faults(QueueUnavailable, f"the queue {url.rpartition('/')[2]}"):
-        answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-        return {str(name): text for name, text in answer.get("Attributes", {}).items()}
+    return [*found, *await permissions("dead letters", [queue.sending(sqs, url)])]
 
 
 def judged(about: str, attributes: Attributes, *, holds_credentials: bool) -> list[Finding]:
-    """Whether a queue is as safe as ``init`` makes one."""
-    found = [_encrypted(about, attributes)]
-    if attributes.get("FifoQueue") == "true":
-        found.append(fails(about, "it is a FIFO queue", "use a standard queue: order is by deadline here"))
+    """Whether a queue is as safe as ``init`` makes one; ``holds_credentials``: it is the queue of requests."""
+    found = queue.judged(about, attributes)
     if holds_credentials:
         found += [_redriven(attributes), _forgets(attributes)]
     return found
-
-
-def _encrypted(about: str, attributes: Attributes) -> Finding:
-    if key := attributes.get("KmsMasterKeyId"):
-        return ok(about, f"encrypted with the KMS key {key}")
-    if attributes.get("SqsManagedSseEnabled") == "true":
-        return ok(about, "encrypted with keys of SQS")
-    cure = "aws sqs set-queue-attributes --attributes SqsManagedSseEnabled=true --queue-url …"
-    return fails(about, "the queue is not encrypted at rest", cure)
 
 
 def _redriven(attributes: Attributes) -> Finding:
@@ -136,10 +109,3 @@ def _hidden(attributes: Attributes, visibility: float) -> list[Finding]:
 
 def _hours(seconds: int) -> str:
     return f"{seconds / 3600:g} h"
-
-
-def _sending(sqs: SQSClient, url: str, *, without: str = "") -> Probe:
-    """Sends what no queue takes: a delay above 900 s, and a character that is none. The batch itself is accepted."""
-    entry = {"Id": "check", "MessageBody": "\x00", "DelaySeconds": 100_000}
-    call = sqs.send_message_batch(QueueUrl=url, Entries=[entry])  # type: ignore[list-item]
-    return Probe("sqs:SendMessage", call, _INVALID, without)

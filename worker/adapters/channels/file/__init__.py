@@ -1,1 +1,40 @@
-"""The file channel."""
+"""The file channel: sealed lines in one file on this host, for whoever prints letters from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.adapters.channels.file.settings import FileSettings
+from worker.adapters.channels.kind import ChannelKind
+
+if TYPE_CHECKING:
+    from worker.adapters.aws.session import Aws
+    from worker.adapters.channels.file.channel import FileChannel
+    from worker.adapters.channels.file.checks import FileChecks
+
+
+class FileKind(ChannelKind[FileSettings]):
+    """See ``ChannelKind``. A source of ``open`` without any channel's scheme is such a file, so it needs none."""
+
+    settings = FileSettings
+    summary = "one line a user"
+
+    async def make(self, channel: FileSettings, aws: Aws) -> FileChannel:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.file.channel import FileChannel
+
+        del aws
+        return FileChannel(channel.path)
+
+    def source(self, channel: FileSettings) -> str:
+        """See ``ChannelKind``."""
+        return str(channel.path)
+
+    def checks(self) -> FileChecks:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.file.checks import FileChecks
+
+        return FileChecks()
+
+
+KIND = FileKind()

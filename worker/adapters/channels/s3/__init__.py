@@ -1,1 +1,61 @@
-"""The S3 channel."""
+"""The S3 channel: an object a secret, in a bucket that only adds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+from worker.adapters.channels.kind import ChannelKind
+from worker.adapters.channels.s3.settings import S3Settings
+
+if TYPE_CHECKING:
+    from worker.adapters.aws.session import Aws
+    from worker.adapters.channels.s3.channel import S3Channel
+    from worker.adapters.channels.s3.checks import S3Checks
+    from worker.adapters.channels.s3.resources import S3Resources
+
+
+class S3Kind(ChannelKind[S3Settings]):
+    """See ``ChannelKind``."""
+
+    settings = S3Settings
+    summary = "an object a secret"
+    scheme = "s3://"
+    source_form = "s3://BUCKET/PREFIX"
+
+    async def make(self, channel: S3Settings, aws: Aws) -> S3Channel:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.s3.channel import S3Channel
+
+        return S3Channel(
+            await aws.s3(),
+            channel.bucket or "",
+            channel.prefix,
+            kms_key_id=channel.kms_key_id,
+            names=channel.names,
+        )
+
+    def source(self, channel: S3Settings) -> str:
+        """See ``ChannelKind``."""
+        return f"s3://{channel.bucket}/{channel.prefix}"
+
+    async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.s3.source import copy_objects
+
+        bucket, _, prefix = where.partition("/")
+        return await copy_objects(await aws.s3(), bucket, prefix, file)
+
+    def checks(self) -> S3Checks:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.s3.checks import S3Checks
+
+        return S3Checks()
+
+    def resources(self) -> S3Resources:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.s3.resources import S3Resources
+
+        return S3Resources()
+
+
+KIND = S3Kind()

@@ -1,4 +1,4 @@
-"""The S3 channel: an object a secret, the age file itself, at ``PREFIX/<user>/<generation>-<attempt id>.age``.
+"""How the S3 channel delivers: an object a secret, the age file itself, at a key of ``keys``.
 
 A key is written once: S3 refuses a second object there (``If-None-Match: *``), so what has arrived stays as it is, and
 a delivery whose confirmation was lost is confirmed by the refusal.
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
-from worker.adapters.aws.naming import Names, segment
+from worker.adapters.aws.naming import Names
+from worker.adapters.channels.s3.keys import key_of
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
 
@@ -48,8 +49,7 @@ class S3Channel:
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """See ``ports.Channel``."""
-        user = segment(username, self._names)
-        key = f"{self._prefix}/{user}/{sealed.generation}-{sealed.attempt_id}.age"
+        key = key_of(self._prefix, username, self._names, sealed.generation, sealed.attempt_id)
         with faults(ChannelUnavailable, f"the S3 bucket {self._bucket}"):
             for left in reversed(range(TRIES)):
                 try:

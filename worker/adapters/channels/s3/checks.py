@@ -1,29 +1,47 @@
-"""What ``check`` asks of the channels that keep sealed secrets: S3, Secrets Manager, and the KMS key of either.
+"""What ``check`` asks of the S3 channel: may the worker add objects, is the bucket safe, can its KMS key be used.
 
-Nothing is left in any of them: an object is offered with a digest that is not its own, which S3 refuses after it has
+Nothing is left in the bucket: an object is offered with a digest that is not its own, which S3 refuses after it has
 looked at the permission.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
+from worker.adapters.aws.kms import look_at_key
+from worker.adapters.channels.kind import ChannelChecks
+from worker.adapters.channels.s3.settings import S3Settings
+from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.probes import Question
 from worker.core.errors import ChannelUnavailable
-from worker.setup.checks.findings import Finding, advice, fails, ok
-from worker.setup.checks.probes import Probe, missing, permissions, refused
 
 if TYPE_CHECKING:
-    from types_aiobotocore_kms import KMSClient
     from types_aiobotocore_s3 import S3Client
-    from types_aiobotocore_secretsmanager import SecretsManagerClient
 
 _WRONG_DIGEST = "AAAAAAAAAAAAAAAAAAAAAA=="
 _REFUSALS = frozenset({"BadDigest", "InvalidDigest", "PreconditionFailed", "412"})
 _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+class S3Checks(ChannelChecks[S3Settings]):
+    """See ``ChannelChecks``."""
+
+    def questions(self, channel: S3Settings) -> Sequence[Question]:
+        """See ``ChannelChecks``."""
+        bucket, prefix, key = channel.bucket or "", channel.prefix, channel.kms_key_id
+        found = [
+            Question("channel", "the bucket", "s3", lambda s3: look_at_bucket(s3, bucket, prefix, key)),
+            Question("channel", "its protection", "s3", lambda s3: judge_bucket(s3, bucket), optional=True),
+        ]
+        if key is not None:
+            context = {"aws:s3:arn": f"arn:aws:s3:::{bucket}"}
+            found.append(Question("channel", "its KMS key", "kms", lambda kms: look_at_key(kms, key, context)))
+        return found
 
 
 async def look_at_bucket(s3: S3Client, bucket: str, prefix: str, kms_key_id: str | None) -> list[Finding]:
@@ -110,31 +128,3 @@ async def _versions(s3: S3Client, bucket: str) -> Finding:
         return ok("channel", f"{bucket} keeps versions")
     cure = f"aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled"
     return advice("channel", f"{bucket} keeps no versions: what is deleted by mistake is lost", cure)
-
-
-async def look_at_secrets(secrets: SecretsManagerClient, prefix: str) -> list[Finding]:
-    """Whether the worker may write secrets, as far as that can be tried."""
-    name, absent = f"{prefix}/check-no-such-secret", frozenset({"ResourceNotFoundException"})
-    put = secrets.put_secret_value(SecretId=name, SecretString="probe")
-    move = secrets.update_secret_version_stage(SecretId=name, VersionStage="check")
-    probes = [
-        Probe("secretsmanager:DescribeSecret", secrets.describe_secret(SecretId=name), absent),
-        Probe("secretsmanager:PutSecretValue", put, absent),
-        Probe("secretsmanager:UpdateSecretVersionStage", move, absent),
-    ]
-    return await permissions("channel", probes, {"secretsmanager:CreateSecret": "it would create one"})
-
-
-async def look_at_key(kms: KMSClient, key: str, context: dict[str, str]) -> list[Finding]:
-    """Whether the worker may use the channel's KMS key. Raises what the SDK raises."""
-    try:
-        await kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context, DryRun=True)
-    except ClientError as error:
-        if missing(error) or code(error) == "NotFoundException":
-            return [fails("channel", f"there is no KMS key {key}", "correct channel.kms_key_id")]
-        if refused(error):
-            cure = "allow kms:GenerateDataKey on it: config/iam/worker.json, and the key's own policy"
-            return [fails("channel", f"the KMS key {key} cannot be used", cure)]
-        if code(error) != "DryRunOperationException":
-            raise
-    return [ok("channel", f"the KMS key {key} can be used")]

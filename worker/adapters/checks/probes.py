@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import BAD_CREDENTIALS, FORBIDDEN, MISSING, WIRE, code, fault, status
+from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.core.errors import DependencyUnavailable, WorkerError
-from worker.setup.checks.findings import Finding, advice, fails, ok
 
 PATIENCE = 5.0
 """Seconds for one question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one service is asked; ``optional``: a role need not be permitted to."""
+
+    about: str
+    what: str
+    """What is asked about, in words, for where there is no answer."""
+    service: str
+    """By the SDK's name: ``ask`` gets this service's client."""
+    ask: Callable[[Any], Awaitable[Sequence[Finding]]]
+    optional: bool = False
 
 
 @dataclass(slots=True)

@@ -1,6 +1,7 @@
-"""Sealed records in an SQS queue, moved for ``opening`` to the end of a file, where they stay and are opened.
+"""How records are read back from an SQS queue: moved to the end of a file, where they stay and are opened.
 
-For a queue that no notifying service reads: what is received here is received by nobody else.
+For a queue that no notifying service reads: what is received here is received by nobody else. Whoever opens needs
+``sqs:ReceiveMessage`` and ``sqs:DeleteMessage``, and ``kms:Decrypt`` where the key is one of your own.
 """
 
 from __future__ import annotations

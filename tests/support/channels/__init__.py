@@ -1,0 +1,1 @@
+"""Channels that exist for the tests alone."""

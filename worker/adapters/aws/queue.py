@@ -1,0 +1,93 @@
+"""An SQS queue, whether requests or sealed secrets wait in it: how it is named, made, and judged by ``check``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from worker.adapters.aws.errors import code, faults
+from worker.adapters.aws.policy import document, plain_http_denied
+from worker.adapters.checks.findings import Finding, fails, ok
+from worker.adapters.checks.probes import Probe
+from worker.core.errors import QueueUnavailable
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sqs import SQSClient
+
+DAY = 86_400
+"""Seconds, in which SQS counts how long it keeps messages."""
+
+INVALID = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "InvalidAddress"})
+"""How SQS refuses what nobody could mean, after it has looked at the permission."""
+_NO_QUEUE = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"})
+
+
+def name_in(url: str) -> str:
+    """The name of the queue with that URL."""
+    return urlsplit(url).path.rpartition("/")[2]
+
+
+# --- making it --------------------------------------------------------------------------------------------------------
+
+
+async def make(sqs: SQSClient, name: str, properties: Mapping[str, Any]) -> tuple[str, bool]:
+    """The URL of the queue of that name, and whether it was made now. Raises ``QueueUnavailable``."""
+    with faults(QueueUnavailable, f"the queue {name}"):
+        try:
+            return (await sqs.get_queue_url(QueueName=name))["QueueUrl"], False
+        except ClientError as error:
+            if code(error) not in _NO_QUEUE:
+                raise
+        attributes = {key: _attribute(value) for key, value in properties.items()}
+        url = (await sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]  # type: ignore[arg-type]
+        said = json.dumps(document(plain_http_denied([await arn_of(sqs, url)], "sqs")))
+        await sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": said})
+        return url, True
+
+
+async def arn_of(sqs: SQSClient, url: str) -> str:
+    """How policies name the queue. Raises ``QueueUnavailable``."""
+    with faults(QueueUnavailable, f"the queue {name_in(url)}"):
+        return (await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
+
+
+def _attribute(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+# --- looking at it ----------------------------------------------------------------------------------------------------
+
+
+async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, str]:
+    """Everything that a queue says of itself. Raises ``QueueUnavailable``, also where there is none."""
+    with faults(QueueUnavailable, f"the queue {url.rpartition('/')[2]}"):
+        answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+        return {str(name): text for name, text in answer.get("Attributes", {}).items()}
+
+
+def judged(about: str, attributes: Mapping[str, str]) -> list[Finding]:
+    """Whether a queue of any use is as safe as ``init`` makes one."""
+    found = [_encrypted(about, attributes)]
+    if attributes.get("FifoQueue") == "true":
+        found.append(fails(about, "it is a FIFO queue", "use a standard queue: order is by deadline here"))
+    return found
+
+
+def _encrypted(about: str, attributes: Mapping[str, str]) -> Finding:
+    if key := attributes.get("KmsMasterKeyId"):
+        return ok(about, f"encrypted with the KMS key {key}")
+    if attributes.get("SqsManagedSseEnabled") == "true":
+        return ok(about, "encrypted with keys of SQS")
+    cure = "aws sqs set-queue-attributes --attributes SqsManagedSseEnabled=true --queue-url …"
+    return fails(about, "the queue is not encrypted at rest", cure)
+
+
+def sending(sqs: SQSClient, url: str, *, without: str = "") -> Probe:
+    """Sends what no queue takes: a delay above 900 s, and a character that is none. The batch itself is accepted."""
+    entry = {"Id": "check", "MessageBody": "\x00", "DelaySeconds": 100_000}
+    call = sqs.send_message_batch(QueueUrl=url, Entries=[entry])  # type: ignore[list-item]
+    return Probe("sqs:SendMessage", call, INVALID, without)

@@ -1,0 +1,15 @@
+"""The settings of the file channel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from worker.settings.stores import ChannelSettings
+
+
+class FileSettings(ChannelSettings):
+    """Which file."""
+
+    path: Path = Field(default=Path("enrolments.jsonl"), description="the file that sealed secrets are appended to")

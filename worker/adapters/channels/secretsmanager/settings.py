@@ -1,0 +1,9 @@
+"""The settings of the Secrets Manager channel."""
+
+from __future__ import annotations
+
+from worker.adapters.channels.named import NamedSettings
+
+
+class SecretsManagerSettings(NamedSettings):
+    """How secrets are named, and whose key encrypts them: it needs nothing more."""

@@ -1,0 +1,19 @@
+"""The settings of the SQS channel."""
+
+from __future__ import annotations
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from worker.settings.stores import ChannelSettings
+from worker.settings.types import Optional, required_with
+
+
+class SqsSettings(ChannelSettings):
+    """Which queue."""
+
+    url: Optional = Field(default=None, validate_default=True, description="the SQS queue; it must be encrypted")
+
+    @field_validator("url")
+    @classmethod
+    def _has_a_queue(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return required_with("sqs", value, info)

@@ -79,9 +79,12 @@ def test_the_readme_leads_to_every_page() -> None:
 
 
 @each_page
-def test_every_path_in_the_text_exists(page: Path) -> None:
+def test_every_path_in_the_text_exists_and_holds_the_test_that_is_named(page: Path) -> None:
     named = [word for code in CODE.findall(prose(page)) for word in code.split() if word.partition("/")[0] in FOLDERS]
-    assert [path for path in named if "NAME" not in path and not (ROOT / path).exists()] == []
+    for name in named:
+        path, _, test = name.partition("::")
+        assert "NAME" in path or (ROOT / path).exists(), name
+        assert not test or f"def {test}(" in (ROOT / path).read_text("utf-8"), name
 
 
 COMMANDS = [

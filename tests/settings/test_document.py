@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from worker.settings import Settings
 from worker.settings.document import page
+from worker.settings.sections import every_setting
 from worker.settings.sources import fields, variable
 
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -19,11 +19,11 @@ def test_the_page_is_what_the_generator_makes() -> None:
 
 def test_it_names_every_setting_with_its_variable() -> None:
     found = re.findall(r"^- \*\*`([\w.]+)`\*\*: .+\.  \n  .+ · .+ · `(\w+)`$", page(), flags=re.MULTILINE)
-    assert found == [(key, variable(key)) for key, _ in fields(Settings)]
+    assert found == [(key, variable(key)) for key, _ in fields(every_setting())]
 
 
 def test_a_description_fits_into_an_error_message_and_onto_the_page() -> None:
-    for key, definition in fields(Settings):
+    for key, definition in fields(every_setting()):
         text = definition.description or ""
         assert text, key
         assert text[-1] not in ".;:,", key

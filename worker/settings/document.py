@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-from worker.settings.sections import Settings
+from worker.settings.sections import every_setting
 from worker.settings.sources import variable
 from worker.settings.types import IS_SECONDS, Section, TypeName, shown
 
@@ -46,9 +46,9 @@ _LIMITS = {"gt": "more than", "ge": "at least", "le": "at most"}
 """How a limit of a number is read; the keys are those of ``annotated_types``."""
 
 
-def page(settings: type[BaseSettings] = Settings) -> str:
+def page() -> str:
     """The whole page, in Markdown."""
-    return "\n".join([_HEAD, *_sections(settings)])
+    return "\n".join([_HEAD, *_sections(every_setting())])
 
 
 def _sections(settings: type[BaseSettings]) -> Iterator[str]:

@@ -91,11 +91,13 @@ class LedgerSettings(Section):
 
 
 class ChannelSettings(Section):
-    """The secure way to the users: what every channel has. Each channel adds keys of its own (see ``channels``)."""
+    """The secure way to the users."""
 
-    model_config = ConfigDict(defer_build=True)  # only the section of all channels together is ever filled
+    # These are the keys that every channel has; each channel's own are in its folder, and ``settings.channels`` makes one
+    # section of all. Only that one is ever filled.
+    model_config = ConfigDict(defer_build=True)
 
-    kind: str = Field(default="file")
+    kind: str = Field(default="file", description="where sealed secrets go")
     min_validity: SecondsOrZero = Field(
         default=30.0, description="a secret whose Session dies sooner than this is void and is not delivered"
     )

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.messages import until
-from worker.adapters.queues.sqs.batches import Gathered, some_at_once, tens
+from worker.adapters.aws.sqs import in_batches
+from worker.adapters.batching import some_at_once
+from worker.adapters.queues.sqs.background import Background
 from worker.adapters.queues.sqs.emptiness import Emptiness
 from worker.adapters.queues.sqs.inflight import LONGEST, InFlight, Key, Message
 from worker.core.errors import QueueUnavailable
@@ -49,8 +51,8 @@ def test_what_may_be_somebody_elses_by_now_is_not_handed_out() -> None:
 def test_a_message_is_renewed_after_a_third_of_its_visibility_whoever_has_it() -> None:
     hands = held(1, 2)
     hands.take(1, 0.0)
-    assert hands.fading(10.0) == ([], [])
-    renew, let_go = hands.fading(20.0)
+    assert hands.to_renew(10.0) == ([], [])
+    renew, let_go = hands.to_renew(20.0)
     assert (numbers(renew), let_go) == (["id-0", "id-1"], [])
 
 
@@ -60,16 +62,16 @@ def test_what_can_be_hidden_no_longer_is_let_go_unless_somebody_works_on_it() ->
     now = LONGEST - VISIBILITY + 1
     for message in hands.messages():
         hands.hidden(message, now - 1)
-    renew, let_go = hands.fading(now + 30)
+    renew, let_go = hands.to_renew(now + 30)
     assert (renew, numbers(let_go)) == ([], ["id-1"])
     assert hands.came(worked_on.key, "newer", now + 90), "it is still known to be in hand"
-    assert numbers(hands.fading(now + 120)[0]) == ["id-0"]
+    assert numbers(hands.to_renew(now + 120)[0]) == ["id-0"]
 
 
 def test_what_nobody_asks_for_any_more_is_let_go_for_others_and_what_is_worked_on_is_kept() -> None:
     hands = held(1, 2)
     hands.take(1, 0.0)
-    renew, let_go = hands.fading(20.0, is_wanted=False)
+    renew, let_go = hands.to_renew(20.0, is_wanted=False)
     assert (numbers(renew), numbers(let_go)) == (["id-0"], ["id-1"])
 
 
@@ -165,9 +167,9 @@ def test_looking_is_rare_however_often_it_is_asked() -> None:
 
 
 def test_batches_have_at_most_ten_entries_and_so_many_bytes() -> None:
-    assert [len(batch) for batch in tens(range(23))] == [10, 10, 3]
-    assert list(tens([3, 3, 3, 9, 1], lambda size: size, 7)) == [[3, 3], [3], [9], [1]]
-    assert list(tens([])) == []
+    assert [len(batch) for batch in in_batches(range(23))] == [10, 10, 3]
+    assert list(in_batches([3, 3, 3, 9, 1], lambda size: size, 7)) == [[3, 3], [3], [9], [1]]
+    assert list(in_batches([])) == []
 
 
 async def test_never_more_than_so_many_are_done_at_once_nor_taken_before() -> None:
@@ -215,19 +217,19 @@ async def test_what_gathers_goes_by_tens_or_after_a_moment_and_its_failure_is_to
         if 5 in batch:
             raise QueueUnavailable("gone")
 
-    gathered = Gathered(do)
+    background = Background(do)
     for number in range(12):
-        gathered.add(number)
-    assert len(gathered) == 12
+        background.add(number)
+    assert len(background) == 12
     with pytest.raises(QueueUnavailable):
-        await gathered.flush()
+        await background.flush()
     assert batches == [list(range(10)), [10, 11]]
-    assert not gathered
-    gathered.check()
-    gathered.add(12)
+    assert not background
+    background.check()
+    background.add(12)
 
     async def gone() -> bool:
-        return not gathered
+        return not background
 
     await until(gone)
     assert batches[-1] == [12]
@@ -235,23 +237,21 @@ async def test_what_gathers_goes_by_tens_or_after_a_moment_and_its_failure_is_to
 
 async def test_an_onlooker_who_goes_away_takes_no_batch_with_him() -> None:
     done: list[int] = []
-    may_go = asyncio.Event()
+    begun, may_go = asyncio.Event(), asyncio.Event()
 
     async def do(batch: list[int]) -> None:
+        begun.set()
         await may_go.wait()
         done.extend(batch)
 
-    gathered = Gathered(do)
+    background = Background(do)
     for number in range(5):
-        gathered.add(number)
-    onlooker = asyncio.create_task(gathered.flush())
-    await until(lambda: _true(gathered._going == 5))
+        background.add(number)
+    onlooker = asyncio.create_task(background.flush())
+    await begun.wait()
+    assert len(background) == 5
     onlooker.cancel()
     await asyncio.wait([onlooker])
     may_go.set()
-    await gathered.flush()
+    await background.flush()
     assert done == [0, 1, 2, 3, 4]
-
-
-async def _true(holds: bool) -> bool:
-    return holds

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from worker.adapters.batching import Batcher
+from worker.adapters.batching import ThreadBatcher
 from worker.core.errors import DependencyUnavailable, PersonMustAct
 
 Result = TypeVar("Result")
@@ -39,7 +39,9 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writes: Batcher[tuple[Work, Any], Any] = Batcher(self._write_group, "sqlite-write", prepare=self._begin)
+        self._writes: ThreadBatcher[tuple[Work, Any], Any] = ThreadBatcher(
+            self._write_batch, "sqlite-write", prepare=self._begin
+        )
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-read")
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
@@ -83,14 +85,14 @@ class Database:
         return connection
 
     async def write(
-        self, work: Work, item: Any, unavailable: type[DependencyUnavailable], *, patient: bool = False
+        self, work: Work, item: Any, unavailable: type[DependencyUnavailable], *, gather: float = 0.0
     ) -> Any:
         """Do ``work`` for ``item``, with everything else that waits; durable when it returns.
 
-        Raises ``unavailable``.
+        ``gather``: for how many seconds it may wait for others that want to write. Raises ``unavailable``.
         """
         try:
-            return await self._writes.submit((work, item), patient=patient)
+            return await self._writes.submit((work, item), gather=gather)
         except sqlite3.Error as error:
             raise _explained(error, self.path, unavailable) from None
 
@@ -112,16 +114,16 @@ class Database:
         assert self._writing is not None
         _insist(self._writing, "BEGIN IMMEDIATE")
 
-    def _write_group(self, group: Sequence[tuple[Work, Any]]) -> Sequence[Any]:
+    def _write_batch(self, batch: Sequence[tuple[Work, Any]]) -> Sequence[Any]:
         connection = self._writing
         assert connection is not None
         numbers: dict[Work, list[int]] = {}
-        for number, (work, _) in enumerate(group):
+        for number, (work, _) in enumerate(batch):
             numbers.setdefault(work, []).append(number)
-        results: list[Any] = [None] * len(group)
+        results: list[Any] = [None] * len(batch)
         try:
             for work, mine in numbers.items():
-                for number, result in zip(mine, work(connection, [group[n][1] for n in mine]), strict=True):
+                for number, result in zip(mine, work(connection, [batch[n][1] for n in mine]), strict=True):
                     results[number] = result
             connection.execute("COMMIT")
         except BaseException:

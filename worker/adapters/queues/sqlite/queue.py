@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS put_aside (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
+_GATHER = 0.05
+"""Seconds for which a delete waits for other writes, to share their commit: nobody needs it to be quick."""
 _PUSH = 500
 _SLACK = 60.0
 """Seconds. Nobody hides a message for longer than the visibility; one that is hidden for so much longer was hidden by a
@@ -129,7 +131,7 @@ class SqliteQueue:
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
-        await self._database.write(_delete, lease.receipt, QueueUnavailable, patient=True)
+        await self._database.write(_delete, lease.receipt, QueueUnavailable, gather=_GATHER)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
         """See ``ports.Queue``; never for longer than the visibility."""

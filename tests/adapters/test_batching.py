@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from worker.adapters.batching import ThreadBatcher
+from worker.adapters.batching import Batcher, ThreadBatcher
 
 
 class Work:
@@ -154,3 +154,93 @@ async def test_a_work_that_gives_too_few_results_leaves_nobody_waiting() -> None
     with pytest.raises(ValueError, match="results"):
         await asyncio.wait_for(asyncio.gather(grouped.submit(1), grouped.submit(2)), 1)
     await grouped.close()
+
+
+# --- requests instead of a thread -------------------------------------------------------------------------------------
+
+
+class Service:
+    """Doubles numbers once it is ``open``; refuses odd ones if it is ``picky``."""
+
+    def __init__(self, *, picky: bool = False) -> None:
+        self.batches: list[list[int]] = []
+        self.open = asyncio.Event()
+        self.picky = picky
+
+    async def __call__(self, batch: list[int]) -> Sequence[int | Exception]:
+        self.batches.append(batch)
+        await self.open.wait()
+        if -1 in batch:
+            raise LookupError("no such number")
+        return [ValueError("odd") if self.picky and number % 2 else 2 * number for number in batch]
+
+
+async def test_requests_leave_in_batches_of_no_more_than_allowed_and_so_many_at_once() -> None:
+    batcher: Batcher[int, int] = Batcher(service := Service(), most=3, at_once=2)
+    futures = [batcher.submit(number) for number in range(10)]
+    await asyncio.sleep(0.01)
+    assert service.batches == [[0, 1, 2], [3, 4, 5]]
+    service.open.set()
+    assert await asyncio.gather(*futures) == [2 * number for number in range(10)]
+    assert service.batches == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
+
+
+async def test_a_batch_is_no_larger_than_allowed_unless_it_is_one_item() -> None:
+    service = Service()
+    service.open.set()
+    batcher: Batcher[int, int] = Batcher(service, most=10, at_once=1, size=lambda number: number, most_size=7)
+    await asyncio.gather(*(batcher.submit(number) for number in (3, 3, 3, 9, 1)))
+    assert service.batches == [[3, 3], [3], [9], [1]]
+
+
+async def test_what_the_service_refuses_is_raised_for_that_item_alone() -> None:
+    service = Service(picky=True)
+    service.open.set()
+    batcher: Batcher[int, int] = Batcher(service, most=10, at_once=1)
+    answers = await asyncio.gather(*(batcher.submit(number) for number in (1, 2)), return_exceptions=True)
+    assert [type(answers[0]), answers[1]] == [ValueError, 4]
+
+
+async def test_a_request_that_fails_is_raised_for_everybody_in_it_and_nobody_else() -> None:
+    service = Service()
+    service.open.set()
+    batcher: Batcher[int, int] = Batcher(service, most=2, at_once=2)
+    answers = await asyncio.gather(*(batcher.submit(number) for number in (1, -1, 2)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [LookupError, LookupError, int]
+
+
+async def test_without_gathering_an_item_leaves_at_once_and_with_it_when_the_batch_is_full_or_the_time_is_over() -> (
+    None
+):
+    batcher: Batcher[int, int] = Batcher(service := Service(), most=3, at_once=9)
+    batcher.submit(0, gather=None)
+    for number in range(1, 6):
+        batcher.submit(number, gather=0.01)
+    await asyncio.sleep(0)
+    assert service.batches == [[0], [1, 2, 3]]
+    await asyncio.sleep(0.02)
+    assert service.batches == [[0], [1, 2, 3], [4, 5]]
+    service.open.set()
+    await batcher.close()
+
+
+async def test_flushing_waits_for_what_was_submitted_so_far_and_not_for_what_comes_later() -> None:
+    batcher: Batcher[int, int] = Batcher(service := Service(), most=1, at_once=1)
+    early = [batcher.submit(number, gather=9.0) for number in range(3)]
+    flushed = asyncio.create_task(batcher.flush())
+    await asyncio.sleep(0)
+    late = batcher.submit(9, gather=9.0)
+    service.open.set()
+    await flushed
+    assert [future.done() for future in early] == [True] * 3
+    assert await late == 18
+
+
+async def test_cancelling_gives_up_what_waits_and_what_is_under_way() -> None:
+    batcher: Batcher[int, int] = Batcher(service := Service(), most=1, at_once=1)
+    futures = [batcher.submit(number) for number in range(3)]
+    await asyncio.sleep(0.01)
+    batcher.cancel()
+    await asyncio.wait_for(batcher.close(), 1)
+    assert [future.cancelled() for future in futures] == [True] * 3
+    assert service.batches == [[0]]

@@ -27,7 +27,7 @@ def key(number: int = 1) -> Key:
     return f"id-{number}", "md5"
 
 
-def held(*deadlines: float, now: float = 0.0, memory: int = 10) -> InFlight:
+def in_flight(*deadlines: float, now: float = 0.0, memory: int = 10) -> InFlight:
     found = InFlight(VISIBILITY, memory)
     for number, deadline in enumerate(deadlines):
         found.add(key(number), f"handle-{number}", request(deadline), now)
@@ -42,61 +42,61 @@ def numbers(messages: list[Message]) -> list[str]:
 
 
 def test_what_may_be_somebody_elses_by_now_is_not_handed_out() -> None:
-    hands = held(1, 2)
-    hands.came(key(1), "newer", 30.0)
-    assert numbers(hands.take(9, 58.0)) == ["id-1"]
-    assert (len(hands), hands.ahead) == (1, 0)
+    here = in_flight(1, 2)
+    here.came(key(1), "newer", 30.0)
+    assert numbers(here.take(9, 58.0)) == ["id-1"]
+    assert (len(here), here.ahead) == (1, 0)
 
 
 def test_a_message_is_renewed_after_a_third_of_its_visibility_whoever_has_it() -> None:
-    hands = held(1, 2)
-    hands.take(1, 0.0)
-    assert hands.to_renew(10.0) == ([], [])
-    renew, let_go = hands.to_renew(20.0)
+    here = in_flight(1, 2)
+    here.take(1, 0.0)
+    assert here.to_renew(10.0) == ([], [])
+    renew, let_go = here.to_renew(20.0)
     assert (numbers(renew), let_go) == (["id-0", "id-1"], [])
 
 
 def test_what_can_be_hidden_no_longer_is_let_go_unless_somebody_works_on_it() -> None:
-    hands = held(1, 2)
-    [worked_on] = hands.take(1, 0.0)
+    here = in_flight(1, 2)
+    [worked_on] = here.take(1, 0.0)
     now = LONGEST - VISIBILITY + 1
-    for message in hands.messages():
-        hands.hidden(message, now - 1)
-    renew, let_go = hands.to_renew(now + 30)
+    for message in here.messages():
+        here.hidden(message, now - 1)
+    renew, let_go = here.to_renew(now + 30)
     assert (renew, numbers(let_go)) == ([], ["id-1"])
-    assert hands.came(worked_on.key, "newer", now + 90), "it is still known to be in hand"
-    assert numbers(hands.to_renew(now + 120)[0]) == ["id-0"]
+    assert here.came(worked_on.key, "newer", now + 90), "it is still known to be in hand"
+    assert numbers(here.to_renew(now + 120)[0]) == ["id-0"]
 
 
 def test_what_nobody_asks_for_any_more_is_let_go_for_others_and_what_is_worked_on_is_kept() -> None:
-    hands = held(1, 2)
-    hands.take(1, 0.0)
-    renew, let_go = hands.to_renew(20.0, is_wanted=False)
+    here = in_flight(1, 2)
+    here.take(1, 0.0)
+    renew, let_go = here.to_renew(20.0, is_wanted=False)
     assert (numbers(renew), numbers(let_go)) == (["id-0"], ["id-1"])
 
 
 def test_a_message_that_is_dropped_twice_is_counted_once() -> None:
-    hands = held(1)
-    [message] = hands.messages()
-    assert (hands.drop(message), hands.drop(message)) == (True, False)
-    assert (len(hands), hands.ahead, hands.take(9, 0.0)) == (0, 0, [])
+    here = in_flight(1)
+    [message] = here.messages()
+    assert (here.drop(message), here.drop(message)) == (True, False)
+    assert (len(here), here.ahead, here.take(9, 0.0)) == (0, 0, [])
 
 
 def test_an_older_lease_does_not_drop_the_newer_one_of_the_same_message() -> None:
-    hands = held(1)
-    [old] = hands.take(1, 0.0)
-    hands.drop(old)
-    hands.add(old.key, "again", request(), 1.0)
-    assert not hands.drop(old)
-    assert len(hands.take(1, 1.0)) == 1
+    here = in_flight(1)
+    [old] = here.take(1, 0.0)
+    here.drop(old)
+    here.add(old.key, "again", request(), 1.0)
+    assert not here.drop(old)
+    assert len(here.take(1, 1.0)) == 1
 
 
 def test_only_so_many_acknowledged_messages_are_remembered() -> None:
-    hands = held(1, 2, 3, memory=2)
-    messages = hands.messages()
-    assert [hands.acknowledge(message) for message in messages] == [True] * 3
-    assert [hands.is_acknowledged(message.key) for message in messages] == [False, True, True]
-    assert not hands.acknowledge(messages[2])
+    here = in_flight(1, 2, 3, memory=2)
+    messages = here.messages()
+    assert [here.acknowledge(message) for message in messages] == [True] * 3
+    assert [here.is_acknowledged(message.key) for message in messages] == [False, True, True]
+    assert not here.acknowledge(messages[2])
 
 
 # --- what is empty ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from tests.support.sqs_proxy import Proxy
 from worker.adapters.queues.sqs.queue import SqsQueue
 from worker.core.errors import ExitCode, QueueUnavailable, UsageError
 from worker.core.ports import Backlog, Lease, Pushed
+from worker.core.resilience.backoff import Outage
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ async def _work(queue: SqsQueue) -> None:
 async def test_an_outage_that_lasts_ends_the_run_later(sqs_queues: SqsQueues, proxy: Proxy) -> None:
     async with sqs_queues.open(endpoint=proxy.url) as queue:
         proxy.errors = dict.fromkeys(("ReceiveMessage", "GetQueueAttributes"), "InternalError")
-        queue._receiver.outage.patience = 0.5
+        queue._receiver.outage = Outage(0.5)
         began = time.monotonic()
         unavailable = await lease_raises(queue)
         assert time.monotonic() - began >= 0.5

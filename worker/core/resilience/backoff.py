@@ -63,7 +63,7 @@ class Outage:
     ) -> None:
         self.failures = 0
         """How often it failed in a row; 0 while it works."""
-        self.patience = patience
+        self._patience = patience
         self._monotonic = monotonic
         self._person_at_once = person_at_once
         self._since = 0.0
@@ -87,7 +87,7 @@ class Outage:
         if self._error is None:
             return False
         needs_person = isinstance(self._error, WorkerError) and self._error.exit_code is ExitCode.PERSON_MUST_ACT
-        return (self._person_at_once and needs_person) or self._monotonic() - self._since >= self.patience
+        return (self._person_at_once and needs_person) or self._monotonic() - self._since >= self._patience
 
     def check(self) -> None:
         """Raise the last failure if the outage has lasted too long."""

@@ -94,9 +94,9 @@ class Counters:
     def _soon(self) -> None:
         self._unwritten = True
         if self._timer is None and not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(self._every, self._ring)
+            self._timer = asyncio.get_running_loop().call_later(self._every, self._begin_writing)
 
-    def _ring(self) -> None:
+    def _begin_writing(self) -> None:
         self._task = asyncio.create_task(self._write_and_wait())
 
     async def _write_and_wait(self) -> None:

@@ -1,6 +1,6 @@
 """Appends lines to a file that several processes share: under a lock, synced, and never over anything.
 
-The file is opened anew for every group of lines, so that one which was moved away by log rotation is followed by a new
+The file is opened anew for every batch of lines, so that one which was moved away by log rotation is followed by a new
 one. A line that a power cut tore is closed with a newline; readers skip it.
 """
 

@@ -218,7 +218,7 @@ async def open_intake(
 
 def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
     """What waits in the embedded queue, for whoever only wants to look; see there."""
-    from worker.adapters.queues.sqlite.look import bodies
+    from worker.adapters.queues.sqlite.queue import bodies
 
     return bodies(settings.queue.path)
 

@@ -93,7 +93,7 @@ class LedgerSettings(Section):
 class ChannelSettings(Section):
     """The secure way to the users."""
 
-    # These are the keys that every channel has; each channel's own are in its folder, and ``settings.channels`` makes one
+    # These are the keys that every channel has; each one's own are in its folder, and ``settings.channels`` makes one
     # section of all. Only that one is ever filled.
     model_config = ConfigDict(defer_build=True)
 

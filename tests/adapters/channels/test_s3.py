@@ -20,8 +20,9 @@ from tests.adapters.channels.rigs import (
 from tests.support.emulators import Emulator
 from worker.adapters.aws.naming import Names
 from worker.adapters.aws.session import Aws
-from worker.adapters.channels.s3.channel import TRIES, S3Channel
+from worker.adapters.channels.s3.channel import ATTEMPTS, S3Channel
 from worker.core.errors import ChannelUnavailable, ExitCode
+from worker.core.resilience.backoff import Backoff
 
 ANA = arrival("ana", record(1))
 ANAS_KEY = f"{PREFIX}/ana/1-{record(1).attempt_id}.age"
@@ -91,17 +92,17 @@ async def test_a_confirmation_that_was_lost_is_made_up_for(emulator: Emulator) -
 
 
 async def test_an_upload_at_the_same_time_is_waited_for(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.adapters.channels.s3.channel.PAUSE", 0.0)
+    monkeypatch.setattr("worker.adapters.channels.s3.channel.BACKOFF", Backoff(0.0, 0.0))
     conflict = refused_by_s3("ConditionalRequestConflict", 409)
     async with emulator.aws() as direct:
         bucket = await new_bucket(await direct.s3())
-        async with before(emulator, "PUT", *[conflict] * (TRIES - 1)) as (aws, _):
+        async with before(emulator, "PUT", *[conflict] * (ATTEMPTS - 1)) as (aws, _):
             await (await channel_at(aws, bucket))[0].deliver("ana", record(1))
         assert await delivered_objects(await direct.s3(), bucket) == [ANA]
-        async with before(emulator, "PUT", *[conflict] * TRIES) as (aws, proxy):
+        async with before(emulator, "PUT", *[conflict] * ATTEMPTS) as (aws, proxy):
             with pytest.raises(ChannelUnavailable, match="ConditionalRequestConflict"):
                 await (await channel_at(aws, bucket))[0].deliver("ana", record(2))
-            assert len(proxy.requests) == TRIES
+            assert len(proxy.requests) == ATTEMPTS
 
 
 async def test_a_bucket_that_is_not_there_is_named_with_its_cure(emulator: Emulator) -> None:

@@ -25,6 +25,7 @@ from worker.adapters.aws.session import Aws
 from worker.adapters.channels.secretsmanager.channel import KEPT, MOST_BYTES, SecretsManagerChannel
 from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.record import line
+from worker.core.resilience.backoff import Backoff
 
 if TYPE_CHECKING:
     from types_aiobotocore_secretsmanager import SecretsManagerClient
@@ -138,7 +139,7 @@ async def test_a_confirmation_that_was_lost_is_made_up_for(emulator: Emulator, o
 async def test_a_label_that_another_worker_moved_first_is_looked_at_again(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.adapters.channels.secretsmanager.channel.PAUSE", 0.0)
+    monkeypatch.setattr("worker.adapters.channels.secretsmanager.channel.BACKOFF", Backoff(0.0, 0.0))
     faster = refused("InvalidParameterException")
     async with emulator.aws() as direct:
         prefix = (await channel_at(direct))[2]

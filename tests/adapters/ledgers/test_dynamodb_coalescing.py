@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from worker.adapters.ledgers.dynamodb.coalescing import FEWEST, LANES, MOST, Coalescer
+from worker.adapters.ledgers.dynamodb.coalescing import AT_ONCE, FEWEST, MOST, Coalescer
 from worker.core.errors import LedgerUnavailable
 
 
@@ -15,7 +15,7 @@ class Service:
     """Answers a text with itself in capitals when it is let; ``bad`` is refused, ``bug`` is one."""
 
     def __init__(self) -> None:
-        self.lanes: Coalescer[str, str] = Coalescer(self.one, self.many)
+        self.coalescer: Coalescer[str, str] = Coalescer(self.one, self.many)
         self.sent: list[list[str]] = []
         self.open = asyncio.Event()
         self.now: list[str] = []
@@ -43,7 +43,7 @@ class Service:
         ]
 
     def ask(self, *texts: str) -> list[asyncio.Task[str]]:
-        return [asyncio.create_task(self.lanes.do(text, text.split()[0])) for text in texts]
+        return [asyncio.create_task(self.coalescer.do(text, text.split()[0])) for text in texts]
 
 
 async def settle() -> None:
@@ -51,28 +51,28 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_while_a_lane_is_free_everybody_leaves_alone_and_at_once() -> None:
+async def test_while_a_request_is_free_everybody_leaves_alone_and_at_once() -> None:
     service = Service()
-    asked = service.ask(*(f"user{number}" for number in range(LANES)))
+    asked = service.ask(*(f"user{number}" for number in range(AT_ONCE)))
     await settle()
-    assert service.sent == [[f"user{number}"] for number in range(LANES)]
+    assert service.sent == [[f"user{number}"] for number in range(AT_ONCE)]
     service.open.set()
-    assert await asyncio.gather(*asked) == [f"USER{number}" for number in range(LANES)]
+    assert await asyncio.gather(*asked) == [f"USER{number}" for number in range(AT_ONCE)]
 
 
-async def test_what_waits_for_a_lane_leaves_together_and_no_more_than_allowed() -> None:
+async def test_what_waits_for_a_request_leaves_together_and_no_more_than_allowed() -> None:
     service = Service()
-    names = [f"user{number}" for number in range(LANES + MOST + FEWEST)]
+    names = [f"user{number}" for number in range(AT_ONCE + MOST + FEWEST)]
     asked = service.ask(*names)
     await settle()
     service.open.set()
     assert await asyncio.gather(*asked) == [name.upper() for name in names]
-    assert [len(group) for group in service.sent] == [1] * LANES + [MOST, FEWEST]
+    assert [len(group) for group in service.sent] == [1] * AT_ONCE + [MOST, FEWEST]
 
 
 async def test_too_few_are_no_group() -> None:
     service = Service()
-    asked = service.ask(*(f"user{number}" for number in range(LANES + FEWEST - 1)))
+    asked = service.ask(*(f"user{number}" for number in range(AT_ONCE + FEWEST - 1)))
     await settle()
     service.open.set()
     await asyncio.gather(*asked)
@@ -91,31 +91,31 @@ async def test_one_user_is_never_twice_on_the_wire_and_keeps_the_order() -> None
 
 async def test_one_that_fails_costs_its_group_nothing() -> None:
     service = Service()
-    asked = service.ask(*(f"user{number}" for number in range(LANES)), "bad", *"abcde")
+    asked = service.ask(*(f"user{number}" for number in range(AT_ONCE)), "bad", *"abcde")
     await settle()
     service.open.set()
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert isinstance(answers[LANES], LedgerUnavailable)
-    assert answers[LANES + 1 :] == list("ABCDE")
+    assert isinstance(answers[AT_ONCE], LedgerUnavailable)
+    assert answers[AT_ONCE + 1 :] == list("ABCDE")
 
 
-async def test_a_bug_reaches_those_who_asked_and_the_lanes_go_on() -> None:
+async def test_a_bug_reaches_those_who_asked_and_the_others_go_on() -> None:
     service = Service()
     service.open.set()
     with pytest.raises(TypeError, match="a bug"):
-        await service.lanes.do("bug", "bug")
-    assert await service.lanes.do("ana", "ana") == "ANA"
+        await service.coalescer.do("bug", "bug")
+    assert await service.coalescer.do("ana", "ana") == "ANA"
 
 
 async def test_whoever_no_longer_waits_before_leaving_does_not_leave() -> None:
     service = Service()
-    asked = service.ask(*(f"user{number}" for number in range(LANES + 2)))
+    asked = service.ask(*(f"user{number}" for number in range(AT_ONCE + 2)))
     await settle()
     asked[-1].cancel()
     await settle()
     service.open.set()
     await asyncio.wait(asked)
-    assert [f"user{LANES + 1}"] not in service.sent
+    assert [f"user{AT_ONCE + 1}"] not in service.sent
 
 
 async def test_whoever_no_longer_waits_after_leaving_stops_nothing() -> None:
@@ -125,15 +125,15 @@ async def test_whoever_no_longer_waits_after_leaving_stops_nothing() -> None:
     asked[0].cancel()
     await settle()
     service.open.set()
-    await service.lanes.close()
+    await service.coalescer.close()
     assert service.now == []
 
 
 async def test_closing_waits_for_every_answer() -> None:
     service = Service()
-    asked = service.ask(*(f"user{number}" for number in range(3 * LANES)))
+    asked = service.ask(*(f"user{number}" for number in range(3 * AT_ONCE)))
     await settle()
     asyncio.get_running_loop().call_soon(service.open.set)
-    await service.lanes.close()
-    assert sum(map(len, service.sent)) == 3 * LANES
+    await service.coalescer.close()
+    assert sum(map(len, service.sent)) == 3 * AT_ONCE
     await asyncio.gather(*asked)

@@ -134,7 +134,7 @@ class SqsQueues:
             }
             queue = SqsQueue(sqs, settings.pop("url", self.url), PARSER, **(usual | settings))
             if not self.long_polls:
-                queue._wait = queue._polling._wait = 0
+                queue._wait = queue._receiver._wait = 0
             await queue.open()
             try:
                 yield queue
@@ -146,12 +146,12 @@ class SqsQueues:
 
     async def vanish(self, queue: WholeQueue) -> None:
         assert isinstance(queue, SqsQueue)
-        await queue._polling.close()
+        await queue._receiver.close()
         await queue._heartbeat.stop()
 
     async def only_work(self, queue: WholeQueue) -> None:
         assert isinstance(queue, SqsQueue)
-        await queue._polling.close()
+        await queue._receiver.close()
 
     async def put_aside(self) -> list[tuple[str, str, int]]:
         async with self.client() as sqs:

@@ -24,8 +24,8 @@ async def holds(queue: SqsQueue, number: int) -> None:
     """Return when so many messages wait in the worker for their turn."""
 
     async def enough() -> bool:
-        queue._polling.want()
-        return queue._held.ahead >= number
+        queue._receiver.want()
+        return queue._in_flight.ahead >= number
 
     await until(enough)
 
@@ -156,9 +156,9 @@ async def test_no_poll_is_open_while_enough_is_here_or_nobody_asks(sqs_queues: S
         await holds(queue, 10)
         for _ in range(20):
             assert await queue.is_empty() is False
-        assert (queue._held.ahead, proxy.requests["ReceiveMessage"]) == (10, 1)
+        assert (queue._in_flight.ahead, proxy.requests["ReceiveMessage"]) == (10, 1)
         assert len(await lease(queue, 30)) == 30
-        queue._polling._wanted_until = 0
+        queue._receiver._wanted_until = 0
         await until(lambda: _is(proxy.open == 0))
         asked = proxy.requests["ReceiveMessage"]
         await asyncio.sleep(0.5)
@@ -170,7 +170,7 @@ async def test_a_user_costs_a_third_of_a_request(sqs_queues: SqsQueues, proxy: P
         await queue.push(pushed(*(body(f"user {number}") for number in range(40))))
         leases = await lease(queue, 40)
         await asyncio.gather(*(queue.acknowledge(found) for found in leases))
-        queue._polling._wanted_until = 0
+        queue._receiver._wanted_until = 0
         assert await queue.backlog() == Backlog(0)
         assert (proxy.requests["SendMessageBatch"], proxy.requests["DeleteMessageBatch"]) == (4, 4)
         assert proxy.requests["ReceiveMessage"] <= 10
@@ -192,7 +192,7 @@ async def test_a_poll_that_is_open_at_the_end_swallows_nothing(sqs_queues: SqsQu
             await until(lambda: _is(proxy.open == 1))
             began = time.monotonic()
             closing = asyncio.create_task(one.close())
-            await until(lambda: _is(one._polling._closing))
+            await until(lambda: _is(one._receiver._closing))
             await two.push(pushed(body(id="4")))
             await closing
             assert time.monotonic() - began < 3

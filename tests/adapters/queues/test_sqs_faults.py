@@ -16,6 +16,7 @@ from tests.support.sqs_proxy import Proxy
 from worker.adapters.queues.sqs.queue import SqsQueue
 from worker.core.errors import ExitCode, QueueUnavailable, UsageError
 from worker.core.ports import Backlog, Lease, Pushed
+from worker.core.resilience.backoff import Outage
 
 
 @pytest.fixture
@@ -122,14 +123,14 @@ async def test_a_short_outage_is_bridged(sqs_queues: SqsQueues, proxy: Proxy) ->
             async def noticed() -> bool:
                 await _work(queue)
                 assert await queue.is_empty() is False
-                return queue._polling.outage.tries > 1
+                return queue._receiver.outage.failures > 1
 
             await until(noticed, 30)
             proxy.down = False
 
             async def all_done() -> bool:
                 await _work(queue)
-                return queue._polling.outage.tries == 0 and await producer.backlog() == Backlog(0)
+                return queue._receiver.outage.failures == 0 and await producer.backlog() == Backlog(0)
 
             await until(all_done, 30)
         assert [log["event"] for log in logs if log["log_level"] != "debug"] == ["queue_away", "queue_back"]
@@ -143,7 +144,7 @@ async def _work(queue: SqsQueue) -> None:
 async def test_an_outage_that_lasts_ends_the_run_later(sqs_queues: SqsQueues, proxy: Proxy) -> None:
     async with sqs_queues.open(endpoint=proxy.url) as queue:
         proxy.errors = dict.fromkeys(("ReceiveMessage", "GetQueueAttributes"), "InternalError")
-        queue._polling.outage.patience = 0.5
+        queue._receiver.outage = Outage(0.5)
         began = time.monotonic()
         unavailable = await lease_raises(queue)
         assert time.monotonic() - began >= 0.5

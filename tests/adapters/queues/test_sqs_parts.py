@@ -8,7 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.messages import until
-from worker.adapters.queues.sqs.batches import Gathered, some_at_once, tens
+from worker.adapters.aws.sqs import in_batches
+from worker.adapters.batching import some_at_once
+from worker.adapters.queues.sqs.background import Background
 from worker.adapters.queues.sqs.emptiness import Emptiness
 from worker.adapters.queues.sqs.inflight import LONGEST, InFlight, Key, Message
 from worker.core.errors import QueueUnavailable
@@ -25,7 +27,7 @@ def key(number: int = 1) -> Key:
     return f"id-{number}", "md5"
 
 
-def held(*deadlines: float, now: float = 0.0, memory: int = 10) -> InFlight:
+def in_flight(*deadlines: float, now: float = 0.0, memory: int = 10) -> InFlight:
     found = InFlight(VISIBILITY, memory)
     for number, deadline in enumerate(deadlines):
         found.add(key(number), f"handle-{number}", request(deadline), now)
@@ -40,61 +42,61 @@ def numbers(messages: list[Message]) -> list[str]:
 
 
 def test_what_may_be_somebody_elses_by_now_is_not_handed_out() -> None:
-    hands = held(1, 2)
-    hands.came(key(1), "newer", 30.0)
-    assert numbers(hands.take(9, 58.0)) == ["id-1"]
-    assert (len(hands), hands.ahead) == (1, 0)
+    here = in_flight(1, 2)
+    here.came(key(1), "newer", 30.0)
+    assert numbers(here.take(9, 58.0)) == ["id-1"]
+    assert (len(here), here.ahead) == (1, 0)
 
 
 def test_a_message_is_renewed_after_a_third_of_its_visibility_whoever_has_it() -> None:
-    hands = held(1, 2)
-    hands.take(1, 0.0)
-    assert hands.fading(10.0) == ([], [])
-    renew, let_go = hands.fading(20.0)
+    here = in_flight(1, 2)
+    here.take(1, 0.0)
+    assert here.to_renew(10.0) == ([], [])
+    renew, let_go = here.to_renew(20.0)
     assert (numbers(renew), let_go) == (["id-0", "id-1"], [])
 
 
 def test_what_can_be_hidden_no_longer_is_let_go_unless_somebody_works_on_it() -> None:
-    hands = held(1, 2)
-    [worked_on] = hands.take(1, 0.0)
+    here = in_flight(1, 2)
+    [worked_on] = here.take(1, 0.0)
     now = LONGEST - VISIBILITY + 1
-    for message in hands.messages():
-        hands.hidden(message, now - 1)
-    renew, let_go = hands.fading(now + 30)
+    for message in here.messages():
+        here.hidden(message, now - 1)
+    renew, let_go = here.to_renew(now + 30)
     assert (renew, numbers(let_go)) == ([], ["id-1"])
-    assert hands.came(worked_on.key, "newer", now + 90), "it is still known to be in hand"
-    assert numbers(hands.fading(now + 120)[0]) == ["id-0"]
+    assert here.came(worked_on.key, "newer", now + 90), "it is still known to be in hand"
+    assert numbers(here.to_renew(now + 120)[0]) == ["id-0"]
 
 
 def test_what_nobody_asks_for_any_more_is_let_go_for_others_and_what_is_worked_on_is_kept() -> None:
-    hands = held(1, 2)
-    hands.take(1, 0.0)
-    renew, let_go = hands.fading(20.0, is_wanted=False)
+    here = in_flight(1, 2)
+    here.take(1, 0.0)
+    renew, let_go = here.to_renew(20.0, is_wanted=False)
     assert (numbers(renew), numbers(let_go)) == (["id-0"], ["id-1"])
 
 
 def test_a_message_that_is_dropped_twice_is_counted_once() -> None:
-    hands = held(1)
-    [message] = hands.messages()
-    assert (hands.drop(message), hands.drop(message)) == (True, False)
-    assert (len(hands), hands.ahead, hands.take(9, 0.0)) == (0, 0, [])
+    here = in_flight(1)
+    [message] = here.messages()
+    assert (here.drop(message), here.drop(message)) == (True, False)
+    assert (len(here), here.ahead, here.take(9, 0.0)) == (0, 0, [])
 
 
 def test_an_older_lease_does_not_drop_the_newer_one_of_the_same_message() -> None:
-    hands = held(1)
-    [old] = hands.take(1, 0.0)
-    hands.drop(old)
-    hands.add(old.key, "again", request(), 1.0)
-    assert not hands.drop(old)
-    assert len(hands.take(1, 1.0)) == 1
+    here = in_flight(1)
+    [old] = here.take(1, 0.0)
+    here.drop(old)
+    here.add(old.key, "again", request(), 1.0)
+    assert not here.drop(old)
+    assert len(here.take(1, 1.0)) == 1
 
 
 def test_only_so_many_acknowledged_messages_are_remembered() -> None:
-    hands = held(1, 2, 3, memory=2)
-    messages = hands.messages()
-    assert [hands.acknowledge(message) for message in messages] == [True] * 3
-    assert [hands.is_acknowledged(message.key) for message in messages] == [False, True, True]
-    assert not hands.acknowledge(messages[2])
+    here = in_flight(1, 2, 3, memory=2)
+    messages = here.messages()
+    assert [here.acknowledge(message) for message in messages] == [True] * 3
+    assert [here.is_acknowledged(message.key) for message in messages] == [False, True, True]
+    assert not here.acknowledge(messages[2])
 
 
 # --- what is empty ----------------------------------------------------------------------------------------------------
@@ -165,9 +167,9 @@ def test_looking_is_rare_however_often_it_is_asked() -> None:
 
 
 def test_batches_have_at_most_ten_entries_and_so_many_bytes() -> None:
-    assert [len(batch) for batch in tens(range(23))] == [10, 10, 3]
-    assert list(tens([3, 3, 3, 9, 1], lambda size: size, 7)) == [[3, 3], [3], [9], [1]]
-    assert list(tens([])) == []
+    assert [len(batch) for batch in in_batches(range(23))] == [10, 10, 3]
+    assert list(in_batches([3, 3, 3, 9, 1], lambda size: size, 7)) == [[3, 3], [3], [9], [1]]
+    assert list(in_batches([])) == []
 
 
 async def test_never_more_than_so_many_are_done_at_once_nor_taken_before() -> None:
@@ -215,19 +217,19 @@ async def test_what_gathers_goes_by_tens_or_after_a_moment_and_its_failure_is_to
         if 5 in batch:
             raise QueueUnavailable("gone")
 
-    gathered = Gathered(do)
+    background = Background(do)
     for number in range(12):
-        gathered.add(number)
-    assert len(gathered) == 12
+        background.add(number)
+    assert len(background) == 12
     with pytest.raises(QueueUnavailable):
-        await gathered.flush()
+        await background.flush()
     assert batches == [list(range(10)), [10, 11]]
-    assert not gathered
-    gathered.check()
-    gathered.add(12)
+    assert not background
+    background.check()
+    background.add(12)
 
     async def gone() -> bool:
-        return not gathered
+        return not background
 
     await until(gone)
     assert batches[-1] == [12]
@@ -235,23 +237,21 @@ async def test_what_gathers_goes_by_tens_or_after_a_moment_and_its_failure_is_to
 
 async def test_an_onlooker_who_goes_away_takes_no_batch_with_him() -> None:
     done: list[int] = []
-    may_go = asyncio.Event()
+    begun, may_go = asyncio.Event(), asyncio.Event()
 
     async def do(batch: list[int]) -> None:
+        begun.set()
         await may_go.wait()
         done.extend(batch)
 
-    gathered = Gathered(do)
+    background = Background(do)
     for number in range(5):
-        gathered.add(number)
-    onlooker = asyncio.create_task(gathered.flush())
-    await until(lambda: _true(gathered._going == 5))
+        background.add(number)
+    onlooker = asyncio.create_task(background.flush())
+    await begun.wait()
+    assert len(background) == 5
     onlooker.cancel()
     await asyncio.wait([onlooker])
     may_go.set()
-    await gathered.flush()
+    await background.flush()
     assert done == [0, 1, 2, 3, 4]
-
-
-async def _true(holds: bool) -> bool:
-    return holds

@@ -15,6 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalE
 
 from worker.core.errors import DependencyUnavailable, ExitCode, PersonMustAct, UsageError
 
+# The services' codes, as their API references list them under "Errors". Those with KMS in their names concern the key
+# that a service encrypts with; 403 and 404 are what botocore makes of an answer without a body.
 FORBIDDEN = frozenset(
     {
         "AccessDenied",
@@ -30,6 +32,7 @@ FORBIDDEN = frozenset(
         "KmsInvalidState",
     }
 )
+"""The permissions, or the state of the key, do not allow it."""
 BAD_CREDENTIALS = frozenset(
     {
         "ExpiredToken",
@@ -43,7 +46,9 @@ BAD_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
+"""The credentials are wrong or have expired, or this host's clock is wrong."""
 NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError"})
+"""There are none (names of botocore's exceptions)."""
 MISSING = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
@@ -58,6 +63,7 @@ MISSING = frozenset(
         "InvalidAddress",
     }
 )
+"""The queue, table, bucket or key is not there, or is in another Region."""
 WIRE = (
     BotoCoreError,
     HTTPClientError,

@@ -23,9 +23,16 @@ LONGEST_SECRET_SEGMENT = 383
 """Characters of a user's segment in a secret's name of at most 512, which leaves 128 for a prefix and its slash."""
 
 _UNSAFE = re.compile(rb"[^0-9A-Za-z@._-]|^[._-]")
+"""Bytes that are escaped; one of ``._-`` at the beginning too, so that no segment is a dot or two or begins with ``_``.
+"""
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
+"""An escaped byte."""
 _LOOKS_LIKE_AN_ARNS_END = re.compile(r"-(?=.{6}$)")
-_BASE64, _SHA256 = "_base64.", "_sha256."
+"""A hyphen and six characters at the end, as Secrets Manager adds them to a secret's name to make its ARN."""
+_BASE64 = "_base64."
+"""What a segment begins with that is the username's bytes as base64url."""
+_SHA256 = "_sha256."
+"""What a segment begins with that is a hash of the username."""
 
 
 def segment(username: str, names: Names) -> str:

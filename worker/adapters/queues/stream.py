@@ -1,7 +1,7 @@
 """Requests from a file or a pipe, read no faster than they can be used, so that a pipe brakes whoever writes into it.
 
-When nothing is ready here, the queue behind is drained as well. Lines that a pipe handed over and nobody could use are
-put on that queue when the run ends, so that nobody is forgotten; a file keeps its lines itself.
+When nothing is ready here, the queue behind is worked on as well. Lines that a pipe handed over and nobody could use
+are put on that queue when the run ends, so that nobody is forgotten; a file keeps its lines itself.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from worker.requests.lines import LineSplitter, digest, shrink_pipe
 from worker.requests.message import Parser
 
 _CHUNK = 16_384
+"""Bytes that one read takes: some dozens of requests, so that few wait here, where they grow old unseen."""
 _PATIENCE = 0.5
 """Seconds to wait for a line before looking at the queue behind."""
 _MOST_LEFT = 65_536
@@ -39,21 +40,21 @@ class _Line:
 
 
 class StreamQueue:
-    """``Queue`` over the lines of ``source`` (``-`` is standard input) and the queue ``behind``, whose ``inbox``
+    """``Queue`` over the lines of ``source`` (``-`` is standard input) and the queue ``behind``, whose ``producer``
     takes the rest.
 
     Raises ``UsageError`` where the source cannot be read.
     """
 
-    def __init__(self, source: str, parser: Parser, behind: Queue, inbox: Producer) -> None:
+    def __init__(self, source: str, parser: Parser, behind: Queue, producer: Producer) -> None:
         self._parser = parser
         self._behind = behind
-        self._inbox = inbox
+        self._producer = producer
         self._lines = LineSplitter()
         self._ready: deque[_Line] = deque()
         self._later: list[tuple[float, int, _Line, Lease]] = []
         self._numbers = itertools.count()
-        self._held: set[_Line] = set()
+        self._in_flight: set[_Line] = set()
         self._ended = False
         self._source = source
         self._descriptor, mode = _open(source)
@@ -68,9 +69,9 @@ class StreamQueue:
             try:
                 leases.append(Lease(self._parser.parse(line.raw, line.read_at), line))
             except Malformed as malformed:
-                await self._inbox.put_aside(str(malformed), digest(line.raw))
+                await self._producer.put_aside(str(malformed), digest(line.raw))
             else:
-                self._held.add(line)
+                self._in_flight.add(line)
             self._ready.popleft()
         return leases or await self._behind.lease(most)
 
@@ -78,7 +79,7 @@ class StreamQueue:
         now, due = time.monotonic(), list[Lease]()
         while self._later and self._later[0][0] <= now and len(due) < most:
             line, lease = heapq.heappop(self._later)[2:]
-            self._held.add(line)
+            self._in_flight.add(line)
             due.append(lease)
         return due
 
@@ -124,7 +125,7 @@ class StreamQueue:
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
         if isinstance(lease.receipt, _Line):
-            self._held.discard(lease.receipt)
+            self._in_flight.discard(lease.receipt)
         else:
             await self._behind.acknowledge(lease)
 
@@ -133,8 +134,8 @@ class StreamQueue:
         line = lease.receipt
         if not isinstance(line, _Line):
             await self._behind.give_back(lease, delay)
-        elif line in self._held:
-            self._held.remove(line)
+        elif line in self._in_flight:
+            self._in_flight.remove(line)
             heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), line, lease))
 
     async def backlog(self) -> Backlog:
@@ -147,7 +148,7 @@ class StreamQueue:
         return self._here() == 0 and await self._behind.is_empty()
 
     def _here(self) -> int:
-        return len(self._ready) + len(self._later) + len(self._held) + (not self._ended)
+        return len(self._ready) + len(self._later) + len(self._in_flight) + (not self._ended)
 
     async def close(self) -> None:
         """Put what a pipe handed over, and nobody could use, on the queue behind. Raises ``QueueUnavailable``."""
@@ -158,15 +159,15 @@ class StreamQueue:
         if not self._is_pipe:
             return
         left: list[tuple[Request, bytes]] = []
-        for line in [*self._held, *self._ready, *(line for _, _, line, _ in self._later)]:
+        for line in [*self._in_flight, *self._ready, *(line for _, _, line, _ in self._later)]:
             try:
                 request = self._parser.parse(line.raw, line.read_at)
             except Malformed as malformed:
-                await self._inbox.put_aside(str(malformed), digest(line.raw))
+                await self._producer.put_aside(str(malformed), digest(line.raw))
             else:
                 left.append((request, self._parser.body(line.raw, line.read_at)))
-        await self._inbox.push(left)
-        for handed_over in (self._held, self._ready, self._later):
+        await self._producer.push(left)
+        for handed_over in (self._in_flight, self._ready, self._later):
             handed_over.clear()
 
     def _empty_pipe(self) -> None:

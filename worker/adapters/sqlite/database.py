@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from worker.adapters.batching import Batcher
+from worker.adapters.batching import ThreadBatcher
 from worker.core.errors import DependencyUnavailable, PersonMustAct
+from worker.core.resilience.backoff import Backoff, retry_in_thread
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
@@ -25,11 +25,13 @@ Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 
 BUSY_TIMEOUT = 15.0
 """Seconds to wait for another process that writes."""
-LOOKS = 20
-"""Milliseconds for which SQLite looks whether we may write, after 1, 3, 8 and 18 of them; then that begins anew."""
-PAUSE = 0.001
-"""Seconds until we ask SQLite again."""
+BUSY_TIMEOUT_OF_SQLITE = 20
+"""Milliseconds of that which SQLite waits by itself: it asks after 1, 3, 8 and 18 of them. Where it may wait longer it
+asks ever less often, and so might always come too late."""
+BACKOFF = Backoff(first=0.001, longest=0.001)
+"""Our pause before SQLite is asked anew: short, since it has just waited by itself."""
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""SQLite's codes for a file that no waiting mends."""
 _BUG = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 """What no disk is to blame for; raised as it is."""
 
@@ -39,7 +41,9 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._writes: Batcher[tuple[Work, Any], Any] = Batcher(self._write_group, "sqlite-write", prepare=self._begin)
+        self._writes: ThreadBatcher[tuple[Work, Any], Any] = ThreadBatcher(
+            self._write_batch, "sqlite-write", prepare=self._begin
+        )
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-read")
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
@@ -65,14 +69,16 @@ class Database:
             self._reading = self._connect()
         self._writing.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT:.0f}")
         self._writing.executescript(schema)
-        self._writing.execute(f"PRAGMA busy_timeout = {LOOKS}")
+        self._writing.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_OF_SQLITE}")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
-            _insist(connection, "PRAGMA journal_mode = WAL")  # where two begin a file together, one is refused at once
+            _retry_while_busy(
+                connection, "PRAGMA journal_mode = WAL"
+            )  # where two begin a file together, one is refused at once
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -4000")
@@ -83,14 +89,14 @@ class Database:
         return connection
 
     async def write(
-        self, work: Work, item: Any, unavailable: type[DependencyUnavailable], *, patient: bool = False
+        self, work: Work, item: Any, unavailable: type[DependencyUnavailable], *, gather: float = 0.0
     ) -> Any:
         """Do ``work`` for ``item``, with everything else that waits; durable when it returns.
 
-        Raises ``unavailable``.
+        ``gather``: for how many seconds it may wait for others that want to write. Raises ``unavailable``.
         """
         try:
-            return await self._writes.submit((work, item), patient=patient)
+            return await self._writes.submit((work, item), gather=gather)
         except sqlite3.Error as error:
             raise _explained(error, self.path, unavailable) from None
 
@@ -108,20 +114,20 @@ class Database:
         return query(self._reading)
 
     def _begin(self) -> None:
-        """Wait until we may write. SQLite itself looks ever less often, and so might always come too late."""
+        """Wait until we may write."""
         assert self._writing is not None
-        _insist(self._writing, "BEGIN IMMEDIATE")
+        _retry_while_busy(self._writing, "BEGIN IMMEDIATE")
 
-    def _write_group(self, group: Sequence[tuple[Work, Any]]) -> Sequence[Any]:
+    def _write_batch(self, batch: Sequence[tuple[Work, Any]]) -> Sequence[Any]:
         connection = self._writing
         assert connection is not None
         numbers: dict[Work, list[int]] = {}
-        for number, (work, _) in enumerate(group):
+        for number, (work, _) in enumerate(batch):
             numbers.setdefault(work, []).append(number)
-        results: list[Any] = [None] * len(group)
+        results: list[Any] = [None] * len(batch)
         try:
             for work, mine in numbers.items():
-                for number, result in zip(mine, work(connection, [group[n][1] for n in mine]), strict=True):
+                for number, result in zip(mine, work(connection, [batch[n][1] for n in mine]), strict=True):
                     results[number] = result
             connection.execute("COMMIT")
         except BaseException:
@@ -150,21 +156,16 @@ class Database:
         self._reading = self._writing = None
 
 
-def _insist(connection: sqlite3.Connection, statement: str) -> None:
-    """Also where SQLite gives up before ``BUSY_TIMEOUT`` because another process is in the way."""
-    deadline = time.monotonic() + BUSY_TIMEOUT
-    while True:
-        try:
-            connection.execute(statement)
-        except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
-                raise
-            time.sleep(PAUSE)
-        else:
-            return
+def _retry_while_busy(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute it; for up to ``BUSY_TIMEOUT`` also where SQLite gives up because another process is in the way."""
+    retry_in_thread(lambda: connection.execute(statement), on=_is_busy, backoff=BACKOFF, patience=BUSY_TIMEOUT)
 
 
-def _code(error: Exception) -> int:
+def _is_busy(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and _code(error) == sqlite3.SQLITE_BUSY
+
+
+def _code(error: BaseException) -> int:
     """SQLite's primary code; 0 where it gave none."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF

@@ -1,6 +1,6 @@
 """Which workers of this host are alive: each holds a lock on a file of its own for as long as it lives.
 
-The system frees a lock the moment its process is gone, however it went, so a dead worker is known at once. A stopped
+The system frees a lock the moment its process ends, however that happens, so a dead worker is known at once. A stopped
 process keeps its lock: it may wake up.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from worker.core.errors import LedgerUnavailable
 
 _WORKER = re.compile(r"[0-9a-z]{1,64}\Z")
+"""What a worker is called, and so its lock file: other files in the folder are none of ours."""
 
 
 class Liveness:
@@ -45,7 +46,7 @@ class Liveness:
             self.is_dead(other.name)
 
     def __exit__(self, *_: object) -> None:
-        """Be gone, with everything given back before."""
+        """Be dead for everybody. Whatever was claimed must be given back before."""
         if self._lock is not None:
             self._file(self._worker).unlink(missing_ok=True)
             os.close(self._lock)

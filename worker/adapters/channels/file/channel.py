@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from worker.adapters.append import append
-from worker.adapters.batching import Batcher
+from worker.adapters.batching import ThreadBatcher
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
 from worker.core.record import line
@@ -20,7 +20,7 @@ class FileChannel:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._appends: Batcher[bytes, None] = Batcher(self._append, "file-channel")
+        self._appends: ThreadBatcher[bytes, None] = ThreadBatcher(self._append, "file-channel")
 
     async def open(self) -> None:
         """Nothing: the file is created with its first line."""

@@ -6,7 +6,6 @@ a delivery whose confirmation was lost is confirmed by the refusal.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from worker.adapters.aws.naming import Names
 from worker.adapters.channels.s3.keys import key_of
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
+from worker.core.resilience.backoff import Backoff, retry
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 ALREADY_THERE = "PreconditionFailed"
 CONFLICT = "ConditionalRequestConflict"
 """Another upload of the same key is under way: S3 asks to try again (PutObject, API reference)."""
-TRIES, PAUSE = 5, 0.1
-"""Uploads of one record while such conflicts last, and the seconds between them."""
+ATTEMPTS = 5
+"""Uploads of one record while such conflicts last: the other upload is of the same small record, and soon over."""
+BACKOFF = Backoff(first=0.1, longest=0.4)
+"""Pauses between them: about a second in all, after which the delivery itself is tried again later."""
 
 
 class S3Channel:
@@ -51,17 +53,11 @@ class S3Channel:
         """See ``ports.Channel``."""
         key = key_of(self._prefix, username, self._names, sealed.generation, sealed.attempt_id)
         with faults(ChannelUnavailable, f"the S3 bucket {self._bucket}"):
-            for left in reversed(range(TRIES)):
-                try:
-                    await self._put(key, sealed.blob)
-                except ClientError as error:
-                    if code(error) == ALREADY_THERE:
-                        return
-                    if code(error) != CONFLICT or not left:
-                        raise
-                    await asyncio.sleep(PAUSE)
-                else:
-                    return
+            try:
+                await retry(lambda: self._put(key, sealed.blob), on=_is_conflict, backoff=BACKOFF, attempts=ATTEMPTS)
+            except ClientError as error:
+                if code(error) != ALREADY_THERE:
+                    raise
 
     async def close(self) -> None:
         """Nothing: the client is its owner's to close."""
@@ -76,3 +72,7 @@ class S3Channel:
             ChecksumSHA256=base64.b64encode(hashlib.sha256(blob).digest()).decode("ascii"),
             **self._encryption,
         )
+
+
+def _is_conflict(error: BaseException) -> bool:
+    return code(error) == CONFLICT

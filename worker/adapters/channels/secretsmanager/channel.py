@@ -8,7 +8,6 @@ again. So a record that comes late, or twice, or at the same time as another, ne
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from worker.adapters.aws.naming import Names, secret_segment
 from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.model import Sealed
 from worker.core.record import line
+from worker.core.resilience.backoff import Backoff, retry
 
 if TYPE_CHECKING:
     from types_aiobotocore_secretsmanager import SecretsManagerClient
@@ -29,8 +29,10 @@ KEPT = 8
 """Versions of a secret that keep their label; AWS takes twenty labels a secret (user guide, quotas)."""
 MOST_BYTES = 65_536
 """Of one version (user guide, quotas)."""
-TRIES, PAUSE = 8, 0.1
-"""Looks at one secret while others move its labels, and the seconds between them."""
+ATTEMPTS = 8
+"""Looks at one secret while others move its labels: as many workers would have to deliver to one user at once."""
+BACKOFF = Backoff(first=0.1, longest=0.4)
+"""Pauses between them: about two seconds in all, after which the delivery itself is tried again later."""
 WHAT = "Secrets Manager"
 
 Versions = Mapping[str, Sequence[str]]
@@ -66,24 +68,22 @@ class SecretsManagerChannel:
             )
         with faults(ChannelUnavailable, WHAT):
             try:
-                for _ in range(TRIES):
-                    versions = await self._look(name)
-                    if sealed.attempt_id not in versions:
-                        await self._add(name, sealed, value, versions)
-                        versions = await self._look(name)
-                    if await self._promote(name, sealed, versions):
-                        return
-                    await asyncio.sleep(PAUSE)
+                await retry(
+                    lambda: self._add_and_promote(name, sealed, value), on=_Moved, backoff=BACKOFF, attempts=ATTEMPTS
+                )
             except ClientError as error:
                 _explain(error, name)
                 raise
-        raise ChannelUnavailable(
-            "Secrets Manager did not settle which version of a secret is current",
-            "nothing is lost; it is tried again. Nobody else should move the labels of these secrets",
-        )
 
     async def close(self) -> None:
         """Nothing: the client is its owner's to close."""
+
+    async def _add_and_promote(self, name: str, sealed: Sealed, value: str) -> None:
+        versions = await self._look(name)
+        if sealed.attempt_id not in versions:
+            await self._add(name, sealed, value, versions)
+            versions = await self._look(name)
+        await self._promote(name, sealed, versions)
 
     async def _look(self, name: str) -> Versions:
         """The versions that have a label; the secret is created, empty, where there is none."""
@@ -131,13 +131,13 @@ class SecretsManagerChannel:
             if code(error) not in ("InvalidParameterException", "ResourceNotFoundException"):  # it is gone already
                 raise
 
-    async def _promote(self, name: str, sealed: Sealed, versions: Versions) -> bool:
-        """Make the highest generation current. ``False``: somebody else moved the label; look again."""
+    async def _promote(self, name: str, sealed: Sealed, versions: Versions) -> None:
+        """Make the highest generation current. Raises ``_Moved`` where somebody else moved the label meanwhile."""
         generations = {**_generations(versions), sealed.generation: sealed.attempt_id}
         newest = generations[max(generations)]
         current = next((version for version, labels in versions.items() if CURRENT in labels), None)
         if current == newest:
-            return True
+            return
         try:
             if current is None:
                 await self._client.update_secret_version_stage(
@@ -150,8 +150,14 @@ class SecretsManagerChannel:
         except ClientError as error:
             if code(error) not in ("InvalidParameterException", "ResourceNotFoundException"):
                 raise
-            return False
-        return True
+            raise _Moved(
+                "Secrets Manager did not settle which version of a secret is current",
+                "nothing is lost; it is tried again. Nobody else should move the labels of these secrets",
+            ) from None
+
+
+class _Moved(ChannelUnavailable):
+    """Another worker moved the label of the current version: look again."""
 
 
 def _generations(versions: Versions) -> dict[int, str]:

@@ -1,36 +1,29 @@
 """A few requests on the wire at once; what comes while they are gathers, and leaves together.
 
-At ordinary rates a lane is free and everything leaves alone, at half the price of a transaction. Only when the service
-or this process cannot keep up does enough wait to be worth a group, which costs a fifth of the time for each.
+At ordinary rates one of the few is free and everything leaves alone, at half the price of a transaction. Only when the
+service or this process cannot keep up does enough wait to be worth a batch, which costs a fifth of the time for each.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from worker.adapters.batching import Batcher, Waiting
 from worker.core.errors import LedgerUnavailable
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
-LANES = 4
-"""Requests on the wire at once; with an answer in 5 ms, 800/s leave alone."""
-FEWEST, MOST = 4, 25
-"""How many leave together. More save little, and hold the event loop for longer (DynamoDB takes 100)."""
+AT_ONCE = 4
+"""Requests on the wire at a time; with an answer in 5 ms, 800/s leave alone."""
+FEWEST = 4
+"""How many have to wait before they leave together: fewer are not worth the double price."""
+MOST = 25
+"""How many leave together at most. More save little, and hold the event loop for longer (DynamoDB takes 100)."""
 
 
-@dataclass(eq=False, slots=True)
-class _Waiting(Generic[Asked, Answered]):
-    asked: Asked
-    user: str
-    answer: asyncio.Future[Answered]
-
-
-class Coalescer(Generic[Asked, Answered]):
+class Coalescer(Batcher[tuple[str, Asked], Answered], Generic[Asked, Answered]):
     """``one`` does one; ``many`` does several of different users, and answers each or says why it has no answer.
 
     What is asked about one user is done one after another, in the order in which it came.
@@ -41,72 +34,40 @@ class Coalescer(Generic[Asked, Answered]):
         one: Callable[[Asked], Awaitable[Answered]],
         many: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered | LedgerUnavailable]]],
     ) -> None:
+        super().__init__(self._send, most=MOST, at_once=AT_ONCE)
         self._one, self._many = one, many
-        self._waiting: deque[_Waiting[Asked, Answered]] = deque()
         self._busy: set[str] = set()
-        self._on_the_wire: set[asyncio.Task[None]] = set()
+        """Users about whom a request is on the wire."""
 
     async def do(self, asked: Asked, user: str) -> Answered:
         """The answer. Whoever is cancelled while waiting for it undoes nothing that has left."""
-        waiting: _Waiting[Asked, Answered] = _Waiting(asked, user, asyncio.get_running_loop().create_future())
-        self._waiting.append(waiting)
-        self._leave()
-        return await waiting.answer
+        return await self.submit((user, asked), gather=None)
 
-    async def close(self) -> None:
-        """Wait until everything has its answer."""
-        while self._on_the_wire:
-            await asyncio.wait(self._on_the_wire)
+    async def _send(self, batch: list[tuple[str, Asked]]) -> Sequence[Answered | Exception]:
+        if len(batch) == 1:
+            return [await self._one(batch[0][1])]
+        return await self._many([asked for _, asked in batch])
 
-    def _leave(self) -> None:
-        while len(self._on_the_wire) < LANES and (group := self._take()):
-            self._busy.update(each.user for each in group)
-            task = asyncio.create_task(self._send(group))
-            self._on_the_wire.add(task)
-            task.add_done_callback(lambda task, group=group: self._back(task, group))  # type: ignore[misc]
-
-    def _take(self) -> list[_Waiting[Asked, Answered]]:
-        """Who leaves next: several where enough wait, else the first; nobody whose user is on the wire."""
-        looked_at: list[_Waiting[Asked, Answered]] = []
-        ready: list[_Waiting[Asked, Answered]] = []
+    def _take(self) -> list[Waiting[tuple[str, Asked], Answered]]:
+        """Who leaves next: several where enough wait, else the first; nobody about whom a request is on the wire."""
+        looked_at: list[Waiting[tuple[str, Asked], Answered]] = []
+        ready: list[Waiting[tuple[str, Asked], Answered]] = []
         users = set(self._busy)
         while self._waiting and len(ready) < MOST:
             each = self._waiting.popleft()
-            if each.answer.done():  # cancelled
+            (user, _), answer = each
+            if answer.done():  # cancelled
                 continue
             looked_at.append(each)
-            if each.user not in users:
-                users.add(each.user)
+            if user not in users:
+                users.add(user)
                 ready.append(each)
-        group = ready if len(ready) >= FEWEST else ready[:1]
-        leaving = set(map(id, group))
+        batch = ready if len(ready) >= FEWEST else ready[:1]
+        leaving = set(map(id, batch))
         self._waiting.extendleft(each for each in reversed(looked_at) if id(each) not in leaving)
-        return group
+        self._busy.update(user for (user, _), _ in batch)
+        return batch
 
-    async def _send(self, group: list[_Waiting[Asked, Answered]]) -> None:
-        answers: Sequence[Answered | BaseException]
-        try:
-            if len(group) == 1:
-                answers = [await self._one(group[0].asked)]
-            else:
-                answers = await self._many([each.asked for each in group])
-        except asyncio.CancelledError:
-            for each in group:
-                each.answer.cancel()
-            raise
-        except Exception as error:  # noqa: BLE001 - handed to those who asked
-            answers = [error] * len(group)
-        for each, answer in zip(group, answers, strict=True):
-            if each.answer.done():
-                continue
-            if isinstance(answer, BaseException):
-                each.answer.set_exception(answer)
-            else:
-                each.answer.set_result(answer)
-
-    def _back(self, task: asyncio.Task[None], group: list[_Waiting[Asked, Answered]]) -> None:
-        self._on_the_wire.discard(task)
-        self._busy.difference_update(each.user for each in group)
-        if not task.cancelled():
-            task.result()
-        self._leave()
+    def _ended(self, batch: Sequence[Waiting[tuple[str, Asked], Answered]], done: Any) -> None:
+        self._busy.difference_update(user for (user, _), _ in batch)
+        super()._ended(batch, done)

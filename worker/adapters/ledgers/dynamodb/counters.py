@@ -33,12 +33,22 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 COUNTS = {KEY: {"S": "counts"}}
-DUPLICATES, MALFORMED = "duplicates", "malformed"
+"""The key of the one item that holds all counts."""
+DUPLICATES = "duplicates"
+"""Counts requests whose user was served already."""
+MALFORMED = "malformed"
+"""Counts messages that were no requests."""
 EVERY = 1.0
-"""Seconds between two writes of what changed."""
+"""Seconds between two writes of what changed: one write a second for each worker costs next to nothing, and what a
+killed worker did not write is mended by ``recount``."""
 _UNSEEN = frozenset({DUPLICATES, MALFORMED})
-"""What no row tells."""
-_BASE, _WORKER, _REVISION = "base ", "worker ", "revision"
+"""What no row tells, so that counting the rows does not mend it."""
+_BASE = "base "
+"""Attributes that begin so hold what workers that ended counted."""
+_WORKER = "worker "
+"""Attributes that begin so hold what one worker has counted since it began."""
+_REVISION = "revision"
+"""Attribute (N) that rises with every write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +94,9 @@ class Counters:
     def _soon(self) -> None:
         self._unwritten = True
         if self._timer is None and not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(self._every, self._ring)
+            self._timer = asyncio.get_running_loop().call_later(self._every, self._begin_writing)
 
-    def _ring(self) -> None:
+    def _begin_writing(self) -> None:
         self._task = asyncio.create_task(self._write_and_wait())
 
     async def _write_and_wait(self) -> None:

@@ -1,8 +1,8 @@
 """The ledger that workers on many hosts share: one DynamoDB table.
 
-A user is one item, changed by conditional writes only (``puts``); a sparse index finds who is unfinished
-(``reads``); what the workers counted is one item more (``counters``), the shared pace another
-(``pace``), the rollout's stamp the last. ``aws.table`` has the schema, ``rows`` a row as an item.
+A user is one item, changed by conditional writes only (``writes``); a sparse index finds who is unfinished
+(``reads``); what the workers counted is one item more (``counters``), the shared pace another (``pace``), the rollout's
+stamp the last. ``schema`` says how the table is made, ``rows`` how a row is an item.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class DynamoLedger:
         self._dynamodb, self._table = dynamodb, table
         self._reads = Reads(dynamodb, table)
         self._counters = Counters(dynamodb, table, worker, count_every)
-        self._puts = Writes(dynamodb, table, self._reads, self._counters)
+        self._writes = Writes(dynamodb, table, self._reads, self._counters)
         self._pace = SharedPace(dynamodb, table, monotonic)
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
@@ -105,7 +105,7 @@ class DynamoLedger:
 
     async def close(self) -> None:
         """Wait until every write has its answer, and write what is counted only here."""
-        await self._puts.close()
+        await self._writes.close()
         await self._reads.close()
         await self._pace.close()
         await self._counters.close()
@@ -114,12 +114,12 @@ class DynamoLedger:
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """See ``ports.Ledger``."""
-        return await self._puts.put(row, replaces)
+        return await self._writes.put(row, replaces)
 
     async def read(self, username: str) -> Enrolment | None:
         """See ``ports.Ledger``."""
         item = await self._reads.user(username)
-        self._puts.saw(username, item)
+        self._writes.saw(username, item)
         return to_enrolment(item)
 
     async def unfinished(self) -> AsyncIterator[Enrolment]:
@@ -128,7 +128,7 @@ class DynamoLedger:
             async for item in items:
                 row = to_enrolment(item)
                 if row is not None and row.state in UNFINISHED:
-                    self._puts.saw(username_of(item), item)
+                    self._writes.saw(username_of(item), item)
                     yield row
 
     def is_dead(self, worker: str) -> bool:  # noqa: ARG002
@@ -170,7 +170,7 @@ class DynamoLedger:
 
     async def add_to_roster(self, usernames: Iterable[str]) -> int:
         """Make users visible for whom nobody asked yet; how many were not known before. Repeating it is harmless."""
-        return await self._puts.add_to_roster(usernames)
+        return await self._writes.add_to_roster(usernames)
 
     async def unrequested(self) -> AsyncIterator[str]:
         """Every user on the roster for whom nobody asked yet."""

@@ -51,15 +51,23 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 PACE = {KEY: {"S": "pace"}}
-FIRST_LOOKS, LOOKS, BETWEEN_LOOKS = 25, 75, 0.02
-"""How often somebody looks, at most, for an item that another wrote just now, before work begins and later; seconds
-between two looks."""
+"""The key of the one item."""
+BETWEEN_LOOKS = 0.02
+"""Seconds between two looks for an item that another worker wrote just now: it is that old at most when it is seen,
+which bounds how far this worker's timeline lags behind (see above; simulated: below 60 ms). It is a sampling interval
+and no pause after a failure, so it does not grow."""
+FIRST_LOOKS = 25
+"""Looks at most before work begins: half a second, after which nobody else seems to be at work."""
+LOOKS = 75
+"""Looks at most later, in the background: a second and a half, in which several slices are reserved."""
 CHANGES = 5
-"""Fresh items to see later: of several hosts, and some fresher than others."""
-LOOK_AGAIN = 0.5, 30.0
-"""Seconds after which that is done again: at first, since a host that starts is slow to see, and at most."""
+"""Fresh items to see in those: of several hosts, and some fresher than others."""
+LOOK_AGAIN_FIRST = 0.5
+"""Seconds after which the background looks are first repeated: a host that starts is slow to see."""
+LOOK_AGAIN_LATEST = 30.0
+"""Seconds after which they are repeated at the latest: clocks that drift by 200 ppm lose 6 ms in that time."""
 LESS_OFTEN = 1.25
-"""How much later each time that no more than ``BETWEEN_LOOKS`` was gained."""
+"""Factor of that interval after each time that no more than ``BETWEEN_LOOKS`` was gained."""
 
 
 class SharedPace:
@@ -74,7 +82,7 @@ class SharedPace:
         self._joined = False
         self._looked_at = -math.inf
         """When our clock was last compared with an item that was fresh, or could have been."""
-        self._look_after = LOOK_AGAIN[0]
+        self._look_after = LOOK_AGAIN_FIRST
         self._looking: asyncio.Task[None] | None = None
         self._written = 0
         """The version that we wrote last."""
@@ -192,9 +200,9 @@ class SharedPace:
         with suppress(LedgerUnavailable):
             await self._look_until_it_changes(item, LOOKS, changes=CHANGES)
         if (self._offset or 0.0) - before > BETWEEN_LOOKS:
-            self._look_after = LOOK_AGAIN[0]
+            self._look_after = LOOK_AGAIN_FIRST
         elif self._looked_at > began:  # there was something to see
-            self._look_after = min(LESS_OFTEN * self._look_after, LOOK_AGAIN[1])
+            self._look_after = min(LESS_OFTEN * self._look_after, LOOK_AGAIN_LATEST)
 
 
 def _adds(pace: Pace, before: Pace, now: float) -> bool:

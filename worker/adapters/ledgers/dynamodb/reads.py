@@ -24,6 +24,7 @@ from worker.adapters.ledgers.dynamodb.rows import (
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD, UNFINISHED
 from worker.core.errors import LedgerUnavailable
 from worker.core.model import State
+from worker.core.resilience.backoff import Backoff, retry
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -34,8 +35,17 @@ PAGE = 1000
 """Items that one request looks at: fewer hold the event loop for a shorter time (the service itself stops at 1 MB)."""
 SEGMENTS = 4
 """Parts of the table that are counted at the same time."""
-PAUSES = 0.05, 0.1, 0.2, 0.4, 0.8
-"""Seconds between asking for what a throttled BatchGetItem left out."""
+ATTEMPTS = 6
+"""How often a throttled BatchGetItem is asked for what it left out, before the caller hears of it."""
+BACKOFF = Backoff(first=0.05, longest=0.8)
+"""Pauses in between: a second and a half in all. AWS asks for growing ones (API reference, BatchGetItem)."""
+
+
+class _AnsweredInPart(LedgerUnavailable):
+    """Some of what was asked for is missing from the answer.
+
+    Only that is asked for again here: whatever else fails the SDK has tried again already.
+    """
 
 
 class Reads:
@@ -43,15 +53,15 @@ class Reads:
 
     def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
         self._dynamodb, self._table = dynamodb, table
-        self._lanes: Coalescer[str, Item | None] = Coalescer(self._one, self._many)
+        self._coalescer: Coalescer[str, Item | None] = Coalescer(self._one, self._many)
 
     async def user(self, username: str) -> Item | None:
         """The user's item as it stands; asked for with others where many are."""
-        return await self._lanes.do(username, username)
+        return await self._coalescer.do(username, username)
 
     async def close(self) -> None:
         """Wait for what is on the wire."""
-        await self._lanes.close()
+        await self._coalescer.close()
 
     async def _one(self, username: str) -> Item | None:
         return await self.item(user_key(username))
@@ -71,19 +81,21 @@ class Reads:
         """The items of up to ``BATCH`` different users; who has none is missing."""
         found: dict[str, Item] = {}
         left: Any = {self._table: {"Keys": [user_key(username) for username in usernames], "ConsistentRead": True}}
-        for pause in (*PAUSES, None):
+
+        async def ask_for_what_is_left() -> None:
+            nonlocal left
             with faults(LedgerUnavailable, "the ledger"):
                 answer = await self._dynamodb.batch_get_item(RequestItems=left)
             for item in answer["Responses"].get(self._table, ()):
                 found[username_of(item)] = item
             left = answer.get("UnprocessedKeys")
-            if not left:
-                return found
-            if pause is not None:
-                await asyncio.sleep(pause)
-        raise LedgerUnavailable(
-            "the ledger answers only in part: it is throttled", "raise the table's capacity, or wait"
-        )
+            if left:
+                raise _AnsweredInPart(
+                    "the ledger answers only in part: it is throttled", "raise the table's capacity, or wait"
+                )
+
+        await retry(ask_for_what_is_left, on=_AnsweredInPart, backoff=BACKOFF, attempts=ATTEMPTS)
+        return found
 
     async def unfinished(self) -> AsyncGenerator[Item, None]:
         """Items that the index knows as unfinished, read anew; they may be finished by now.

@@ -17,7 +17,19 @@ Item = dict[str, Any]
 """Attribute → value as the low-level client has it, such as ``{"S": "text"}``."""
 
 USER = "user#"
-VERSION, STATE, REASON, ROW, BLOB, ROSTER = "version", "state", "reason", "row", "blob", "roster"
+"""What the key of every user's item begins with, and of no other item."""
+VERSION = "version"
+"""Attribute (S): the version of the row, which conditional writes compare."""
+STATE = "state"
+"""Attribute (S): the user's state, for counting and for ``export``."""
+REASON = "reason"
+"""Attribute (S): the reason of the state, where there is one."""
+ROW = "row"
+"""Attribute (S): the other fields of the row, as one JSON text."""
+BLOB = "blob"
+"""Attribute (B): the sealed record, where the ledger holds one."""
+ROSTER = "roster"
+"""Attribute (BOOL) of a user who is expected and has no row yet; also what such a user counts as."""
 SHARDS = tuple("0123")
 """Values of the index's partition key. A user enters and leaves the index once, at 1,000 writes/s a partition."""
 

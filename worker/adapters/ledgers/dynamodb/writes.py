@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
+from worker.adapters.batching import some_at_once
 from worker.adapters.ledgers.dynamodb.coalescing import Coalescer
 from worker.adapters.ledgers.dynamodb.counters import Counters
 from worker.adapters.ledgers.dynamodb.reads import Reads
@@ -43,7 +44,9 @@ REMEMBERED = 10_000
 TRANSACTION = 100
 """Items that one transaction takes at most (DynamoDB developer guide)."""
 ROSTERS_AT_ONCE = 4
+"""Transactions of roster entries on the wire at a time: two thousand names a second, at 0.2 s each."""
 REFUSED = "ConditionalCheckFailed"
+"""DynamoDB's code for a member of a transaction whose condition did not hold; with ``Exception`` for a single write."""
 _ALONE = frozenset({"TransactionConflictException", "TransactionInProgressException", "ValidationException"})
 """What a transaction fails with as a whole that its members need not fail with."""
 
@@ -68,7 +71,7 @@ class Writes:
     def __init__(self, dynamodb: DynamoDBClient, table: str, reads: Reads, counters: Counters) -> None:
         self._dynamodb, self._table = dynamodb, table
         self._reads, self._counters = reads, counters
-        self._lanes: Coalescer[Write, WriteResult] = Coalescer(self._alone, self._together)
+        self._coalescer: Coalescer[Write, WriteResult] = Coalescer(self._alone, self._together)
         self._known: dict[str, _Known] = {}
 
     def saw(self, username: str, item: Item | None) -> None:
@@ -77,11 +80,11 @@ class Writes:
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """See ``ports.Ledger``."""
-        return await self._lanes.do((row, replaces), row.username)
+        return await self._coalescer.do((row, replaces), row.username)
 
     async def close(self) -> None:
         """Wait until all writes have their answers."""
-        await self._lanes.close()
+        await self._coalescer.close()
 
     # --- one ----------------------------------------------------------------------------------------------------------
 
@@ -215,28 +218,19 @@ class Writes:
         """Users who shall be visible though nobody asked for them yet; how many are new. Nobody else is touched."""
         new = 0
         names = iter(usernames)
-        free = asyncio.Semaphore(ROSTERS_AT_ONCE)
 
-        async def add(group: Sequence[str]) -> None:
+        async def add(page: Sequence[str]) -> None:
             nonlocal new
-            try:
-                async for added in self._add_group(group):
-                    self._counters.add(ROSTER, added)
-                    new += added
-            finally:
-                free.release()
+            async for added in self._add_page(page):
+                self._counters.add(ROSTER, added)
+                new += added
 
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                while group := list(dict.fromkeys(islice(names, TRANSACTION))):
-                    await free.acquire()
-                    tasks.create_task(add(group))
-        except BaseExceptionGroup as several:
-            raise several.exceptions[0] from None
+        pages = iter(lambda: list(dict.fromkeys(islice(names, TRANSACTION))), [])
+        await some_at_once(add, pages, ROSTERS_AT_ONCE)
         return new
 
-    async def _add_group(self, group: Sequence[str]) -> AsyncIterator[int]:
-        left = list(group)
+    async def _add_page(self, page: Sequence[str]) -> AsyncIterator[int]:
+        left = list(page)
         while left:
             reasons = await self._transact([_roster(username) for username in left])
             if reasons is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections import Counter
@@ -11,11 +12,10 @@ from functools import cache, partial
 from itertools import islice
 from typing import Any
 
-from worker.adapters.ledgers.sqlite.rows import COLUMNS, enrolment, values
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.errors import LedgerUnavailable, UsageError
-from worker.core.model import Counts, Enrolment, Lost, State, WriteResult, Written
+from worker.core.model import Counts, CredentialKind, Enrolment, Lost, Reason, Sealed, State, WriteResult, Written
 from worker.pacing.pace import Pace
 
 _SCHEMA = """
@@ -34,9 +34,34 @@ CREATE TABLE IF NOT EXISTS shared_pace (
     version INTEGER NOT NULL, length REAL NOT NULL
 );
 """
-_SELECT = f"SELECT {', '.join(COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
+_COLUMNS = (
+    "username",
+    "version",
+    "state",
+    "reason",
+    "since",
+    "generation",
+    "worker",
+    "lease_until",
+    "doubt",
+    "crashes",
+    "before",
+    "request_id",
+    "kind",
+    "settled",
+    "sealed_generation",
+    "attempt_id",
+    "associated_at",
+    "session_expires_at",
+    "blob",
+    "replaces",
+)
+"""The columns of ``users`` in the order in which rows are read and written; then the version that a write replaces."""
+_SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _PAGE = 500
+"""Rows that one read takes: a reader holds no thread for long, and no more than this in memory."""
 _ROSTER_PAGE = 5_000
+"""Usernames that are added to the roster in one commit."""
 _HAS_NO_ROW = "NOT EXISTS (SELECT 1 FROM users WHERE users.username = roster.username)"
 _COUNT_UNREQUESTED = f"SELECT count(*) FROM roster WHERE {_HAS_NO_ROW}"  # noqa: S608
 
@@ -81,7 +106,7 @@ class SqliteLedger:
     async def unfinished(self) -> AsyncIterator[Enrolment]:
         """See ``ports.Ledger``."""
         async for row in self._pages(f"{_SELECT} WHERE state IN ('in_progress', 'sealed')"):
-            yield enrolment(row)
+            yield _enrolment(row)
 
     def is_dead(self, worker: str) -> bool:
         """See ``ports.Ledger``."""
@@ -92,13 +117,13 @@ class SqliteLedger:
         return await self._database.read(_counts, LedgerUnavailable)
 
     async def recount(self) -> Counts:
-        """See ``ports.LedgerStats``; here the counts is one."""
+        """See ``ports.LedgerStats``; here every count looks at all rows."""
         return await self.counts()
 
     async def rows(self, state: State) -> AsyncIterator[Enrolment]:
         """See ``ports.LedgerStats``."""
         async for row in self._pages(f"{_SELECT} WHERE state = '{state.value}'"):
-            yield enrolment(row)
+            yield _enrolment(row)
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
         """See ``ports.LedgerStats``."""
@@ -191,15 +216,15 @@ def _distinct_users(
 def _upsert(connection: sqlite3.Connection, group: Sequence[tuple[Enrolment, str | None]]) -> int:
     """Write them in one statement, which holds the interpreter lock once; how many applied."""
     before = connection.total_changes
-    connection.execute(_upsert_statement(len(group)), [value for put in group for value in values(*put)])
+    connection.execute(_upsert_statement(len(group)), [value for put in group for value in _values(*put)])
     return connection.total_changes - before
 
 
 @cache
 def _upsert_statement(rows: int) -> str:
-    names = ", ".join(COLUMNS)
-    marks = ", ".join([f"({', '.join('?' * len(COLUMNS))})"] * rows)
-    updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
+    names = ", ".join(_COLUMNS)
+    marks = ", ".join([f"({', '.join('?' * len(_COLUMNS))})"] * rows)
+    updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
     return (
         f"WITH new ({names}) AS (VALUES {marks}) INSERT INTO users ({names}) SELECT * FROM new "  # noqa: S608
         "WHERE replaces IS NULL OR EXISTS (SELECT 1 FROM users WHERE users.username = new.username) "
@@ -213,7 +238,7 @@ def _page(connection: sqlite3.Connection, *, query: str, after: str) -> Sequence
 
 def _read(connection: sqlite3.Connection, username: str) -> Enrolment | None:
     row = connection.execute(f"{_SELECT} WHERE username = ?", (username,)).fetchone()
-    return enrolment(row) if row else None
+    return _enrolment(row) if row else None
 
 
 def _counts(connection: sqlite3.Connection) -> Counts:
@@ -267,3 +292,55 @@ def _change_pace(
             connection.execute("INSERT OR REPLACE INTO shared_pace VALUES (1, ?, ?, ?, ?, ?)", astuple(pace))
         paces.append(pace)
     return paces
+
+
+# --- a row as columns, and back ---------------------------------------------------------------------------------------
+
+
+def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
+    """The values of ``_COLUMNS``."""
+    sealed = row.sealed
+    return (
+        row.username,
+        row.version,
+        row.state,
+        row.reason,
+        row.since,
+        row.generation,
+        row.worker,
+        row.lease_until,
+        row.doubt,
+        row.crashes,
+        row.before,
+        row.request_id,
+        row.kind,
+        json.dumps(row.settled) if row.settled else "[]",
+        *(
+            (sealed.generation, sealed.attempt_id, sealed.associated_at, sealed.session_expires_at, sealed.blob)
+            if sealed
+            else (None, None, None, None, None)
+        ),
+        replaces,
+    )
+
+
+def _enrolment(row: Sequence[Any]) -> Enrolment:
+    """The row that these values, without the last one, are of."""
+    sealed = Sealed(row[14], row[15], row[16], row[18], row[17]) if row[15] is not None else None
+    return Enrolment(
+        username=row[0],
+        version=row[1],
+        state=State(row[2]),
+        reason=Reason(row[3]) if row[3] else None,
+        since=row[4],
+        generation=row[5],
+        worker=row[6],
+        lease_until=row[7],
+        doubt=bool(row[8]),
+        crashes=row[9],
+        before=State(row[10]) if row[10] else None,
+        request_id=row[11],
+        kind=CredentialKind(row[12]) if row[12] else None,
+        settled=tuple(json.loads(row[13])),
+        sealed=sealed,
+    )

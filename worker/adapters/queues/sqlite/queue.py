@@ -10,8 +10,9 @@ import asyncio
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -39,8 +40,11 @@ CREATE TABLE IF NOT EXISTS put_aside (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
-_PUSH = 500
-_SLACK = 60.0
+_GATHER = 0.05
+"""Seconds for which a delete waits for other writes, to share their commit: nobody needs it to be quick."""
+_PAGE = 500
+"""Messages that are written in one commit while pushing, and read at a time by whoever only looks."""
+_HIDDEN_BY_A_WRONG_CLOCK = 60.0
 """Seconds. Nobody hides a message for longer than the visibility; one that is hidden for so much longer was hidden by a
 clock that has been set back since."""
 
@@ -129,7 +133,7 @@ class SqliteQueue:
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
-        await self._database.write(_delete, lease.receipt, QueueUnavailable, patient=True)
+        await self._database.write(_delete, lease.receipt, QueueUnavailable, gather=_GATHER)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
         """See ``ports.Queue``; never for longer than the visibility."""
@@ -153,9 +157,9 @@ class SqliteQueue:
         page: list[tuple[str, str, float, bytes]] = []
         for request, body in requests:
             page.append((request.username, request.id, request.expires_at, body))
-            if len(page) == _PUSH:
+            if len(page) == _PAGE:
                 accepted += (added := await self._database.write(_push, page, QueueUnavailable))
-                duplicates += _PUSH - added
+                duplicates += _PAGE - added
                 page = []
         if page:
             accepted += (added := await self._database.write(_push, page, QueueUnavailable))
@@ -184,6 +188,24 @@ class SqliteQueue:
                 log.warning("heartbeat_failed", cause=str(unavailable))
 
 
+async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
+    """Every message, page by page, in the order they were pushed; none if there is no queue in the file, or no file.
+
+    Raises ``QueueUnavailable``, ``PersonMustAct``.
+    """
+    if not await asyncio.to_thread(path.exists):
+        return
+    database = Database(path)
+    try:
+        await database.open("", QueueUnavailable)
+        after = 0
+        while rows := await database.read(lambda connection, after=after: _page(connection, after), QueueUnavailable):  # type: ignore[misc]
+            yield [body for _, body in rows]
+            after = rows[-1][0]
+    finally:
+        await database.close()
+
+
 # --- in the database's threads ----------------------------------------------------------------------------------------
 
 
@@ -204,7 +226,7 @@ def _lease_one(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int,
 
 
 def _visible(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
-    hidden_until = ask.now + ask.visibility + _SLACK
+    hidden_until = ask.now + ask.visibility + _HIDDEN_BY_A_WRONG_CLOCK
     if ask.wave:
         return wave.visible(connection, ask.most, ask.holder, ask.now, hidden_until)
     return connection.execute(
@@ -294,3 +316,12 @@ def _sessions(connection: sqlite3.Connection) -> int:
         "THEN json_extract(CAST(body AS TEXT), '$.session') IS NOT NULL END"
     ).fetchone()
     return int(number)
+
+
+def _page(connection: sqlite3.Connection, after: int) -> Sequence[tuple[int, bytes]]:
+    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'messages'").fetchone()
+    if not there:
+        return []
+    query = "SELECT id, body FROM messages WHERE id > ? ORDER BY id LIMIT ?"
+    rows: Sequence[tuple[int, bytes]] = connection.execute(query, (after, _PAGE)).fetchall()
+    return rows

@@ -40,7 +40,7 @@ def visible(
     """
     _look_through_the_new(connection)
     found: list[tuple[int, bytes]] = []
-    gone: list[tuple[float, int]] = []
+    deleted: list[tuple[float, int]] = []
     for deadline, id_, body, is_visible in connection.execute(
         "SELECT deadline, id, body, (visible_at <= ?1 OR visible_at > ?2) AND holder IS NOT ?3 FROM "
         "(SELECT w.deadline, w.id, m.body, m.visible_at, m.holder "
@@ -48,12 +48,12 @@ def visible(
         (now, hidden_until, holder),
     ):
         if body is None:
-            gone.append((deadline, id_))
+            deleted.append((deadline, id_))
         elif is_visible:
             found.append((id_, body))
             if len(found) == most:
                 break
-    connection.executemany("DELETE FROM temp.wave WHERE deadline = ? AND id = ?", gone)
+    connection.executemany("DELETE FROM temp.wave WHERE deadline = ? AND id = ?", deleted)
     return found
 
 

@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.adapters.aws.errors import faults
-from worker.adapters.queues.sqs.batches import QUEUE
+from worker.adapters.aws.sqs import TIMEOUT, is_fifo
 from worker.core.errors import QueueUnavailable, UsageError
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
+QUEUE = "the queue"
+"""What errors call the queue of requests."""
 _TIMEOUT = 5.0
+"""Seconds for one count. It is asked for again anyway, and whoever waits for it holds up the end of the run."""
 _COUNTS: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -26,10 +29,10 @@ async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, Any]:
     """All attributes. Raises ``QueueUnavailable``, and ``UsageError`` where there is no queue, or a FIFO one."""
     missing = UsageError("there is no queue at queue.url", "correct it, or create it: mfa-worker init")
     with faults(QueueUnavailable, QUEUE, missing):
-        async with asyncio.timeout(3 * _TIMEOUT):
+        async with asyncio.timeout(TIMEOUT):
             answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     found: Mapping[Any, Any] = answer.get("Attributes", {})
-    if found.get("FifoQueue") == "true" or url.endswith(".fifo"):
+    if is_fifo(url, found):
         raise UsageError(
             "queue.url names a FIFO queue, where one user's message holds up others",
             "use a standard queue: the ledger keeps the order that counts",

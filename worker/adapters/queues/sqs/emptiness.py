@@ -1,8 +1,8 @@
 """When an SQS queue is known to be empty, although its counts are approximate.
 
 The counts may lag by a minute and more behind the messages, and a poll sees only what is visible (SQS developer guide).
-So both are looked at for a while in which nothing happens: counts of zero at every look, the last one when the while is
-over, and a whole long poll, which asks every server, without a message.
+So both are looked at over a period (``empty_after``) in which nothing happens: counts of zero at every look, the last
+one when the period is over, and a whole long poll, which asks every server, without a message.
 
 Nothing here does I/O. Times are monotonic seconds.
 """
@@ -10,7 +10,7 @@ Nothing here does I/O. Times are monotonic seconds.
 from __future__ import annotations
 
 MOST_LOOKS = 6
-"""Looks at the counts in one while."""
+"""Looks at the counts within ``empty_after``: each is a request, and two would do as evidence."""
 
 
 class Emptiness:

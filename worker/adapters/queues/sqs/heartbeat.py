@@ -1,4 +1,4 @@
-"""Hides what is in hand from other workers, for as long as this one lives.
+"""Hides the messages in flight from other workers, for as long as this one lives.
 
 A heartbeat that fails stops nothing: the claim in the ledger protects the user, not the lease of the message.
 """
@@ -12,19 +12,24 @@ from collections.abc import Callable
 
 import structlog
 
-from worker.adapters.queues.sqs.batches import Operation, send_once, some_at_once, tens
+from worker.adapters.aws.sqs import Operation, in_batches, send_once
+from worker.adapters.batching import some_at_once
+from worker.adapters.queues.sqs.attributes import QUEUE
 from worker.adapters.queues.sqs.inflight import InFlight, Message
 from worker.core.errors import QueueUnavailable
 
 log = structlog.get_logger()
 
 BEATS = 6
-"""In one visibility; what came or was hidden more than two of them ago is hidden anew, so that one may fail."""
+"""Rounds in one visibility. What came or was hidden more than two rounds ago is hidden anew, so one round may fail."""
+AT_ONCE = 8
+"""Batches on the wire at a time: more only compete with the messages that come and go."""
 _TIMEOUT = 5.0
+"""Seconds for one batch: the next round tries again anyway."""
 
 
 class Heartbeat:
-    """Renews with ``change`` (ChangeMessageVisibilityBatch) what is ``held``; ``visibility`` in seconds.
+    """Renews with ``change`` (ChangeMessageVisibilityBatch) what is ``in_flight``; ``visibility`` in seconds.
 
     ``let_go`` gets what waits here and can be hidden no longer, or that nobody has asked for (``is_wanted``) for long:
     others shall have it.
@@ -34,7 +39,7 @@ class Heartbeat:
         self,
         change: Operation,
         url: str,
-        held: InFlight,
+        in_flight: InFlight,
         *,
         visibility: int,
         let_go: Callable[[Message], None],
@@ -42,7 +47,7 @@ class Heartbeat:
     ) -> None:
         self._change = change
         self._url = url
-        self._held = held
+        self._in_flight = in_flight
         self._visibility = visibility
         self._let_go = let_go
         self._is_wanted = is_wanted
@@ -77,28 +82,28 @@ class Heartbeat:
 
     async def _renew(self) -> None:
         now = time.monotonic()
-        renew, fading = self._held.fading(now, is_wanted=self._is_wanted())
-        for message in fading:
+        renew, let_go = self._in_flight.to_renew(now, is_wanted=self._is_wanted())
+        for message in let_go:
             self._let_go(message)
-        await some_at_once(self._hide, tens(renew))
+        await some_at_once(self._hide, in_batches(renew), AT_ONCE)
 
     async def _hide(self, batch: list[Message]) -> None:
         now = time.monotonic()
         handles = [message.handle for message in batch]
         entries = [{"ReceiptHandle": handle, "VisibilityTimeout": self._visibility} for handle in handles]
         try:
-            failed = await send_once(self._change, self._url, entries, within=_TIMEOUT)
+            failed = await send_once(self._change, self._url, entries, what=QUEUE, within=_TIMEOUT)
         except QueueUnavailable as unavailable:
             log.warning("heartbeat_failed", messages=len(batch), cause=str(unavailable))
             return
         for number, (message, handle) in enumerate(zip(batch, handles, strict=True)):
-            code, is_lost = failed.get(number, ("", False))
+            failure = failed.get(number)
             if message.handle != handle:
                 continue  # it was received again meanwhile
-            if not code:
-                self._held.hidden(message, now)
-            elif is_lost:
-                log.debug("lease_lost", message_id=message.key[0], code=code)
+            if failure is None:
+                self._in_flight.hidden(message, now)
+            elif failure.for_good:
+                log.debug("lease_lost", message_id=message.key[0], code=failure.code)
                 message.hidden_until = message.received_at = -math.inf
             else:
-                log.warning("heartbeat_failed", messages=1, cause=code)
+                log.warning("heartbeat_failed", messages=1, cause=failure.code)

@@ -1,4 +1,4 @@
-"""What this process holds of an SQS queue: messages that wait here for their turn, and those that are leased out.
+"""What this process has in flight of an SQS queue: messages that wait here for their turn, and those that are leased.
 
 Nothing here does I/O. Times are monotonic seconds.
 """
@@ -17,13 +17,13 @@ Key = tuple[str, str]
 
 LONGEST = 12 * 3600
 """Seconds from its receipt for which a message can be hidden in all (SQS developer guide)."""
-_SURE = 0.95
-"""Of the visibility: it begins at the server, before the answer is here."""
+_CERTAIN = 0.95
+"""Share of the visibility that we rely on: it began at the server, before the answer was here."""
 
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """One that came, with what changes or deletes it: the newest receipt handle alone is sure to work."""
+    """A message that was received, with what changes or deletes it: only the newest receipt handle is sure to work."""
 
     key: Key
     handle: str
@@ -36,8 +36,8 @@ class Message:
 
 
 class InFlight:
-    """The messages in hand. ``visibility`` (s) is for how long each receipt and each heartbeat hides one;
-    ``memory`` bounds how many acknowledged ones are remembered.
+    """The messages in flight. ``visibility`` (s) is for how long each receipt and each heartbeat hides one; ``memory``
+    bounds how many acknowledged ones are remembered.
     """
 
     def __init__(self, visibility: float, memory: int = 10_000) -> None:
@@ -54,7 +54,7 @@ class InFlight:
         return len(self._messages)
 
     def came(self, key: Key, handle: str, now: float) -> bool:
-        """A message was received: whether it is one in hand, which has the new handle now."""
+        """A message was received: whether it is in flight already, and has the new handle now."""
         message = self._messages.get(key)
         if message is None:
             return False
@@ -64,11 +64,11 @@ class InFlight:
 
     def hidden(self, message: Message, now: float) -> None:
         """It has been hidden anew."""
-        message.hidden_until = max(message.hidden_until, now + _SURE * self._visibility)
+        message.hidden_until = max(message.hidden_until, now + _CERTAIN * self._visibility)
 
     def add(self, key: Key, handle: str, request: Request, now: float) -> None:
         """Let it wait for its turn."""
-        message = Message(key, handle, request, now, now + _SURE * self._visibility)
+        message = Message(key, handle, request, now, now + _CERTAIN * self._visibility)
         self._messages[key] = message
         heapq.heappush(self._ahead, (request.expires_at, next(self._numbers), message))
         self.ahead += 1
@@ -89,7 +89,7 @@ class InFlight:
         return taken
 
     def drop(self, message: Message) -> bool:
-        """It is in hand no more; whether it was."""
+        """It is in flight no more; whether it was."""
         if self._messages.get(message.key) is not message:
             return False
         del self._messages[message.key]
@@ -97,13 +97,13 @@ class InFlight:
         return True
 
     def messages(self) -> list[Message]:
-        """All that is in hand."""
+        """All that are in flight."""
         return list(self._messages.values())
 
-    def fading(self, now: float, *, is_wanted: bool = True) -> tuple[list[Message], list[Message]]:
+    def to_renew(self, now: float, *, is_wanted: bool = True) -> tuple[list[Message], list[Message]]:
         """Those to hide anew, since a third of the visibility is over, and those that wait here and have to be let go.
 
-        One that is worked on is never let go: if it comes again meanwhile, it is known to be in hand.
+        One that is worked on is never let go: if it comes again meanwhile, it is known to be in flight.
         """
         renew, let_go = [], []
         for message in self._messages.values():

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from worker.adapters.queues.sqs.batches import PATIENCE, send_all, some_at_once, tens
+from worker.adapters.aws.sqs import PATIENCE, in_batches, send_all
+from worker.adapters.batching import some_at_once
+from worker.adapters.queues.sqs.attributes import QUEUE
 from worker.core.errors import QueueUnavailable
 from worker.core.model import Request
 from worker.core.ports import Pushed
@@ -14,8 +16,11 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 MOST_BYTES = 256 * 1024
-"""Of one batch and of one message: SQS takes 1 MiB today, queues made before took this (SQS developer guide)."""
+"""Bytes of one batch and of one message: SQS takes 1 MiB today, queues made before took this (SQS developer guide)."""
+AT_ONCE = 8
+"""Batches on the wire at a time while pushing: with an answer in 20 ms, 4,000 requests/s."""
 DEAD_LETTERS = "the dead-letter queue"
+"""What errors call it."""
 
 
 class SqsProducer:
@@ -32,23 +37,23 @@ class SqsProducer:
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
         """See ``ports.Producer``; knows no duplicates, which the ledger will find.
 
-        Raises ``QueueUnavailable`` after a minute of failure, with a part of the requests on the queue: pushing all
-        of them
-        again only makes duplicates.
+        Raises ``QueueUnavailable`` after a minute of failure, with a part of the requests on the queue: pushing all of
+        them again only makes duplicates.
         """
         accepted = 0
 
         async def send(bodies: list[bytes]) -> None:
             nonlocal accepted
             entries = [{"MessageBody": body.decode()} for body in bodies]
-            if refused := await send_all(self._sqs.send_message_batch, self._url, entries):
+            if refused := await send_all(self._sqs.send_message_batch, self._url, entries, what=QUEUE):
                 raise QueueUnavailable(
                     f"the queue refused {len(refused)} messages: {', '.join(sorted(set(refused.values())))}",
                     "look at the queue's attributes (MaximumMessageSize: 256 KiB), then push again",
                 )
             accepted += len(bodies)
 
-        await some_at_once(send, tens((_as_sqs_allows(body) for _, body in requests), len, MOST_BYTES))
+        bodies = (_as_sqs_allows(body) for _, body in requests)
+        await some_at_once(send, in_batches(bodies, len, MOST_BYTES), AT_ONCE)
         return Pushed(accepted)
 
     async def put_aside(self, reason: str, digest: str) -> None:

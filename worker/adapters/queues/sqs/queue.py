@@ -1,7 +1,7 @@
 """The queue on AWS: a standard SQS queue, which forgets nothing, has no order, and may deliver a message twice.
 
 Long polls bring messages ahead of their use, so that the earliest deadline can be picked; a heartbeat hides what is in
-hand from others; what is done with is deleted by tens. A lease that is lost all the same stops nothing, and a message
+flight from others; what is done with is deleted by tens. A lease that is lost all the same stops nothing, and a message
 that comes twice becomes a duplicate: the ledger's claim protects the users, not the queue.
 """
 
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from worker.adapters.aws.errors import faults
-from worker.adapters.queues.sqs.attributes import attributes_of, count, redrives_within
-from worker.adapters.queues.sqs.batches import QUEUE, Gathered, Outage, send_all
+from worker.adapters.aws.sqs import PATIENCE, send_all
+from worker.adapters.queues.sqs.attributes import QUEUE, attributes_of, count, redrives_within
+from worker.adapters.queues.sqs.background import Background
 from worker.adapters.queues.sqs.emptiness import Emptiness
 from worker.adapters.queues.sqs.heartbeat import Heartbeat
 from worker.adapters.queues.sqs.inflight import LONGEST, InFlight, Key, Message
@@ -26,6 +27,7 @@ from worker.adapters.queues.sqs.receiver import Receiver
 from worker.core.errors import Malformed, QueueUnavailable
 from worker.core.model import Request
 from worker.core.ports import Backlog, Lease, Pushed
+from worker.core.resilience.backoff import Outage
 from worker.requests.lines import digest
 from worker.requests.message import Parser
 
@@ -38,11 +40,13 @@ LONGEST_WAIT = 5
 """Seconds that SQS may hold a poll. It could be 20, but a poll that is open when the process has to end must be heard
 out, or the messages it brings stay hidden from everybody; and an idle worker's polls cost a cent a day as it is."""
 REDRIVEN_WITHIN = 600.0
-"""Seconds."""
-_TIMEOUT = 15.0
-"""Seconds that a poll may be late."""
+"""Seconds in which the queue's own redrive policy has to take a malformed message, or the worker deletes it itself: a
+run does not end before the queue is empty."""
+_LATE = 15.0
+"""Seconds that the answer to a poll may be late."""
 _CLOSING = 5.0
-"""Seconds for giving back and deleting at the end."""
+"""Seconds for giving back and deleting at the end: with an open poll's wait that is about the ten seconds which Docker
+gives a process to end."""
 
 
 class SqsQueue:
@@ -73,24 +77,24 @@ class SqsQueue:
         self._dead_letter_url = dead_letter_url
         self._count_malformed = count_malformed
         self._wait = max(1, min(LONGEST_WAIT, int(empty_after / 2)))
-        self._held = InFlight(self._visibility)
+        self._in_flight = InFlight(self._visibility)
         self._emptiness = Emptiness(empty_after)
-        self._looking = Outage()
-        self._polling = Receiver(
-            self._receive, lambda: max(1, look_ahead) - self._held.ahead, look_ahead=look_ahead, wait=self._wait
+        self._counting = Outage(PATIENCE)
+        self._receiver = Receiver(
+            self._receive, lambda: max(1, look_ahead) - self._in_flight.ahead, look_ahead=look_ahead, wait=self._wait
         )
-        self._deletes: Gathered[tuple[Key, str]] = Gathered(self._delete)
-        self._returns: Gathered[tuple[Key, str, int]] = Gathered(self._return)
+        self._deletes: Background[tuple[Key, str]] = Background(self._delete)
+        self._returns: Background[tuple[Key, str, int]] = Background(self._return)
         self._heartbeat = Heartbeat(
             sqs.change_message_visibility_batch,
             url,
-            self._held,
+            self._in_flight,
             visibility=self._visibility,
             let_go=lambda message: self._put_back(message, 0),
             is_wanted=lambda: time.monotonic() - self._asked_at < self._visibility,
         )
         self._asked_at = 0.0
-        self._inbox = SqsProducer(sqs, url, dead_letter_url, count_malformed)
+        self._producer = SqsProducer(sqs, url, dead_letter_url, count_malformed)
         self._has_redrive = True
         self._closed = False
 
@@ -103,18 +107,18 @@ class SqsQueue:
         self._has_redrive = redrives_within(REDRIVEN_WITHIN, attributes, self._visibility)
 
     async def close(self) -> None:
-        """Hear out the open polls, give back what is in hand, delete what is done with: in at most ten seconds or so.
+        """Hear out the open polls, give back what is in flight, delete what is done with: in at most ten seconds or so.
 
         No poll is open any more when nobody has asked for messages for a while, as in the grace after a signal.
         Raises ``QueueUnavailable`` when all of it was tried; what could not be given back comes when its visibility
         ends.
         """
         self._deletes.hurry()
-        await self._polling.close()
+        await self._receiver.close()
         try:
             async with asyncio.timeout(_CLOSING):
                 await self._heartbeat.stop()
-                for message in self._held.messages():
+                for message in self._in_flight.messages():
                     self._put_back(message, 0)
                 results = await asyncio.gather(self._returns.flush(), self._deletes.flush(), return_exceptions=True)
         except TimeoutError:
@@ -138,9 +142,9 @@ class SqsQueue:
         Raises ``QueueUnavailable`` at once where a person must act, else after a minute of outage.
         """
         self._ask()
-        messages = self._held.take(most, time.monotonic())
+        messages = self._in_flight.take(most, time.monotonic())
         if messages:
-            self._polling.want()
+            self._receiver.want()
         return [Lease(message.request, message) for message in messages]
 
     def _ask(self) -> None:
@@ -150,13 +154,13 @@ class SqsQueue:
         self._asked_at = time.monotonic()
         self._deletes.check()
         self._returns.check()
-        self._polling.want()
+        self._receiver.want()
         self._heartbeat.keep_beating()
 
     async def _receive(self, most: int) -> int:
         began = time.monotonic()
         with faults(QueueUnavailable, QUEUE):
-            async with asyncio.timeout(self._wait + _TIMEOUT):
+            async with asyncio.timeout(self._wait + _LATE):
                 answer = await self._sqs.receive_message(
                     QueueUrl=self._url,
                     MaxNumberOfMessages=most,
@@ -177,10 +181,10 @@ class SqsQueue:
         malformed: list[tuple[Any, str, str]] = []
         for message in messages:
             key, handle = (message["MessageId"], message.get("MD5OfBody", "")), message["ReceiptHandle"]
-            if self._held.is_acknowledged(key):
+            if self._in_flight.is_acknowledged(key):
                 log.debug("came_after_delete", message_id=key[0])
                 self._deletes.add((key, handle))
-            elif not self._held.came(key, handle, now):
+            elif not self._in_flight.came(key, handle, now):
                 raw = message["Body"].encode("utf-8", "surrogatepass")
                 sent = message.get("Attributes", {}).get("SentTimestamp")
                 try:
@@ -188,18 +192,18 @@ class SqsQueue:
                 except Malformed as reason:
                     malformed.append((message, str(reason), digest(raw)))
                 else:
-                    self._held.add(key, handle, request, now)
+                    self._in_flight.add(key, handle, request, now)
         if malformed:
             await self._discard(malformed)
 
     async def _discard(self, malformed: Sequence[tuple[Any, str, str]]) -> None:
         """Sent before it is deleted: a crash between the two may put it aside twice, but never loses it."""
         if self._dead_letter_url is not None:
-            await self._inbox.send_aside([(reason, found) for _, reason, found in malformed], patience=0.0)
+            await self._producer.send_aside([(reason, found) for _, reason, found in malformed], patience=0.0)
         for message, reason, found in malformed:
             if self._dead_letter_url is not None or not self._has_redrive:
                 key = message["MessageId"], message.get("MD5OfBody", "")
-                self._held.remember(key)
+                self._in_flight.remember(key)
                 self._deletes.add((key, message["ReceiptHandle"]))
                 if self._dead_letter_url is None:
                     log.warning("malformed_deleted", reason=reason, digest=found, cure="set queue.dead_letter_url")
@@ -216,13 +220,13 @@ class SqsQueue:
         would cost every user a place among those who are worked on. ``is_empty`` and ``backlog`` know what is pending.
         """
         assert isinstance(lease.receipt, Message)
-        if self._held.acknowledge(lease.receipt) and not self._closed:
+        if self._in_flight.acknowledge(lease.receipt) and not self._closed:
             self._emptiness.disturb(time.monotonic())
             self._deletes.add((lease.receipt.key, lease.receipt.handle))
 
     async def _delete(self, batch: list[tuple[Key, str]]) -> None:
         entries = [{"ReceiptHandle": handle} for _, handle in batch]
-        refused = await send_all(self._sqs.delete_message_batch, self._url, entries)
+        refused = await send_all(self._sqs.delete_message_batch, self._url, entries, what=QUEUE)
         self._emptiness.disturb(time.monotonic())
         for number, code in refused.items():
             log.debug("delete_refused", message_id=batch[number][0][0], code=code)
@@ -234,14 +238,14 @@ class SqsQueue:
 
     def _put_back(self, message: Message, delay: int) -> None:
         now = time.monotonic()
-        if self._held.drop(message) and message.hidden_until > now and not self._closed:
+        if self._in_flight.drop(message) and message.hidden_until > now and not self._closed:
             self._emptiness.disturb(now)
             self._returns.add((message.key, message.handle, delay))
 
     async def _return(self, batch: list[tuple[Key, str, int]]) -> None:
         await self._heartbeat.between_beats()
         entries = [{"ReceiptHandle": handle, "VisibilityTimeout": delay} for _, handle, delay in batch]
-        refused = await send_all(self._sqs.change_message_visibility_batch, self._url, entries)
+        refused = await send_all(self._sqs.change_message_visibility_batch, self._url, entries, what=QUEUE)
         self._emptiness.disturb(time.monotonic())
         for number, code in refused.items():
             log.debug("give_back_refused", message_id=batch[number][0][0], code=code)
@@ -249,15 +253,15 @@ class SqsQueue:
     # --- how many there are -------------------------------------------------------------------------------------------
 
     async def backlog(self) -> Backlog:
-        """See ``ports.Queue``; never fewer than are in hand."""
+        """See ``ports.Queue``; never fewer than are in flight."""
         await asyncio.gather(self._deletes.flush(), self._returns.flush())
-        return Backlog(max(await count(self._sqs, self._url), len(self._held)))
+        return Backlog(max(await count(self._sqs, self._url), len(self._in_flight)))
 
     async def is_empty(self) -> bool:
         """See ``ports.Queue``, and ``emptiness`` for what it takes. Answers at once, or after one request."""
         self._ask()
         now = time.monotonic()
-        if self._held or self._deletes or self._returns:
+        if self._in_flight or self._deletes or self._returns:
             self._deletes.hurry()
             self._returns.hurry()
             self._emptiness.disturb(now)
@@ -266,23 +270,23 @@ class SqsQueue:
             try:
                 self._emptiness.looked(now, await count(self._sqs, self._url))
             except QueueUnavailable as unavailable:
-                self._looking.failed(unavailable)
-                self._looking.check()
+                self._counting.failed(unavailable)
+                self._counting.check()
                 return False
-            self._looking.over()
+            self._counting.over()
         return self._emptiness.is_certain()
 
     # --- the producer's end -------------------------------------------------------------------------------------------
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
         """See ``ports.Producer``."""
-        pushed = await self._inbox.push(requests)
+        pushed = await self._producer.push(requests)
         self._emptiness.disturb(time.monotonic())
         return pushed
 
     async def put_aside(self, reason: str, digest: str) -> None:
         """See ``ports.Producer``."""
-        await self._inbox.put_aside(reason, digest)
+        await self._producer.put_aside(reason, digest)
 
     async def counted(self) -> tuple[int, int]:
         """See ``ports.QueueStats``; the ledger counts."""

@@ -1,4 +1,4 @@
-"""How many long polls are open at an SQS queue: as many as the demand needs, and none that nobody waits for.
+"""Keeps as many long polls open at an SQS queue as the demand needs, and none that nobody waits for.
 
 A poll is a request that costs money and, where it ends unheard, hides messages from everybody. So a poll begins only
 while leases are asked for and there is room for a whole batch, and a second one only when the first came back full.
@@ -12,17 +12,18 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from worker.adapters.queues.sqs.batches import TEN, Outage, backoff
+from worker.adapters.aws.sqs import BACKOFF, BATCH, PATIENCE
 from worker.core.errors import QueueUnavailable
+from worker.core.resilience.backoff import Outage
 
 log = structlog.get_logger()
 
 MOST = 8
-"""Polls open at a time."""
+"""Polls open at a time, at most: with an answer in 20 ms, 4,000 messages/s."""
 WANTED = 2.0
-"""Seconds for which one question for messages keeps polls coming."""
-_PAUSE = 0.1
-"""Seconds after a poll that came back empty before its time."""
+"""Seconds for which one question for messages keeps polls coming: the engine asks several times a second."""
+_TOO_EARLY = 0.1
+"""Seconds of pause after a poll that came back empty long before its time, so that such answers make no busy loop."""
 _MARGIN = 2.0
 """Seconds more than the poll's wait, after which it is abandoned when closing."""
 
@@ -37,7 +38,7 @@ class Receiver:
     ) -> None:
         self._receive = receive
         self._room = room
-        self._batch = max(1, min(TEN, look_ahead))
+        self._batch = max(1, min(BATCH, look_ahead))
         self._wait = wait
         self._polls: set[asyncio.Task[None]] = set()
         self._width = 1
@@ -45,7 +46,7 @@ class Receiver:
         self._not_before = 0.0
         self._closing = False
         self._bug: BaseException | None = None
-        self.outage = Outage()
+        self.outage = Outage(PATIENCE)
 
     def want(self) -> None:
         """Somebody asks for messages. Raises what polls have been failing with for too long."""
@@ -76,11 +77,11 @@ class Receiver:
         try:
             number = await self._receive(self._batch)
         except QueueUnavailable as unavailable:
-            if not self.outage.tries:
+            if not self.outage.failures:
                 log.warning("queue_away", cause=str(unavailable), cure=unavailable.hint)
             self.outage.failed(unavailable)
             self._width = 1
-            self._rest(backoff(self.outage.tries))
+            self._rest(BACKOFF.pause(self.outage.failures))
             return
         if self.outage.over():
             log.info("queue_back")
@@ -88,8 +89,8 @@ class Receiver:
             self._width = min(MOST, self._width + 1)
         else:
             self._width = max(1, self._width - 1) if number else 1
-        if not number and time.monotonic() - began < self._wait / 2 + _PAUSE:
-            self._rest(_PAUSE)
+        if not number and time.monotonic() - began < self._wait / 2 + _TOO_EARLY:
+            self._rest(_TOO_EARLY)
 
     def _rest(self, seconds: float) -> None:
         self._not_before = time.monotonic() + seconds

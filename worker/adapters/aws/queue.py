@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.policy import document, plain_http_denied
+from worker.adapters.aws.sqs import is_fifo
 from worker.adapters.checks.findings import Finding, fails, ok
 from worker.adapters.checks.probes import Probe
 from worker.core.errors import QueueUnavailable
@@ -72,7 +73,7 @@ async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, str]:
 def judged(about: str, attributes: Mapping[str, str]) -> list[Finding]:
     """Whether a queue of any use is as safe as ``init`` makes one."""
     found = [_encrypted(about, attributes)]
-    if attributes.get("FifoQueue") == "true":
+    if is_fifo("", attributes):
         found.append(fails(about, "it is a FIFO queue", "use a standard queue: order is by deadline here"))
     return found
 

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
 from worker.adapters.append import append
 from worker.adapters.aws.errors import faults
+from worker.adapters.aws.sqs import entry_fault, send_all
 from worker.core.errors import ChannelUnavailable, UsageError
 from worker.core.record import is_line
 
@@ -22,11 +21,13 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 POLL = 5
-"""Seconds that the queue is asked to wait for a message."""
-QUIET = 2
-"""So many polls in a row that bring nothing new: the queue is quiet."""
+"""Seconds that the queue is asked to wait for a message; SQS waits for at most 20 (API reference, ReceiveMessage)."""
+QUIET_POLLS = 2
+"""Polls in a row that bring nothing new before the queue counts as empty: one alone may miss what is there."""
 RECEIVERS = 4
-"""Polls at the same time."""
+"""Polls at the same time, each of up to ten messages."""
+WHAT = "the SQS queue"
+"""The queue in error messages."""
 
 
 async def drain(sqs: SQSClient, url: str, into: Path) -> int:
@@ -38,7 +39,7 @@ async def drain(sqs: SQSClient, url: str, into: Path) -> int:
     _refuse_another_kind_of_file(into)
     await _append(into, [])
     foreign: set[str] = set()
-    with faults(ChannelUnavailable, "the SQS queue"):
+    with faults(ChannelUnavailable, WHAT):
         receivers = [asyncio.ensure_future(_receive(sqs, url, into, foreign)) for _ in range(RECEIVERS)]
         try:
             await asyncio.gather(*receivers)
@@ -51,7 +52,7 @@ async def drain(sqs: SQSClient, url: str, into: Path) -> int:
 
 async def _receive(sqs: SQSClient, url: str, into: Path, foreign: set[str]) -> None:
     quiet = 0
-    while quiet < QUIET:
+    while quiet < QUIET_POLLS:
         reply = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=POLL)
         messages = reply.get("Messages", [])
         ours = [message for message in messages if is_line(message.get("Body", ""))]
@@ -64,12 +65,10 @@ async def _receive(sqs: SQSClient, url: str, into: Path, foreign: set[str]) -> N
 
 
 async def _delete(sqs: SQSClient, url: str, receipts: Sequence[str]) -> None:
-    reply = await sqs.delete_message_batch(
-        QueueUrl=url,
-        Entries=[{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(receipts)],
-    )
-    for failed in reply.get("Failed", []):
-        raise ClientError({"Error": {"Code": failed.get("Code", "unknown")}}, "DeleteMessageBatch")
+    entries = [{"ReceiptHandle": receipt} for receipt in receipts]
+    refused = await send_all(sqs.delete_message_batch, url, entries, what=WHAT, unavailable=ChannelUnavailable)
+    for code in refused.values():
+        raise entry_fault(code, "DeleteMessageBatch", ChannelUnavailable, WHAT)
 
 
 async def _append(into: Path, lines: Sequence[bytes]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 
-from tests.support import emulators
+from tests.support import emulators, processes
 from tests.support.emulators import Emulator
 
 # The same examples on every machine and every time, however slow; ``pytest --hypothesis-profile=default`` draws others.
@@ -60,6 +60,13 @@ class _JumpingSelector(selectors.SelectSelector):
 @pytest.fixture
 def virtual() -> VirtualTime:
     return VirtualTime()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_fork_server_ends() -> Iterator[None]:
+    yield
+    if processes.fork_server.cache_info().currsize:
+        processes.fork_server().close()
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,10 @@ import asyncio
 import os
 import selectors
 from collections.abc import Coroutine, Iterator
+from functools import cache
 from typing import Any, TypeVar
 
+import botocore.session
 import pytest
 from hypothesis import settings
 
@@ -20,6 +22,24 @@ settings.load_profile("repeatable")
 
 Result = TypeVar("Result")
 EPOCH = 1_700_000_000.0
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulation")
+    group.addoption(
+        "--simulation-scenarios",
+        type=int,
+        default=1200,
+        metavar="N",
+        help="How many random scenarios the simulation plays, always the same ones: 1,200 take about ten seconds.",
+    )
+    group.addoption(
+        "--simulation-from",
+        type=int,
+        default=0,
+        metavar="SEED",
+        help="The first of them, to look where nobody has looked yet.",
+    )
 
 
 class VirtualTime:
@@ -67,6 +87,14 @@ def the_fork_server_ends() -> Iterator[None]:
     yield
     if processes.fork_server.cache_info().currsize:
         processes.fork_server().close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_loader() -> Iterator[None]:
+    """The descriptions of AWS's services are read once, not for every client: most of what one costs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import signal
 import socket
 import subprocess
@@ -76,13 +77,19 @@ class ForkServer:
             )
 
     def start(
-        self, arguments: Sequence[str], *, folder: Path, env: Mapping[str, str], streams: Sequence[int]
+        self,
+        arguments: Sequence[str],
+        *,
+        script: Path | None,
+        folder: Path,
+        env: Mapping[str, str],
+        streams: Sequence[int],
     ) -> Forked:
-        """``mfa-worker`` with these arguments; ``streams``: standard input, output and error."""
+        """``mfa-worker``, or a script of Python, with these arguments; ``streams``: its standard ones, in order."""
         conversation, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._control, [b"."], [theirs.fileno(), *streams])
-        conversation.sendall(json.dumps([list(arguments), str(folder), dict(env)]).encode())
+        conversation.sendall(json.dumps([script and str(script), list(arguments), str(folder), dict(env)]).encode())
         conversation.shutdown(socket.SHUT_WR)
         return Forked(conversation)
 
@@ -132,11 +139,11 @@ def _guard(descriptors: list[int]) -> None:
     asked = b""
     while part := conversation.recv(1 << 16):
         asked += part
-    arguments, folder, env = json.loads(asked)
+    script, arguments, folder, env = json.loads(asked)
     pid = os.fork()
     if pid == 0:
         conversation.close()
-        _become(arguments, folder, env, descriptors[1:])
+        _become(script, arguments, folder, env, descriptors[1:])
     for descriptor in descriptors[1:]:
         os.close(descriptor)
     with contextlib.suppress(BrokenPipeError):  # nobody asks any more
@@ -146,18 +153,21 @@ def _guard(descriptors: list[int]) -> None:
     os._exit(0)
 
 
-def _become(arguments: list[str], folder: str, env: dict[str, str], streams: list[int]) -> NoReturn:
-    """``mfa-worker``, as its own script would."""
+def _become(script: str | None, arguments: list[str], folder: str, env: dict[str, str], streams: list[int]) -> NoReturn:
+    """``mfa-worker`` or the script, as Python would."""
     for standard, descriptor in enumerate(streams):
         os.dup2(descriptor, standard)
         os.close(descriptor)
-    sys.stdin = open(0, closefd=False)  # noqa: PTH123, SIM115 - Python opens them anew in every process
-    sys.stdout = open(1, "w", closefd=False)  # noqa: PTH123, SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: PTH123, SIM115
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - Python opens them anew in every process
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
-    sys.argv = [str(Path(sys.executable).with_name("mfa-worker")), *arguments]
+    sys.argv = [script or str(Path(sys.executable).with_name("mfa-worker")), *arguments]
+    if script:
+        runpy.run_path(script, run_name="__main__")
+        sys.exit(0)
     from worker.cli import main
 
     main()

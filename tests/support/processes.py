@@ -102,6 +102,7 @@ class Process:
         name: str,
         *arguments: str,
         command: tuple[str, ...] | None = None,
+        script: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
@@ -109,8 +110,9 @@ class Process:
     ) -> Process:
         """Start a command in that folder, without the settings of whoever runs the tests.
 
-        ``name``: of the files for what it says; ``limits`` is called in the new process. It is forked (``fork_server``)
-        unless ``command``, such as ``COMMAND``, or ``limits`` is given: then it is executed.
+        ``name``: of the files for what it says; ``script``: of Python, to run instead of ``mfa-worker``; ``limits`` is
+        called in the new process. It is forked (``fork_server``) unless ``command``, such as ``COMMAND``, or ``limits``
+        is given: then it is executed.
         """
         ours = ("MFA_WORKER_", "AWS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
         inherited = {key: text for key, text in os.environ.items() if not key.upper().startswith(ours)}
@@ -123,7 +125,8 @@ class Process:
                 to_err.fileno(),
             )
             if command is None and limits is None:
-                return cls(arguments, fork_server().start(arguments, folder=folder, env=env, streams=streams), out, err)
+                forked = fork_server().start(arguments, script=script, folder=folder, env=env, streams=streams)
+                return cls(arguments, forked, out, err)
             popen = subprocess.Popen(
                 (*(command or COMMAND), *arguments),
                 cwd=folder,

@@ -2,7 +2,7 @@
 
 The worker is imported once, in a process that does nothing else; for every command that process forks. What runs then
 has its own id, files, environment, signals and exit code, and can be killed like any other. What only a process that
-was *executed* can show (imports, the command line, how Python opens its streams) is tested with ``COMMAND``.
+was *executed* can show (imports, the command line, how Python opens its streams and ends) is tested with ``COMMAND``.
 
 This file is also the program of that process. It hears of a command by four descriptors on its control socket: a
 conversation, and the standard streams. In the conversation the test says what to run, as JSON; the answer is the
@@ -12,6 +12,7 @@ process id in a line of its own and, when the process is over, its return code i
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -25,6 +26,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
+
+SERVICES = ("cognito-idp", "sqs", "dynamodb", "s3", "secretsmanager", "kms", "sts")
+"""Whose descriptions the fork server reads, which is most of what a client of one costs."""
 
 # --- what a test sees -------------------------------------------------------------------------------------------------
 
@@ -123,8 +127,18 @@ def _import_the_worker() -> None:
     for module in pkgutil.walk_packages(worker.__path__, "worker."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    _describe_services()
     gc.collect()
     gc.freeze()  # so that no collection in a forked process touches, and thereby copies, what all of them share
+
+
+def _describe_services() -> None:
+    import botocore.session
+
+    botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+    session = botocore.session.Session()
+    for service in SERVICES:
+        session.create_client(service, "eu-central-1", aws_access_key_id="none", aws_secret_access_key="none").close()
 
 
 def _bury(options: int) -> None:
@@ -165,12 +179,19 @@ def _become(script: str | None, arguments: list[str], folder: str, env: dict[str
     os.environ.clear()
     os.environ.update(env)
     sys.argv = [script or str(Path(sys.executable).with_name("mfa-worker")), *arguments]
-    if script:
-        runpy.run_path(script, run_name="__main__")
-        sys.exit(0)
-    from worker.cli import main
+    try:
+        if script:
+            runpy.run_path(script, run_name="__main__")
+            sys.exit(0)
+        from worker.cli import main
 
-    main()
+        main()
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(end.code or 0)  # to free everything that was imported takes longer than most commands: 0.3 s
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tests.conftest import VirtualTime
 from tests.support.feeding import TERMS, VALIDITY, World, ending, mint, numbers, request
+from tests.support.virtual_time import VirtualTime
 from worker.requests.backpressure import LEAST, MARGIN, FeedConfig
 from worker.requests.feed import LOOKS
 

@@ -1,65 +1,69 @@
-"""What tests share: virtual time, so that a minute of patience costs nothing, and AWS on loopback."""
+"""What tests share: a rollout, virtual time, so that a minute of patience costs nothing, and AWS on loopback."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-import selectors
-from collections.abc import Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from functools import cache
+from pathlib import Path
 
+import botocore.session
 import pytest
 from hypothesis import settings
 
-from tests.support import emulators
+from tests.support import emulators, processes
 from tests.support.emulators import Emulator
+from tests.support.rollout import Rollout, rollout_in
+from tests.support.virtual_time import VirtualTime
 
 # The same examples on every machine and every time, however slow; ``pytest --hypothesis-profile=default`` draws others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-Result = TypeVar("Result")
-EPOCH = 1_700_000_000.0
 
-
-class VirtualTime:
-    """A ``Clock`` in seconds, and an event loop that jumps to the next moment at which there is something to do."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def utc(self) -> float:
-        return EPOCH + self.now
-
-    def run(self, main: Coroutine[Any, Any, Result]) -> Result:
-        """What ``main`` gives. Fails where it waits for something that never comes."""
-        with asyncio.Runner(loop_factory=lambda: _VirtualLoop(self)) as runner:
-            return runner.run(main)
-
-
-class _VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self, virtual: VirtualTime) -> None:
-        super().__init__(_JumpingSelector(virtual))
-        self.time = virtual.monotonic  # type: ignore[method-assign]
-
-
-class _JumpingSelector(selectors.SelectSelector):
-    def __init__(self, virtual: VirtualTime) -> None:
-        super().__init__()
-        self._virtual = virtual
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "waits for something that never comes"
-        self._virtual.now += max(0.0, timeout)
-        return super().select(0)
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulation")
+    group.addoption(
+        "--simulation-scenarios",
+        type=int,
+        default=1200,
+        metavar="N",
+        help="How many random scenarios the simulation plays, always the same ones: 1,200 take about ten seconds.",
+    )
+    group.addoption(
+        "--simulation-from",
+        type=int,
+        default=0,
+        metavar="SEED",
+        help="The first of them, to look where nobody has looked yet.",
+    )
 
 
 @pytest.fixture
 def virtual() -> VirtualTime:
     return VirtualTime()
+
+
+@pytest.fixture
+async def rollout(tmp_path: Path) -> AsyncIterator[Rollout]:
+    """One for every test, with files for stores."""
+    async with rollout_in(tmp_path) as rollout:
+        yield rollout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_fork_server_ends() -> Iterator[None]:
+    yield
+    if processes.fork_server.cache_info().currsize:
+        processes.fork_server().close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_loader() -> Iterator[None]:
+    """The descriptions of AWS's services are read once, not for every client: most of what one costs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botocore.session.create_loader", cache(botocore.session.create_loader))
+        yield
 
 
 @pytest.fixture(scope="session")

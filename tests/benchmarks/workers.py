@@ -110,8 +110,8 @@ class Fleet:
     def join(self, shift: float = 0.0) -> Worker:
         """Start one more, with a wall clock that is wrong by ``shift`` seconds."""
         trace = self.rollout.folder / f"{len(self.workers)}.trace"
-        command = (sys.executable, str(Path(__file__).with_name("traced.py")))
-        process = self.rollout.start(str(shift), str(trace), "run", command=command)
+        script = Path(__file__).with_name("traced.py")
+        process = self.rollout.start(str(shift), str(trace), "run", script=script)
         self.workers.append(Worker(process, trace))
         return self.workers[-1]
 

@@ -236,7 +236,7 @@ async def test_a_full_disk_under_standard_output_is_no_bug(rollout: Rollout) -> 
 async def test_a_terminal_without_unicode_is_no_bug(rollout: Rollout) -> None:
     await rollout.push([])
 
-    ended = await rollout.command("check", env={"PYTHONIOENCODING": "ascii"})
+    ended = await rollout.command("check", env={"PYTHONIOENCODING": "ascii"}, command=COMMAND)
 
     assert ended.code == 0
     assert "ADVICE" in ended.out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -87,7 +86,7 @@ def migrate(rollout: Rollout, *arguments: str) -> Process:
     return rollout.start(
         *("--client-id", "app"),
         *arguments,
-        command=(sys.executable, str(SCRIPT)),
+        script=SCRIPT,
         env={**CREDENTIALS, "MIGRATION_ANSWER": ANSWER},
     )
 

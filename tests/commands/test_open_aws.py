@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.channels.rigs import KEY, before, new_bucket, new_queue, refused, shared_loader, take_messages
+from tests.adapters.channels.rigs import KEY, before, new_bucket, new_queue, refused, take_messages
 from tests.support.emulators import Emulator, fresh
 from tests.support.rows import NASTY_NAMES
 from worker.adapters.aws.naming import Names, segment
@@ -67,9 +67,6 @@ class Opener:
         users = {each["username"]: each["generation"] for each in found}
         assert len(users) == len(found)
         return users, code
-
-
-__all__ = ["shared_loader"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.support.processes import until
+from tests.support.processes import COMMAND, until
 from tests.support.rollout import Rollout
 
 
@@ -127,7 +127,7 @@ async def test_the_first_signal_gives_the_rest_back_and_finishes_calls_in_flight
     await rollout.fake_cognito.set_latency(0.6)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(200)), credential="session"))
 
-    running = rollout.start("run")
+    running = rollout.start("run", command=COMMAND)
     await rollout.until_called(5)
     running.signal(signal.SIGTERM)
     ended = await running.ended(within=5)

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 
+from tests.support.processes import COMMAND
 from tests.support.rollout import Rollout, found_in
 
 OWN = re.compile(r"requests-\d+\.jsonl|identity\.txt")
@@ -40,7 +41,7 @@ async def test_after_a_run_no_file_holds_a_credential_or_a_secret(rollout: Rollo
 async def test_what_a_killed_worker_leaves_holds_no_secret_and_is_private(rollout: Rollout) -> None:
     rollout.configure(rate={"requests_per_second": 50})
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(50))))
-    running = rollout.start("run")
+    running = rollout.start("run", command=COMMAND)
     await rollout.until_delivered(6)
     arguments = running.command_line
     await running.kill()

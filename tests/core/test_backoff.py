@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import VirtualTime
+from tests.support.virtual_time import VirtualTime
 from worker.core.errors import ExitCode, LedgerUnavailable, QueueUnavailable
 from worker.core.resilience.backoff import Backoff, Outage, retry, retry_in_thread
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import VirtualTime
+from tests.support.virtual_time import VirtualTime
 from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
 from worker.core.model import Again, Issued, PoolFault, Reason, Refused, Reply, Secret, State, Trouble
 from worker.core.resilience.breaker import LATENCY_HALF_LIFE, UNCONFIRMED_AFTER, CircuitBreaker

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import VirtualTime
+from tests.support.virtual_time import VirtualTime
 from worker.core.model import Again, Trouble
 from worker.core.resilience.call_attempts import RetryPolicy, until_decided
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import EPOCH, VirtualTime
 from tests.support.rows import row
+from tests.support.virtual_time import EPOCH, VirtualTime
 from worker.core.model import Enrolment
 from worker.core.resilience.claim_expiry import MAX_REMEMBERED, ClaimExpiry
 

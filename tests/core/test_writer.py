@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.conftest import VirtualTime
 from tests.support.rows import row
+from tests.support.virtual_time import VirtualTime
 from worker.core.errors import LedgerUnavailable, PersonMustAct
 from worker.core.model import Enrolment, Lost, WriteResult, Written
 from worker.core.resilience.breaker import CircuitBreaker

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from tests.conftest import VirtualTime
 from tests.support.feeding import CONFIG, VALIDITY, World, ending, mint, numbers, request
+from tests.support.virtual_time import VirtualTime
 from worker.requests.backpressure import MARGIN, MIN_WORK, FeedConfig
 from worker.requests.feed import MIN_PAUSE
 

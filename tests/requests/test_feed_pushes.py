@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from tests.conftest import VirtualTime
 from tests.support.feeding import World, request
+from tests.support.virtual_time import VirtualTime
 from worker.core.errors import LedgerUnavailable, Malformed, QueueUnavailable
 from worker.core.model import State
 from worker.requests.feed import BATCH

@@ -1,11 +1,9 @@
 """Rollouts in which a little of everything goes wrong at once, thousands of them, the same ones every time.
 
-``MFA_SIMULATION_SEEDS=20000`` looks further, from ``MFA_SIMULATION_FROM`` on.
+``pytest tests/simulation --simulation-scenarios 20000`` looks further, from ``--simulation-from`` on.
 """
 
 from __future__ import annotations
-
-import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,14 +13,21 @@ from tests.simulation.scenario import CALLING, PLAIN, Disturbance, Fault, Messag
 from tests.simulation.story import check
 from worker.core.model import State
 
-FIRST, SEEDS = int(os.environ.get("MFA_SIMULATION_FROM", "0")), int(os.environ.get("MFA_SIMULATION_SEEDS", "1200"))
 BATCH = 50
+"""Scenarios that one test plays."""
 
 
-@pytest.mark.parametrize("first", range(FIRST, FIRST + SEEDS, BATCH))
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seeds" in metafunc.fixturenames:
+        first, scenarios = (metafunc.config.getoption(f"--simulation-{name}") for name in ("from", "scenarios"))
+        end = first + scenarios
+        batches = [range(start, min(start + BATCH, end)) for start in range(first, end, BATCH)]
+        metafunc.parametrize("seeds", batches, ids=[str(batch.start) for batch in batches])
+
+
 @pytest.mark.timeout(300)
-def test_every_invariant_holds_whatever_goes_wrong(first: int) -> None:
-    for seed in range(first, min(first + BATCH, FIRST + SEEDS)):
+def test_every_invariant_holds_whatever_goes_wrong(seeds: range) -> None:
+    for seed in seeds:
         check(random_scenario(seed), f"again: python -m tests.simulation --seed {seed}")
 
 

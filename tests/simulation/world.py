@@ -15,7 +15,7 @@ event and at rest. What is found prints the scenario and a timeline. To look at 
 
     python -m tests.simulation --seed 123
 
-More seeds than in CI: ``MFA_SIMULATION_SEEDS=20000 pytest tests/simulation``.
+More of them than in CI: ``pytest tests/simulation --simulation-scenarios 20000``.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import signal
 
 import pytest
 
+from tests.support.processes import COMMAND
 from tests.support.rollout import Rollout
 from worker.sealing import age
 
@@ -19,7 +20,7 @@ async def test_requests_go_in_and_sealed_secrets_come_out(rollout: Rollout) -> N
     requests = await rollout.sign_in("ana", "ben", "cleo")
 
     await rollout.push(requests)
-    ended = await rollout.run()
+    ended = await rollout.run(command=COMMAND)
 
     assert ended.code == 0
     delivered = rollout.opened()

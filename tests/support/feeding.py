@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from tests.conftest import VirtualTime
+from tests.support.virtual_time import VirtualTime
 from worker.core.model import Enrolment, Request, State, WriteResult
 from worker.core.ports import Backlog, Pushed
 from worker.pacing.pace import Pace

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conftest import Result, VirtualTime
+from tests.support.virtual_time import Result, VirtualTime
 from worker.adapters.ledgers.dynamodb.pace import SharedPace
 from worker.core.errors import LedgerUnavailable
 from worker.pacing.pace import Pace, PaceStore

@@ -11,8 +11,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from tests.support.fork_server import Forked, ForkServer
 
 COMMAND = (str(Path(sys.executable).with_name("mfa-worker")),)
 WITHIN = 60.0
@@ -28,6 +31,12 @@ async def until(condition: Callable[[], bool | Awaitable[bool]], within: float =
             return
         assert time.monotonic() < deadline, f"waited for {within:g} s in vain"
         await asyncio.sleep(0.01)
+
+
+@cache
+def fork_server() -> ForkServer:
+    """The one of this test process, started when it is first needed."""
+    return ForkServer()
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,9 @@ class Ended:
 class Process:
     """A command that runs. What it says goes to files, so that a kill loses none of it."""
 
-    def __init__(self, arguments: tuple[str, ...], popen: subprocess.Popen[bytes], out: Path, err: Path) -> None:
+    def __init__(
+        self, arguments: tuple[str, ...], popen: subprocess.Popen[bytes] | Forked, out: Path, err: Path
+    ) -> None:
         self.arguments = arguments
         self.popen = popen
         self._out, self._err = out, err
@@ -72,7 +83,9 @@ class Process:
     async def ended(self, within: float = WITHIN) -> Ended:
         """Wait for its end."""
         await until(lambda: self.is_over, within)
-        return Ended(self.popen.returncode, self.out, self.err)
+        code: int | None = self.popen.poll()
+        assert code is not None
+        return Ended(code, self.out, self.err)
 
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
@@ -88,7 +101,8 @@ class Process:
         folder: Path,
         name: str,
         *arguments: str,
-        command: tuple[str, ...] = COMMAND,
+        command: tuple[str, ...] | None = None,
+        script: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
@@ -96,19 +110,30 @@ class Process:
     ) -> Process:
         """Start a command in that folder, without the settings of whoever runs the tests.
 
-        ``name``: of the files for what it says; ``limits`` is called in the new process.
+        ``name``: of the files for what it says; ``script``: of Python, to run instead of ``mfa-worker``; ``limits`` is
+        called in the new process. It is forked (``fork_server``) unless ``command``, such as ``COMMAND``, or ``limits``
+        is given: then it is executed.
         """
         ours = ("MFA_WORKER_", "AWS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
         inherited = {key: text for key, text in os.environ.items() if not key.upper().startswith(ours)}
+        env = {**inherited, **(env or {})}
         out, err = folder / f"{name}.out", folder / f"{name}.err"
-        with out.open("wb") as to_out, err.open("wb") as to_err:
+        with out.open("wb") as to_out, err.open("wb") as to_err, Path(os.devnull).open("rb") as nothing:
+            streams = (
+                nothing.fileno() if stdin == subprocess.DEVNULL else stdin,
+                to_out.fileno() if stdout is None else stdout,
+                to_err.fileno(),
+            )
+            if command is None and limits is None:
+                forked = fork_server().start(arguments, script=script, folder=folder, env=env, streams=streams)
+                return cls(arguments, forked, out, err)
             popen = subprocess.Popen(
-                (*command, *arguments),
+                (*(command or COMMAND), *arguments),
                 cwd=folder,
-                env={**inherited, **(env or {})},
-                stdin=stdin,
-                stdout=to_out if stdout is None else stdout,
-                stderr=to_err,
+                env=env,
+                stdin=streams[0],
+                stdout=streams[1],
+                stderr=streams[2],
                 preexec_fn=limits,
             )
         return cls(arguments, popen, out, err)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import functools
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -14,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import botocore.session
 import pytest
 from aiohttp import ClientSession, web
 from yarl import URL
@@ -59,15 +57,6 @@ def record(generation: int = 1, **fields: Any) -> Sealed:
 
 def arrival(username: str, record: Sealed) -> Arrival:
     return (username, record.generation, record.attempt_id, record.blob)
-
-
-_load_once = functools.cache(botocore.session.create_loader)
-
-
-@pytest.fixture(autouse=True)
-def shared_loader(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The descriptions of the services are read once, not for every client: most of what one costs."""
-    monkeypatch.setattr("botocore.session.create_loader", _load_once)
 
 
 CHANNELS = [

@@ -13,8 +13,8 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conftest import VirtualTime
 from tests.support.pace_stores import PaceItem
+from tests.support.virtual_time import VirtualTime
 from worker.adapters.ledgers.dynamodb.pace import SharedPace
 from worker.core.errors import LedgerUnavailable
 from worker.pacing.pace import Pace

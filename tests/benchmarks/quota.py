@@ -22,7 +22,7 @@ import uvloop
 from tests.support.pace_stores import MemoryPaceStore
 from worker.adapters.cognito.client import cognito
 from worker.core.clock import SystemClock
-from worker.core.model import Again, CredentialKind, Request, Secret, Trouble
+from worker.core.model import CredentialKind, Request, Secret, Trouble, TryAgain
 from worker.core.ports import Pacer, Provider
 from worker.pacing.pacer import SharedPacer
 from worker.rehearsal.fake_cognito.client import FakeCognito, Stats, start_fake_cognito
@@ -97,7 +97,7 @@ async def _work(requests: deque[Request], provider: Provider, pacer: Pacer, end:
         sent_at = time.monotonic()
         reply = await provider.associate(request)
         requests.append(request)
-        if isinstance(reply, Again) and reply.trouble is Trouble.THROTTLED:
+        if isinstance(reply, TryAgain) and reply.trouble is Trouble.THROTTLED:
             pacer.throttled(sent_at)
 
 

@@ -36,11 +36,11 @@ from worker.pacing.schedule import SHARED_MARGIN
 from worker.rehearsal.fake_cognito.client import start_fake_cognito
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 
-LEAST_USED = 0.97
+MIN_USED = 0.97
 """The part of the quota that all workers together must use."""
-MOST_APART = 0.15
+MAX_APART = 0.15
 """How much the workers' shares may differ: the largest less the smallest, divided by their mean."""
-MOST_LOST = 3.0
+MAX_LOST = 3.0
 """Seconds of the quota that may be lost when two of three workers are killed."""
 SECONDS = 20.0
 """Seconds for which is measured."""
@@ -226,7 +226,7 @@ async def killed(here: Fleet, workers: int) -> bool:
     lost = await here.lost(died, SECONDS / 2)
     left = [worker for worker in here.workers if worker not in victims]
     seen = await here.seen(since, died + SECONDS / 2, left)
-    return judge(f"killed {len(victims)}", here, seen, f"lost {lost:.2f} s", reached=lost < MOST_LOST)
+    return judge(f"killed {len(victims)}", here, seen, f"lost {lost:.2f} s", reached=lost < MAX_LOST)
 
 
 async def late(here: Fleet, workers: int) -> bool:
@@ -258,8 +258,8 @@ async def slow(here: Fleet, workers: int) -> bool:
 def judge(name: str, here: Fleet, seen: Seen, more: str = "", *, reached: bool = True) -> bool:
     """Print a line, and say whether it reached what it must."""
     window = here.quota + max(1.0, 0.005 * here.quota)
-    reached &= seen.used >= LEAST_USED and seen.largest_window <= window
-    reached &= seen.apart < MOST_APART and seen.twice == 0
+    reached &= seen.used >= MIN_USED and seen.largest_window <= window
+    reached &= seen.apart < MAX_APART and seen.twice == 0
     print(
         f"{name:9}{len(here.workers):2} workers {here.quota:4g}/s  used {seen.used:.1%}  refused {seen.refused}"
         f"  in one second {seen.largest_window} (at most {window:g})  shares {seen.apart:.0%} apart"

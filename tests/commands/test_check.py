@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.checking import about, aws_settings, initialized, place_of
+from tests.support.checking import about, aws_settings, aws_target, initialized
 from tests.support.emulators import CREDENTIALS, REGION, Emulator
 from worker.adapters.channels.s3.settings import S3Settings
 from worker.adapters.checks.findings import Level
@@ -70,7 +70,7 @@ async def test_what_init_made_passes_and_is_not_touched(emulator: Emulator, reci
     )
     await initialized(settings, emulator)
 
-    findings = await checks.check(settings, place=place_of(emulator), mounts=local)
+    findings = await checks.check(settings, target=aws_target(emulator), mounts=local)
 
     assert [finding for finding in findings if finding.fails] == []
     assert "sqs:DeleteMessage, sqs:ChangeMessageVisibility, sqs:SendMessage" in about(findings, "queue", Level.OK)
@@ -97,7 +97,7 @@ async def test_a_bucket_that_takes_objects_is_left_without_one(
     settings = aws_settings(emulator, recipients, f"channel.kms_key_id={key}")
     await initialized(settings, emulator)
 
-    findings = await checks.check(settings, place=place_of(emulator), mounts=local)
+    findings = await checks.check(settings, target=aws_target(emulator), mounts=local)
 
     assert about(findings, "channel", Level.FAILS) == ""
     assert "s3:PutObject is permitted below mfa-worker/" in about(findings, "channel", Level.OK)
@@ -133,7 +133,7 @@ async def test_secrets_are_tried_without_making_one(
 ) -> None:
     settings = aws_settings(ministack, "channel.kind=secretsmanager", recipients)
 
-    findings = await checks.check(settings, place=place_of(ministack))
+    findings = await checks.check(settings, target=aws_target(ministack))
 
     assert "permitted: secretsmanager:DescribeSecret, secretsmanager:PutSecretValue" in about(
         findings, "channel", Level.OK
@@ -151,7 +151,7 @@ async def test_secrets_are_tried_without_making_one(
 async def test_what_is_missing_is_said_all_at_once(ministack: Emulator, aws_credentials: None, recipients: str) -> None:
     settings = aws_settings(ministack, recipients)
 
-    findings = await checks.check(settings, place=place_of(ministack))
+    findings = await checks.check(settings, target=aws_target(ministack))
 
     for name in ("queue", "dead letters", "ledger", "channel"):
         assert "mfa-worker init" in about(findings, name, Level.FAILS)
@@ -185,7 +185,7 @@ async def test_a_queue_that_would_lose_or_show_requests_is_found(
             attributes = {"RedrivePolicy": json.dumps(redrive)}
         await client.create_queue(QueueName=str(wanted.queue), Attributes=attributes)  # type: ignore[arg-type]
 
-    findings = await checks.check(settings, place=place_of(ministack))
+    findings = await checks.check(settings, target=aws_target(ministack))
 
     assert said in about(findings, "queue", level)
 
@@ -200,7 +200,7 @@ async def test_a_table_of_another_shape_is_refused(ministack: Emulator, aws_cred
             BillingMode="PAY_PER_REQUEST",
         )
 
-    findings = await checks.check(settings, place=place_of(ministack))
+    findings = await checks.check(settings, target=aws_target(ministack))
 
     assert "has no index unfinished" in about(findings, "ledger", Level.FAILS)
     assert "has other keys" in about(findings, "ledger", Level.FAILS)
@@ -213,7 +213,7 @@ async def test_a_pool_without_totp_and_sessions_that_die_sooner_are_found(
     pool = await pool_at(ministack, totp=False, minutes=3)
     settings = load(None, [*of_pool(ministack, pool), "cognito.session_validity=5m"], {})
 
-    findings = await checks.check(settings, place=place_of(ministack))
+    findings = await checks.check(settings, target=aws_target(ministack))
 
     assert "TOTP is off" in about(findings, "pool", Level.FAILS)
     assert "sessions of web (3 min) die sooner" in about(findings, "pool", Level.ADVICE)
@@ -222,6 +222,6 @@ async def test_a_pool_without_totp_and_sessions_that_die_sooner_are_found(
 async def test_a_pool_that_is_not_there_is_found(ministack: Emulator, aws_credentials: None) -> None:
     settings = load(None, of_pool(ministack, "eu-central-1_Nowhere"), {})
 
-    findings = await checks.check(settings, place=place_of(ministack))
+    findings = await checks.check(settings, target=aws_target(ministack))
 
     assert "there is no pool eu-central-1_Nowhere" in about(findings, "pool", Level.FAILS)

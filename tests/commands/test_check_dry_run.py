@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.checking import about, aws_settings, initialized, place_of
+from tests.support.checking import about, aws_settings, aws_target, initialized
 from tests.support.emulators import Emulator, fresh
 from worker.adapters.checks.findings import Level
 from worker.app.stores import open_stores
@@ -125,7 +125,7 @@ async def test_a_dry_run_leaves_sqs_unread_and_says_why(ministack: Emulator, aws
     async with ministack.aws() as aws:
         await (await aws.sqs()).send_message(QueueUrl=str(settings.queue.url), MessageBody=lines()[0])
 
-    findings = await checks.dry_run(settings, place=place_of(ministack))
+    findings = await checks.dry_run(settings, target=aws_target(ministack))
 
     assert "does not read what waits in SQS" in about(findings, "requests", Level.OK)
     assert "1 wait" in about(findings, "queue", Level.OK)

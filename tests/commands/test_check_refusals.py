@@ -199,7 +199,7 @@ async def test_an_embedded_rollout_against_a_stand_in_asks_nobody(tmp_path: Path
         {},
     )
 
-    findings = await checks.check(settings, place=AwsTarget(REGION))
+    findings = await checks.check(settings, target=AwsTarget(REGION))
 
     assert "not asked" in about(findings, "aws", Level.OK)
     assert not (tmp_path / "q.db").exists()

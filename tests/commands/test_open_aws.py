@@ -26,7 +26,7 @@ from worker.adapters.channels.sqs.source import drain
 from worker.core.errors import ChannelUnavailable, ExitCode, UsageError
 from worker.core.model import Sealed
 from worker.core.ports import Channel
-from worker.core.record import line
+from worker.core.record import record_line
 from worker.sealing.age import AgeSealer, keygen, write_identity
 from worker.sealing.open import open_sources
 
@@ -56,12 +56,12 @@ class Opener:
     folder: Path
 
     async def open(
-        self, place: AwsTarget, *sources: str, into: Path | None = None, keys: Sequence[str] = ("other", "own")
+        self, target: AwsTarget, *sources: str, into: Path | None = None, keys: Sequence[str] = ("other", "own")
     ) -> tuple[dict[str, int], ExitCode]:
         """The generation that came out for each user, and how it ended."""
         out = io.StringIO()
         identities = [self.folder / key for key in keys]
-        code = await asyncio.to_thread(open_sources, sources, identities, out, place=place, into=into)
+        code = await asyncio.to_thread(open_sources, sources, identities, out, target=target, into=into)
         found = [json.loads(text) for text in out.getvalue().splitlines()]
         assert all(each == record(each["username"], each["generation"]) for each in found)
         users = {each["username"]: each["generation"] for each in found}
@@ -95,7 +95,7 @@ async def test_the_newest_object_of_each_user_is_opened(emulator: Emulator, open
     async with emulator.aws() as aws:
         channel, bucket = await s3_at(aws, names)
         await deliver(channel, ("ana", 9), ("ana", 10), ("ana", 2), ("ben", 1), *((name, 3) for name in NASTY_NAMES))
-    opened = await opener.open(emulator.place, f"s3://{bucket}/{PREFIX}")
+    opened = await opener.open(emulator.target, f"s3://{bucket}/{PREFIX}")
     assert opened == ({"ana": 10, "ben": 1} | dict.fromkeys(NASTY_NAMES, 3), ExitCode.DONE)
 
 
@@ -117,7 +117,7 @@ async def test_more_users_than_are_fetched_at_the_same_time_all_come(
         channel, bucket = await s3_at(aws)
         users = [(f"user {number}", 1) for number in range(40)]
         await deliver(channel, *users)
-    assert await opener.open(moto.place, f"s3://{bucket}") == (dict(users), ExitCode.DONE)
+    assert await opener.open(moto.target, f"s3://{bucket}") == (dict(users), ExitCode.DONE)
 
 
 async def test_objects_that_are_altered_torn_or_moved_are_counted_and_hurt_nobody(
@@ -142,7 +142,7 @@ async def test_objects_that_are_altered_torn_or_moved_are_counted_and_hurt_nobod
         }.items():
             await s3.put_object(Bucket=bucket, Key=f"{PREFIX}/{key}", Body=body)
         await s3.put_object(Bucket=bucket, Key=f"{PREFIX}-two/cem/1-a.age", Body=sealed("cem", 1).blob)
-    assert await opener.open(emulator.place, f"s3://{bucket}/{PREFIX}/") == ({"ana": 1}, ExitCode.SOME_LEFT_OUT)
+    assert await opener.open(emulator.target, f"s3://{bucket}/{PREFIX}/") == ({"ana": 1}, ExitCode.SOME_LEFT_OUT)
     assert capsys.readouterr().err.startswith("8 not opened")
 
 
@@ -153,14 +153,14 @@ async def test_one_object_can_be_named_by_itself(emulator: Emulator, opener: Ope
         await channel.deliver("ana", one)
         await deliver(channel, ("ana", 2))
     source = f"s3://{bucket}/{PREFIX}/{segment('ana', 'username')}/1-{one.attempt_id}.age"
-    assert await opener.open(emulator.place, source) == ({"ana": 1}, ExitCode.DONE)
+    assert await opener.open(emulator.target, source) == ({"ana": 1}, ExitCode.DONE)
 
 
 async def test_another_identity_opens_nothing(emulator: Emulator, opener: Opener) -> None:
     async with emulator.aws() as aws:
         channel, bucket = await s3_at(aws)
         await deliver(channel, ("ana", 1))
-    opened = await opener.open(emulator.place, f"s3://{bucket}/{PREFIX}", keys=["other"])
+    opened = await opener.open(emulator.target, f"s3://{bucket}/{PREFIX}", keys=["other"])
     assert opened == ({}, ExitCode.SOME_LEFT_OUT)
 
 
@@ -169,12 +169,12 @@ async def test_a_source_without_a_record_is_a_usage_error(emulator: Emulator, op
         _, bucket = await s3_at(aws)
     for source in (f"s3://{bucket}/{PREFIX}", f"secretsmanager:{fresh('nothing')}"):
         with pytest.raises(UsageError, match="no sealed record"):
-            await opener.open(emulator.place, source)
+            await opener.open(emulator.target, source)
 
 
 async def test_a_bucket_that_is_not_there_is_a_persons_to_mend(emulator: Emulator, opener: Opener) -> None:
     with pytest.raises(ChannelUnavailable, match="NoSuchBucket") as caught:
-        await opener.open(emulator.place, "s3://bucket-that-is-not-there/x")
+        await opener.open(emulator.target, "s3://bucket-that-is-not-there/x")
     assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
 
 
@@ -190,8 +190,10 @@ async def test_the_current_version_of_each_secret_is_opened(emulator: Emulator, 
         await deliver(channel, ("ana", 2))
         client = await aws.secretsmanager()
         await client.create_secret(Name=f"{prefix}/empty")
-        await client.create_secret(Name=f"{prefix}-two/ana", SecretString=line("ana", sealed("ana", 99)).decode())
-    users, code = await opener.open(emulator.place, f"secretsmanager:{prefix}")
+        await client.create_secret(
+            Name=f"{prefix}-two/ana", SecretString=record_line("ana", sealed("ana", 99)).decode()
+        )
+    users, code = await opener.open(emulator.target, f"secretsmanager:{prefix}")
     assert users == {"ana": 10} | dict.fromkeys(NASTY_NAMES, 3)
     assert code is (ExitCode.DONE if emulator.name == "moto" else ExitCode.SOME_LEFT_OUT)  # there one is never empty
 
@@ -204,8 +206,8 @@ async def test_secrets_that_hold_something_else_are_counted(
         await deliver(channel, ("ana", 1))
         client = await aws.secretsmanager()
         await client.create_secret(Name=f"{prefix}/password", SecretString="hunter2")
-        await client.create_secret(Name=f"{prefix}/eve", SecretString=line("ben", sealed("ben", 1)).decode())
-    assert await opener.open(emulator.place, f"secretsmanager:{prefix}/") == ({"ana": 1}, ExitCode.SOME_LEFT_OUT)
+        await client.create_secret(Name=f"{prefix}/eve", SecretString=record_line("ben", sealed("ben", 1)).decode())
+    assert await opener.open(emulator.target, f"secretsmanager:{prefix}/") == ({"ana": 1}, ExitCode.SOME_LEFT_OUT)
     assert capsys.readouterr().err.startswith("2 not opened")
 
 
@@ -222,7 +224,7 @@ async def test_a_queue_is_moved_into_a_file_and_opened_there(
         users = {f"user {number}": 1 for number in range(23)} | {"ana": 2}
         await deliver(SqsChannel(sqs, url), *users.items(), ("ana", 1))
         for _ in range(2):
-            assert await opener.open(emulator.place, f"sqs:{url}", into=into) == (users, ExitCode.DONE)
+            assert await opener.open(emulator.target, f"sqs:{url}", into=into) == (users, ExitCode.DONE)
         assert await take_messages(sqs, url) == []
     assert into.stat().st_mode & 0o777 == 0o600
     assert len(set(into.read_bytes().splitlines())) == 25
@@ -238,7 +240,7 @@ async def test_messages_of_others_stay_in_the_queue(
         theirs = ['{"username": "ana", "session": "x"}', "hello", '{\n"username": "a", "generation": 1, "sealed": ""}']
         for body in theirs:
             await sqs.send_message(QueueUrl=url, MessageBody=body)
-        opened = await opener.open(emulator.place, f"sqs:{url}", into=tmp_path / "drained.jsonl")
+        opened = await opener.open(emulator.target, f"sqs:{url}", into=tmp_path / "drained.jsonl")
         assert opened == ({"ana": 1}, ExitCode.DONE)
         assert capsys.readouterr().err.startswith("3 messages")
         left: set[str] = set()
@@ -256,7 +258,7 @@ async def test_what_could_not_be_written_stays_in_the_queue(emulator: Emulator, 
         await deliver(SqsChannel(sqs, url), ("ana", 1))
         for into in (tmp_path / "missing" / "file", tmp_path, binary):
             with pytest.raises(UsageError):
-                await opener.open(emulator.place, f"sqs:{url}", into=into)
+                await opener.open(emulator.target, f"sqs:{url}", into=into)
         assert len(await take_messages(sqs, url)) == 1
 
 
@@ -279,7 +281,7 @@ async def test_what_could_not_be_deleted_is_in_the_file_already(
 async def test_the_highest_generation_over_all_sources_wins(emulator: Emulator, opener: Opener, tmp_path: Path) -> None:
     lines = tmp_path / "lines.jsonl"
     lines.write_bytes(
-        b"".join(line(name, sealed(name, n)) + b"\n" for name, n in (("ana", 4), ("ben", 1), ("file", 1)))
+        b"".join(record_line(name, sealed(name, n)) + b"\n" for name, n in (("ana", 4), ("ben", 1), ("file", 1)))
     )
     async with emulator.aws() as aws:
         hashing, bucket = await s3_at(aws, "hash")
@@ -289,5 +291,5 @@ async def test_the_highest_generation_over_all_sources_wins(emulator: Emulator, 
         url = await new_queue(await aws.sqs())
         await deliver(SqsChannel(await aws.sqs(), url), ("cem", 2))
     sources = (str(lines), f"s3://{bucket}/{PREFIX}", f"secretsmanager:{prefix}", f"sqs:{url}")
-    users, code = await opener.open(emulator.place, *sources, sources[0], into=tmp_path / "drained.jsonl")
+    users, code = await opener.open(emulator.target, *sources, sources[0], into=tmp_path / "drained.jsonl")
     assert (users, code) == ({"ana": 4, "ben": 2, "cem": 2, "file": 1, "s3": 1}, ExitCode.DONE)

@@ -80,17 +80,17 @@ def test_an_outage_is_too_long_when_patience_has_passed_since_its_first_failure(
 
 def test_a_success_ends_the_outage_and_the_next_one_begins_anew(virtual: VirtualTime) -> None:
     outage = Outage(60.0, virtual.monotonic)
-    assert not outage.over()
+    assert not outage.recovered()
     outage.failed(unavailable())
     virtual.now += 100.0
-    assert outage.over()
+    assert outage.recovered()
     outage.check()
     outage.failed(unavailable())
     assert (outage.failures, outage.lasts_too_long()) == (1, False)
 
 
 def test_an_outage_that_a_person_has_to_end_is_too_long_at_once_unless_it_is_to_be_waited_for() -> None:
-    outage, patient = Outage(60.0), Outage(60.0, person_at_once=False)
+    outage, patient = Outage(60.0), Outage(60.0, stop_for_person=False)
     for each in (outage, patient):
         each.failed(for_a_person())
     with pytest.raises(LedgerUnavailable, match="no permission"):
@@ -155,12 +155,18 @@ def test_a_function_may_say_what_is_worth_another_attempt(virtual: VirtualTime) 
 
 @pytest.mark.parametrize(("person_at_once", "attempts"), [(True, 2), (False, 4)])
 def test_what_a_person_has_to_mend_is_not_waited_for_unless_asked(
-    virtual: VirtualTime, person_at_once: bool, attempts: int
+    virtual: VirtualTime, stop_for_person: bool, attempts: int
 ) -> None:
     service = Service(unavailable(), for_a_person(), then=None)
     with pytest.raises(LedgerUnavailable, match="no permission"):
         virtual.run(
-            retry(service, on=LedgerUnavailable, backoff=TO_TWO_SECONDS, attempts=4, person_at_once=person_at_once)
+            retry(
+                service,
+                on=LedgerUnavailable,
+                backoff=TO_TWO_SECONDS,
+                attempts=4,
+                stop_for_person=stop_for_person,
+            )
         )
     assert service.attempts == attempts
 

@@ -11,16 +11,16 @@ import pytest
 
 from tests.support.virtual_time import VirtualTime
 from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
-from worker.core.model import Again, Issued, PoolFault, Reason, Refused, Reply, Secret, State, Trouble
+from worker.core.model import Issued, PoolFault, Reason, Refused, Reply, Secret, State, Trouble, TryAgain
 from worker.core.resilience.breaker import LATENCY_HALF_LIFE, UNCONFIRMED_AFTER, CircuitBreaker
 
 ISSUED = Issued(Secret("JBSWY3DP"), None, "request-1")
 REFUSED = Refused(State.NEEDS_SESSION, Reason.SESSION_SPENT)
 TOTP_OFF = PoolFault("SoftwareTokenMFANotFoundException", "switch TOTP on")
 WAF = PoolFault("ForbiddenException", "look at the WAF", may_pass=True)
-UNSENT, NO_ANSWER = Again(Trouble.UNSENT, "ConnectError"), Again(Trouble.NO_ANSWER, "ReadTimeout")
-THROTTLED, CONFLICT = Again(Trouble.THROTTLED), Again(Trouble.CONFLICT)
-SERVER_ERROR = Again(Trouble.SERVER_ERROR)
+UNSENT, NO_ANSWER = TryAgain(Trouble.UNSENT, "ConnectError"), TryAgain(Trouble.NO_ANSWER, "ReadTimeout")
+THROTTLED, CONFLICT = TryAgain(Trouble.THROTTLED), TryAgain(Trouble.CONFLICT)
+SERVER_ERROR = TryAgain(Trouble.SERVER_ERROR)
 
 
 class Bench:

@@ -12,29 +12,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.virtual_time import VirtualTime
-from worker.core.model import Again, Trouble
+from worker.core.model import Trouble, TryAgain
 from worker.core.resilience.call_attempts import RetryPolicy, until_decided
 
-THROTTLED, UNSENT = Again(Trouble.THROTTLED), Again(Trouble.UNSENT)
-CONFLICT, SERVER_ERROR, NO_ANSWER = Again(Trouble.CONFLICT), Again(Trouble.SERVER_ERROR), Again(Trouble.NO_ANSWER)
+THROTTLED, UNSENT = TryAgain(Trouble.THROTTLED), TryAgain(Trouble.UNSENT)
+CONFLICT, SERVER_ERROR, NO_ANSWER = (
+    TryAgain(Trouble.CONFLICT),
+    TryAgain(Trouble.SERVER_ERROR),
+    TryAgain(Trouble.NO_ANSWER),
+)
 POLICY = RetryPolicy(attempts=5, base=0.2, cap=5.0, total=60.0, call_timeout=10.0)
 
 
 class Calls:
     """Gives the answers in turn, the last one for ever; every counted attempt takes ``takes`` seconds."""
 
-    def __init__(self, answers: Iterable[Again | str], takes: float = 0.0) -> None:
+    def __init__(self, answers: Iterable[TryAgain | str], takes: float = 0.0) -> None:
         self._answers = list(answers)
         self._takes = takes
         self.made = 0
         self.spent = 0.0
         self.pauses: list[float] = []
 
-    async def attempt(self) -> Again | str:
+    async def attempt(self) -> TryAgain | str:
         self.made += 1
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         await asyncio.sleep(self._takes)
-        if isinstance(answer, Again) and answer.counts:
+        if isinstance(answer, TryAgain) and answer.counts:
             self.spent += self._takes
         return answer
 
@@ -42,11 +46,11 @@ class Calls:
         self.pauses.append(seconds)
         await asyncio.sleep(seconds)
 
-    async def go(self, policy: RetryPolicy = POLICY) -> Again | str:
+    async def go(self, policy: RetryPolicy = POLICY) -> TryAgain | str:
         return await until_decided(self.attempt, policy, spent_calling=lambda: self.spent, sleep=self.sleep)
 
 
-def run(virtual: VirtualTime, calls: Calls, policy: RetryPolicy = POLICY) -> Again | str:
+def run(virtual: VirtualTime, calls: Calls, policy: RetryPolicy = POLICY) -> TryAgain | str:
     return virtual.run(calls.go(policy))
 
 
@@ -57,14 +61,14 @@ def test_what_is_decided_at_once_is_not_tried_again(virtual: VirtualTime) -> Non
 
 
 @pytest.mark.parametrize("again", [CONFLICT, SERVER_ERROR, NO_ANSWER, THROTTLED, UNSENT])
-def test_what_is_undecided_is_tried_again(virtual: VirtualTime, again: Again) -> None:
+def test_what_is_undecided_is_tried_again(virtual: VirtualTime, again: TryAgain) -> None:
     calls = Calls([again, again, "issued"])
     assert run(virtual, calls) == "issued"
     assert calls.made == 3
 
 
 @pytest.mark.parametrize("again", [CONFLICT, SERVER_ERROR])
-def test_after_so_many_attempts_the_last_answer_stands(virtual: VirtualTime, again: Again) -> None:
+def test_after_so_many_attempts_the_last_answer_stands(virtual: VirtualTime, again: TryAgain) -> None:
     calls = Calls([again])
     assert run(virtual, calls) is again
     assert calls.made == 5
@@ -72,7 +76,7 @@ def test_after_so_many_attempts_the_last_answer_stands(virtual: VirtualTime, aga
 
 
 @pytest.mark.parametrize("again", [THROTTLED, UNSENT])
-def test_being_throttled_and_never_leaving_are_no_attempts(virtual: VirtualTime, again: Again) -> None:
+def test_being_throttled_and_never_leaving_are_no_attempts(virtual: VirtualTime, again: TryAgain) -> None:
     calls = Calls([*[again] * 500, CONFLICT, *[again] * 500, "issued"], takes=1.0)
     assert run(virtual, calls) == "issued"
     assert max(calls.pauses[:400]) <= POLICY.base, "the pacer is what slows down"
@@ -113,7 +117,7 @@ def test_attempts_and_their_pauses_are_bounded_in_time(virtual: VirtualTime) -> 
     st.floats(0.0, 5.0),
 )
 def test_no_more_attempts_than_allowed_count_whatever_is_answered(
-    answers: list[Again], attempts: int, takes: float
+    answers: list[TryAgain], attempts: int, takes: float
 ) -> None:
     calls, policy = Calls([*answers, "issued"], takes), replace(POLICY, attempts=attempts)
     result = VirtualTime().run(calls.go(policy))
@@ -145,7 +149,7 @@ def test_cancelling_passes_through_a_call_and_a_pause_alike(virtual: VirtualTime
 def test_an_exception_passes_through_and_is_not_retried(virtual: VirtualTime) -> None:
     made = []
 
-    async def attempt() -> Again:
+    async def attempt() -> TryAgain:
         made.append(True)
         raise LookupError("a bug")
 

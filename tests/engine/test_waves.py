@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from worker.core.errors import ExitCode, UsageError
 from worker.core.model import Reason, State
-from worker.engine.failure_rate import FEWEST_OUTCOMES, WINDOW, FailureRate
+from worker.engine.failure_rate import MIN_OUTCOMES, WINDOW, FailureRate
 from worker.engine.waves import read_wave
 from worker.requests.usernames import usernames
 
@@ -27,7 +27,7 @@ outcomes = st.lists(
 def test_a_person_is_called_exactly_where_too_many_of_the_latest_failed(
     states: list[State], share: float, window: int, enough: int
 ) -> None:
-    watch = FailureRate(share, window=window, fewest_outcomes=enough)
+    watch = FailureRate(share, window=window, min_outcomes=enough)
 
     for number, state in enumerate(states, 1):
         latest = states[max(0, number - window) : number]
@@ -53,9 +53,9 @@ def test_one_unlucky_user_stops_nothing() -> None:
 def test_a_rollout_where_everybody_fails_stops_as_soon_as_there_are_enough() -> None:
     watch = FailureRate(0.05)
 
-    stops = [watch.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED) for _ in range(FEWEST_OUTCOMES)]
+    stops = [watch.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED) for _ in range(MIN_OUTCOMES)]
 
-    assert [bool(error) for error in stops] == [False] * (FEWEST_OUTCOMES - 1) + [True]
+    assert [bool(error) for error in stops] == [False] * (MIN_OUTCOMES - 1) + [True]
     assert stops[-1] is not None
     assert stops[-1].exit_code is ExitCode.PERSON_MUST_ACT
     assert str(stops[-1]) == (
@@ -81,7 +81,7 @@ def test_what_went_wrong_long_ago_counts_no_more() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_reason_has_a_cure(reason: Reason) -> None:
-    watch = FailureRate(0.0, fewest_outcomes=1)
+    watch = FailureRate(0.0, min_outcomes=1)
 
     error = watch.settled(State.FAILED, reason)
 
@@ -92,7 +92,7 @@ def test_every_reason_has_a_cure(reason: Reason) -> None:
 def test_the_reasons_are_told_by_their_number() -> None:
     watch = FailureRate(0.1)
     reasons = [Reason.TOKEN_REVOKED, Reason.TOKEN_REVOKED, Reason.REPLY_LOST]
-    for _ in range(FEWEST_OUTCOMES - 3):
+    for _ in range(MIN_OUTCOMES - 3):
         watch.settled(State.DELIVERED, None)
 
     told = [str(watch.settled(State.NEEDS_SESSION, reason) or "") for reason in reasons]

@@ -21,7 +21,7 @@ from worker.pacing.schedule import (
     LOWEST,
     LOWEST_RATE,
     MARGIN,
-    MOST_LAG,
+    MAX_LAG,
     RISE,
     ROUND,
     SLICE,
@@ -167,7 +167,7 @@ def test_at_a_low_rate_a_slice_is_one_send(rate: float) -> None:
 
 def test_where_the_timeline_ran_dry_a_slice_outlasts_what_it_takes_to_reserve_one_but_not_by_minutes() -> None:
     pace = Pace(1000.0, 1000.0, 0.0, 1, FIRST_SLICE)
-    for lag, length in ((0.01, FIRST_SLICE), (0.4, LAGS * 0.4), (60.0, LAGS * MOST_LAG)):
+    for lag, length in ((0.01, FIRST_SLICE), (0.4, LAGS * 0.4), (60.0, LAGS * MAX_LAG)):
         _, mine = plan(pace, 1001.0, 1000.0, lag=lag)
         assert mine.end - mine.start == pytest.approx(length, rel=0.01)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from worker.core.errors import ExitCode, UsageError
 from worker.core.model import Sealed
-from worker.core.record import is_line, line
+from worker.core.record import is_line, record_line
 from worker.sealing.age import AgeSealer, keygen, write_identity
 from worker.sealing.open import open_files, open_sources
 
@@ -43,7 +43,7 @@ def age_file(inner: dict[str, Any], sealer: AgeSealer = SEALER) -> bytes:
 def delivered(username: str = "ana", generation: int = 1, sealer: AgeSealer = SEALER, **fields: Any) -> bytes:
     """The line of the file channel, with its end."""
     blob = age_file(record(username, generation, **fields), sealer)
-    return line(username, Sealed(generation, "attempt", "2025-01-31T12:00:00.000Z", blob)) + b"\n"
+    return record_line(username, Sealed(generation, "attempt", "2025-01-31T12:00:00.000Z", blob)) + b"\n"
 
 
 class Opened:
@@ -218,7 +218,7 @@ def test_anybody_can_seal_nonsense_to_a_recipient_and_it_is_not_believed(
     tmp_path: Path, identity: Path, inner: bytes
 ) -> None:
     blob = SEALER.seal(inner)
-    outer = line("eve", Sealed(1, "attempt", "now", blob)) + b"\n"
+    outer = record_line("eve", Sealed(1, "attempt", "now", blob)) + b"\n"
     opened = Opened(tmp_path, identity, blob, outer + delivered("ana", 1))
     assert (opened.records, opened.code) == ([record("ana", 1)], ExitCode.SOME_LEFT_OUT)
 

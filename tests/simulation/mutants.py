@@ -16,13 +16,13 @@ from worker.core import rules
 from worker.core.call import Caller, Claim
 from worker.core.model import (
     EXPIRED,
-    Again,
     Enrolment,
     GiveBack,
     Issued,
     Lost,
     Request,
     State,
+    TryAgain,
     Verdict,
     WriteResult,
     Written,
@@ -185,7 +185,7 @@ def doubted_but_not_settled(row: Enrolment, _: str | None, now: float, *, late_e
 
 def retried_at_once(self: Any, state: Any) -> float:
     again = state.outcome.result()
-    assert isinstance(again, Again)
+    assert isinstance(again, TryAgain)
     return 0.1
 
 

@@ -19,13 +19,13 @@ from tests.simulation.truth import NO_ANSWER, Course
 from worker.core.errors import ChannelUnavailable, DependencyUnavailable, LedgerUnavailable, QueueUnavailable
 from worker.core.model import (
     UNFINISHED,
-    Again,
     Counts,
     Enrolment,
     Reply,
     Request,
     Sealed,
     State,
+    TryAgain,
     WriteResult,
 )
 from worker.core.ports import Backlog, Lease
@@ -198,7 +198,7 @@ class SimulatedProvider(_Port):
         except asyncio.CancelledError:
             cognito.give_up(call)
             raise
-        call.ambiguous = isinstance(reply, Again) and reply.ambiguous
+        call.ambiguous = isinstance(reply, TryAgain) and reply.ambiguous
         call.answered = not call.ambiguous
         return reply
 

@@ -10,14 +10,14 @@ from tests.simulation.world import World
 if TYPE_CHECKING:
     from worker.core.model import Enrolment
 
-MOST_LINES = 2000
+MAX_LINES = 2000
 
 
 def tell(world: World) -> str:
     """The whole story, oldest first; of a very long one the end."""
     lines = [f"{at:9.3f}  {who:8} {what}" for at, who, what in world.story]
-    if len(lines) > MOST_LINES:
-        lines = [f"… {len(lines) - MOST_LINES} earlier lines", *lines[-MOST_LINES:]]
+    if len(lines) > MAX_LINES:
+        lines = [f"… {len(lines) - MAX_LINES} earlier lines", *lines[-MAX_LINES:]]
     return "\n".join([describe(world.scenario), "", *lines, "", *map(_stand, world.ledger.rows.values())])
 
 

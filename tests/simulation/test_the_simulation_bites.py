@@ -20,7 +20,7 @@ from tests.simulation.scenario import Disturbance, Fault, Message, Scenario, Wro
 from tests.simulation.story import check
 from tests.simulation.world import World
 
-MOST_SCENARIOS = 1_500
+MAX_SCENARIOS = 1_500
 TOKEN, SESSION = Message("ann", token=True), Message("ann")
 REPLACED = Scenario((TOKEN, replace(TOKEN, replace=True)), rounds=0)
 TWO_WORKERS = Scenario((replace(TOKEN, copies=2),), workers=2, rounds=0)
@@ -99,7 +99,7 @@ def scenarios_for(name: str) -> Iterator[Scenario]:
         )
         for disturbance, step in product(disturbances, range(1, 121)):
             yield replace(scenario, disturbances=(replace(disturbance, step=step),))
-    yield from map(random_scenario, range(MOST_SCENARIOS))
+    yield from map(random_scenario, range(MAX_SCENARIOS))
 
 
 def hunt(name: str) -> tuple[Scenario, str]:

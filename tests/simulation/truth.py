@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from tests.simulation.history import Call
 from tests.simulation.scenario import CALL_TIMEOUT, Wrong
 from worker.core.model import (
-    Again,
     CredentialKind,
     Issued,
     PoolFault,
@@ -19,6 +18,7 @@ from worker.core.model import (
     Secret,
     State,
     Trouble,
+    TryAgain,
 )
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ JUST_UNDER = 0.98
 """What was sent can act no later than one call time-out after its caller gave up or died: so late, nearly."""
 
 WITHOUT_EFFECT: dict[Wrong, Reply] = {
-    Wrong.UNSENT: Again(Trouble.UNSENT, "unsent"),
-    Wrong.CONFLICT: Again(Trouble.CONFLICT, "conflict"),
-    Wrong.INTERNAL: Again(Trouble.SERVER_ERROR, "internal"),
-    Wrong.THROTTLED: Again(Trouble.THROTTLED, "throttled"),
+    Wrong.UNSENT: TryAgain(Trouble.UNSENT, "unsent"),
+    Wrong.CONFLICT: TryAgain(Trouble.CONFLICT, "conflict"),
+    Wrong.INTERNAL: TryAgain(Trouble.SERVER_ERROR, "internal"),
+    Wrong.THROTTLED: TryAgain(Trouble.THROTTLED, "throttled"),
     Wrong.FORBIDDEN: PoolFault("ForbiddenException", "ask", may_pass=True),
     Wrong.INVALID: Refused(State.FAILED, Reason.INVALID_PARAMETER),
 }
-NO_ANSWER = Again(Trouble.NO_ANSWER, "no answer")
+NO_ANSWER = TryAgain(Trouble.NO_ANSWER, "no answer")
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class CognitoClient:
             case None:
                 return Course(there, there + back)
             case Wrong.INTERNAL_DONE:
-                return Course(there, there + back, Again(Trouble.SERVER_ERROR, "internal"))
+                return Course(there, there + back, TryAgain(Trouble.SERVER_ERROR, "internal"))
             case Wrong.LOST:
                 return Course(None, dice.choice((there, CALL_TIMEOUT)), NO_ANSWER)
             case Wrong.LOST_REPLY:

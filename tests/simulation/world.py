@@ -40,7 +40,7 @@ from worker.core.model import UNFINISHED, CredentialKind, Request, Secret, State
 RESTART = 1.0
 """Seconds after which a process that died or stopped is started again."""
 STAGGER = 0.7
-MOST_STEPS, MOST_PROCESSES = 60_000, 100
+MAX_STEPS, MAX_PROCESSES = 60_000, 100
 
 
 class World:
@@ -280,7 +280,7 @@ class World:
     def _raise(self) -> None:
         if self._violations:
             raise self._violations[0]
-        if self.steps > MOST_STEPS or len(self.processes) > MOST_PROCESSES:
+        if self.steps > MAX_STEPS or len(self.processes) > MAX_PROCESSES:
             raise Violation("11: no end in sight")
 
     def _logged(self, _: object, __: str, event: MutableMapping[str, Any]) -> Any:

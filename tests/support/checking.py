@@ -14,10 +14,10 @@ from worker.setup.init import create_missing
 POOL = "eu-central-1_AbCdEfGhI"
 
 
-def place_of(emulator: Emulator) -> AwsTarget:
+def aws_target(emulator: Emulator) -> AwsTarget:
     """Where its services are, but for the one that neither emulator has."""
-    endpoints = {name: url for name, url in emulator.place.endpoints.items() if name != "service-quotas"}
-    return replace(emulator.place, endpoints=endpoints)
+    endpoints = {name: url for name, url in emulator.target.endpoints.items() if name != "service-quotas"}
+    return replace(emulator.target, endpoints=endpoints)
 
 
 def aws_settings(emulator: Emulator, *more: str) -> Settings:
@@ -46,7 +46,7 @@ def aws_settings(emulator: Emulator, *more: str) -> Settings:
 async def initialized(settings: Settings, emulator: Emulator) -> list[str]:
     """What ``init`` says."""
     out = io.StringIO()
-    await create_missing(settings, out, place=emulator.place)
+    await create_missing(settings, out, target=emulator.target)
     return out.getvalue().splitlines()
 
 

@@ -41,13 +41,13 @@ class Emulator:
         return self.elsewhere.get(service, self.url)
 
     @property
-    def place(self) -> AwsTarget:
+    def target(self) -> AwsTarget:
         """Where its services are."""
         return AwsTarget(REGION, endpoints={service: self.url_of(service) for service in SERVICES})
 
     def aws(self) -> Aws:
         """Its services, for ``async with``; credentials come from the environment (fixture ``aws_credentials``)."""
-        return Aws(self.place)
+        return Aws(self.target)
 
 
 def fresh(name: str) -> str:

@@ -75,7 +75,7 @@ def stamp(settings: Settings) -> Mapping[str, str]:
     }
 
 
-def place(settings: Settings) -> AwsTarget:
+def aws_target(settings: Settings) -> AwsTarget:
     """Where AWS is."""
     aws = settings.aws
     endpoints = {
@@ -189,7 +189,7 @@ class _Opening:
 
     async def _session(self) -> Aws:
         if self._aws is None:
-            self._aws = await self._stack.enter_async_context(Aws(place(self._settings)))
+            self._aws = await self._stack.enter_async_context(Aws(aws_target(self._settings)))
         return self._aws
 
 
@@ -226,7 +226,7 @@ def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
 @asynccontextmanager
 async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
     """The channel. Raises ``UsageError`` where it is not safe, ``ChannelUnavailable``, ``PersonMustAct``."""
-    async with Aws(place(settings)) as aws:  # which a channel without AWS asks for nothing
+    async with Aws(aws_target(settings)) as aws:  # which a channel without AWS asks for nothing
         channel = await channels.kind_of(settings.channel).make(settings.channel, aws)
         await channel.open()
         try:

@@ -72,7 +72,7 @@ def open_(
         return open_sources(files or ("-",), identities, sys.stdout, into=into)
     settings = load(context, config, overrides)
     names = files or (_source(settings),)
-    return open_sources(names, identities, sys.stdout, place=_place(settings), into=into)
+    return open_sources(names, identities, sys.stdout, target=_target(settings), into=into)
 
 
 def _source(settings: Settings) -> str:
@@ -82,10 +82,10 @@ def _source(settings: Settings) -> str:
     return channels.kind_of(settings.channel).source(settings.channel)
 
 
-def _place(settings: Settings) -> AwsTarget:
-    from worker.app.stores import place
+def _target(settings: Settings) -> AwsTarget:
+    from worker.app.stores import aws_target
 
-    return place(settings)
+    return aws_target(settings)
 
 
 @click.command()

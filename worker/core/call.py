@@ -10,7 +10,7 @@ import asyncio
 
 from worker.core import rules
 from worker.core.config import WorkerConfig
-from worker.core.model import Again, Enrolment, Lost, Reply, Request, Trouble
+from worker.core.model import Enrolment, Lost, Reply, Request, Trouble, TryAgain
 from worker.core.ports import Clock, Pacer, Provider
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.call_attempts import until_decided
@@ -80,13 +80,13 @@ class Caller:
         return self._config.retry.call_timeout
 
     async def call(self, request: Request, claim: Claim, scope: CancellationScope) -> CallResult:
-        """What Cognito decides, ``TooLate``, ``Overtaken``, or the last ``Again`` when the attempts are used up.
+        """What Cognito decides, ``TooLate``, ``Overtaken``, or the last ``TryAgain`` when the attempts are used up.
 
         Raises ``CancelledError`` where the task is stopped; if a request was on the wire then, the caller must call
         ``note_unanswered``.
         """
         first = await self._attempt(request, claim, scope)
-        if not isinstance(first, Again):
+        if not isinstance(first, TryAgain):
             return first
         known = iter([first])  # setting up retries takes time, which most users do without; the first attempt counts
 
@@ -137,7 +137,7 @@ class Caller:
         scope.forbid_stop()
         self._stats.waiting_for = ""
         self._breaker.record_reply(request.username, reply)
-        if isinstance(reply, Again):
+        if isinstance(reply, TryAgain):
             self._stats.trouble(reply.trouble)
             claim.troubles.add(reply.trouble)
             claim.doubt |= reply.ambiguous

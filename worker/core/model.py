@@ -226,7 +226,7 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class TryAgain:
     """Nothing is decided: try again, within the user's deadline."""
 
     trouble: Trouble
@@ -254,7 +254,7 @@ class PoolFault:
     """It may pass by itself (a rate rule of WAF), so it is waited for before the run ends."""
 
 
-Reply = Issued | Refused | Again | PoolFault
+Reply = Issued | Refused | TryAgain | PoolFault
 
 
 # What becomes of one request. ``pipeline`` settles these in one ``match``.

@@ -19,7 +19,6 @@ from worker.core.config import WorkerConfig
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import (
     EXPIRED,
-    Again,
     CredentialKind,
     Done,
     Duplicate,
@@ -33,6 +32,7 @@ from worker.core.model import (
     Request,
     State,
     Trouble,
+    TryAgain,
     Verdict,
     Written,
 )
@@ -163,7 +163,7 @@ class Pipeline:
                 return await self._overtaken(claim)
             case PoolFault():
                 return await self._release(claim)
-            case Again():
+            case TryAgain():
                 if request.kind is CredentialKind.SESSION and Trouble.NO_ANSWER in claim.troubles:
                     return await self._conclude(claim, State.NEEDS_SESSION, Reason.REPLY_LOST)
                 return await self._conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED)
@@ -214,7 +214,7 @@ class Pipeline:
                 on=ChannelUnavailable,
                 backoff=DELIVERY_BACKOFF,
                 patience=self._config.channel_patience,
-                person_at_once=False,
+                stop_for_person=False,
                 monotonic=self._clock.monotonic,
                 before_pause=self._waits_for_channel,
                 sleep=pause,

@@ -3,7 +3,7 @@
 The record is JSON, sealed to the recipients before it is stored anywhere. A *line* is the same for channels that hold
 text: who it is for and its generation in the clear, the record sealed in it.
 
-Whoever reads a line that is none gets ``ValueError``, ``KeyError`` or ``TypeError``.
+Reading something else raises ``ValueError``, ``KeyError`` or ``TypeError``.
 """
 
 from __future__ import annotations
@@ -37,38 +37,38 @@ class RecordFormat:
 
 
 def seal_record(
-    request: Request, issued: Issued, generation: int, now: float, form: RecordFormat, sealer: Sealer
+    request: Request, issued: Issued, generation: int, now: float, record_format: RecordFormat, sealer: Sealer
 ) -> Sealed:
-    """One delivered record, sealed; ``now`` in UTC seconds is when Cognito answered."""
+    """One record, sealed; ``now`` (UTC seconds) is when the call was sent: a Session in the reply is no older."""
     attempt_id = str(uuid.uuid4())
     associated_at = rfc3339(now)
     account = request.username
-    if form.account != "username":
-        account = request.attributes.get(form.account) or account
+    if record_format.account != "username":
+        account = request.attributes.get(record_format.account) or account
     secret_code = issued.secret_code.reveal()
     record: dict[str, object] = {
         "username": request.username,
         "generation": generation,
         "attempt_id": attempt_id,
         "secret_code": secret_code,
-        "otpauth_uri": otpauth_uri(form.issuer, account, secret_code),
+        "otpauth_uri": otpauth_uri(record_format.issuer, account, secret_code),
         "associated_at": associated_at,
         "request_id": issued.request_id,
         "attributes": dict(request.attributes),
     }
     expires = None
     if issued.session is not None:
-        expires = now + form.session_validity
+        expires = now + record_format.session_validity
         record["session"] = issued.session.reveal()
         record["session_expires_at"] = rfc3339(expires)
     blob = sealer.seal(to_json(record))
     return Sealed(generation, attempt_id, associated_at, blob, expires)
 
 
-def line(username: str, sealed: Sealed) -> bytes:
-    """One delivered record as a line (without its end): its address and order in the clear, the rest sealed.
+def record_line(username: str, sealed: Sealed) -> bytes:
+    """One delivered record as a line (without its end): username and generation in the clear, the rest sealed.
 
-    What the file channel appends, the SQS channel sends, and a secret in Secrets Manager holds.
+    It is what the file channel appends, the SQS channel sends, and a secret in Secrets Manager holds.
     """
     record = {
         "username": username,
@@ -88,40 +88,40 @@ def rfc3339(at: float) -> str:
 def otpauth_uri(issuer: str, account: str, secret_code: str) -> str:
     """The Key URI that authenticator applications read from a QR code.
 
-    A colon ends the issuer there, even an encoded one, so the issuer may hold none.
+    Some applications take a colon for the end of the issuer, even an encoded one, so the issuer may hold none.
     """
     issuer, account = quote(issuer.replace(":", ""), safe=""), quote(account, safe="")
     return f"otpauth://totp/{issuer}:{account}?secret={secret_code}&issuer={issuer}&algorithm=SHA1&digits=6&period=30"
 
 
-# --- reading: what a line tells without being opened ------------------------------------------------------------------
+# --- reading: what a line says before it is opened ------------------------------------------------------------------
 
 Record = dict[str, Any]
 Address = tuple[bytes, int]
-"""Who (SHA-256 of the username, which is all that some sources say) and which generation."""
+"""Whose record (SHA-256 of the username, since some sources know only that) and which generation."""
 
 
 def is_line(text: str) -> bool:
     """Whether this is one line with a record's address and something sealed."""
     try:
-        found = parsed(text.encode())
-        outer_address(found)
+        found = parse_object(text.encode())
+        line_address(found)
     except (ValueError, KeyError, TypeError):
         return False
     return "\n" not in text and isinstance(found.get("sealed"), str)
 
 
-def outer_address(line: Record) -> Address:
-    """What a line says of the record in it; one that was fetched from under a hash names its user by that."""
+def line_address(line: Record) -> Address:
+    """The address that a line gives its record. A line fetched by the hash of a username holds that hash instead."""
     if "username" in line:
-        return address(line)
+        return record_address(line)
     digest = line["username_sha256"]
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{64}", digest):
         raise TypeError("no hash of a username")
     return bytes.fromhex(digest), _generation(line)
 
 
-def address(record: Record) -> Address:
+def record_address(record: Record) -> Address:
     """Whose record this is, and which generation."""
     username = record["username"]
     if not isinstance(username, str):
@@ -136,14 +136,14 @@ def _generation(record: Record) -> int:
     return generation
 
 
-def checked(record: Record, told: Address) -> Record:
-    """The record itself, where it is the one that its line told of."""
-    if address(record) != told:
+def require_address(record: Record, expected: Address) -> Record:
+    """The record, if it has the expected address; else raises ``ValueError``."""
+    if record_address(record) != expected:
         raise ValueError("the line says something else than the record within")
     return record
 
 
-def parsed(text: bytes) -> Record:
+def parse_object(text: bytes) -> Record:
     """One JSON object."""
     try:
         found = json.loads(text)

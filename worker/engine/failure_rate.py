@@ -9,7 +9,7 @@ from worker.core.model import Reason, State
 
 WINDOW = 200
 """The latest outcomes that count: at 20 users/s ten seconds' worth, and enough that one bad user means nothing."""
-FEWEST_OUTCOMES = 20
+MIN_OUTCOMES = 20
 """Outcomes before anything is concluded: with fewer, a single bad user would be more than 5 %."""
 
 _DIED = "credentials die before their turn comes: mint them as they are needed (push --keep-fresh, or worker.feed)"
@@ -42,9 +42,9 @@ class FailureRate:
     Only outcomes count, not duplicates, and not users who were given back.
     """
 
-    def __init__(self, share: float, *, window: int = WINDOW, fewest_outcomes: int = FEWEST_OUTCOMES) -> None:
+    def __init__(self, share: float, *, window: int = WINDOW, min_outcomes: int = MIN_OUTCOMES) -> None:
         self._share = share
-        self._fewest_outcomes = fewest_outcomes
+        self._min_outcomes = min_outcomes
         self._latest: deque[Reason | None] = deque(maxlen=window)
         """The reason of each bad outcome, ``None`` for a good one."""
         self._by_reason: Counter[Reason | None] = Counter()
@@ -59,7 +59,7 @@ class FailureRate:
         self._latest.append(found)
         self._by_reason[found] += 1
         seen, bad = len(self._latest), len(self._latest) - self._by_reason[None]
-        if seen < self._fewest_outcomes or bad <= self._share * seen:
+        if seen < self._min_outcomes or bad <= self._share * seen:
             return None
         counted = [(each, number) for each, number in self._by_reason.most_common() if each and number > 0]
         told = ", ".join(f"{number} {each.value}" for each, number in counted)

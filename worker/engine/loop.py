@@ -220,7 +220,7 @@ class WorkerLoop:
             self._ledger_outage.failed(error)
             self._ledger_outage.check()
             return False
-        self._ledger_outage.over()
+        self._ledger_outage.recovered()
         return bool(found)
 
     async def _sweep(self, *states: State) -> int:

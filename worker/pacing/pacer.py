@@ -22,9 +22,10 @@ from typing import Self
 
 from worker.core.errors import LedgerUnavailable
 from worker.core.ports import Clock
+from worker.core.resilience.backoff import Backoff, retry
 from worker.pacing.limiter import MEMORY, RateLimiter
 from worker.pacing.pace import Pace, PaceStore
-from worker.pacing.schedule import MARGIN, MOST_LAG, SHARED_MARGIN, Grant, Slice, TooMany, cut, plan
+from worker.pacing.schedule import MARGIN, MAX_LAG, SHARED_MARGIN, Grant, Slice, TooMany, cut, plan
 
 TOUCHING = 0.001
 """Seconds between two of a worker's slices below which they are treated as one: rounding between two clocks."""
@@ -35,8 +36,8 @@ FORGET = 0.8
 So one slow answer of the ledger is allowed for until it is clear that it was the only one.
 """
 
-PAUSES = 0.1, 1.0
-"""Seconds between tries to reach a ledger that is away: the first, and the longest."""
+RESERVE_BACKOFF = Backoff(first=0.1, longest=1.0)
+"""How a ledger that is unavailable is asked again for a slice: at least once a second, since calls wait for it."""
 
 
 class SharedPacer:
@@ -165,19 +166,18 @@ class SharedPacer:
 
     async def _keep(self) -> None:
         """Reserve slices before they are needed, only if they are, and write cuts down at once."""
-        pause = PAUSES[0]
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._until_needed()):
                     await self._woken.wait()
             self._woken.clear()
-            try:
-                await self._write()
-                pause = PAUSES[0]
-            except LedgerUnavailable:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, PAUSES[1])
-                self._woken.set()
+            await retry(
+                self._write,
+                on=LedgerUnavailable,
+                backoff=RESERVE_BACKOFF,
+                stop_for_person=False,
+                monotonic=self._clock.monotonic,
+            )
 
     def _until_needed(self) -> float | None:
         """Seconds until a slice has to be reserved; ``None`` while nobody asks."""
@@ -219,7 +219,7 @@ class SharedPacer:
             self._limiter.margin, self._owed = margin, slice_.owed
             now = clock.monotonic()
             self._lag = max(now - began, FORGET * self._lag)
-            self._write_lag = min(max(now - planned, FORGET * self._write_lag), MOST_LAG)
+            self._write_lag = min(max(now - planned, FORGET * self._write_lag), MAX_LAG)
             self._grant(slice_.ending(pace.reserved_until))
 
     def _grant(self, slice_: Slice) -> None:

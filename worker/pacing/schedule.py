@@ -42,7 +42,7 @@ FIRST_SLICE = 0.2
 LAGS = 1.5
 """How many lags a round has at least, so that a slow ledger can keep up with reserving."""
 
-MOST_LAG = 1.0
+MAX_LAG = 1.0
 """Seconds of lag that are allowed for at most.
 
 A worker that dies takes no more of the timeline along than two slices of ``LAGS`` times this.
@@ -184,8 +184,8 @@ def plan(
 def _next_length(length: float, ahead: float, lag: float) -> float:
     """The length of the next slice, in seconds, where the timeline is reserved so many seconds ahead."""
     if ahead == 0:  # nothing was reserved any more, perhaps because reserving takes so long
-        return max(length, LAGS * min(lag, MOST_LAG))
-    aim = max(SLICE * (1 - ahead / ROUND), LAGS * min(lag, MOST_LAG) - ahead, 0.0)
+        return max(length, LAGS * min(lag, MAX_LAG))
+    aim = max(SLICE * (1 - ahead / ROUND), LAGS * min(lag, MAX_LAG) - ahead, 0.0)
     return length + (SHRINK if ahead > TOO_FAR * ROUND and aim == 0.0 else NUDGE) * (aim - length)
 
 

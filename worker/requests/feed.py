@@ -23,9 +23,10 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-from worker.core.errors import DependencyUnavailable, ExitCode, Malformed
+from worker.core.errors import DependencyUnavailable, Malformed
 from worker.core.model import CredentialKind, Request, State
 from worker.core.ports import Clock, Ledger, Producer, Queue
+from worker.core.resilience.backoff import Outage
 from worker.pacing.pace import PaceStore
 from worker.requests.backpressure import Estimate, FeedConfig
 from worker.requests.lines import digest
@@ -43,6 +44,9 @@ may always wait (``backpressure.MIN_WORK``), so that workers do not run dry betw
 PERMISSION_LIFE = 30.0
 """Seconds for which a permission to mint counts as used; whoever has not pushed by then is taken to have given up, and
 somebody else may mint. Longer than a sign-in takes."""
+
+PATIENCE = 60.0
+"""Seconds for which a queue or a ledger that is unavailable is asked again, as long as a worker does by default."""
 
 BATCH = 500
 """Messages that are pushed in one call of the queue at most, so that no transaction of a queue grows without bound."""
@@ -98,7 +102,7 @@ class Feed:
         self._counting: asyncio.Task[None] | None = None
         self._quiet_since = 0.0
         """When somebody who waited was last permitted to mint, or was last told in the log that nobody is."""
-        self._unavailable_since: float | None = None
+        self._outage = Outage(PATIENCE, clock.monotonic)
         self._to_push: list[_Push] = []
         self._pushing: asyncio.Task[None] | None = None
         self.accepted = 0
@@ -257,18 +261,16 @@ class Feed:
         return max(0.0, self._counted_at + pause - self._clock.monotonic())
 
     async def _count(self) -> None:
-        """Ask what waits, and at which rate. A store that is unavailable is asked again for a minute."""
+        """Ask what waits, and at which rate. A store that is unavailable is asked again for ``PATIENCE``."""
         before = self._pushed
         try:
             waiting, pace = (await self._queue.backlog()).waiting, await self._ledger.read_pace()
         except DependencyUnavailable as error:
-            self._unavailable_since = self._unavailable_since or self._clock.monotonic()
-            lasts = self._clock.monotonic() - self._unavailable_since
-            if error.exit_code is ExitCode.PERSON_MUST_ACT or lasts > 60.0:
-                raise
+            self._outage.failed(error)
+            self._outage.check()
             await asyncio.sleep(COUNT_LIFE)  # and nobody is permitted by a count that is too old
             return
-        self._unavailable_since = None
+        self._outage.recovered()
         self._rate = min(self._config.rate, pace.rate) if pace is not None else self._config.rate
         self._counted_at = self._clock.monotonic()
         self._estimate.counted(waiting, self._pushed - before, self._counted_at, self._rate)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from worker.adapters import channels
 from worker.core.errors import ExitCode, UsageError
-from worker.core.record import Record, address, checked, outer_address, parsed
+from worker.core.record import Record, line_address, parse_object, record_address, require_address
 from worker.sealing.age import AgeOpener
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ def open_sources(
     identities: Sequence[Path],
     out: TextIO,
     *,
-    place: AwsTarget | None = None,
+    target: AwsTarget | None = None,
     into: Path | None = None,
 ) -> ExitCode:
     """Open the records of every source, the newest of each user over all of them.
 
     A source is a file (``open_files``) or begins with a channel's scheme, such as ``s3://``. Where a channel's records
     can only be moved (see ``ChannelKind``), they go to the end of the file ``into`` and are opened there. AWS is asked
-    only where a source needs it: at ``place``, or where the environment says. Makes an event loop of its own. Gives
+    only where a source needs it: at ``target``, or where the environment says. Makes an event loop of its own. Gives
     and raises what ``open_files`` does, and ``DependencyUnavailable`` and ``PersonMustAct`` for the channels.
     """
     wanted = list(dict.fromkeys(names))
@@ -56,7 +56,7 @@ def open_sources(
     with ExitStack() as stack:
         fetched: Mapping[str, BinaryIO] = {}
         if remote:
-            fetched = asyncio.run(_fetch(remote, stack, place, into))
+            fetched = asyncio.run(_fetch(remote, stack, target, into))
         if into is not None:
             wanted = list(dict.fromkeys([*(name for name in wanted if name not in moved), str(into)]))
         files = (fetched[name] if name in fetched else stack.enter_context(_seekable(name)) for name in wanted)
@@ -73,7 +73,7 @@ def _into_is_for_moving() -> UsageError:
 
 
 async def _fetch(
-    sources: Mapping[str, ChannelKind[Any]], stack: ExitStack, place: AwsTarget | None, into: Path | None
+    sources: Mapping[str, ChannelKind[Any]], stack: ExitStack, target: AwsTarget | None, into: Path | None
 ) -> dict[str, BinaryIO]:
     """A file of lines for each source whose records are copied; others are moved to the end of ``into``.
 
@@ -83,7 +83,7 @@ async def _fetch(
 
     on_aws = any(kind.resources() is not None for kind in sources.values())
     found: dict[str, BinaryIO] = {}
-    async with Aws(with_region(place) if on_aws else AwsTarget("")) as aws:
+    async with Aws(with_region(target) if on_aws else AwsTarget("")) as aws:
         for source, kind in sources.items():
             where = source.removeprefix(kind.scheme)
             if kind.moved_from:
@@ -121,7 +121,7 @@ def _open(files: Iterable[BinaryIO], opener: AgeOpener, out: TextIO) -> ExitCode
                 newest[user] = found
     for user, (generation, read) in newest.items():
         try:
-            record = checked(read(), (user, generation))
+            record = require_address(read(), (user, generation))
         except (ValueError, KeyError, TypeError):
             unreadable += 1
         else:
@@ -137,8 +137,8 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, 
     def line_at(offset: int) -> Callable[[], Record]:
         def read() -> Record:
             file.seek(offset)
-            sealed = parsed(file.readline())["sealed"]
-            return parsed(opener.open(base64.b64decode(sealed, validate=True)))
+            sealed = parse_object(file.readline())["sealed"]
+            return parse_object(opener.open(base64.b64decode(sealed, validate=True)))
 
         return read
 
@@ -147,8 +147,8 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, 
         sealed = file.read()
         file.close()  # there may be more of them than may be open at once
         try:
-            record = parsed(opener.open(sealed))
-            user, generation = address(record)
+            record = parse_object(opener.open(sealed))
+            user, generation = record_address(record)
             yield user, (generation, lambda: record)
         except (ValueError, KeyError, TypeError):
             yield None, (0, dict)
@@ -157,7 +157,7 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, 
     for line in file:
         if line.strip():
             try:
-                user, generation = outer_address(parsed(line))
+                user, generation = line_address(parse_object(line))
                 yield user, (generation, line_at(offset))
             except (ValueError, KeyError, TypeError):
                 yield None, (0, dict)

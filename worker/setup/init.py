@@ -17,7 +17,7 @@ from worker.adapters.aws.errors import faults
 from worker.adapters.aws.init_report import InitReport
 from worker.adapters.aws.queue import name_in
 from worker.adapters.aws.session import Aws, AwsTarget
-from worker.app.stores import place as place_of
+from worker.app.stores import aws_target
 from worker.core.errors import DependencyUnavailable, UsageError
 from worker.settings import Settings
 from worker.setup import resources
@@ -53,14 +53,14 @@ def cloudformation_template(settings: Settings) -> str:
     return json.dumps(template(wanted_resources(settings)), indent=2) + "\n"
 
 
-async def create_missing(settings: Settings, out: TextIO, *, place: AwsTarget | None = None) -> None:
+async def create_missing(settings: Settings, out: TextIO, *, target: AwsTarget | None = None) -> None:
     """Make what is missing, and write to ``out`` what was made or found. To run it again is harmless.
 
-    ``place`` is where AWS's services are, if not where the settings say. Raises ``UsageError``,
+    ``target`` is where AWS's services are, if not where the settings say. Raises ``UsageError``,
     ``DependencyUnavailable``, ``PersonMustAct``.
     """
     plan = wanted_resources(settings)
-    async with Aws(place or place_of(settings)) as aws:
+    async with Aws(target or aws_target(settings)) as aws:
         making = _Making(aws, plan, settings.aws.region, InitReport(out))
         with faults(DependencyUnavailable, "AWS"):
             lines = [*await making.queues(), *await making.table(), *await making.channel()]

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 RETENTION = DAY
 """Seconds that requests are kept: an access token, the longer lived credential, lives a day at most."""
-LEAST_RETENTION = 3_600
+MIN_RETENTION = 3_600
 """Seconds below which requests may vanish before a worker comes to them: an access token's usual life."""
 DEAD_LETTER_RETENTION = 4 * DAY
 """Seconds that dead letters are kept: over a weekend, and no longer, since they may be whole requests."""
 RECEIVES = 1_000
 """How often a request may be received before it is a dead letter: the most that SQS allows ("Amazon SQS dead-letter
 queues"), because a request that waits for its user, or is given back, counts as received too."""
-LEAST_RECEIVES = 100
+MIN_RECEIVES = 100
 """Receives below which a request may become a dead letter without having been tried, because its user is claimed by
 another worker for so long."""
 TABLE_PATIENCE = 120.0

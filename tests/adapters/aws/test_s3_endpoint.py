@@ -37,9 +37,9 @@ def test_no_rule_looks_at_the_key() -> None:
 @pytest.mark.parametrize("bucket", BUCKETS)
 @pytest.mark.parametrize("endpoint", [None, "https://bucket.vpce-1a2b.s3.eu-central-1.vpce.amazonaws.com"])
 async def test_every_key_goes_where_a_plain_client_would_send_it(bucket: str, endpoint: str | None) -> None:
-    place = AwsTarget(REGION, endpoints={"s3": endpoint} if endpoint else {})
+    target = AwsTarget(REGION, endpoints={"s3": endpoint} if endpoint else {})
     async with (
-        Aws(place) as aws,
+        Aws(target) as aws,
         aioboto3.Session(region_name=REGION).client("s3", endpoint_url=endpoint) as plain,
     ):
         for key in ("one", "a folder/ä + 100 %.age"):

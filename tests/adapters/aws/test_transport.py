@@ -25,7 +25,7 @@ from worker.adapters.aws.transport import Transport
 from worker.adapters.cognito.client import cognito
 from worker.core.clock import SystemClock
 from worker.core.errors import UsageError
-from worker.core.model import Again, CredentialKind, Issued, Reply, Request, Secret, Trouble
+from worker.core.model import CredentialKind, Issued, Reply, Request, Secret, Trouble, TryAgain
 
 CREDENTIAL = "a-credential-" + "s" * 40
 
@@ -96,7 +96,7 @@ async def test_a_server_with_a_wrong_certificate_is_told_nothing(
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         url = "https://aws.test" if behind_a_proxy else wire.url.replace("127.0.0.1", "localhost")
         reply = await called(url)
-        assert isinstance(reply, Again)
+        assert isinstance(reply, TryAgain)
         assert reply.trouble is Trouble.UNSENT
         assert await asked(url) == "SSLError"
         assert wire.seen == []
@@ -130,7 +130,7 @@ async def test_what_a_proxy_does_not_let_through_was_never_sent(there: bool, mon
         with unused_port() as nowhere:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url if there else nowhere)
             reply = await called("https://aws.test")
-            assert isinstance(reply, Again)
+            assert isinstance(reply, TryAgain)
             assert reply.trouble is Trouble.UNSENT
             assert await asked("https://aws.test") == "ProxyConnectionError"
         assert wire.seen == []
@@ -182,7 +182,7 @@ async def test_a_connection_that_was_used_before_and_breaks_is_not_tried_again()
 
         wire.does = once
         reply = await called(wire.url, times=2)
-        assert isinstance(reply, Again)
+        assert isinstance(reply, TryAgain)
         assert reply.trouble is Trouble.NO_ANSWER
         assert len(wire.seen) == 2
 
@@ -204,7 +204,7 @@ async def test_half_of_a_good_answer_is_no_answer(half: bytes) -> None:
     async with listening() as wire:
         wire.does = break_off
         reply = await called(wire.url)
-        assert isinstance(reply, Again)
+        assert isinstance(reply, TryAgain)
         assert reply.trouble is Trouble.NO_ANSWER
 
 

@@ -22,7 +22,7 @@ from tests.support.rows import NASTY_NAMES, sealed, sealeds, usernames
 from worker.adapters.channels.file.channel import FileChannel
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
-from worker.core.record import line as record_line
+from worker.core.record import record_line
 
 
 @pytest.fixture

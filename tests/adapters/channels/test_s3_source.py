@@ -14,7 +14,7 @@ from worker.adapters.aws.naming import Names, segment
 from worker.adapters.channels.s3 import source
 from worker.adapters.channels.s3.keys import key_of, parsed
 from worker.adapters.channels.s3.source import Object
-from worker.core.record import address, outer_address
+from worker.core.record import line_address, record_address
 
 
 def test_a_key_says_whose_object_it_is_and_which() -> None:
@@ -29,7 +29,7 @@ def test_a_key_says_whose_object_it_is_and_which() -> None:
 def test_a_key_that_the_worker_wrote_is_read_as_it_was_meant(username: str, generation: int, names: Names) -> None:
     found = parsed(key_of("any/prefix", username, names, generation, "0b1c"))
     assert found is not None
-    assert outer_address({**dict([found.user]), "generation": found.generation}) == address(
+    assert line_address({**dict([found.user]), "generation": found.generation}) == record_address(
         {"username": username, "generation": generation}
     )
 

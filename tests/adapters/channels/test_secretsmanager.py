@@ -22,9 +22,9 @@ from tests.support.emulators import Emulator, fresh
 from tests.support.rows import NASTY_NAMES
 from worker.adapters.aws.naming import Names, secret_segment
 from worker.adapters.aws.session import Aws
-from worker.adapters.channels.secretsmanager.channel import KEPT, MOST_BYTES, SecretsManagerChannel
+from worker.adapters.channels.secretsmanager.channel import KEPT, MAX_BYTES, SecretsManagerChannel
 from worker.core.errors import ChannelUnavailable, ExitCode
-from worker.core.record import line
+from worker.core.record import record_line
 from worker.core.resilience.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def test_a_secret_holds_the_line_of_the_file_channel(emulator: Emulator) -
         channel, client, prefix = await channel_at(aws)
         await channel.deliver("ana", record(7))
         value = await client.get_secret_value(SecretId=f"{prefix}/ana", VersionStage="AWSCURRENT")
-        assert value["SecretString"].encode() == line("ana", record(7))
+        assert value["SecretString"].encode() == record_line("ana", record(7))
         assert value["VersionId"] == record(7).attempt_id
 
 
@@ -119,7 +119,7 @@ async def test_a_worker_that_died_half_way_is_made_up_for(emulator: Emulator) ->
         await client.put_secret_value(
             SecretId=f"{prefix}/ana",
             ClientRequestToken=record(2).attempt_id,
-            SecretString=line("ana", record(2)).decode(),
+            SecretString=record_line("ana", record(2)).decode(),
             VersionStages=["generation-2"],
         )
         await channel.deliver("ana", record(1))
@@ -218,5 +218,5 @@ async def test_a_record_that_no_secret_can_hold_is_refused_before_anything_is_cr
     async with moto.aws() as aws:
         channel, client, prefix = await channel_at(aws)
         with pytest.raises(ChannelUnavailable, match="longer"):
-            await channel.deliver("ana", record(1, blob=b"x" * MOST_BYTES))
+            await channel.deliver("ana", record(1, blob=b"x" * MAX_BYTES))
         assert await delivered_secrets(client, prefix) == []

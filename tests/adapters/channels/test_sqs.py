@@ -20,7 +20,7 @@ from tests.support.emulators import Emulator, fresh
 from worker.adapters.aws.session import Aws
 from worker.adapters.channels.sqs.channel import SqsChannel
 from worker.core.errors import ChannelUnavailable, ExitCode, UsageError
-from worker.core.record import line
+from worker.core.record import record_line
 
 
 async def channel_at(aws: Aws, url: str) -> SqsChannel:
@@ -46,7 +46,7 @@ async def test_a_message_is_the_line_of_the_file_channel_and_has_no_attributes(e
         channel = await channel_at(aws, url)
         await channel.deliver("é\0", record(7))
         (message,) = (await sqs.receive_message(QueueUrl=url, MessageAttributeNames=["All"]))["Messages"]
-        assert message["Body"].encode() == line("é\0", record(7))
+        assert message["Body"].encode() == record_line("é\0", record(7))
         assert "MessageAttributes" not in message
 
 
@@ -101,7 +101,7 @@ async def test_a_confirmation_that_was_lost_brings_the_same_record_again(emulato
     url = await queue_at(emulator)
     async with before(emulator, "SendMessageBatch", CUT) as (aws, _):
         await (await channel_at(aws, url)).deliver("ana", record())
-    assert set(await messages_at(emulator, url)) == {line("ana", record()).decode()}
+    assert set(await messages_at(emulator, url)) == {record_line("ana", record()).decode()}
 
 
 async def test_everybody_who_waited_learns_of_a_refusal(emulator: Emulator) -> None:
@@ -130,7 +130,7 @@ async def test_a_delivery_nobody_waits_for_any_more_holds_nobody_up(emulator: Em
         gone.cancel()
         await stays
         await channel.close()
-    assert line("ana", record()).decode() in await messages_at(emulator, url)
+    assert record_line("ana", record()).decode() in await messages_at(emulator, url)
 
 
 async def test_closing_waits_for_what_is_being_sent(emulator: Emulator) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from worker.adapters.cognito.answers import read_answer
-from worker.core.model import Again, CredentialKind, PoolFault, Reason, Refused, Reply, State, Trouble
+from worker.core.model import CredentialKind, PoolFault, Reason, Refused, Reply, State, Trouble, TryAgain
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
@@ -35,13 +35,13 @@ def error(code: str, message: str = "", status: int = 400) -> Reply:
 )
 @pytest.mark.parametrize("kind", [SESSION, TOKEN])
 def test_a_success_without_a_whole_secret_acted_and_nobody_has_it(kind: CredentialKind, body: bytes) -> None:
-    assert read_answer(kind, 200, {}, body) == Again(Trouble.NO_ANSWER, "NoSecretCode")
+    assert read_answer(kind, 200, {}, body) == TryAgain(Trouble.NO_ANSWER, "NoSecretCode")
 
 
 @pytest.mark.parametrize("session", [None, "", 5])
 def test_a_secret_without_the_session_to_verify_it_is_lost(session: object) -> None:
     body = json.dumps({"SecretCode": SECRET, "Session": session}).encode()
-    assert read_answer(SESSION, 200, {}, body) == Again(Trouble.NO_ANSWER, "NoSession")
+    assert read_answer(SESSION, 200, {}, body) == TryAgain(Trouble.NO_ANSWER, "NoSession")
 
 
 @pytest.mark.parametrize(
@@ -89,34 +89,34 @@ def test_malformed_input_fails_its_user() -> None:
 )
 def test_every_way_of_saying_too_many_is_throttling(code: str) -> None:
     reply = error(code)
-    assert reply == Again(Trouble.THROTTLED, code)
-    assert isinstance(reply, Again)
+    assert reply == TryAgain(Trouble.THROTTLED, code)
+    assert isinstance(reply, TryAgain)
     assert not reply.counts
 
 
 def test_status_429_is_throttling_whatever_the_body_says() -> None:
-    assert read_answer(SESSION, 429, {}, b"<html>slow down</html>") == Again(Trouble.THROTTLED, "HTTP429")
-    assert error("Novelty", status=429) == Again(Trouble.THROTTLED, "Novelty")
+    assert read_answer(SESSION, 429, {}, b"<html>slow down</html>") == TryAgain(Trouble.THROTTLED, "HTTP429")
+    assert error("Novelty", status=429) == TryAgain(Trouble.THROTTLED, "Novelty")
 
 
 def test_a_concurrent_modification_is_a_conflict_that_issued_nothing() -> None:
     reply = error("ConcurrentModificationException")
-    assert reply == Again(Trouble.CONFLICT, "ConcurrentModificationException")
-    assert isinstance(reply, Again)
+    assert reply == TryAgain(Trouble.CONFLICT, "ConcurrentModificationException")
+    assert isinstance(reply, TryAgain)
     assert not reply.ambiguous
 
 
 @pytest.mark.parametrize("status", [400, 500, 503])
 def test_an_answered_failure_of_the_service_is_ambiguous(status: int) -> None:
     reply = error("InternalErrorException", status=status)
-    assert reply == Again(Trouble.SERVER_ERROR, "InternalErrorException")
-    assert isinstance(reply, Again)
+    assert reply == TryAgain(Trouble.SERVER_ERROR, "InternalErrorException")
+    assert isinstance(reply, TryAgain)
     assert reply.ambiguous
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
 def test_a_failure_that_is_not_cognitos_own_may_be_acting_still(status: int) -> None:
-    assert read_answer(SESSION, status, {}, b"<html>Bad Gateway</html>") == Again(Trouble.NO_ANSWER, f"HTTP{status}")
+    assert read_answer(SESSION, status, {}, b"<html>Bad Gateway</html>") == TryAgain(Trouble.NO_ANSWER, f"HTTP{status}")
 
 
 @pytest.mark.parametrize(
@@ -150,8 +150,8 @@ def test_something_that_is_not_cognito_is_a_fault_of_the_settings(status: int) -
 
 
 def test_nobody_fails_for_a_code_that_is_not_known() -> None:
-    assert error("BrandNewException") == Again(Trouble.SERVER_ERROR, "BrandNewException")
-    assert read_answer(SESSION, 418, {}, b"short and stout") == Again(Trouble.SERVER_ERROR, "HTTP418")
+    assert error("BrandNewException") == TryAgain(Trouble.SERVER_ERROR, "BrandNewException")
+    assert read_answer(SESSION, 418, {}, b"short and stout") == TryAgain(Trouble.SERVER_ERROR, "HTTP418")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_nobody_fails_for_a_code_that_is_not_known() -> None:
     ],
 )
 def test_the_code_is_found_wherever_it_stands(headers: dict[str, str], body: bytes) -> None:
-    assert read_answer(SESSION, 400, headers, body) == Again(Trouble.CONFLICT, "ConcurrentModificationException")
+    assert read_answer(SESSION, 400, headers, body) == TryAgain(Trouble.CONFLICT, "ConcurrentModificationException")
 
 
 def test_the_text_of_an_error_never_leaves() -> None:

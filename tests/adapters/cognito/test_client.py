@@ -16,7 +16,7 @@ import pytest
 from tests.support.wire import GOOD, SECRET, Behaviour, Wire, answer, listening, unused_port
 from worker.adapters.cognito.client import CognitoClient, cognito
 from worker.core.errors import UsageError
-from worker.core.model import Again, CredentialKind, Issued, PoolFault, Reply, Request, Secret, Trouble
+from worker.core.model import CredentialKind, Issued, PoolFault, Reply, Request, Secret, Trouble, TryAgain
 
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
 
@@ -39,7 +39,7 @@ def request(kind: CredentialKind = SESSION, credential: str = "s" * 40) -> Reque
 
 
 def trouble(reply: Reply) -> Trouble:
-    assert isinstance(reply, Again)
+    assert isinstance(reply, TryAgain)
     return reply.trouble
 
 
@@ -138,7 +138,7 @@ async def test_a_refused_connection_sent_nothing() -> None:
     with unused_port() as url:
         async with client(url) as provider:
             reply = await provider.associate(request())
-    assert reply == Again(Trouble.UNSENT, "ClientConnectorError")
+    assert reply == TryAgain(Trouble.UNSENT, "ClientConnectorError")
 
 
 async def test_a_name_that_does_not_exist_sent_nothing() -> None:
@@ -188,14 +188,14 @@ async def test_an_answer_that_does_not_come_in_time_may_be_acting_still(wire: Wi
 
     wire.does = trickle
     async with client(wire.url, timeout=0.3) as provider, asyncio.timeout(2):
-        assert await provider.associate(request()) == Again(Trouble.NO_ANSWER, "TimeoutError")
+        assert await provider.associate(request()) == TryAgain(Trouble.NO_ANSWER, "TimeoutError")
 
 
 @pytest.mark.parametrize("status", [500, 503, 400])
 async def test_one_call_is_one_request_on_the_wire(wire: Wire, status: int) -> None:
     wire.does = answer(b'{"__type": "InternalErrorException"}', f"{status} Sorry")
     async with client(wire.url) as provider:
-        assert await provider.associate(request()) == Again(Trouble.SERVER_ERROR, "InternalErrorException")
+        assert await provider.associate(request()) == TryAgain(Trouble.SERVER_ERROR, "InternalErrorException")
     assert len(wire.seen) == 1
 
 

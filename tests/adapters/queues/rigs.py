@@ -123,8 +123,8 @@ class SqsQueues:
         async with AsyncExitStack() as stack:
             sqs = await stack.enter_async_context(self.client())
             if endpoint := settings.pop("endpoint", None):
-                place = AwsTarget(self.emulator.place.region, endpoints={"sqs": endpoint})
-                sqs = await (await stack.enter_async_context(Aws(place))).sqs()
+                target = AwsTarget(self.emulator.target.region, endpoints={"sqs": endpoint})
+                sqs = await (await stack.enter_async_context(Aws(target))).sqs()
             usual: dict[str, Any] = {
                 "visibility": SQS_VISIBILITY,
                 "look_ahead": 20,

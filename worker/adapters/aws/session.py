@@ -64,22 +64,22 @@ class AwsTarget:
     """A client's connections at most."""
 
 
-def with_region(place: AwsTarget | None) -> AwsTarget:
-    """The place with a Region: its own, or the environment's. Raises ``UsageError`` where neither says one."""
-    place = place or AwsTarget("")
-    if place.region:
-        return place
+def with_region(target: AwsTarget | None) -> AwsTarget:
+    """The target with a Region: its own, or the environment's. Raises ``UsageError`` where neither says one."""
+    target = target or AwsTarget("")
+    if target.region:
+        return target
     try:
         region = (
             os.environ.get("AWS_REGION")
             or os.environ.get("AWS_DEFAULT_REGION")
-            or botocore.session.Session(profile=place.profile).get_config_variable("region")
+            or botocore.session.Session(profile=target.profile).get_config_variable("region")
         )
     except BotoCoreError:
         region = None
     if not region:
         raise UsageError("no AWS Region is given", "set aws.region, or AWS_REGION in the environment")
-    return replace(place, region=region)
+    return replace(target, region=region)
 
 
 class Aws:

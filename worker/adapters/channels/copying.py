@@ -12,7 +12,7 @@ from typing import BinaryIO, TypeVar
 
 from worker.core.errors import DependencyUnavailable
 
-MOST_AT_ONCE = 32
+MAX_AT_ONCE = 32
 """Objects or secrets that are on their way at the same time."""
 LOST = b"{}"
 """The line of what cannot be opened: no record, so that it is counted as not opened."""
@@ -41,7 +41,7 @@ async def write_lines(items: AsyncIterator[Item], line: Callable[[Item], Awaitab
     try:
         async for item in items:
             tasks.append(asyncio.ensure_future(line(item)))
-            if len(tasks) >= MOST_AT_ONCE:
+            if len(tasks) >= MAX_AT_ONCE:
                 number += await first()
         while tasks:
             number += await first()

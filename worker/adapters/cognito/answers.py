@@ -12,7 +12,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from worker.core.model import Again, CredentialKind, Issued, PoolFault, Reason, Refused, Reply, Secret, State, Trouble
+from worker.core.model import (
+    CredentialKind,
+    Issued,
+    PoolFault,
+    Reason,
+    Refused,
+    Reply,
+    Secret,
+    State,
+    Trouble,
+    TryAgain,
+)
 
 _THROTTLED = frozenset(
     {
@@ -112,7 +123,7 @@ def read_answer(kind: CredentialKind, status: int, headers: Mapping[str, str], b
         return _issued(kind, fields, request_id)
     code = _code(fields, headers)
     if code in _THROTTLED or status == 429:
-        return Again(Trouble.THROTTLED, code or "HTTP429")
+        return TryAgain(Trouble.THROTTLED, code or "HTTP429")
     if not code:
         return _by_status(status)
     if code == "NotAuthorizedException":
@@ -126,14 +137,14 @@ def read_answer(kind: CredentialKind, status: int, headers: Mapping[str, str], b
 
 def _by_code(code: str, status: int) -> Reply:
     if code in _CONFLICT:
-        return Again(Trouble.CONFLICT, code)
+        return TryAgain(Trouble.CONFLICT, code)
     if code in _CURES:
         return PoolFault(code, _CURES[code])
     if code in _MAY_PASS or status == 403:
         return PoolFault(code, _MAY_PASS.get(code, _WAF), may_pass=True)
     # InternalErrorException and its like, and every code that is not known: nobody fails at once, and nobody stops the
     # run, for a reason that is not known. It is tried again, as often as attempts allow.
-    return Again(Trouble.SERVER_ERROR, code)
+    return TryAgain(Trouble.SERVER_ERROR, code)
 
 
 def _by_status(status: int) -> Reply:
@@ -146,8 +157,8 @@ def _by_status(status: int) -> Reply:
     if status in _CURES_BY_STATUS:
         return PoolFault(name, _CURES_BY_STATUS[status])
     if status == 408 or status >= 500:
-        return Again(Trouble.NO_ANSWER, name)
-    return Again(Trouble.SERVER_ERROR, name)
+        return TryAgain(Trouble.NO_ANSWER, name)
+    return TryAgain(Trouble.SERVER_ERROR, name)
 
 
 def _not_authorized(kind: CredentialKind, fields: Mapping[str, Any]) -> Reason:
@@ -156,15 +167,15 @@ def _not_authorized(kind: CredentialKind, fields: Mapping[str, Any]) -> Reason:
     return next((reason for sign, reason in _NOT_AUTHORIZED[kind] if sign in words), _NO_GOOD[kind])
 
 
-def _issued(kind: CredentialKind, fields: Mapping[str, Any], request_id: str) -> Issued | Again:
+def _issued(kind: CredentialKind, fields: Mapping[str, Any], request_id: str) -> Issued | TryAgain:
     """A secret that is cut off, or that lacks the Session to verify it, was issued all the same, and nobody has it."""
     code, session = fields.get("SecretCode"), fields.get("Session")
     if not isinstance(code, str) or not _BASE32.fullmatch(code):
-        return Again(Trouble.NO_ANSWER, "NoSecretCode")
+        return TryAgain(Trouble.NO_ANSWER, "NoSecretCode")
     if kind is CredentialKind.ACCESS_TOKEN:
         return Issued(Secret(code), None, request_id)
     if not isinstance(session, str) or not session:
-        return Again(Trouble.NO_ANSWER, "NoSession")
+        return TryAgain(Trouble.NO_ANSWER, "NoSession")
     return Issued(Secret(code), Secret(session), request_id)
 
 
@@ -185,9 +196,9 @@ def _code(fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     return ""
 
 
-def read_fault(error: Exception) -> Again:
+def read_fault(error: Exception) -> TryAgain:
     """What an exception of the transport means: ``UNSENT`` only where no connection for the request ever stood."""
     from aiohttp import ClientConnectorError, ClientHttpProxyError, ConnectionTimeoutError
 
     unsent = isinstance(error, ClientConnectorError | ClientHttpProxyError | ConnectionTimeoutError)
-    return Again(Trouble.UNSENT if unsent else Trouble.NO_ANSWER, type(error).__name__)
+    return TryAgain(Trouble.UNSENT if unsent else Trouble.NO_ANSWER, type(error).__name__)

@@ -29,7 +29,7 @@ _CHUNK = 16_384
 """Bytes that one read takes: some dozens of requests, so that few wait here, where they grow old unseen."""
 _PATIENCE = 0.5
 """Seconds to wait for a line before looking at the queue behind."""
-_MOST_LEFT = 65_536
+_MAX_LEFT = 65_536
 """Bytes that are still taken out of a pipe at the end: more than its buffer, and not all that a fast writer has."""
 
 
@@ -172,7 +172,7 @@ class StreamQueue:
 
     def _empty_pipe(self) -> None:
         """Whoever wrote a line into a pipe before it was closed may believe that it arrived."""
-        left = _MOST_LEFT
+        left = _MAX_LEFT
         while left > 0 and not self._ended and self._readable():
             self._take(chunk := self._read())
             left -= len(chunk)

@@ -1,10 +1,10 @@
-"""The one way to try again what failed: with growing pauses, for a limited time or number of attempts.
+"""Trying again what failed: with growing pauses, for a limited time or number of attempts.
 
 Three parts, each usable by itself:
 
 - ``Backoff`` says how long to wait after so many failures in a row.
 - ``Outage`` remembers since when something has been failing, and whether that has lasted longer than anybody wants to
-  wait. Loops that come back to the same work anyway (the feed's look, the engine's rounds, long polls) need only this.
+  wait. Loops that come back to the same work anyway (the feed, the engine's loop, long polls) need only this.
 - ``retry`` calls something until it succeeds, using both; ``retry_in_thread`` is the same for code without an event
   loop. The loop itself is tenacity's.
 
@@ -54,18 +54,22 @@ class Backoff:
 class Outage:
     """For how long something has been failing without a success in between, and when that has lasted too long.
 
-    ``patience``: seconds from the first failure. ``monotonic``: a clock in seconds. With ``person_at_once`` a failure
+    ``patience``: seconds from the first failure. ``monotonic``: a clock in seconds. With ``stop_for_person`` a failure
     that a person has to mend (exit code 3, such as missing permissions) is not waited for at all.
     """
 
     def __init__(
-        self, patience: float, monotonic: Callable[[], float] = time.monotonic, *, person_at_once: bool = True
+        self,
+        patience: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        stop_for_person: bool = True,
     ) -> None:
         self.failures = 0
         """How often it failed in a row; 0 while it works."""
         self._patience = patience
         self._monotonic = monotonic
-        self._person_at_once = person_at_once
+        self._stop_for_person = stop_for_person
         self._since = 0.0
         self._error: BaseException | None = None
 
@@ -76,8 +80,8 @@ class Outage:
         self.failures += 1
         self._error = error
 
-    def over(self) -> bool:
-        """It works. Says whether it did not before."""
+    def recovered(self) -> bool:
+        """It works. Returns whether it did not before."""
         was_failing = self.failures > 0
         self.failures, self._error = 0, None
         return was_failing
@@ -87,7 +91,7 @@ class Outage:
         if self._error is None:
             return False
         needs_person = isinstance(self._error, WorkerError) and self._error.exit_code is ExitCode.PERSON_MUST_ACT
-        return (self._person_at_once and needs_person) or self._monotonic() - self._since >= self._patience
+        return (self._stop_for_person and needs_person) or self._monotonic() - self._since >= self._patience
 
     def check(self) -> None:
         """Raise the last failure if the outage has lasted too long."""
@@ -102,7 +106,7 @@ async def retry(
     backoff: Backoff,
     patience: float = math.inf,
     attempts: float = math.inf,
-    person_at_once: bool = True,
+    stop_for_person: bool = True,
     monotonic: Callable[[], float] = time.monotonic,
     before_pause: Callable[[BaseException], object] = lambda _: None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -110,10 +114,10 @@ async def retry(
     """What ``call`` returns, once it does; it is called again after each failure that ``on`` expects.
 
     Raises the last failure when ``patience`` seconds have passed since the first one, after so many ``attempts``, and
-    with ``person_at_once`` where a person has to act (see ``Outage``). Whatever is not expected is raised at once.
+    with ``stop_for_person`` where a person has to act (see ``Outage``). Whatever is not expected is raised at once.
     ``before_pause`` gets the failure before each pause; what it, or ``sleep``, raises ends the retries.
     """
-    try:  # the usual success does without tenacity's loop, which costs 30 µs (measured) at each of a user's many calls
+    try:  # success at the first attempt, the common case, skips tenacity's loop, which costs 30 µs a call (measured)
         return await call()
     except Exception as error:
         if not _is_expected(on, error):
@@ -125,7 +129,7 @@ async def retry(
             raise failure.pop()
         return await call()
 
-    outage = Outage(patience, monotonic, person_at_once=person_at_once)
+    outage = Outage(patience, monotonic, stop_for_person=stop_for_person)
     return await AsyncRetrying(**_policy(on, backoff, attempts, outage, before_pause), sleep=sleep)(again)
 
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
-from worker.core.model import Again, PoolFault, Reply, Trouble
+from worker.core.model import PoolFault, Reply, Trouble, TryAgain
 from worker.core.ports import Clock
 
 AGREEING_USERS = 3
@@ -106,9 +106,9 @@ class CircuitBreaker:
         match reply:
             case PoolFault():
                 self._refused(username, reply)
-            case Again(trouble=Trouble.UNSENT | Trouble.NO_ANSWER):
+            case TryAgain(trouble=Trouble.UNSENT | Trouble.NO_ANSWER):
                 self._unanswered(username, reply)
-            case Again(trouble=Trouble.THROTTLED):
+            case TryAgain(trouble=Trouble.THROTTLED):
                 if self._endpoint_is_the_cause:  # it can be reached; whether the pool serves is not known yet
                     self._close()
             case _:
@@ -157,7 +157,7 @@ class CircuitBreaker:
         if self._enough_agree() and (not fault.may_pass or lasted >= self._refusal_patience):
             self._stop(PersonMustAct(f"Cognito refuses every user with {fault.code}", fault.cure))
 
-    def _unanswered(self, username: str, again: Again) -> None:
+    def _unanswered(self, username: str, again: TryAgain) -> None:
         lasted = self._add_answer(username, cause=f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
         if again.trouble is Trouble.UNSENT or self._enough_agree():
             self._open()

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
-from worker.core.model import Again, Trouble
+from worker.core.model import Trouble, TryAgain
 
 Decided = TypeVar("Decided")
 
@@ -60,28 +60,28 @@ class _Budget:
         return pause
 
 
-def _again(state: RetryCallState) -> Again:
+def _again(state: RetryCallState) -> TryAgain:
     assert state.outcome is not None
     result = state.outcome.result()
-    assert isinstance(result, Again)
+    assert isinstance(result, TryAgain)
     return result
 
 
 async def until_decided(
-    attempt: Callable[[], Awaitable[Decided | Again]],
+    attempt: Callable[[], Awaitable[Decided | TryAgain]],
     policy: RetryPolicy,
     *,
     spent_calling: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
-) -> Decided | Again:
-    """Repeat ``attempt`` until it gives something else than ``Again``, or the last ``Again`` when the policy's
+) -> Decided | TryAgain:
+    """Repeat ``attempt`` until it gives something else than ``TryAgain``, or the last ``TryAgain`` when the policy's
     bounds are reached.
 
     ``spent_calling`` tells the seconds that the counted attempts took on the wire so far.
     """
     budget = _Budget(policy, spent_calling)
     retrying = AsyncRetrying(
-        retry=retry_if_result(lambda result: isinstance(result, Again)),
+        retry=retry_if_result(lambda result: isinstance(result, TryAgain)),
         stop=budget.used_up,
         wait=budget.pause,
         sleep=sleep,

@@ -57,7 +57,7 @@ class LedgerWriter:
                 on=LedgerUnavailable,
                 backoff=WRITE_BACKOFF,
                 patience=self._patience,
-                person_at_once=False,
+                stop_for_person=False,
                 monotonic=self._clock.monotonic,
                 before_pause=lambda error: self._breaker.write_unconfirmed(key, f"the ledger: {error}"),
             )

@@ -14,8 +14,7 @@ from worker.adapters.aws.session import AwsTarget
 from worker.adapters.checks.files import MOUNTS
 from worker.adapters.checks.findings import Finding, Level, fails, merged
 from worker.adapters.checks.seen import Seen
-from worker.app.stores import open_stores
-from worker.app.stores import place as place_of
+from worker.app.stores import aws_target, open_stores
 from worker.core.errors import WorkerError
 from worker.settings import Settings
 from worker.setup.checks import aws, host, pool, requests, rollout
@@ -24,24 +23,24 @@ from worker.setup.checks.show import show
 __all__ = ["Finding", "Level", "check", "dry_run", "show"]
 
 
-async def check(settings: Settings, *, place: AwsTarget | None = None, mounts: Path = MOUNTS) -> list[Finding]:
+async def check(settings: Settings, *, target: AwsTarget | None = None, mounts: Path = MOUNTS) -> list[Finding]:
     """Look at everything that a run needs, without enrolling anybody and without taking a message.
 
     Where any finding ``fails``, a run would fail, or lose what it must keep. No error is raised: each is a finding.
-    ``place`` is where AWS's services are, if not where the settings say; ``mounts`` is the table of file systems.
+    ``target`` is where AWS's services are, if not where the settings say; ``mounts`` is the table of file systems.
     """
-    findings, seen = await _looked(settings, place, mounts)
+    findings, seen = await _looked(settings, target, mounts)
     return merged([*findings, *rollout.look_at(settings, seen)])
 
 
 async def dry_run(
-    settings: Settings, source: str | None = None, *, place: AwsTarget | None = None, mounts: Path = MOUNTS
+    settings: Settings, source: str | None = None, *, target: AwsTarget | None = None, mounts: Path = MOUNTS
 ) -> list[Finding]:
     """What ``check`` finds, and what is found in every request that waits.
 
     ``source`` is a file of requests, ``-`` for standard input, or ``None`` for the queue.
     """
-    findings, seen = await _looked(settings, place, mounts)
+    findings, seen = await _looked(settings, target, mounts)
     try:
         told, found = await requests.look(settings, source)
     except WorkerError as error:
@@ -53,10 +52,10 @@ async def dry_run(
     return merged([*findings, *told, *rollout.look_at(settings, seen)])
 
 
-async def _looked(settings: Settings, place: AwsTarget | None, mounts: Path) -> tuple[list[Finding], Seen]:
+async def _looked(settings: Settings, target: AwsTarget | None, mounts: Path) -> tuple[list[Finding], Seen]:
     cognito, (on_aws, seen_on_aws), (in_files, seen_in_files), on_this_host = await asyncio.gather(
         pool.reach(settings),
-        aws.look(settings, place or place_of(settings)),
+        aws.look(settings, target or aws_target(settings)),
         _stores(settings),
         asyncio.to_thread(host.look, settings, mounts),
     )

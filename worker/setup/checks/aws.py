@@ -27,15 +27,15 @@ MAKING = 5.0
 """Seconds for making all clients, which reads much from disk."""
 
 
-async def look(settings: Settings, place: AwsTarget) -> tuple[list[Finding], Seen]:
+async def look(settings: Settings, target: AwsTarget) -> tuple[list[Finding], Seen]:
     """The findings, and what is known of queue and ledger. Where AWS is not used and not there, one line."""
-    if reason := _why_not(settings, place):
+    if reason := _why_not(settings, target):
         return [ok("aws", reason)], Seen()
-    if trouble := await _credentials(place, needed=_uses_aws(settings)):
+    if trouble := await _credentials(target, needed=_uses_aws(settings)):
         return [trouble], Seen()
-    looking = _Looking(settings, place)
+    looking = _Looking(settings, target)
     questions = looking.questions()
-    async with Aws(place) as aws:
+    async with Aws(target) as aws:
         try:
             async with asyncio.timeout(MAKING):
                 clients = {name: await aws.client(name) for name in {each.service for each in questions}}
@@ -53,9 +53,9 @@ async def _answered(question: Question, client: Any) -> list[Finding]:
     return await ask(question.about, question.what, question.ask(client))
 
 
-def _why_not(settings: Settings, place: AwsTarget) -> str:
+def _why_not(settings: Settings, target: AwsTarget) -> str:
     """Why AWS is not asked; empty where it is."""
-    if _uses_aws(settings) or _knows_the_pool(settings, place):
+    if _uses_aws(settings) or _knows_the_pool(settings, target):
         return ""
     return "not asked: nothing of this rollout is on AWS, and the pool's endpoint is another"
 
@@ -65,16 +65,16 @@ def _uses_aws(settings: Settings) -> bool:
     return not embedded or channels.kind_of(settings.channel).resources() is not None
 
 
-def _knows_the_pool(settings: Settings, place: AwsTarget) -> bool:
+def _knows_the_pool(settings: Settings, target: AwsTarget) -> bool:
     """A pool behind an endpoint of its own is not the one that AWS would tell about."""
-    return settings.cognito.endpoint_url is None or "cognito-idp" in place.endpoints
+    return settings.cognito.endpoint_url is None or "cognito-idp" in target.endpoints
 
 
-async def _credentials(place: AwsTarget, *, needed: bool) -> Finding | None:
+async def _credentials(target: AwsTarget, *, needed: bool) -> Finding | None:
     cure = "give the process AWS credentials: a role, a profile (aws.profile) or variables"
     try:
         async with asyncio.timeout(PATIENCE):
-            credentials = await AioSession(profile=place.profile).get_credentials()
+            credentials = await AioSession(profile=target.profile).get_credentials()
     except TimeoutError:
         said = f"no answer in {PATIENCE:g} s about who this process is"
     except (BotoCoreError, ClientError, *WIRE) as error:
@@ -91,9 +91,9 @@ async def _credentials(place: AwsTarget, *, needed: bool) -> Finding | None:
 class _Looking:
     """Which questions the settings pose, and what was seen while they were answered."""
 
-    def __init__(self, settings: Settings, place: AwsTarget) -> None:
+    def __init__(self, settings: Settings, target: AwsTarget) -> None:
         self._settings = settings
-        self._place = place
+        self._target = target
         self.seen = Seen()
 
     def questions(self) -> list[Question]:
@@ -109,12 +109,12 @@ class _Looking:
         name, validity = cognito.user_pool_id, cognito.session_validity
         if self._reaches_sts():
             yield Question("aws", "account and role", "sts", pool.identity, optional=True)
-        if _knows_the_pool(self._settings, self._place):
+        if _knows_the_pool(self._settings, self._target):
             yield Question("pool", "its MFA settings", "cognito-idp", lambda c: pool.mfa(c, name), optional=True)
             yield Question(
                 "pool", "its app clients", "cognito-idp", lambda c: pool.sessions(c, name, validity), optional=True
             )
-            if cognito.endpoint_url is None or "service-quotas" in self._place.endpoints:
+            if cognito.endpoint_url is None or "service-quotas" in self._target.endpoints:
                 yield Question(
                     "quota", "the real quota", "service-quotas", lambda c: pool.quota(c, rate), optional=True
                 )
@@ -122,8 +122,8 @@ class _Looking:
     def _reaches_sts(self) -> bool:
         """Where the services are emulators on loopback, the real one does not know these credentials."""
         named = {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"} & os.environ.keys()
-        emulated = any(is_loopback(urlsplit(url).hostname or "") for url in self._place.endpoints.values())
-        return "sts" in self._place.endpoints or bool(named) or not emulated
+        emulated = any(is_loopback(urlsplit(url).hostname or "") for url in self._target.endpoints.values())
+        return "sts" in self._target.endpoints or bool(named) or not emulated
 
     def _about_the_queue(self) -> Iterator[Question]:
         queue = self._settings.queue

@@ -14,7 +14,7 @@ from worker.adapters.aws import queue
 from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.adapters.checks.probes import Probe, permissions
 from worker.adapters.checks.seen import Seen
-from worker.setup.resources import LEAST_RECEIVES, LEAST_RETENTION, RECEIVES, RETENTION
+from worker.setup.resources import MIN_RECEIVES, MIN_RETENTION, RECEIVES, RETENTION
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -79,7 +79,7 @@ def _redriven(attributes: Attributes) -> Finding:
         said = "no dead-letter queue: a message that kills workers comes back until it is too old"
         return advice("queue", said, f"mfa-worker init makes one; maxReceiveCount {RECEIVES}")
     receives = int(str(policy.get("maxReceiveCount", 0)))
-    if receives < LEAST_RECEIVES:
+    if receives < MIN_RECEIVES:
         said = (
             f"maxReceiveCount is {receives}: waiting for a user whom another worker holds counts, and so does giving "
             f"back, so that requests which nobody tried would end in {target}"
@@ -90,7 +90,7 @@ def _redriven(attributes: Attributes) -> Finding:
 
 def _forgets(attributes: Attributes) -> Finding:
     seconds = int(attributes.get("MessageRetentionPeriod", 0))
-    if seconds < LEAST_RETENTION:
+    if seconds < MIN_RETENTION:
         said = f"messages are kept for {_hours(seconds)}: requests vanish before they are worked on"
         return fails("queue", said, f"set MessageRetentionPeriod to {RETENTION}")
     if seconds > RETENTION:

@@ -17,7 +17,7 @@ from worker.adapters.channels.kind import ChannelChecks, ChannelKind
 from worker.adapters.checks.findings import Finding, fails, ok
 from worker.core.errors import ChannelUnavailable, UsageError
 from worker.core.model import Sealed
-from worker.core.record import line, outer_address, parsed
+from worker.core.record import line_address, parse_object, record_line
 from worker.settings.stores import ChannelSettings
 from worker.settings.types import Optional, required_with
 
@@ -46,7 +46,7 @@ class FolderChannel:
     async def deliver(self, username: str, sealed: Sealed) -> None:
         unfinished = self._folder / f"{sealed.attempt_id}.unfinished"
         try:
-            unfinished.write_bytes(line(username, sealed))
+            unfinished.write_bytes(record_line(username, sealed))
             unfinished.replace(self._folder / f"{sealed.attempt_id}.json")
         except OSError as error:
             raise ChannelUnavailable(f"{self._folder}: {error.strerror}", "make room there") from None
@@ -72,7 +72,7 @@ class FolderKind(ChannelKind[FolderSettings]):
     async def copy_records(self, where: str, aws: Any, file: BinaryIO) -> int:
         newest: dict[bytes, tuple[int, bytes]] = {}
         for path in Path(where).glob("*.json"):
-            user, generation = outer_address(parsed(text := path.read_bytes()))
+            user, generation = line_address(parse_object(text := path.read_bytes()))
             newest[user] = max(newest.get(user, (0, b"")), (generation, text))
         file.writelines(text + b"\n" for _, text in newest.values())
         return len(newest)

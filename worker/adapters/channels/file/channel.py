@@ -12,7 +12,7 @@ from worker.adapters.append import append
 from worker.adapters.batching import ThreadBatcher
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
-from worker.core.record import line
+from worker.core.record import record_line
 
 
 class FileChannel:
@@ -28,7 +28,7 @@ class FileChannel:
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """See ``ports.Channel``."""
         try:
-            await self._appends.submit(line(username, sealed) + b"\n")
+            await self._appends.submit(record_line(username, sealed) + b"\n")
         except OSError as error:
             raise ChannelUnavailable(
                 f"{self._path}: {error.strerror}",

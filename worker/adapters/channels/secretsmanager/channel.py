@@ -17,7 +17,7 @@ from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import Names, secret_segment
 from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.model import Sealed
-from worker.core.record import line
+from worker.core.record import record_line
 from worker.core.resilience.backoff import Backoff, retry
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ CURRENT = "AWSCURRENT"
 GENERATION = "generation-"
 KEPT = 8
 """Versions of a secret that keep their label; AWS takes twenty labels a secret (user guide, quotas)."""
-MOST_BYTES = 65_536
+MAX_BYTES = 65_536
 """Of one version (user guide, quotas)."""
 ATTEMPTS = 8
 """Looks at one secret while others move its labels: as many workers would have to deliver to one user at once."""
@@ -60,10 +60,10 @@ class SecretsManagerChannel:
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """See ``ports.Channel``."""
         name = f"{self._prefix}/{secret_segment(username, self._names)}"
-        value = line(username, sealed).decode("ascii")
-        if len(value) > MOST_BYTES:
+        value = record_line(username, sealed).decode("ascii")
+        if len(value) > MAX_BYTES:
             raise _for_a_person(
-                f"a record is longer than the {MOST_BYTES} bytes that a secret may hold",
+                f"a record is longer than the {MAX_BYTES} bytes that a secret may hold",
                 "send fewer attributes with the request, or deliver through another channel",
             )
         with faults(ChannelUnavailable, WHAT):

@@ -9,7 +9,7 @@ Nothing here does I/O. Times are monotonic seconds.
 
 from __future__ import annotations
 
-MOST_LOOKS = 6
+MAX_LOOKS = 6
 """Looks at the counts within ``empty_after``: each is a request, and two would do as evidence."""
 
 
@@ -18,7 +18,7 @@ class Emptiness:
 
     def __init__(self, empty_after: float) -> None:
         self._empty_after = empty_after
-        self._interval = max(empty_after / MOST_LOOKS, min(1.0, empty_after / 2))
+        self._interval = max(empty_after / MAX_LOOKS, min(1.0, empty_after / 2))
         self._began: float | None = None
         self._looked = float("-inf")
         self._looks = 0

@@ -15,7 +15,7 @@ from worker.core.ports import Pushed
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
-MOST_BYTES = 256 * 1024
+MAX_BYTES = 256 * 1024
 """Bytes of one batch and of one message: SQS takes 1 MiB today, queues made before took this (SQS developer guide)."""
 AT_ONCE = 8
 """Batches on the wire at a time while pushing: with an answer in 20 ms, 4,000 requests/s."""
@@ -53,7 +53,7 @@ class SqsProducer:
             accepted += len(bodies)
 
         bodies = (_as_sqs_allows(body) for _, body in requests)
-        await some_at_once(send, in_batches(bodies, len, MOST_BYTES), AT_ONCE)
+        await some_at_once(send, in_batches(bodies, len, MAX_BYTES), AT_ONCE)
         return Pushed(accepted)
 
     async def put_aside(self, reason: str, digest: str) -> None:
@@ -86,5 +86,5 @@ class SqsProducer:
 def _as_sqs_allows(body: bytes) -> bytes:
     """The same JSON without U+FFFE and U+FFFF, which SQS refuses (SQS API reference, SendMessage)."""
     text = body.replace(b"\xef\xbf\xbe", b"\\ufffe").replace(b"\xef\xbf\xbf", b"\\uffff")
-    assert len(text) <= MOST_BYTES, "no well-formed request is as long"
+    assert len(text) <= MAX_BYTES, "no well-formed request is as long"
     return text

@@ -273,7 +273,7 @@ class SqsQueue:
                 self._counting.failed(unavailable)
                 self._counting.check()
                 return False
-            self._counting.over()
+            self._counting.recovered()
         return self._emptiness.is_certain()
 
     # --- the producer's end -------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ class Receiver:
             self._width = 1
             self._rest(BACKOFF.pause(self.outage.failures))
             return
-        if self.outage.over():
+        if self.outage.recovered():
             log.info("queue_back")
         if number == self._batch:
             self._width = min(MOST, self._width + 1)

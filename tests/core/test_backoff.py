@@ -153,7 +153,7 @@ def test_a_function_may_say_what_is_worth_another_attempt(virtual: VirtualTime) 
     assert service.attempts == 3
 
 
-@pytest.mark.parametrize(("person_at_once", "attempts"), [(True, 2), (False, 4)])
+@pytest.mark.parametrize(("stop_for_person", "attempts"), [(True, 2), (False, 4)])
 def test_what_a_person_has_to_mend_is_not_waited_for_unless_asked(
     virtual: VirtualTime, stop_for_person: bool, attempts: int
 ) -> None:

@@ -254,7 +254,7 @@ def _counts(connection: sqlite3.Connection) -> Counts:
 
 def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -> Sequence[None]:
     connection.executemany(
-        "INSERT INTO counters VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = value + ?2",
+        "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
         [("duplicates", sum(each for each, _ in numbers)), ("malformed", sum(each for _, each in numbers))],
     )
     return [None] * len(numbers)

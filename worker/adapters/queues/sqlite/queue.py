@@ -231,7 +231,7 @@ def _visible(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, b
         return wave.visible(connection, ask.most, ask.holder, ask.now, hidden_until)
     return connection.execute(
         "SELECT id, body FROM messages INDEXED BY by_deadline "
-        "WHERE (visible_at <= ?1 OR visible_at > ?2) AND holder IS NOT ?3 ORDER BY deadline, id LIMIT ?4",
+        "WHERE (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? ORDER BY deadline, id LIMIT ?",
         (ask.now, hidden_until, ask.holder, ask.most),
     ).fetchall()
 
@@ -284,14 +284,16 @@ def _push(connection: sqlite3.Connection, pages: Sequence[Sequence[tuple[str, st
         accepted.append(connection.total_changes - before)
         if refused := len(page) - accepted[-1]:
             connection.execute(
-                "INSERT INTO counters VALUES ('refused', ?1) ON CONFLICT DO UPDATE SET value = value + ?1", (refused,)
+                "INSERT INTO counters VALUES ('refused', ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+                (refused,),
             )
     return accepted
 
 
 def _put_aside(connection: sqlite3.Connection, found: Sequence[Sequence[object]]) -> Sequence[None]:
     connection.executemany(
-        "INSERT INTO put_aside VALUES (?1, ?2, 1, ?3) ON CONFLICT DO UPDATE SET number = number + 1, last_seen = ?3",
+        "INSERT INTO put_aside VALUES (?, ?, 1, ?) "
+        "ON CONFLICT DO UPDATE SET number = number + 1, last_seen = excluded.last_seen",
         found,
     )
     return [None] * len(found)

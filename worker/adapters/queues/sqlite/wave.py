@@ -42,7 +42,7 @@ def visible(
     found: list[tuple[int, bytes]] = []
     deleted: list[tuple[float, int]] = []
     for deadline, id_, body, is_visible in connection.execute(
-        "SELECT deadline, id, body, (visible_at <= ?1 OR visible_at > ?2) AND holder IS NOT ?3 FROM "
+        "SELECT deadline, id, body, (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? FROM "
         "(SELECT w.deadline, w.id, m.body, m.visible_at, m.holder "
         "FROM temp.wave w LEFT JOIN main.messages m ON m.id = w.id ORDER BY w.deadline, w.id)",
         (now, hidden_until, holder),

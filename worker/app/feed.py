@@ -1,4 +1,4 @@
-"""``worker.feed``: with it a migration script written in Python pushes requests as fast as they are used."""
+"""``worker.feed``: with it a migration script written in Python pushes requests no faster than workers use them."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def main() -> NoReturn:
     except WorkerError as error:
         code = _print_error(error)
     except (BrokenPipeError, SystemExit):  # click turns a broken pipe into SystemExit
-        code = ExitCode.DONE  # whoever read the output has stopped, which is no error
+        code = ExitCode.DONE  # the reader of the output has ended, which is no error
         _discard_output()
     except Exception as error:  # noqa: BLE001 - the last handler: every other exception is a bug
         if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):

@@ -213,8 +213,8 @@ class WorkerLoop:
 
     async def _is_finished(self, follow: asyncio.Event | None) -> bool:
         """Whether no worker has an unfinished user and no message waits; starts to finish the rows that it finds."""
-        # The queue is asked while following too: SQS needs several counts over time before it can say "empty", and an
-        # interrupted run asks only once at its end.
+        # Asked while following too: an SQS queue counts as empty only after several questions over some time, and a run
+        # that is interrupted asks only once more at its end.
         is_empty = await self._queue.is_empty()
         if not is_empty or (follow is not None and not follow.is_set()) or await self._sweep(*UNFINISHED):
             return False

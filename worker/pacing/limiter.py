@@ -111,7 +111,7 @@ class RateLimiter:
         self.set(rate)
 
     def set(self, rate: float) -> None:
-        """From now on at this rate, in requests/s."""
+        """Send at this rate from now on, in requests/s."""
         self._rate = rate
         self._late = max(LATE, min(1 / rate, 0.01))
         """The most seconds of lateness to make up for beside other workers: the usual distance of two requests, but no

@@ -65,7 +65,8 @@ SHRINK = 0.25
 # When a stored pace no longer counts.
 
 FARTHEST = 60.0
-"""Seconds ahead (or the time of a hundred sends, if longer): whoever reserved further ahead had a wrong clock."""
+"""The most seconds that the timeline may be reserved ahead (or the time of a hundred sends, if longer). If it is more,
+a worker with a wrong clock wrote it, and it is ignored."""
 
 FORGET_AFTER = 60.0
 """Seconds without a send after which a lowered rate no longer says anything about the quota."""

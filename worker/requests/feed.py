@@ -92,8 +92,6 @@ class Feed:
         self._usable = config.usable(config.session_validity, CredentialKind.SESSION)
         """Seconds for which the credential that was pushed last may wait."""
         self._estimate = Estimate(config.lag)
-        self._pushed = 0
-        """How many messages this feed has put on the queue."""
         self._counted_at = -math.inf
         """When the queue last counted its messages (monotonic seconds)."""
         self._permissions: deque[float] = deque()
@@ -108,9 +106,11 @@ class Feed:
         self._to_push: list[_Push] = []
         self._pushing: asyncio.Task[None] | None = None
         self.accepted = 0
+        """How many requests were put on the queue."""
         self.duplicates = 0
+        """How many requests the queue refused because it had them before."""
         self.malformed: Counter[str] = Counter()
-        """Malformed messages by reason."""
+        """How many messages were malformed, by reason."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -184,7 +184,6 @@ class Feed:
                 continue
             self.accepted += pushed.accepted
             self.duplicates += pushed.duplicates
-            self._pushed += pushed.accepted
             self._estimate.pushed(pushed.accepted, self._clock.monotonic(), self._rate)
             for push in batch:
                 self._use_permission()
@@ -264,7 +263,7 @@ class Feed:
 
     async def _count(self) -> None:
         """Ask the queue how many messages wait, and the ledger for the rate; try again for ``PATIENCE`` seconds."""
-        before = self._pushed
+        accepted_before = self.accepted
         try:
             waiting, pace = (await self._queue.backlog()).waiting, await self._ledger.read_pace()
         except DependencyUnavailable as error:
@@ -275,7 +274,7 @@ class Feed:
         self._outage.recovered()
         self._rate = min(self._config.rate, pace.rate) if pace is not None else self._config.rate
         self._counted_at = self._clock.monotonic()
-        self._estimate.counted(waiting, self._pushed - before, self._counted_at, self._rate)
+        self._estimate.counted(waiting, self.accepted - accepted_before, self._counted_at, self._rate)
 
     def _warn_if_nobody_is_permitted(self) -> None:
         """Log every ten seconds that the feed waits, so that a waiting script does not look broken."""

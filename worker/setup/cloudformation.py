@@ -80,7 +80,7 @@ def _policies(wanted: Wanted) -> Iterator[tuple[str, Any]]:
     parts = {part for part, there in {"queue": wanted.queue, "table": wanted.table}.items() if there}
     if wanted.channel and (of_channel := channels.kind_of(wanted.channel).resources()):
         parts |= {*of_channel.parts(wanted.channel)}
-    for role in (Role.PUSHER, Role.WORKER, Role.OPENER):  # the operator is whoever makes the stack
+    for role in (Role.PUSHER, Role.WORKER, Role.OPENER):  # not the operator, who creates the stack
         policy = document(role, parts)
         if not policy["Statement"]:
             continue

@@ -16,12 +16,18 @@ from worker.adapters.aws.policy import document as policy_document
 
 __all__ = ["Allowed", "Role", "document", "statements"]
 
+# The resources of the statements, as ARNs ("Actions, resources, and condition keys for AWS services").
+
 QUEUE = "arn:${Partition}:sqs:${Region}:${Account}:${Queue}"
+"""The queue of requests."""
 DEAD_LETTERS = "arn:${Partition}:sqs:${Region}:${Account}:${DeadLetters}"
+"""The dead-letter queue."""
 TABLE = "arn:${Partition}:dynamodb:${Region}:${Account}:table/${Table}"
+"""The ledger's table."""
 INDEX = f"{TABLE}/index/unfinished"
+"""The table's index of unfinished rows."""
 POOL = "arn:${Partition}:cognito-idp:${Region}:${Account}:userpool/${UserPool}"
-"""The resources that statements are about, as ARNs ("Actions, resources, and condition keys for AWS services")."""
+"""The user pool."""
 
 _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
     Role.PUSHER: (

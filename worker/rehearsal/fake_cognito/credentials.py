@@ -1,4 +1,4 @@
-"""The fake Cognito's Sessions and access tokens: how they are made, and how they are judged.
+"""The fake Cognito's Sessions and access tokens: how they are made, and how it decides whether they are valid.
 
 Each contains its user, a serial number and its expiry, authenticated by a keyed hash. So the service recognises
 millions of them and stores only one byte for each: whether it was used. A Session looks opaque, as Cognito's do; an
@@ -62,7 +62,7 @@ class Opened(NamedTuple):
 
 
 class Credentials:
-    """Makes credentials and judges them. Raises ValueError for a username that Cognito would not have."""
+    """Makes credentials and decides whether they are valid. Raises ValueError for a username that Cognito forbids."""
 
     def __init__(self, *, issuer: str, client_id: str) -> None:
         self._issuer = issuer
@@ -160,7 +160,7 @@ class Credentials:
 
 
 def check_username(username: object) -> str:
-    """Return the username; raises ValueError for one that Cognito would not have."""
+    """Return the username. Raises ValueError for one that Cognito forbids."""
     if not isinstance(username, str) or not 1 <= len(username) <= 128:
         raise ValueError(f"a username is text of 1 to 128 characters, not {username!a}")
     return username

@@ -1,1 +1,1 @@
-"""From settings to one run: which adapters they mean, how the worker is put together, what each command does."""
+"""Turns settings into a run: chooses the adapters, puts the worker together, and does what the commands ask for."""

@@ -22,7 +22,7 @@ from worker.requests.usernames import usernames
 from worker.settings import Settings
 
 UNREQUESTED = "unrequested"
-"""What ``export --state`` takes beside the ledger's states: users who are on the roster and not in the ledger."""
+"""A value of ``export --state`` that is no state of the ledger: users who are on the roster and have no row."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class PushResult:
     accepted: int = 0
     duplicates: int = 0
     malformed: Counter[str] = field(default_factory=Counter)
-    """By reason."""
+    """How many lines were malformed, by reason."""
 
 
 async def push(settings: Settings, stream: BinaryIO) -> PushResult:
@@ -48,18 +48,18 @@ async def push(settings: Settings, stream: BinaryIO) -> PushResult:
 
 
 async def push_fresh(settings: Settings, stream: BinaryIO) -> PushResult:
-    """What ``push`` does, but no faster than the workers use the credentials."""
+    """Put lines on the queue as ``push`` does, but no faster than the workers use the credentials."""
     async with feed(settings) as opened:
         shrink_pipe(stream)
         for line in read_lines(stream):
             await opened.room()
-            with suppress(Malformed):  # it is put aside and counted
+            with suppress(Malformed):  # the feed has put it aside and counted it
                 await opened.push(line, wait=False)
         return PushResult(opened.accepted, opened.duplicates, opened.malformed)
 
 
 async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, int]:
-    """Remember the users that a file names; return how many are new, and how many lines named nobody."""
+    """Put the users that a file names on the roster; return how many are new, and how many lines were no username."""
     refused = 0
 
     def named() -> Iterator[str]:
@@ -71,11 +71,12 @@ async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, int]
                 yield username
 
     async with open_stores(settings) as stores:
-        return await stores.ledger.add_to_roster(named()), refused
+        added = await stores.ledger.add_to_roster(named())
+    return added, refused
 
 
 async def _next_batch(lines: Iterator[bytes], stores: Stores, result: PushResult) -> list[tuple[Request, bytes]]:
-    """The next requests to be pushed together, and their bodies; malformed lines are counted and put aside."""
+    """Return the next requests to push together, with their bodies; count malformed lines and put them aside."""
     batch: list[tuple[Request, bytes]] = []
     for line in lines:
         now = time.time()
@@ -84,20 +85,20 @@ async def _next_batch(lines: Iterator[bytes], stores: Stores, result: PushResult
         except Malformed as malformed:
             result.malformed[str(malformed)] += 1
             await stores.queue.put_aside(str(malformed), digest(line))
-        if len(batch) == 500:  # so that no transaction of a queue grows without bound
+        if len(batch) == 500:  # the most messages in one call of the queue, so that its transactions stay small
             break
     return batch
 
 
 async def status(settings: Settings) -> tuple[Counts, Backlog]:
-    """How many users are in which state, and what waits. Raises ``UsageError`` where there is no ledger yet."""
+    """Return how many users are in each state, and the backlog. Raises ``UsageError`` if there is no ledger."""
     async with open_stores(settings, must_exist=True) as stores:
         counts = replace(await stores.counts(), unrequested=await stores.ledger.roster_count())
         return counts, await stores.queue.backlog()
 
 
 def state(text: str) -> State:
-    """The state of that name. Raises ``UsageError`` that names the nearest."""
+    """Return the state of that name. Raises ``UsageError``, which suggests the most similar name."""
     try:
         return State(text)
     except ValueError:
@@ -107,7 +108,7 @@ def state(text: str) -> State:
 
 
 async def export(settings: Settings, wanted: State, out: TextIO) -> None:
-    """Write the users in that state, one JSON object a line; control characters stay escaped."""
+    """Write the users in that state to ``out``, one JSON object per line; control characters are escaped."""
     async with open_stores(settings, must_exist=True) as stores:
         async for row in stores.ledger.rows(wanted):
             user = {"username": row.username, "state": row.state, "reason": row.reason, "since": rfc3339(row.since)}
@@ -115,7 +116,7 @@ async def export(settings: Settings, wanted: State, out: TextIO) -> None:
 
 
 async def export_unrequested(settings: Settings, out: TextIO) -> None:
-    """Write the users of the roster for whom no worker has seen a request, one JSON object a line."""
+    """Write the users of the roster for whom no worker has seen a request, one JSON object per line."""
     async with open_stores(settings, must_exist=True) as stores:
         async for username in stores.ledger.unrequested():
             out.write(json.dumps({"username": username, "state": UNREQUESTED}) + "\n")

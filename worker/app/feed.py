@@ -1,4 +1,4 @@
-"""``worker.feed``: the way in for a migration script written in Python, from settings to an open feed."""
+"""``worker.feed``: with it a migration script written in Python pushes requests no faster than workers use them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from worker.telemetry import logs
 
 @asynccontextmanager
 async def feed(settings: Settings) -> AsyncIterator[Feed]:
-    """A feed into the queue of these settings, which ``worker.settings.load`` gives.
+    """Open a feed into the queue of these settings, which ``worker.settings.load`` returns.
 
     Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
-    from worker.app.stores import open_stores  # only now: it brings the AWS SDK
+    from worker.app.stores import open_stores  # imported only when it is needed, because it imports the AWS SDK
 
-    if not structlog.is_configured():  # its default writes to standard output, which is the script's own
+    if not structlog.is_configured():  # by default it would write to standard output, which belongs to the script
         logs.configure(settings.log.format, settings.log.level)
     exact = settings.queue.kind == "sqlite"
     config = FeedConfig(

@@ -32,29 +32,32 @@ from worker.telemetry import progress, report
 log = structlog.get_logger()
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread that writes gets the interpreter from a busy event loop (Python's default is 5 ms, ten
-times as long; at the peak every write would wait that long)."""
+"""Seconds after which a busy event loop lets a thread that writes to disk run. Python's default is 5 ms; when the loop
+is busiest, every write would wait that long."""
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What ``run`` is asked for beyond the settings; ``tolerate`` is a share (0.005 is half a per cent)."""
+    """The options of ``run``, beside the settings. Shares are numbers such as 0.005 for half a per cent."""
 
     source: str | None = None
+    """A file of requests, ``-`` for standard input; ``None``: take requests from the queue."""
     follow: bool = False
+    """Whether to go on when the queue is empty."""
     max_users: int | None = None
     tolerate: float = 0.0
+    """The share of users who may fail or need a session without changing the exit code."""
     report: Path | None = None
     only: Path | None = None
-    """A file of the users who alone are worked on."""
+    """A file that names the only users to work on."""
     stop_if_failing: float | None = None
-    """The share of bad outcomes at which a person is called."""
+    """The share of bad outcomes above which the run stops, because a person must look at them."""
 
 
 def run_async(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command's coroutine on the fastest loop there is."""
+    """Run a command's coroutine on uvloop, which is faster than asyncio's own event loop."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -62,9 +65,10 @@ def run_async(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.Event | None = None) -> ExitCode:
-    """Run one worker, and say on standard error how it went. ``until``: follow the queue until it is set.
+    """Run one worker, print the result to standard error, and return the exit code.
 
-    Raises ``UsageError`` before anything was touched; every later end is an exit code.
+    ``until``: go on when the queue is empty until this event is set. Raises ``UsageError`` only before anything was
+    changed; every later failure becomes an exit code.
     """
     _refuse_what_cannot_work(settings, options)
     wave = waves.read_wave(options.only) if options.only else None
@@ -75,13 +79,13 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
         with _signals(shutdown), _tuned_interpreter(), stores.alive:
             try:
                 counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave)
-            except DependencyUnavailable as unavailable:  # nobody can say what state users are in
+            except DependencyUnavailable as unavailable:  # the states of the users are not known
                 shutdown.request(unavailable)
                 reason = shutdown.reason or unavailable
                 log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))  # noqa: TRY400
                 return ExitCode.BUG if stats.bugs else reason.exit_code
         code = _exit_code(shutdown.reason, stats.bugs, counts, backlog, options.tolerate)
-        _say(shutdown.reason, code, counts, backlog, stats)
+        _print_result(shutdown.reason, code, counts, backlog, stats)
         if options.report is not None:
             report.write(
                 options.report,
@@ -99,7 +103,7 @@ async def _work(
     follow: asyncio.Event | None,
     wave: waves.Wave | None,
 ) -> tuple[Counts, Backlog]:
-    """Users' states counted at the end, and what waits: facts where the work is done, else the last known counts."""
+    """Run the worker; return the users by state and the backlog: counted if all work is done, else as last known."""
     queue: Queue = stores.queue
     try:
         async with (
@@ -124,7 +128,7 @@ async def _work(
     if shutdown.reason is not None:
         return await _last_known(stores, queue, shutdown.reason)
     counts = await stores.recount()
-    if wave is None:  # then the loop saw the queue empty
+    if wave is None:  # the loop ended because the queue is empty
         return counts, Backlog(0)
     backlog = await queue.backlog()
     await waves.conclude(stores.ledger, wave, counts, backlog, shutdown)
@@ -132,7 +136,7 @@ async def _work(
 
 
 async def _last_known(stores: Stores, queue: Queue, reason: WorkerError) -> tuple[Counts, Backlog]:
-    """The last known counts; but where an interrupted run seems to be done, only a recount may say so."""
+    """Return the last known counts. If an interrupted run seems to have finished everything, count again to be sure."""
     counts, backlog = await stores.counts(), await queue.backlog()
     if isinstance(reason, Interrupted) and not (counts.unfinished or backlog.waiting):
         counts = await stores.recount()
@@ -141,7 +145,7 @@ async def _last_known(stores: Stores, queue: Queue, reason: WorkerError) -> tupl
 
 
 def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
-    """What can be seen to be wrong before the ledger is touched. Raises ``UsageError``."""
+    """Raise ``UsageError`` for what can be seen to be wrong before the ledger is touched."""
     AgeSealer(settings.seal.recipients)
     if options.source not in (None, "-") and not os.access(options.source, os.R_OK):
         raise UsageError(f"cannot read {options.source}", "name a file of requests, one JSON object a line")
@@ -154,6 +158,8 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
 
 
 def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | None]]:
+    """Return a function that counts the waiting messages; it returns ``None`` where their number says nothing."""
+
     async def waiting() -> int | None:
         return None if options.source or options.follow or options.only else (await queue.backlog()).waiting
 
@@ -165,15 +171,17 @@ def _exit_code(reason: WorkerError | None, bugs: int, counts: Counts, backlog: B
         return ExitCode.BUG
     work_left = backlog.waiting > 0 or counts.unfinished > 0
     if reason is None and work_left:
-        return ExitCode.INTERRUPTED  # another worker has begun something since
+        return ExitCode.INTERRUPTED  # another worker has begun something since this one finished
     if reason is not None and (work_left or not isinstance(reason, Interrupted)):
         return reason.exit_code
     left_out = counts.states.get(State.NEEDS_SESSION, 0) + counts.states.get(State.FAILED, 0)
     return ExitCode.SOME_LEFT_OUT if left_out > tolerate * counts.accepted else ExitCode.DONE
 
 
-def _say(reason: WorkerError | None, code: ExitCode, counts: Counts, backlog: Backlog, stats: RunStats) -> None:
-    with suppress(OSError):  # the terminal may be gone; the exit code is not
+def _print_result(
+    reason: WorkerError | None, code: ExitCode, counts: Counts, backlog: Backlog, stats: RunStats
+) -> None:
+    with suppress(OSError):  # where standard error cannot be written, there is still the exit code
         report.print_table(counts, backlog, stats, sys.stderr)
     if reason is not None and code is reason.exit_code:
         log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(code))
@@ -181,13 +189,13 @@ def _say(reason: WorkerError | None, code: ExitCode, counts: Counts, backlog: Ba
 
 @contextmanager
 def _signals(shutdown: Shutdown) -> Iterator[None]:
-    """The first SIGINT or SIGTERM lets users under way finish, the second one hurries."""
+    """Handle signals: the first SIGINT or SIGTERM lets users who were begun finish, the second one cuts off calls."""
     loop = asyncio.get_running_loop()
-    asked = Interrupted("interrupted with work left", "run the same command again to go on")
+    interrupted = Interrupted("interrupted with work left", "run the same command again to go on")
 
     def interrupt(name: str) -> None:
         log.warning("signal", signal=name, effect="hurrying" if shutdown.reason else "draining")
-        shutdown.interrupt(asked)
+        shutdown.interrupt(interrupted)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt, number.name)
@@ -200,7 +208,7 @@ def _signals(shutdown: Shutdown) -> Iterator[None]:
 
 @contextmanager
 def _tuned_interpreter() -> Iterator[None]:
-    """Tune the interpreter: objects that exist now stay for hours, and writing threads need not wait for the loop."""
+    """Tune Python for a long run: the garbage collector skips what exists already, and writing threads wait less."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Which adapter each setting means: the only place that names them, and opens and closes what they need."""
+"""Opens the adapters that the settings name, and closes them. No other file chooses between adapters."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from worker.requests.message import Parser
 from worker.settings import Settings
 
 SQLITE_LOOK_AHEAD = 1.0
-"""Seconds of work that are leased from the embedded queue in one transaction: each costs a sync of the disk."""
+"""Seconds of work that one transaction leases from the embedded queue: each transaction costs a sync of the disk."""
 MAX_SQLITE_LOOK_AHEAD = 64
-"""Messages leased in one transaction at most, at whatever rate."""
+"""The most messages that one transaction leases, however high the rate. An assumption, not a measurement."""
 SQS_LOOK_AHEAD = 5.0
-"""Seconds of work that are received from SQS ahead of their turn. SQS has no order: enough to choose the earliest
-deadlines from, and few enough that a killed worker hides few messages until their visibility ends."""
+"""Seconds of work that are received from SQS ahead of their turn. SQS keeps no order, so these are enough to choose the
+earliest deadlines from, and few enough that a killed worker hides few messages until their visibility ends."""
 MIN_SQS_LOOK_AHEAD = 10
-"""Messages received ahead at least, however low the rate: as many as one request brings (SQS API, ReceiveMessage)."""
+"""The fewest messages to receive ahead, however low the rate: as many as one request returns at most (SQS API,
+ReceiveMessage)."""
 
 
 class StoredQueue(Queue, Producer, QueueStats, Protocol):
-    """Both ends of a queue that outlives its workers."""
+    """A durable queue: it is pushed to, leased from and counted."""
 
 
 class StoredLedger(CountedLedger, Roster, PaceStore, Protocol):
-    """All that a ledger is asked for."""
+    """A durable ledger: users' rows, their counts, the roster and the shared pace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +48,17 @@ class Stores:
     worker: str
     """The identity of this process, new at every start."""
     alive: AbstractContextManager[None]
-    """While it is entered, others on this host see that this worker lives."""
+    """Entered while the worker runs, so that other workers on this host can see that it is alive."""
     parser: Parser
     queue: StoredQueue
     ledger: StoredLedger
 
     async def counts(self) -> Counts:
-        """The ledger's last known counts, with the duplicates and malformed messages that the queue counted."""
+        """Return the ledger's last known counts, with the duplicates and malformed messages that the queue counted."""
         return await self._with_queue_counts(await self.ledger.counts())
 
     async def recount(self) -> Counts:
-        """The same by looking at every row."""
+        """Return the same counts, made by reading every row."""
         return await self._with_queue_counts(await self.ledger.recount())
 
     async def _with_queue_counts(self, counts: Counts) -> Counts:
@@ -66,7 +67,7 @@ class Stores:
 
 
 def stamp(settings: Settings) -> Mapping[str, str]:
-    """What a ledger is stamped with."""
+    """Return what identifies a rollout; the ledger keeps it, and refuses to be used for another one."""
     cognito = settings.cognito
     return {
         "endpoint": cognito.endpoint_url or "amazonaws.com",
@@ -76,7 +77,7 @@ def stamp(settings: Settings) -> Mapping[str, str]:
 
 
 def aws_target(settings: Settings) -> AwsTarget:
-    """Where AWS is."""
+    """Return where AWS's services are: Region, profile and endpoints."""
     aws = settings.aws
     endpoints = {
         "sqs": aws.sqs_endpoint_url,
@@ -100,7 +101,7 @@ def aws_target(settings: Settings) -> AwsTarget:
 
 @asynccontextmanager
 async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Stores]:
-    """Queue and ledger; ``must_exist``: never begin a new ledger.
+    """Open queue and ledger; ``must_exist``: never begin a new ledger.
 
     Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
@@ -108,7 +109,7 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, stack)
-        # What is on AWS is looked at before a ledger is stamped: nothing is touched where the settings are wrong.
+        # A queue on AWS is opened first: if its settings are wrong, no ledger has been begun.
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
             queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
@@ -118,7 +119,7 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
 
 
 class _Opening:
-    """Opens what belongs together: one file for two stores, one AWS session for all services."""
+    """Opens stores that share things: two stores may be in one SQLite file, and all AWS services use one session."""
 
     def __init__(self, settings: Settings, worker: str, parser: Parser, stack: AsyncExitStack) -> None:
         self._settings = settings
@@ -197,9 +198,9 @@ class _Opening:
 async def open_intake(
     settings: Settings, stores: Stores, source: str | None, wave: Wave | None = None
 ) -> AsyncIterator[Queue]:
-    """The queue, with the stream before it where one was named; gives back what is left when it closes.
+    """Open what the worker leases from: the queue, or the file or pipe ``source``, which uses the queue too.
 
-    ``wave``: the users whose messages alone are to be seen.
+    ``wave``: lease only messages of these users. When this closes, messages that are still leased are given back.
     """
     from worker.adapters.queues.stream import StreamQueue
 
@@ -217,7 +218,7 @@ async def open_intake(
 
 
 def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
-    """What waits in the embedded queue, for whoever only wants to look; see there."""
+    """Yield pages of the messages that wait in the embedded queue, without leasing any."""
     from worker.adapters.queues.sqlite.queue import bodies
 
     return bodies(settings.queue.path)
@@ -225,8 +226,8 @@ def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
 
 @asynccontextmanager
 async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
-    """The channel. Raises ``UsageError`` where it is not safe, ``ChannelUnavailable``, ``PersonMustAct``."""
-    async with Aws(aws_target(settings)) as aws:  # which a channel without AWS asks for nothing
+    """Open the channel. Raises ``UsageError`` if it is not safe, ``ChannelUnavailable``, ``PersonMustAct``."""
+    async with Aws(aws_target(settings)) as aws:  # opens no connection for a channel that does not use AWS
         channel = await channels.kind_of(settings.channel).make(settings.channel, aws)
         await channel.open()
         try:

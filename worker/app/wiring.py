@@ -1,6 +1,6 @@
-"""From settings to a worker that is ready to run: its configuration, its pacer, its channel and its way to Cognito.
+"""Makes a worker from settings: its configuration, pacer, channel and connection to Cognito.
 
-``stores`` knows which adapters the settings mean; ``engine.assembly`` puts the worker together.
+``stores`` chooses the adapters; ``engine.assembly`` puts the worker together.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from worker.adapters.cognito.client import cognito as connected
+from worker.adapters.cognito.client import cognito
 from worker.app.stores import Stores, open_channel
 from worker.core.clock import SystemClock
 from worker.core.config import WorkerConfig
@@ -27,12 +27,13 @@ from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 
 WAF_PATIENCE = 45.0
-"""Seconds for which a refusal by WAF is probed before the run ends: its rate rules forget after 30 s at the least."""
+"""Seconds for which calls that WAF refuses are tried again before the run ends: its rate rules stop refusing after 30 s
+at the earliest."""
 SECONDS_AHEAD = 0.1
-"""Seconds of work that waits, claimed, for its turn at the quota: about what a slice of the shared pace is for, so that
-none of a slice is lost when the ledger gets slow."""
+"""Seconds of work that is claimed ahead and waits for the pacer: about as much as a slice of the shared pace, so that
+no part of a slice is lost when the ledger becomes slow."""
 MIN_AHEAD = 4
-"""Users who do so at least, at low rates too."""
+"""The fewest users to claim ahead, at low rates too."""
 
 
 @asynccontextmanager
@@ -47,16 +48,16 @@ async def open_worker(
     wave: Wave | None = None,
     failure_rate: FailureRate | None = None,
 ) -> AsyncIterator[WorkerLoop]:
-    """The worker of these settings; see ``engine.assembly.assemble``.
+    """Open a worker with these settings; see ``engine.assembly.assemble``.
 
-    Raises ``UsageError`` for recipients that are none, ``ChannelUnavailable``.
+    Raises ``UsageError`` for recipients that are not valid, ``ChannelUnavailable``.
     """
     clock = SystemClock()
     sealer = AgeSealer(settings.seal.recipients)
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(settings))
         provider = await stack.enter_async_context(
-            connected(
+            cognito(
                 region=settings.cognito.region,
                 endpoint_url=settings.cognito.endpoint_url,
                 fips=settings.aws.fips,
@@ -81,14 +82,8 @@ async def open_worker(
 
 
 def worker_config(settings: Settings, worker: str, *, max_users: int | None = None) -> WorkerConfig:
-    """What a worker of that identity works by, under these settings."""
-    cognito, ledger, channel, run, retry = (
-        settings.cognito,
-        settings.ledger,
-        settings.channel,
-        settings.run,
-        settings.retry,
-    )
+    """Return the configuration of the worker with that identity, under these settings."""
+    ledger, channel, run, retry = settings.ledger, settings.channel, settings.run, settings.retry
     rate = settings.rate.effective
     return WorkerConfig(
         worker=worker,
@@ -97,15 +92,15 @@ def worker_config(settings: Settings, worker: str, *, max_users: int | None = No
             base=retry.base,
             cap=retry.cap,
             total=retry.total,
-            call_timeout=cognito.call_timeout,
+            call_timeout=settings.cognito.call_timeout,
         ),
-        record=RecordFormat(settings.otp.issuer, settings.otp.account, cognito.session_validity),
+        record=RecordFormat(settings.otp.issuer, settings.otp.account, settings.cognito.session_validity),
         lease=ledger.lease,
         clock_skew=ledger.clock_skew,
         min_validity=channel.min_validity,
         ledger_patience=ledger.patience,
         channel_patience=channel.patience,
-        endpoint_patience=cognito.patience,
+        endpoint_patience=settings.cognito.patience,
         refusal_patience=WAF_PATIENCE,
         rate=rate,
         concurrency=run.concurrency,
@@ -115,5 +110,5 @@ def worker_config(settings: Settings, worker: str, *, max_users: int | None = No
         watchdog=run.watchdog,
         sweep=ledger.lease / 2,
         max_users=max_users,
-        warn_of_sessions=not cognito.session_handoff,
+        warn_of_sessions=not settings.cognito.session_handoff,
     )

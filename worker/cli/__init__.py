@@ -1,7 +1,7 @@
-"""What a person types: the commands of ``mfa-worker``, which options they take, what they print, how they exit.
+"""The command line of ``mfa-worker``: its commands, their options, what they print, and their exit codes.
 
-What a command does is in ``app``, ``setup``, ``sealing`` and ``rehearsal``. A command imports that only when it is run,
-so that ``--help`` answers at once.
+What a command does is in ``app``, ``setup``, ``sealing`` and ``rehearsal``. A command imports these only when it is
+run, so that ``--help`` answers at once.
 """
 
 from __future__ import annotations
@@ -54,36 +54,41 @@ def main() -> NoReturn:
             error.show()
         code = ExitCode.USAGE
     except WorkerError as error:
-        code = _complain(error)
-    except (BrokenPipeError, SystemExit):  # click's own answer to a broken pipe is SystemExit
-        code = ExitCode.DONE  # nobody reads the output any more, so nobody can be told
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as error:  # noqa: BLE001 - the last one to be told
-        if full := getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = (
-            _complain(DependencyUnavailable("cannot write: the disk is full", "free space")) if full else _report_bug()
-        )
+        code = _print_error(error)
+    except (BrokenPipeError, SystemExit):  # click turns a broken pipe into SystemExit
+        code = ExitCode.DONE  # the reader of the output has ended, which is no error
+        _discard_output()
+    except Exception as error:  # noqa: BLE001 - the last handler: every other exception is a bug
+        if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+            _discard_output()
+            code = _print_error(DependencyUnavailable("cannot write: the disk is full", "free space"))
+        else:
+            code = _report_bug()
     sys.exit(int(code or 0))
 
 
-def _complete_streams() -> None:
-    """Open the standard streams that whoever started this process has closed.
+def _discard_output() -> None:
+    """Send what is still buffered for standard output nowhere, so that Python does not fail to write it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    Otherwise the first file that is opened, a database perhaps, would get their number, and texts would be written
-    into it.
+
+def _complete_streams() -> None:
+    """Open the standard streams that were closed when this process was started.
+
+    Otherwise the first file that is opened, perhaps a database, would get the number of such a stream, and messages
+    would be written into it.
     """
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
             setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def _complain(error: WorkerError) -> ExitCode:
-    """Print what went wrong and what to do about it; return the exit code that the error stands for."""
+def _print_error(error: WorkerError) -> ExitCode:
+    """Print what went wrong and what to do about it; return the error's exit code."""
     with suppress(OSError):
         click.echo(f"mfa-worker: {error}", err=True)
         if error.hint:
@@ -92,7 +97,7 @@ def _complain(error: WorkerError) -> ExitCode:
 
 
 def _report_bug() -> ExitCode:
-    """Log the exception as a bug, with logging that shows no secret, also where no command has set it up yet."""
+    """Log the exception as a bug, without secrets, even if no command has set up logging before."""
     import structlog
 
     from worker.telemetry import logs

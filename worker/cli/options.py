@@ -1,4 +1,4 @@
-"""How every command takes its settings: ``--config`` and ``--set``, before the command or behind it."""
+"""The options ``--config`` and ``--set``, which every command accepts, and which may also stand before the command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 Command = Callable[..., Any]
-"""A function that click makes a command of; its arguments are the command's options."""
+"""A function that click turns into a command; its arguments are the command's options."""
 
 CONFIG = click.option(
     "--config",
@@ -35,7 +35,7 @@ SET = click.option(
 
 
 def configured(command: Command) -> Command:
-    """Give the command ``settings``, loaded from file, environment and flags, and set up logging by them."""
+    """Pass ``settings`` to the command, loaded from file, environment and options, and set up logging by them."""
 
     @wraps(command)
     def wrapper(context: click.Context, config: Path | None, overrides: tuple[str, ...], **arguments: Any) -> Any:
@@ -50,7 +50,7 @@ def configured(command: Command) -> Command:
 
 
 def load(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> Settings:
-    """The settings that are in effect. Raises ``UsageError``."""
+    """Return the settings that are in effect. Raises ``UsageError``."""
     from worker import settings
 
     return settings.load(*sources(context, config, overrides))
@@ -59,6 +59,6 @@ def load(context: click.Context, config: Path | None, overrides: tuple[str, ...]
 def sources(
     context: click.Context, config: Path | None, overrides: tuple[str, ...]
 ) -> tuple[Path | None, list[str], Any]:
-    """Where settings come from: the file, the flags in front of the command and behind it, the environment."""
+    """Return where settings come from: the file, ``--set`` before and after the command, and the environment."""
     common = context.find_root().params
     return config or common.get("config"), [*common.get("overrides", ()), *overrides], os.environ

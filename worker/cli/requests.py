@@ -1,4 +1,4 @@
-"""The commands ``push``, ``status`` and ``export``: requests go in, and it is told what became of them."""
+"""The commands ``push``, ``status`` and ``export``: they put requests on the queue and show what became of them."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ def export(settings: Settings, state: str) -> None:
 
 
 def _binary(file: str) -> Any:
+    """Open a file (``-``: standard input) for reading bytes. Raises ``click.UsageError`` if it cannot be read."""
     try:
         return click.open_file(file, "rb")
     except OSError as error:

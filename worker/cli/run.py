@@ -1,4 +1,4 @@
-"""The commands ``run`` and ``rehearse``: the main job, and the same against a fake Cognito."""
+"""The commands ``run`` and ``rehearse``: the real run, and a run against a fake Cognito."""
 
 from __future__ import annotations
 
@@ -109,6 +109,7 @@ def rehearse(
 
 
 def _share(text: str, option: str) -> float:
+    """Return the number that a share such as ``0.5%`` stands for. Raises ``click.UsageError``."""
     from worker.settings.types import share
 
     with suppress(ValueError):

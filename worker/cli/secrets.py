@@ -1,4 +1,4 @@
-"""The commands ``keygen`` and ``open``: for whoever has the age identity, on another machine than the worker's."""
+"""The commands ``keygen`` and ``open``, for the person who has the age identity, on a machine without a worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Open(click.Command):
-    """Names the channels' sources in its help, only when that is asked for: looking at the channels takes time."""
+    """The command ``open``. It lists the channels' sources in its help only when help is asked for, because importing
+    the channels takes time.
+    """
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """See ``click.Command``."""
@@ -76,13 +78,14 @@ def open_(
 
 
 def _source(settings: Settings) -> str:
-    """Where the configured channel's records are."""
+    """Return where the configured channel's records are."""
     from worker.adapters import channels
 
     return channels.kind_of(settings.channel).source(settings.channel)
 
 
 def _target(settings: Settings) -> AwsTarget:
+    """Return where AWS is; a function of its own because the import takes time."""
     from worker.app.stores import aws_target
 
     return aws_target(settings)

@@ -1,4 +1,4 @@
-"""The commands that come before the first run: ``init``, ``check`` and ``config show``."""
+"""The commands to use before the first run: ``init``, ``check`` and ``config show``."""
 
 from __future__ import annotations
 

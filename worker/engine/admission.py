@@ -1,8 +1,8 @@
-"""Admission control: how many users may be on the way to their call at the same time.
+"""Admission control: how many users may be between the lease of their message and their call at the same time.
 
-Few, so that a kill leaves few claims behind; but enough that the next user is claimed already when a turn at the quota
-comes. While the ledger is slow, claiming takes longer, so more users are admitted: as many as the quota would serve in
-that time.
+There are few of them, so that a killed worker leaves few claims behind, but enough that the next user is already
+claimed when the rate limiter allows the next call. While the ledger is slow, claiming takes longer, so more users are
+admitted: as many as the quota would serve in that time.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 CLAIMS_IN_PROGRESS = 2
-"""How many times the users of one slow claim are admitted: while one group is called the next one is being claimed."""
+"""How many groups of users are admitted, each as large as the quota serves in the time of one claim: while the calls
+for one group are made, the next group is being claimed."""
 
 
 class AdmissionControl:
-    """Hands out slots, each from the lease of a message until the user's request leaves.
+    """Hands out slots. A user occupies one from the lease of their message until their request is sent.
 
-    ``ahead``: slots where claiming takes no time; ``rate``: requests/s; ``claim_takes`` tells how many seconds a claim
-    takes now; ``on_free`` is called whenever a slot becomes free.
+    ``ahead``: the number of slots if claiming took no time. ``rate``: requests/s. ``claim_takes`` returns how many
+    seconds a claim takes now. ``on_free`` is called whenever a slot becomes free.
     """
 
     def __init__(self, ahead: int, rate: float, claim_takes: Callable[[], float], on_free: Callable[[], None]) -> None:
@@ -29,13 +30,13 @@ class AdmissionControl:
 
     @property
     def free(self) -> int:
-        """How many slots to fill now: 0 until a quarter of them is free, since asking for messages has a cost too."""
+        """The number of slots to fill now; 0 until a quarter of them is free, because leasing messages has a cost."""
         slots = self._ahead + int(CLAIMS_IN_PROGRESS * self._rate * self._claim_takes())
         free = slots - self._taken
         return free if free >= max(1, slots // 4) else 0
 
     def take(self) -> Slot:
-        """A message was leased."""
+        """Take a slot for a message that was leased."""
         self._taken += 1
         return Slot(self)
 
@@ -45,7 +46,7 @@ class AdmissionControl:
 
 
 class Slot:
-    """One of them."""
+    """One slot of an ``AdmissionControl``."""
 
     __slots__ = ("_admission", "_taken")
 
@@ -54,7 +55,7 @@ class Slot:
         self._taken = True
 
     def release(self) -> None:
-        """The request leaves, or never will. Releasing twice is releasing once."""
+        """Free the slot: the request is being sent, or never will be. A second call does nothing."""
         if self._taken:
             self._taken = False
             self._admission._release()

@@ -1,7 +1,7 @@
-"""The one constructor of a whole worker: its ports and its configuration in, a loop that is ready to run out.
+"""Puts one worker together from its ports and its configuration.
 
-The program calls it with real adapters (``app.wiring``), the simulation with simulated ones, so that what is simulated
-is what runs.
+The program does this with real adapters (``app.wiring``) and the simulation with simulated ones. Both use this one
+function, so that the simulation tests the worker that really runs.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from worker.engine.waves import Wave, WaveLedger
 
 
 class CognitoProvider(Provider, ClockSkew, Protocol):
-    """Cognito, which also tells the time."""
+    """Cognito, which also tells by how much its clock differs from ours."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What a worker needs of the world."""
+    """The adapters that one worker uses."""
 
     queue: Queue
     ledger: CountedLedger
@@ -50,7 +50,10 @@ def assemble(
     wave: Wave | None = None,
     failure_rate: FailureRate | None = None,
 ) -> WorkerLoop:
-    """A worker; ``wave``: for these users alone; ``failure_rate`` ends the run when too many users fare badly."""
+    """Return a worker that is ready to run.
+
+    ``wave`` limits it to these users. ``failure_rate`` ends the run when too many users fail or need a session.
+    """
     clock, retry = ports.clock, config.retry
     breaker = CircuitBreaker(
         clock, shutdown.request, patience=config.endpoint_patience, refusal_patience=config.refusal_patience

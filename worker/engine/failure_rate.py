@@ -8,9 +8,10 @@ from worker.core.errors import PersonMustAct, WorkerError
 from worker.core.model import Reason, State
 
 WINDOW = 200
-"""The latest outcomes that count: at 20 users/s ten seconds' worth, and enough that one bad user means nothing."""
+"""How many of the latest outcomes count. At 20 users/s these are ten seconds' worth, and one bad user is only 0.5 % of
+them. The help of ``--stop-if-failing`` promises this number."""
 MIN_OUTCOMES = 20
-"""Outcomes before anything is concluded: with fewer, a single bad user would be more than 5 %."""
+"""How many outcomes there must be before a run may end: with fewer, a single bad user would be more than 5 %."""
 
 _DIED = "credentials die before their turn comes: mint them as they are needed (push --keep-fresh, or worker.feed)"
 _REFUSED = (
@@ -31,15 +32,15 @@ CURES = {
     Reason.INVALID_PARAMETER: _WRONG,
     Reason.REPLY_LOST: _NO_ANSWER,
     Reason.RETRIES_EXHAUSTED: _NO_ANSWER,
-    Reason.WORKER_CRASHED: "workers died over these users: look at their logs and at their limits of memory",
+    Reason.WORKER_CRASHED: "workers died over these users: look at their logs and at their memory limits",
 }
-"""What to do first, by the commonest reason."""
+"""What to do first, by the most common reason of the bad outcomes."""
 
 
 class FailureRate:
-    """The share of bad outcomes among the latest; ``share``: above which the run ends (0.05 is 5 %).
+    """Watches how many of the latest outcomes were bad. The run ends when they are more than ``share`` (0.05 is 5 %).
 
-    Only outcomes count, not duplicates, and not users who were given back.
+    Only outcomes count: no duplicates, and no users whose messages were given back.
     """
 
     def __init__(self, share: float, *, window: int = WINDOW, min_outcomes: int = MIN_OUTCOMES) -> None:
@@ -50,11 +51,11 @@ class FailureRate:
         self._by_reason: Counter[Reason | None] = Counter()
 
     def settled(self, state: State, reason: Reason | None) -> WorkerError | None:
-        """Count a user's outcome; gives the error that ends the run where too many were bad. Takes constant time."""
+        """Count a user's outcome; return the error that ends the run if too many were bad, else ``None``."""
         if len(self._latest) == self._latest.maxlen:
             self._by_reason[self._latest[0]] -= 1
         is_bad = state in (State.FAILED, State.NEEDS_SESSION)
-        # a bad outcome has a reason; should it ever have none, it still counts as one
+        # a bad outcome always has a reason; if one ever had none, it must still count as bad
         found = (reason or Reason.RETRIES_EXHAUSTED) if is_bad else None
         self._latest.append(found)
         self._by_reason[found] += 1
@@ -62,9 +63,9 @@ class FailureRate:
         if seen < self._min_outcomes or bad <= self._share * seen:
             return None
         counted = [(each, number) for each, number in self._by_reason.most_common() if each and number > 0]
-        told = ", ".join(f"{number} {each.value}" for each, number in counted)
+        reasons = ", ".join(f"{number} {each.value}" for each, number in counted)
         return PersonMustAct(
-            f"of the latest {seen} users {bad} failed or need a session ({told}), "
+            f"of the latest {seen} users {bad} failed or need a session ({reasons}), "
             f"which is more than {100 * self._share:g} %",
             f"{CURES[counted[0][0]]}; then run again: nobody else was touched",
         )

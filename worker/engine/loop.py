@@ -4,14 +4,15 @@
 
     slot ─ lease ─ (the pipeline, for one user) ─ acknowledge, or give back
 
-Beside the queue it searches the ledger for what dead workers left unfinished. When it is told to stop it begins nothing
-new, gives back whoever merely waits, and lets the others finish.
+It also searches the ledger for users whom dead workers left unfinished. When the run is to end, it begins nothing new,
+gives back the messages of users who only wait, and lets the others finish.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -33,14 +34,16 @@ from worker.engine.watchdog import ClockSkew, watch
 log = structlog.get_logger()
 
 BUG_PAUSE = 1.0
-"""Seconds until a message whose user met a bug is visible again: a moment, lest it comes back thousands of times."""
+"""Seconds until a message is visible again after a bug. Without a pause it would be leased again at once, and a bug
+that always happens would repeat as fast as the loop runs."""
 HURRY_TIMEOUT = 10.0
-"""Seconds in which writes may finish after calls were cut off; the manifests in ``config`` let a container stop
-for longer than ``run.grace`` and this together."""
+"""Seconds that writes to ledger and queue get after calls were cut off. The manifests in ``config`` give a container
+longer to stop than ``run.grace`` and this together."""
 HANDOFF_CURE = (
     "a Session dies within minutes and its secret with it: put access tokens on the queue, or state with "
     "cognito.session_handoff = true that somebody verifies in time"
 )
+"""What the warning ``sessions_without_handoff`` advises."""
 
 
 class WorkerLoop:
@@ -71,19 +74,22 @@ class WorkerLoop:
         self._config = config
         self._failure_rate = failure_rate
         self._tasks: dict[asyncio.Task[None], CancellationScope] = {}
-        """One for each user who is worked on."""
+        """One task for each user who is worked on."""
         self._users: set[str] = set()
-        """Who these are."""
+        """The usernames of these users."""
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
         self._settled = 0
-        """Users whom this loop brought to an outcome."""
+        """How many users this loop brought to an outcome."""
         self._next_sweep = 0.0
         self._ledger_outage = Outage(config.ledger_patience, clock.monotonic)
         self._warned_of_sessions = not config.warn_of_sessions
 
     async def run(self, follow: asyncio.Event | None = None) -> None:
-        """Until nothing is left to do under any worker, or ``shutdown`` has a reason; not before ``follow`` is set."""
-        watching = asyncio.create_task(
+        """Work until no worker has anything left to do, or ``shutdown`` has a reason.
+
+        With ``follow``, an empty queue does not end the run until that event is set.
+        """
+        watchdog = asyncio.create_task(
             watch(
                 self._provider,
                 self._breaker,
@@ -98,7 +104,7 @@ class WorkerLoop:
         except WorkerError as error:
             self._shutdown.request(error)
         finally:
-            watching.cancel()
+            watchdog.cancel()
             await self._wind_down()
 
     async def _work(self, follow: asyncio.Event | None) -> None:
@@ -124,20 +130,20 @@ class WorkerLoop:
             await self._pause()
 
     def _messages_wanted(self) -> int:
-        """How many messages to lease now: few enough that they can be used, enough to be worth asking."""
+        """How many messages to lease now: limited by free slots, by ``concurrency`` and by ``max_users``."""
         return min(self._admission.free, self._config.concurrency - len(self._tasks), self._users_left())
 
     def _users_left(self) -> int:
+        """How many more users may be started before ``max_users`` is reached; ``concurrency`` if there is no limit."""
         if self._config.max_users is None:
             return self._config.concurrency
         return max(0, self._config.max_users - self._settled - len(self._tasks))
 
     async def _pause(self) -> None:
-        try:
+        """Wait until there may be something to do, at most ``poll`` seconds."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._config.poll):
                 await self._shutdown.wake.wait()
-        except TimeoutError:
-            pass
 
     # --- one message --------------------------------------------------------------------------------------------------
 
@@ -149,8 +155,8 @@ class WorkerLoop:
         scope = CancellationScope(on_call=slot.release)
         self._start_task(self._work_on(lease, scope), scope).add_done_callback(lambda _: slot.release())
 
-    def _start_task(self, way: Coroutine[Any, Any, None], scope: CancellationScope) -> asyncio.Task[None]:
-        task = scope.task = asyncio.create_task(way)
+    def _start_task(self, work: Coroutine[Any, Any, None], scope: CancellationScope) -> asyncio.Task[None]:
+        task = scope.task = asyncio.create_task(work)
         self._tasks[task] = scope
         task.add_done_callback(self._task_ended)
         return task
@@ -182,7 +188,7 @@ class WorkerLoop:
             await self._contain_bug(lease, scope)
 
     async def _enrol(self, request: Request, scope: CancellationScope) -> Verdict:
-        """One task a user at a time: the user's other messages wait for it, and cannot take over from it."""
+        """Enrol the user, unless another task already works on them: then the message comes back later."""
         if request.username in self._users:
             return GiveBack(LOOK_AGAIN_AFTER)
         self._users.add(request.username)
@@ -192,7 +198,7 @@ class WorkerLoop:
             self._users.discard(request.username)
 
     async def _contain_bug(self, lease: Lease, scope: CancellationScope) -> None:
-        """One user's bug must not cost the others anything."""
+        """Release the user and give the message back, so that a bug in one user's work does not affect the others."""
         try:
             try:
                 await self._pipeline.crashed(scope)
@@ -201,21 +207,26 @@ class WorkerLoop:
         except WorkerError as error:
             self._shutdown.request(error)
         except Exception as bug:  # noqa: BLE001 - it was logged the first time
-            self._shutdown.request(WorkerError(f"a bug broke the way of a user twice: {type(bug).__name__}"))
+            self._shutdown.request(WorkerError(f"giving a user back after a bug met another bug: {type(bug).__name__}"))
 
     # --- what dead workers left ---------------------------------------------------------------------------------------
 
     async def _is_finished(self, follow: asyncio.Event | None) -> bool:
-        """Whether nobody is unfinished under any worker and no message waits; begins to finish what it finds."""
-        is_empty = await self._queue.is_empty()  # also while following: what it saw may be asked for at the end
+        """Whether no worker has an unfinished user and no message waits; starts to finish the rows that it finds."""
+        # Asked while following too: an SQS queue counts as empty only after several questions over some time, and a run
+        # that is interrupted asks only once more at its end.
+        is_empty = await self._queue.is_empty()
         if not is_empty or (follow is not None and not follow.is_set()) or await self._sweep(*UNFINISHED):
             return False
         return not (await self._ledger.recount()).unfinished and await self._queue.is_empty()
 
-    async def _unless_unavailable(self, look: Awaitable[bool | int]) -> bool:
-        """Whether the look found something; ``False`` also while the ledger is unavailable, for as long as patience."""
+    async def _unless_unavailable(self, query: Awaitable[bool | int]) -> bool:
+        """Return whether the query found something; ``False`` too while the ledger is unavailable.
+
+        Raises ``LedgerUnavailable`` when that lasts longer than ``ledger_patience``.
+        """
         try:
-            found = await look
+            found = await query
         except LedgerUnavailable as error:
             self._ledger_outage.failed(error)
             self._ledger_outage.check()
@@ -224,7 +235,7 @@ class WorkerLoop:
         return bool(found)
 
     async def _sweep(self, *states: State) -> int:
-        """Finish the rows in these states that no worker claims any more; how many rows are in them."""
+        """Start to finish the rows in these states that no worker claims any more; return how many rows there are."""
         self._next_sweep = self._clock.monotonic() + self._config.sweep
         found = 0
         async for row in self._ledger.unfinished():
@@ -253,7 +264,7 @@ class WorkerLoop:
     # --- the end ------------------------------------------------------------------------------------------------------
 
     async def _wind_down(self) -> None:
-        """Give back whoever merely waits, let the others finish within the grace, and then hurry."""
+        """Give back users who only wait, let the others finish for ``grace`` seconds, and then cut off their calls."""
         if not self._tasks:
             return
         for scope in list(self._tasks.values()):

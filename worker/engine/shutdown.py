@@ -8,23 +8,23 @@ from worker.core.errors import WorkerError
 
 
 class Shutdown:
-    """Whether, and why, the run shall end. The first reason counts."""
+    """Whether, and why, the run is to end. The first reason counts."""
 
     def __init__(self) -> None:
         self.reason: WorkerError | None = None
         self.hurry = asyncio.Event()
         """Set when a second signal came: calls on the wire are cut off too."""
         self.wake = asyncio.Event()
-        """Set whenever the loop should look again."""
+        """Set whenever the loop should check again what there is to do."""
 
     def request(self, reason: WorkerError) -> None:
-        """End the run for ``reason``."""
+        """End the run for ``reason``, unless it is ending for another one already."""
         if self.reason is None:
             self.reason = reason
             self.wake.set()
 
     def interrupt(self, reason: WorkerError) -> None:
-        """A signal: the first one lets users under way finish, the second one hurries."""
+        """Note a signal: the first one lets users who were begun finish, the second one cuts off calls too."""
         if self.reason is not None:
             self.hurry.set()
         self.request(reason)

@@ -1,4 +1,4 @@
-"""Ends a run in which nothing moves, and one whose clock is wrong."""
+"""Ends a run that makes no progress, and one on a machine whose clock is wrong."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from worker.core.stats import RunStats
 from worker.engine.shutdown import Shutdown
 
 MAX_SKEW = 60.0
-"""Seconds by which our clock may differ from Cognito's before deadlines mean nothing: a third of a Session's life."""
+"""Seconds by which our clock may differ from Cognito's. It is a third of the three minutes that a Session lives by
+default ("AuthSessionValidity", Cognito API reference); with more, no deadline could be trusted."""
 
 
 class ClockSkew(Protocol):
-    """Whoever knows by how many seconds Cognito's clock is ahead of ours."""
+    """Something that knows by how much Cognito's clock differs from ours."""
 
     @property
     def skew(self) -> float | None:
-        """``None`` before Cognito's first answer."""
+        """Seconds by which Cognito's clock is ahead of ours; ``None`` before Cognito's first answer."""
         ...
 
 
@@ -32,7 +33,10 @@ async def watch(
     longest_idle: float,
     has_work: Callable[[], bool],
 ) -> None:
-    """Look about once a second, for ever; ``longest_idle``: seconds for which work may wait without any progress."""
+    """Check about once a second, until cancelled, and request ``shutdown`` where the run must end.
+
+    ``longest_idle``: seconds for which work may make no progress. ``has_work`` returns whether any user is worked on.
+    """
     while True:
         await asyncio.sleep(min(1.0, longest_idle / 4))
         stats.waiting_for = breaker.waiting_for or stats.waiting_for

@@ -1,6 +1,6 @@
 """Waves: ``run --only FILE`` works on some named users alone, so that a rollout can begin with a few.
 
-Such a run sees a queue and a ledger in which nobody but the named users exists. Nothing else changes.
+Such a run sees only the named users' messages and unfinished rows. Nothing else changes.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from worker.requests.usernames import usernames
 log = structlog.get_logger()
 
 Wave = frozenset[str]
-"""The users who alone are worked on."""
+"""The usernames of the only users to work on."""
 
 HIDDEN_FOR = 120.0
-"""Seconds for which an SQS message of another user is hidden, from all workers: long enough not to see it again and
-again, short enough for the run that follows the wave."""
+"""Seconds for which an SQS message of another user is hidden, from all workers: long enough that it is not received
+again and again, and short enough that the run after the wave need not wait long."""
 MAX_HIDDEN = 20_000
 """Messages hidden at once: a standard queue has at most about 120,000 that are received and not deleted (SQS developer
 guide, quotas), those of other workers included."""
@@ -35,7 +35,10 @@ MAX_NAMED = 5
 
 
 def read_wave(path: Path) -> Wave:
-    """The users of ``--only``. Raises ``UsageError`` where the file is not readable, names nobody, or holds else."""
+    """Return the users that a file names.
+
+    Raises ``UsageError`` if it cannot be read, names nobody, or has a line that is no username.
+    """
     try:
         with path.open("rb") as file:
             named = list(usernames(file))
@@ -52,7 +55,7 @@ def read_wave(path: Path) -> Wave:
 
 
 class WaveLedger:
-    """The ledger for a loop that works on some users alone: of the unfinished rows it shows only theirs."""
+    """A ledger that shows only the named users' unfinished rows, and is otherwise the one that it wraps."""
 
     def __init__(self, ledger: CountedLedger, usernames: Collection[str]) -> None:
         self._ledger, self._usernames = ledger, usernames
@@ -70,7 +73,7 @@ class WaveLedger:
                 yield row
 
     async def recount(self) -> Counts:
-        """The named users who are unfinished, counted; nobody else."""
+        """Count the named users who are unfinished, and nobody else."""
         states: Counter[State] = Counter()
         async for row in self.unfinished():
             states[row.state] += 1
@@ -78,11 +81,12 @@ class WaveLedger:
 
 
 class WaveQueue:
-    """``Queue`` over one that cannot search for some users' messages (SQS): others' go back, hidden for a while.
+    """A queue of the named users' messages, over one that cannot search for them (SQS).
 
-    It counts as empty when all the named users have an outcome of this run, or none of their messages came for
-    ``quiet`` seconds. Every message that is looked at counts as received: a redrive policy needs a ``maxReceiveCount``
-    that allows for that, and a wave among very many others is better given a queue of its own.
+    Messages of other users are given back, hidden for ``HIDDEN_FOR`` seconds. The queue counts as empty when all named
+    users have an outcome of this run, or none of their messages came for ``quiet`` seconds. Receiving a message to see
+    whose it is raises its receive count: a redrive policy needs a ``maxReceiveCount`` that allows for that, and a small
+    wave among very many other users should have a queue of its own.
     """
 
     def __init__(
@@ -96,12 +100,13 @@ class WaveQueue:
         self._queue, self._usernames, self._quiet, self._now = queue, usernames, quiet, now
         self._without_outcome = set(usernames)
         self._leased = 0
-        """Messages of theirs that are leased now."""
+        """How many messages of the named users are leased now."""
         self._seen_at = now()
-        """When a message of theirs was here for the last time (monotonic seconds)."""
+        """When a message of the named users was last leased, acknowledged or given back (monotonic seconds)."""
         self._hidden: deque[tuple[float, int]] = deque()
-        """Until when how many messages of others are hidden."""
+        """Hidden messages of other users: until when (monotonic seconds), and how many."""
         self._hidden_now = 0
+        """How many messages of other users are hidden now."""
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
@@ -143,11 +148,11 @@ class WaveQueue:
         self._seen_at = self._now()
 
     async def backlog(self) -> Backlog:
-        """Of all users: SQS cannot count the named ones' alone."""
+        """The backlog of all users: SQS cannot count the messages of some alone."""
         return await self._queue.backlog()
 
     async def is_empty(self) -> bool:
-        """Whether no message of the named users is to be expected any more."""
+        """Whether no more messages of the named users are expected."""
         if self._leased:
             return False
         return not self._without_outcome or self._now() - self._seen_at >= self._quiet or await self._queue.is_empty()
@@ -159,15 +164,15 @@ class WaveQueue:
 
 @runtime_checkable
 class _Selective(Protocol):
-    """A queue that finds some users' messages by itself."""
+    """A queue that can search for some users' messages by itself."""
 
     async def only(self, usernames: Collection[str]) -> None:
-        """See ``queues.sqlite``."""
+        """From now on, lease messages of these users only."""
         ...
 
 
 async def select(queue: Queue, wave: Wave, *, quiet: float) -> Queue:
-    """The queue as it looks where nobody but these users exists; ``quiet``: see ``WaveQueue``."""
+    """Return the queue, limited to the messages of these users; ``quiet``: see ``WaveQueue``."""
     if not isinstance(queue, _Selective):
         return WaveQueue(queue, wave, quiet=quiet)
     await queue.only(wave)
@@ -175,7 +180,10 @@ async def select(queue: Queue, wave: Wave, *, quiet: float) -> Queue:
 
 
 async def conclude(ledger: Ledger, wave: Wave, counts: Counts, backlog: Backlog, shutdown: Shutdown) -> None:
-    """Nobody of the wave is left to work on: name who had no request, and end the run by 5 where others wait."""
+    """End a wave when nobody in it is left to work on.
+
+    Logs who had no request, and ends the run with exit code 5 if other users wait.
+    """
     missing = [username for username in sorted(wave) if await ledger.read(username) is None]
     if missing:
         log.warning(

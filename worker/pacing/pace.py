@@ -1,4 +1,4 @@
-"""The shared pace, and the port to where it is kept."""
+"""The pace that all workers of a rollout share, and the port to the store that keeps it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The shared pace: one row in the ledger that all workers of a rollout reserve their sends from."""
+    """The shared pace: one row in the ledger, with which all workers of a rollout reserve when they may send."""
 
     reserved_until: float
-    """The moment (seconds of the clock that the workers share) up to which sends are given away."""
+    """Up to when time is reserved by some worker, in seconds of the clock that the workers share."""
     rate: float
     """Requests/s that the quota seems to bear now; never above the configured rate."""
     changed_at: float
-    """When the rate was last cut; rises do not count, or a cut could not follow another within a long round trip."""
+    """When the rate was last cut, on the same clock. Rises do not count: they would hide when the last cut was."""
     version: int = 0
+    """Rises with every write."""
     length: float = 0.1
     """Seconds that a worker reserves at a time."""
 
@@ -26,18 +27,19 @@ class PaceStore(Protocol):
     """Where the shared pace is kept."""
 
     async def read_pace(self) -> Pace | None:
-        """The pace as it stands, ``None`` before the first."""
+        """Return the present pace, ``None`` before the first."""
         ...
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """Write what ``change`` makes of the pace as it stands (``None`` before the first), and return that.
+        """Write what ``change`` makes of the present pace (``None`` before the first), and return what was written.
 
-        ``change`` counts the version up, or returns what it was given if nothing is to be written. It may be called
-        several times, until nobody was faster, and in another thread; its last result counts. Where others only
-        reserved since then, what it adds to ``reserved_until`` may be added to theirs: what is returned says so.
+        ``change`` returns a pace with a higher version, or what it was given if nothing is to be written. It may be
+        called in another thread, and several times until no other worker was faster; its last result counts. If other
+        workers did nothing but reserve time since then, the store may put the new reservation behind theirs: then the
+        returned ``reserved_until`` is later than the one that ``change`` returned.
         """
         ...
 
     def shared_time(self) -> float:
-        """Now, in seconds of the clock that all workers of this ledger share."""
+        """Return the time now, in seconds of the clock that all workers of this ledger share."""
         ...

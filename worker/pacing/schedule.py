@@ -1,18 +1,20 @@
-"""The arithmetic of the shared timeline: who may send when, and how fast. No clock, no input or output, no waiting.
+"""The arithmetic of the shared timeline: who may send when, and how fast. No clock, no I/O, no waiting.
 
-The timeline is the time of the clock that all workers of a rollout share, cut into *slices*. A slice is a stretch of it
-that belongs to one worker, for so many sends: nobody else sends then. Workers reserve slices one after another, each
-its next one when its last one begins, so they take turns. All that is kept of this is one row, the ``Pace``: up to
-which moment the timeline is reserved, at which rate it is sent, and how long slices are.
+The timeline is the time of the clock that all workers of a rollout share, cut into *slices*. A slice is a part of it in
+which only one worker sends, and only so many requests. Workers reserve slices one after another, each its next one when
+its last one begins, so they take turns. The ledger keeps one row of this, the ``Pace``: up to which moment the timeline
+is reserved, the rate, and how long slices are.
 
-The further ahead it is reserved, the more workers there must be, and the shorter slices become: so each has its turn
-about once a second, and whoever joins hardly waits. Their length is part of the pace, so that all take the same.
+The further ahead the timeline is reserved, the more workers there must be, and the shorter slices become. So each
+worker has its turn about once a second, and a new worker hardly waits. The length is part of the pace, so that all
+workers use the same.
 
-Words: a worker's *lag* is how long it takes to reserve a slice. The *margin* is the part of the rate that is not used.
-What a slice *owes* is what was rounded off its sends. A *grant* is a slice on the worker's own clock.
+Words: a *send* is one request that leaves. A worker's *lag* is how long it takes to reserve a slice. The *margin* is
+the part of the rate that is not used. What a slice *owes* is the part of a send that was rounded off. A *grant* is a
+slice on the worker's own clock. A *round* is the time in which each worker has its turn once.
 
 The percentages at the constants are parts of the quota that 2 to 8 workers used in 20 seconds of virtual time, with
-timers that ring late (``Fleet`` in ``tests/support/pace_stores.py``).
+timers that fire late (``Fleet`` in ``tests/support/pace_stores.py``).
 """
 
 from __future__ import annotations
@@ -24,88 +26,90 @@ from worker.pacing.pace import Pace
 # How long slices are.
 
 SLICE = 0.5
-"""Seconds that a worker reserves at a time where nothing is reserved yet; less the further ahead it is reserved.
+"""Seconds that a worker reserves at a time if nothing is reserved yet. The further ahead others reserved, the less.
 
-What a worker that dies has reserved is lost: two of these at most. At 0.2, two workers use 0.6 % less, for where slices
-meet there is a gap.
+When a worker dies, its reserved slices are lost: two at most. At 0.2, two workers use 0.6 % less, because there is a
+gap between slices.
 """
 
 ROUND = 1.0
-"""Seconds ahead that the timeline is to be reserved: in so long, each worker has its turn once.
+"""Seconds ahead that the timeline should be reserved: in this time each worker has its turn once.
 
 At 3, shares of eight workers differ by 17 % instead of 4 %; at 0.5, two workers use 0.8 % less.
 """
 
 FIRST_SLICE = 0.2
-"""Seconds of a rollout's first slice: short, for other workers that start now shall not wait long."""
+"""Seconds of a rollout's first slice: short, so that other workers that start at the same time need not wait long."""
 
 LAGS = 1.5
-"""How many lags a round has at least, so that a slow ledger can keep up with reserving."""
+"""How many lags a round has at least, so that slices are reserved in time although the ledger is slow."""
 
 MAX_LAG = 1.0
-"""Seconds of lag that are allowed for at most.
+"""The longest lag that slices are lengthened for, in seconds.
 
-A worker that dies takes no more of the timeline along than two slices of ``LAGS`` times this.
+It limits what is lost when a worker dies to two slices, each ``LAGS`` times as long as this.
 """
 
 NUDGE = 0.05
-"""How far each reservation moves the length of slices towards where it should be: 0 not at all, 1 all the way.
+"""How far each reservation moves the length of slices towards what it should be: 0 not at all, 1 all the way.
 
-Little, for all workers are to have slices of about the same length. At 0.5, two workers use 0.3 % less.
+It is small so that all workers have slices of about the same length. At 0.5, two workers use 0.3 % less.
 """
 
 TOO_FAR = 1.5
-"""From so many rounds ahead on, many workers have just joined, and slices are shortened faster."""
+"""How many rounds ahead the timeline is reserved when many workers have just joined: then slices shrink faster."""
 
 SHRINK = 0.25
 """How far each reservation shortens slices then; like ``NUDGE``. Without it, shares differ by 13 % instead of 7 %."""
 
-# When the pace that is written down no longer counts.
+# When a stored pace no longer counts.
 
 FARTHEST = 60.0
-"""Seconds, or as long as a hundred sends take: a timeline reserved further ahead was written by a wrong clock."""
+"""The most seconds that the timeline may be reserved ahead (or the time of a hundred sends, if longer). If it is more,
+a worker with a wrong clock wrote it, and it is ignored."""
 
 FORGET_AFTER = 60.0
-"""Seconds without a send after which a lowered rate says nothing any more about what the quota bears."""
+"""Seconds without a send after which a lowered rate no longer says anything about the quota."""
 
 # How the rate follows "too many requests": additive increase, multiplicative decrease.
 
 CUT = 0.95
-"""What each "too many" multiplies the rate by, at most once a round trip.
+"""Each "too many" multiplies the rate by this, at most once a round trip.
 
 Measured before the worker was written: cutting by 20 % or more wastes 5 to 12 % of the quota.
 """
 
 RISE = 0.003
-"""What a second of work adds to the rate, as a part of the configured one.
+"""Each second of work raises the rate by this part of the configured rate.
 
-Measured like ``CUT``: with 0.2 to 0.5 % more than 98 % of the quota are used, and below 0.2 % are refused.
+Measured like ``CUT``: at 0.2 to 0.5 %, more than 98 % of the quota are used and fewer than 0.2 % of requests refused.
 """
 
 LOWEST = 0.02
-"""No cut goes below this part of the configured rate; from there the way back up takes five and a half minutes."""
+"""No cut goes below this part of the configured rate; from there ``RISE`` takes five and a half minutes back up."""
 
 LOWEST_RATE = 0.5
-"""No cut goes below so many requests/s either (or the configured rate, if that is lower)."""
+"""No cut goes below so many requests/s either (or the configured rate, if that is lower): with a low configured rate,
+``LOWEST`` alone would leave many seconds between two requests."""
 
 # What is left unused.
 
 MARGIN = 0.005
-"""The part of the rate that one worker alone never uses, so that jitter on the way does not pass the quota.
+"""The part of the rate that one worker alone never uses, so that network jitter does not exceed the quota.
 
 The promise is to use 99 % of the quota, and each part of the margin costs as much of it.
 """
 
 SHARED_MARGIN = 0.015
-"""The same where other workers send too: where slices meet, the jitter of two workers adds up.
+"""The part of the rate that is never used while other workers send too: between slices two workers' jitter adds up.
 
-With ``MARGIN`` instead, the busiest second holds two requests more than the quota; one more is promised.
+With ``MARGIN`` instead, the busiest second has two requests more than the quota; at most one more is promised.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Part of the timeline that belongs to one worker, for so many sends."""
+    """A part of the timeline in which one worker alone sends, and only so many requests."""
 
     start: float
     """When it begins, in seconds of the clock that all workers share."""
@@ -114,16 +118,16 @@ class Slice:
     sends: int
     """How many requests may be sent in it."""
     owed: float = 0.0
-    """What was rounded off, in sends: the worker's next slice makes up for it, or shares would differ by luck."""
+    """What was rounded off, in sends. The worker's next slice makes up for it, so that all get equal shares."""
 
     def ending(self, end: float) -> Slice:
-        """The same slice, later or earlier, so that it ends at that moment of the shared clock."""
+        """Return the same slice moved so that it ends at that moment of the shared clock."""
         return replace(self, start=end - (self.end - self.start), end=end)
 
 
 @dataclass(slots=True)
 class Grant:
-    """A slice, or several without a gap, on the worker's own monotonic clock."""
+    """A reserved slice, or several without a gap, on the worker's own monotonic clock."""
 
     start: float
     """When it begins, in monotonic seconds."""
@@ -134,7 +138,7 @@ class Grant:
     left: int
     """How many of these are not sent yet."""
     begun: bool = False
-    """Whether the limiter knows that it began."""
+    """Whether the limiter was told that it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class TooMany:
     now: float
     """When the answer came."""
     known: float
-    """When the last cut was made that the worker knew of: what left in ignorance of a later one says nothing new."""
+    """When the last cut was made that the worker knew of. If there was a later one, this answer says nothing new."""
 
 
 def plan(
@@ -159,18 +163,18 @@ def plan(
     owed: float = 0.0,
     margin: float = MARGIN,
 ) -> tuple[Pace, Slice]:
-    """The pace to write, and a worker's next slice: once that pace is written, the slice is the worker's.
+    """Return the pace to write, and the slice that belongs to the worker once that pace is written.
 
-    ``pace``: as it stands, ``None`` before the first. ``now``: seconds of the shared clock; no slice begins earlier.
-    ``configured``: the rate that is never passed, in requests/s. ``lag``: seconds that it takes to reserve a slice.
-    ``most``: the sends that there is use for, ``None`` without a limit. ``owed``: what the worker's last slice owes, in
-    sends. ``margin``: the part of the rate that is not used.
+    ``pace``: the present one, ``None`` before the first. ``now``: seconds of the shared clock; no slice begins earlier.
+    ``configured``: the rate that is never exceeded, in requests/s. ``lag``: seconds that it takes to reserve a slice.
+    ``most``: the most sends that the worker can use, ``None`` without a limit. ``owed``: what the worker's last slice
+    owes, in sends. ``margin``: the part of the rate that is not used.
     """
     if pace is None or now - pace.reserved_until > FORGET_AFTER:
         pace = Pace(now, configured, now, pace.version if pace else 0, FIRST_SLICE)
     pace = replace(pace, rate=_bounded(pace.rate, configured))
-    joins = 0 < pace.reserved_until - now <= max(FARTHEST, 100 / pace.rate)
-    start = pace.reserved_until if joins else now
+    follows_another = 0 < pace.reserved_until - now <= max(FARTHEST, 100 / pace.rate)
+    start = pace.reserved_until if follows_another else now
     length = _next_length(pace.length, start - now, lag)
     due = pace.rate * length + owed
     sends = max(1, round(due))
@@ -182,20 +186,23 @@ def plan(
 
 
 def _next_length(length: float, ahead: float, lag: float) -> float:
-    """The length of the next slice, in seconds, where the timeline is reserved so many seconds ahead."""
-    if ahead == 0:  # nothing was reserved any more, perhaps because reserving takes so long
+    """Return the length of the next slice in seconds; ``ahead``: how many seconds of the timeline are reserved."""
+    if ahead == 0:  # nothing is reserved any more, perhaps because reserving takes so long
         return max(length, LAGS * min(lag, MAX_LAG))
     aim = max(SLICE * (1 - ahead / ROUND), LAGS * min(lag, MAX_LAG) - ahead, 0.0)
     return length + (SHRINK if ahead > TOO_FAR * ROUND and aim == 0.0 else NUDGE) * (aim - length)
 
 
 def cut(pace: Pace, answer: TooMany, configured: float) -> Pace:
-    """The pace after a "too many"; the same if the last cut came after its request left, or its sender did not know."""
+    """Return the pace after a "too many".
+
+    It stays the same if the rate was cut after that request left, or by a cut that the sender did not know of.
+    """
     if answer.sent_at <= pace.changed_at <= answer.now or pace.changed_at > answer.known:
         return pace
     return replace(pace, rate=_bounded(pace.rate * CUT, configured), changed_at=answer.now)
 
 
 def _bounded(rate: float, configured: float) -> float:
-    """The rate, within what it may be; requests/s."""
+    """Return the rate, raised or lowered to what is allowed; requests/s."""
     return min(configured, max(rate, LOWEST * configured, LOWEST_RATE))

@@ -1,8 +1,8 @@
-"""The rehearsal: the whole job, with the unchanged worker, against the fake Cognito, and then the proof.
+"""The command ``rehearse``: runs the unchanged worker against a fake Cognito, and then proves the result.
 
-What a migration script would do is done here: users are signed in and pushed, no faster than their credentials are
-used; the worker enrols them; whoever needs a session is exported, signed in again and pushed again. At the end every
-delivered secret is opened and compared with what the fake Cognito knows: of each user only the newest secret is true.
+This file does what a migration script would do: it signs users in and pushes them, no faster than their credentials are
+used. Users who need a session after the run are signed in and pushed again. At the end every delivered secret is opened
+and compared with what the fake Cognito knows: of each user only the newest secret is valid.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ class Scenario:
     rate: float = 25.0
     """Requests/s that the worker may send."""
     quota: float | None = None
-    """Requests/s that the fake Cognito takes; ``None``: as many as the worker may send."""
+    """Requests/s that the fake Cognito accepts; ``None``: as many as the worker may send."""
     credential: str = "token"
     """Whether users get a ``token`` or a ``session``."""
     session_validity: float = 180.0
     """Seconds that a Session lives."""
     latency: float = 0.05
-    """Seconds that an answer takes."""
+    """Seconds from a request to its answer."""
     faults: tuple[str, ...] = ()
     """Such as ``conflict=2%``; see ``fake_cognito.faults``."""
     rounds: int = 3
-    """How often whoever needs a session is signed in again."""
+    """How many times users who need a session are signed in again."""
     seed: int = 0
-    """Where the random numbers begin that choose the faults."""
+    """The seed of the random numbers that choose the faults."""
     overrides: tuple[str, ...] = ()
     """Settings of the worker, as ``SECTION.KEY=VALUE``."""
 
@@ -69,6 +69,7 @@ class Proof:
     states: dict[str, int] = field(default_factory=dict)
     """How many users are in each of the ledger's states."""
     signed_in_again: int = 0
+    """How many users were signed in again because they needed a session; a user may count several times."""
     unaccounted: int = 0
     """Users who are neither in the ledger nor waiting on the queue."""
     stale: int = 0
@@ -80,12 +81,13 @@ class Proof:
     wire_requests: int = 0
     """Requests that the fake Cognito saw."""
     refused: int = 0
-    """Those of them that were over the quota."""
+    """How many of these requests were over the quota."""
     secrets_issued: int = 0
+    """Secrets that the fake Cognito issued."""
     largest_second: int = 0
     """The most requests within any one second."""
     quota_used: float | None = None
-    """The part of the quota that was used; ``None`` where nothing can be said."""
+    """The part of the quota that was used; ``None`` if it cannot be computed."""
     seconds: float = 0.0
     """How long the rehearsal took."""
 
@@ -96,7 +98,10 @@ class Proof:
 
 
 async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bool) -> int:
-    """Rehearse in ``folder`` and print the proof: 0 where every promise held, 1 where not, or what ended the run."""
+    """Rehearse in ``folder`` and print the proof.
+
+    Return 0 if every promise was kept, 1 if not, or the exit code of a run that was stopped.
+    """
     text, recipient = age.keygen("rehearsal")
     identity = folder / "identity.txt"
     age.write_identity(identity, text)
@@ -122,6 +127,7 @@ async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bo
 
 
 def _settings(scenario: Scenario, fake_cognito: FakeCognito, folder: Path, recipient: str) -> Settings:
+    """Return the worker's settings for this scenario."""
     chosen: dict[str, Any] = {
         "cognito.user_pool_id": fake_cognito.config.user_pool_id,
         "cognito.endpoint_url": fake_cognito.url,
@@ -138,6 +144,7 @@ def _settings(scenario: Scenario, fake_cognito: FakeCognito, folder: Path, recip
 
 
 async def _enrol_everybody(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, proof: Proof) -> int:
+    """Run the worker for all users, and again for those who need a session; return the last run's exit code."""
     everybody: Iterable[str] = (f"user-{number}" for number in range(scenario.users))
     code = await _run(scenario, settings, fake_cognito, everybody)
     for _ in range(scenario.rounds):
@@ -156,16 +163,23 @@ async def _needing_a_session(settings: Settings) -> AsyncIterator[str]:
 
 
 async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str]) -> int:
-    fed = asyncio.Event()
-    async with _feeding(scenario, settings, fake_cognito, usernames, fed):
-        return await run_worker(settings, RunOptions(), until=fed)
+    all_pushed = asyncio.Event()
+    async with _migration_script(scenario, settings, fake_cognito, usernames, all_pushed):
+        return await run_worker(settings, RunOptions(), until=all_pushed)
 
 
 @asynccontextmanager
-async def _feeding(
-    scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str], fed: asyncio.Event
+async def _migration_script(
+    scenario: Scenario,
+    settings: Settings,
+    fake_cognito: FakeCognito,
+    usernames: Iterable[str],
+    all_pushed: asyncio.Event,
 ) -> AsyncIterator[None]:
-    """Be the migration script. At most a third of what the worker can do in the life of a Session waits at a time."""
+    """Sign users in and push them while the body runs, as a migration script would; set ``all_pushed`` at the end.
+
+    Of Sessions at most as many wait at a time as the worker can use in a third of a Session's life.
+    """
     most = max(1, int(scenario.rate * scenario.session_validity / 3)) if scenario.credential == "session" else 10**9
 
     async def feed() -> None:
@@ -174,7 +188,7 @@ async def _feeding(
                 while (await stores.queue.backlog()).waiting + len(batch) > most:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
                 await _push(stores, await fake_cognito.sign_in(batch, credential=scenario.credential))  # type: ignore[arg-type]
-        fed.set()
+        all_pushed.set()
 
     async with asyncio.TaskGroup() as group:
         feeding = group.create_task(feed())
@@ -211,7 +225,7 @@ async def _prove(proof: Proof, settings: Settings, fake_cognito: FakeCognito, id
         if truth.username in enrolled:
             issued += 1
             proof.stale += newest.get(truth.username) != truth.secrets[-1].secret_code
-    proof.stale += len(enrolled) - issued
+    proof.stale += len(enrolled) - issued  # these users have a delivered secret that was never issued
     _measure(proof, await fake_cognito.stats())
 
 
@@ -225,6 +239,7 @@ def _measure(proof: Proof, stats: Stats) -> None:
 
 
 def _delivered_secrets(channel: Path, identity: Path) -> dict[str, str]:
+    """Open the channel's file; return each user's newest secret."""
     if not channel.exists():
         return {}
     opened = io.StringIO()
@@ -266,7 +281,7 @@ def planned(
     overrides: Sequence[str],
     **plain: Any,
 ) -> Scenario:
-    """The scenario that was asked for on the command line. Raises ``UsageError``."""
+    """Return the scenario that the options of the command line describe. Raises ``UsageError``."""
     try:
         FaultPlan(faults)
         validity = TypeAdapter(Seconds).validate_python(session_validity or Scenario().session_validity)

@@ -1,4 +1,4 @@
-"""Feeds a queue no faster than its requests can be used, so that no credential dies waiting for its turn.
+"""Feeds a queue no faster than its requests can be used, so that no credential expires while it waits.
 
 ::
 
@@ -6,8 +6,8 @@
         await feed.room()                                             # until the next credential is worth minting
         await feed.push({"username": "ana", "session": await sign_in("ana")})
 
-``room`` is the backpressure: it returns when one more message may wait, by the rule in ``backpressure``. The queue is
-asked only now and then how much waits; in between a feed counts what it pushes itself.
+``room`` is the backpressure: it returns when one more message may wait, by the rule in ``backpressure``. The queue
+counts its messages only now and then; in between, the feed adds what it pushes itself.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from worker.requests.message import Parser, line_of
 log = structlog.get_logger()
 
 MIN_PAUSE = 0.2
-"""Seconds at least between two counts of what waits: five small questions a second are little to any queue."""
+"""The fewest seconds between two counts of the waiting messages: five requests/s are a small load for any queue."""
 
 COUNT_LIFE = 2.0
-"""Seconds for which a count is believed; as often it is renewed where nobody may push. It is as long as the work that
-may always wait (``backpressure.MIN_WORK``), so that workers do not run dry between two counts."""
+"""Seconds after which a count is too old to permit a push, and the most seconds until the next one. It is as long as
+the work that may always wait (``backpressure.MIN_WORK``), so that workers have work between two counts."""
 
 PERMISSION_LIFE = 30.0
-"""Seconds for which a permission to mint counts as used; whoever has not pushed by then is taken to have given up, and
-somebody else may mint. Longer than a sign-in takes."""
+"""Seconds for which a permission to mint a credential is reserved for the caller that got it. If the caller has not
+pushed by then, somebody else is permitted instead. It is longer than a sign-in takes."""
 
 PATIENCE = 60.0
-"""Seconds for which a queue or a ledger that is unavailable is asked again, as long as a worker does by default."""
+"""Seconds for which an unavailable queue or ledger is tried again: as long as a worker tries by default."""
 
 BATCH = 500
-"""Messages that are pushed in one call of the queue at most, so that no transaction of a queue grows without bound."""
+"""The most messages in one call of the queue, so that its transactions stay small."""
 
 
 class FeedQueue(Queue, Producer, Protocol):
@@ -57,11 +57,11 @@ class FeedQueue(Queue, Producer, Protocol):
 
 
 class FeedLedger(Ledger, PaceStore, Protocol):
-    """What a feed needs of a ledger: the users' rows, and the pace that the workers share."""
+    """What a feed needs of a ledger: the users' rows, and the workers' shared pace."""
 
 
 class _Push(NamedTuple):
-    """One message that waits to be pushed with others, and what its caller waits for."""
+    """One message that waits to be pushed with others, and the future that its caller waits for."""
 
     request: Request
     body: bytes
@@ -70,7 +70,7 @@ class _Push(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """Somebody who waits for the permission to mint a credential that is usable for so many seconds."""
+    """A caller that waits for the permission to mint a credential that is usable for so many seconds."""
 
     usable: float
     permitted: asyncio.Future[None]
@@ -79,7 +79,7 @@ class _Waiter:
 class Feed:
     """The producer's end of a queue, for ``async with``; many tasks may push at once.
 
-    Its methods raise ``QueueUnavailable`` and ``LedgerUnavailable`` where queue or ledger cannot be reached.
+    Its methods raise ``QueueUnavailable`` or ``LedgerUnavailable`` if the queue or the ledger cannot be reached.
     """
 
     def __init__(self, queue: FeedQueue, ledger: FeedLedger, parser: Parser, clock: Clock, config: FeedConfig) -> None:
@@ -92,23 +92,25 @@ class Feed:
         self._usable = config.usable(config.session_validity, CredentialKind.SESSION)
         """Seconds for which the credential that was pushed last may wait."""
         self._estimate = Estimate(config.lag)
-        self._pushed = 0
         self._counted_at = -math.inf
+        """When the queue last counted its messages (monotonic seconds)."""
         self._permissions: deque[float] = deque()
-        """When each permission to mint was given that nobody has used yet, the oldest first."""
+        """When each permission that is not used yet was granted (monotonic seconds), the oldest first."""
         self._permitted_by_push: WeakKeyDictionary[asyncio.Task[object], float] = WeakKeyDictionary()
-        """The tasks whose last ``push`` waited for their next permission already, and when it returned."""
+        """The tasks whose last ``push`` already waited for the next permission, and when it returned."""
         self._waiters: list[_Waiter] = []
         self._counting: asyncio.Task[None] | None = None
         self._quiet_since = 0.0
-        """When somebody who waited was last permitted to mint, or was last told in the log that nobody is."""
+        """When a waiting caller was last permitted to mint, or the log last warned that none is (monotonic seconds)."""
         self._outage = Outage(PATIENCE, clock.monotonic)
         self._to_push: list[_Push] = []
         self._pushing: asyncio.Task[None] | None = None
         self.accepted = 0
+        """How many requests were put on the queue."""
         self.duplicates = 0
+        """How many requests the queue refused because it had them before."""
         self.malformed: Counter[str] = Counter()
-        """Malformed messages by reason."""
+        """How many messages were malformed, by reason."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,10 +125,10 @@ class Feed:
             waiter.permitted.cancel()
 
     async def push(self, request: Mapping[str, object] | bytes, *, wait: bool = True) -> None:
-        """Put a request (as an object, or as a line of JSON) on the queue, durably; return when the next one is due.
+        """Put a request (an object, or a line of JSON) on the queue, durably; return when the next one may be pushed.
 
-        With ``wait=False`` it returns as soon as the request is durable, for whoever asks for ``room`` before the next
-        one. Raises ``Malformed``, whose text may be shown, for a request that is then put aside and counted.
+        With ``wait=False`` it returns as soon as the request is durable, for callers that await ``room`` before the
+        next one. A malformed request is put aside and counted; then ``Malformed`` is raised, whose text may be shown.
         """
         self._was_permitted_by_push()
         raw = request if isinstance(request, bytes) else line_of(request)
@@ -146,16 +148,16 @@ class Feed:
                 self._permitted_by_push[task] = self._clock.monotonic()
 
     async def room(self) -> None:
-        """Wait until the next credential is worth minting. Of several who wait, only as many go on as may push."""
+        """Wait until a new credential can be used in time. Of several callers only as many go on as may push."""
         if not self._was_permitted_by_push():
             await self._permission(self._usable)
 
     def give_up(self) -> None:
-        """Say that a permission will not be used, because there is nothing to push: somebody else may mint."""
+        """Return a permission that will not be used because there is nothing to push, so that somebody else gets it."""
         self._use_permission()
 
     async def wants(self, username: str) -> bool:
-        """Whether a new credential of this user would be used: not where the ledger says that all is done."""
+        """Whether the user still needs a credential: they have no row in the ledger, failed, or need a session."""
         row = await self._ledger.read(username)
         return row is None or row.state in (State.NEEDS_SESSION, State.FAILED)
 
@@ -174,7 +176,7 @@ class Feed:
             del self._to_push[:BATCH]
             try:
                 pushed = await self._queue.push([(push.request, push.body) for push in batch])
-            except Exception as error:  # noqa: BLE001 - whoever pushes is told
+            except Exception as error:  # noqa: BLE001 - raised again in every caller of push
                 for push in batch:
                     self._use_permission()
                     if not push.stored.done():
@@ -182,14 +184,13 @@ class Feed:
                 continue
             self.accepted += pushed.accepted
             self.duplicates += pushed.duplicates
-            self._pushed += pushed.accepted
             self._estimate.pushed(pushed.accepted, self._clock.monotonic(), self._rate)
             for push in batch:
                 self._use_permission()
                 if not push.stored.done():
                     push.stored.set_result(None)
 
-    # --- permissions to mint: one task counts what waits, for all who want one ----------------------------------------
+    # --- permissions to mint: one task counts the waiting messages for all callers that want one ----------------------
 
     async def _permission(self, usable: float) -> None:
         """Wait for the permission to mint a credential that is usable for so many seconds."""
@@ -204,7 +205,7 @@ class Feed:
         try:
             await waiter.permitted
         except asyncio.CancelledError:
-            if waiter.permitted.done() and not waiter.permitted.cancelled():  # permitted to mint, and will not
+            if waiter.permitted.done() and not waiter.permitted.cancelled():  # it will not use its permission
                 with suppress(IndexError):
                     self._permissions.pop()
             raise
@@ -213,7 +214,7 @@ class Feed:
                 self._waiters.remove(waiter)
 
     def _try_to_permit(self, usable: float) -> bool:
-        """Give one permission, if one more message may wait by a count that is still believed."""
+        """Grant one permission and return ``True``, if the last count is recent and one more message may wait."""
         now = self._clock.monotonic()
         while self._permissions and self._permissions[0] <= now - PERMISSION_LIFE:
             self._permissions.popleft()
@@ -223,18 +224,18 @@ class Feed:
         return True
 
     def _use_permission(self) -> None:
-        """Whoever was permitted to mint has pushed, or has nothing to push."""
+        """Remove the oldest permission: its owner has pushed, or has nothing to push."""
         if self._permissions:
             self._permissions.popleft()
 
     def _was_permitted_by_push(self) -> bool:
-        """Whether this task's last push waited for the next permission already; true only once for each push."""
+        """Whether this task's last push already waited for the next permission; ``True`` only once for each push."""
         task = asyncio.current_task()
         permitted_at = self._permitted_by_push.pop(task, -math.inf) if task else -math.inf
         return self._clock.monotonic() - permitted_at < PERMISSION_LIFE
 
     def _waiting(self) -> float:
-        """How many messages wait, together with those that somebody was permitted to mint."""
+        """Return how many messages wait, including those that somebody was permitted to mint."""
         return self._estimate.waiting(self._clock.monotonic(), self._rate) + len(self._permissions)
 
     async def _permit_waiters(self) -> None:
@@ -247,36 +248,36 @@ class Feed:
                         self._quiet_since = self._clock.monotonic()
                         waiter.permitted.set_result(None)
                         self._waiters.remove(waiter)
-                self._warn_where_nobody_is_permitted()
-        except Exception as error:  # noqa: BLE001 - whoever waits is told
+                self._warn_if_nobody_is_permitted()
+        except Exception as error:  # noqa: BLE001 - raised again in every waiting caller
             for waiter in self._waiters:
                 if not waiter.permitted.done():
                     waiter.permitted.set_exception(error)
             self._waiters.clear()
 
     def _until_next_count(self) -> float:
-        """Seconds until the workers will have taken a tenth of what may wait, by the rate as it is known."""
+        """Return the seconds until the workers, at the known rate, have taken a tenth of what may wait."""
         most = max(self._config.most_waiting(self._rate, waiter.usable) for waiter in self._waiters)
         pause = min(COUNT_LIFE, max(MIN_PAUSE, (self._waiting() - 0.9 * most) / self._rate))
         return max(0.0, self._counted_at + pause - self._clock.monotonic())
 
     async def _count(self) -> None:
-        """Ask what waits, and at which rate. A store that is unavailable is asked again for ``PATIENCE``."""
-        before = self._pushed
+        """Ask the queue how many messages wait, and the ledger for the rate; try again for ``PATIENCE`` seconds."""
+        accepted_before = self.accepted
         try:
             waiting, pace = (await self._queue.backlog()).waiting, await self._ledger.read_pace()
         except DependencyUnavailable as error:
             self._outage.failed(error)
             self._outage.check()
-            await asyncio.sleep(COUNT_LIFE)  # and nobody is permitted by a count that is too old
+            await asyncio.sleep(COUNT_LIFE)  # meanwhile nobody is permitted, because the last count is too old
             return
         self._outage.recovered()
         self._rate = min(self._config.rate, pace.rate) if pace is not None else self._config.rate
         self._counted_at = self._clock.monotonic()
-        self._estimate.counted(waiting, self._pushed - before, self._counted_at, self._rate)
+        self._estimate.counted(waiting, self.accepted - accepted_before, self._counted_at, self._rate)
 
-    def _warn_where_nobody_is_permitted(self) -> None:
-        """Say every ten seconds that the feed waits; a script that hangs without a word would be taken for broken."""
+    def _warn_if_nobody_is_permitted(self) -> None:
+        """Log every ten seconds that the feed waits, so that a waiting script does not look broken."""
         if self._waiters and self._clock.monotonic() - self._quiet_since >= 10.0:
             self._quiet_since = self._clock.monotonic()
             log.warning(

@@ -1,6 +1,6 @@
-"""Files and pipes that hold one message a line: how they are read, whoever reads them.
+"""Reads files and pipes that have one message per line.
 
-A line that is too long to be a message is never held whole: whoever sends gigabytes without a newline costs no memory.
+A line that is too long to be a message is never kept whole, so gigabytes without a newline need no memory.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import BinaryIO
 
 MAX_MESSAGE = 256 * 1024
 """The most bytes of one message, without the end of its line. A request needs far less (a token and 16 KiB of
-attributes), and every queue takes it: SQS takes 1 MiB ("Amazon SQS message quotas"), and took no more than this until
-2025."""
+attributes), and every queue accepts it: SQS accepts 1 MiB ("Amazon SQS message quotas"), and until 2025 accepted no
+more than this."""
 
 
 def digest(raw: bytes) -> str:
-    """What may be remembered of a malformed message: the first 16 hexadecimal digits of its SHA-256."""
+    """Return what may be stored of a malformed message: the first 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(raw).hexdigest()[:16]
 
 
 class LineSplitter:
-    """Makes lines of chunks of bytes. It is fed chunk by chunk, because a pipe gives what has been written so far."""
+    """Splits bytes into lines. It takes one chunk at a time, because a pipe has only what was written so far."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._skipping = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        r"""The lines that this chunk completes; the empty chunk stands for the end of the file.
+        r"""Return the lines that this chunk completes; the empty chunk stands for the end of the file.
 
         Lines come without their ends (``\n`` or ``\r\n``), without white space around them and without a byte order
-        mark; blank ones are left out. Of a line longer than ``MAX_MESSAGE`` only the beginning is given, at once, which
-        is just long enough for the parser to find it too long; the rest of it is skipped.
+        mark; blank ones are left out. Of a line longer than ``MAX_MESSAGE`` only the beginning is returned, at once: it
+        is just long enough for the parser to reject it. The rest of the line is skipped.
         """
         *lines, rest = (self._rest + (chunk or b"\n")).split(b"\n")
         if lines and self._skipping:
@@ -61,7 +61,7 @@ def _text(line: bytes) -> bytes:
 
 
 def read_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of a binary file or pipe, each as soon as it is complete; see ``LineSplitter.feed``."""
+    """Yield the lines of a binary file or pipe, each as soon as it is complete; see ``LineSplitter.feed``."""
     splitter = LineSplitter()
     while piece := stream.readline(65_536):
         yield from splitter.feed(piece)
@@ -69,10 +69,10 @@ def read_lines(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def shrink_pipe(stream: BinaryIO | int) -> None:
-    """Make a pipe's buffer as small as Linux allows, one page: requests grow old in it where nobody sees them.
+    """Make a pipe's buffer as small as Linux allows (one page), because credentials age in it unseen by the worker.
 
-    ``stream`` is a file or its descriptor. Where it is no pipe, or the system has no such call (``F_SETPIPE_SZ``), or
-    more than a page waits in it already, nothing happens.
+    ``stream`` is a file or its descriptor. Nothing happens if it is no pipe, if the system has no such call
+    (``F_SETPIPE_SZ``), or if the pipe already contains more than a page.
     """
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         with suppress(OSError):

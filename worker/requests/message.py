@@ -1,7 +1,7 @@
-"""From the bytes of a message to a ``Request``, and back to the bytes that travel.
+"""Parses the bytes of a message into a ``Request``, and makes the bytes that are put on a queue.
 
-A message comes from outside: it may be anything, and it may hold a credential. So nothing but ``Malformed`` is raised
-for any bytes, and its reason names keys and rules, never values.
+A message comes from outside: it may be anything, and it may contain a credential. So no bytes raise anything but
+``Malformed``, and its reason names keys and rules, never values.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _IGNORED = {"state", "reason", "since"}
 """Keys that ``export`` adds. They are allowed, so that its lines can be pushed again, and they are not sent on."""
 
 _MAX_NAME = 40
-"""Characters of an unknown key that a reason repeats at most: enough to recognise a misspelt one."""
+"""The most characters of an unknown key that a reason repeats: enough to recognise a misspelt one."""
 
 
 def _epoch(value: object) -> float:
-    """UTC seconds of an RFC 3339 time. Raises ``ValueError`` for anything else, as pydantic wants it."""
+    """Return the UTC seconds of an RFC 3339 time. Raises ``ValueError`` for anything else, as pydantic requires."""
     text = value.upper() if isinstance(value, str) else ""
     rfc3339 = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)"
     if not re.fullmatch(rfc3339, text, re.ASCII):
@@ -42,7 +42,7 @@ _Time = Annotated[float | None, BeforeValidator(_epoch)]
 
 
 class _Message(BaseModel):
-    """The shape of a message. A text that is absent is empty here, because none may be empty where it is given."""
+    """The shape of a message. An absent text is ``""`` here; a text that is present is never empty."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -69,11 +69,11 @@ _RULES = {
     "attributes": "an object of text, 16 KiB together",
     "replace": "true or false",
 }
-"""What a value should be, by key: for the reason that is told, which must not repeat the value."""
+"""What the value of each key should be. A reason says this instead of repeating the wrong value."""
 
 
 class _Claims(BaseModel):
-    """The claims of an access token that are read here. Its signature is not checked: Cognito will judge it."""
+    """The claims of an access token that are read here. The signature is not checked: Cognito checks it in the call."""
 
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
@@ -93,7 +93,7 @@ class Parser:
         self._validity = session_validity
 
     def parse(self, raw: bytes, now: float) -> Request:
-        """The request in one message. ``now`` (UTC seconds) is when a session without times was issued.
+        """Return the request in one message. A session without times counts as issued at ``now`` (UTC seconds).
 
         Raises ``Malformed``, and nothing else, whatever the bytes are.
         """
@@ -117,9 +117,10 @@ class Parser:
         )
 
     def body(self, raw: bytes, now: float) -> bytes:
-        """The message as it travels: the same keys without those that are ignored, on one line.
+        """Return the message to put on a queue: the same keys without those that are ignored, on one line.
 
-        A session without times gets ``now`` as ``issued_at``, so that it ages while it waits. Raises ``Malformed``.
+        A session without times gets ``now`` as ``issued_at``, so that its age is known after it has waited. Raises
+        ``Malformed``.
         """
         message = _read(raw)
         fields = {key: value for key, value in from_json(raw).items() if key not in _IGNORED}
@@ -128,13 +129,13 @@ class Parser:
         return to_json(fields)
 
     def _read_token(self, token: str, username: str, now: float) -> tuple[float, bool]:
-        """When the token expires (UTC seconds), and whether it does not say that it is this user's, of this pool."""
+        """Return when the token expires (UTC seconds), and whether it fails to name this user and this pool."""
         parts = token.split(".")
         try:
             payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
             claims = _Claims.model_validate_json(payload)
         except (IndexError, ValueError):  # a ValidationError is a ValueError, and so are binascii's
-            a_day = 86_400.0  # an access token lives no longer ("AccessTokenValidity", Cognito API reference)
+            a_day = 86_400.0  # seconds: an access token lives no longer ("AccessTokenValidity", Cognito API reference)
             return now + a_day, True
         pool = claims.iss.rstrip("/").rpartition("/")[2]
         return claims.exp, (claims.username, pool) != (username, self._pool)
@@ -151,14 +152,14 @@ def _read(raw: bytes) -> _Message:
         raise Malformed("has both session and access_token; keep one")
     if not (message.session or message.access_token):
         raise Malformed("has no credential; add session or access_token")
-    most = 16 * 1024  # bytes of all attributes together, which travel inside the sealed record of every user
+    most = 16 * 1024  # bytes of all attributes together, because each user's sealed record contains them
     if len(raw) > most < sum(len(text.encode()) for pair in message.attributes.items() for text in pair):
         raise Malformed(f"attributes should be {_RULES['attributes']}")
     return message
 
 
 def _reason(raw: bytes, error: ValidationError) -> str:
-    """The first problem in words. Of the message it repeats nothing but the names of its keys."""
+    """Return the first problem in words. Of the message it repeats nothing but the names of its keys."""
     found = error.errors(include_input=False, include_url=False, include_context=False)[0]
     kind, key = found["type"], str(found["loc"][0]) if found["loc"] else ""
     if kind == "json_invalid":
@@ -182,7 +183,7 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def _name(key: str, raw: bytes) -> str:
-    """A key's name in quotes, fit for a terminal; ``***`` where it repeats eight characters of the credential."""
+    """Return a key's name in quotes, safe for a terminal; ``***`` if it repeats eight characters of the credential."""
     name = key if len(key) <= _MAX_NAME else f"{key[:_MAX_NAME]}…"
     shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
     message = from_json(raw)
@@ -193,7 +194,7 @@ def _name(key: str, raw: bytes) -> str:
 
 
 def line_of(request: Mapping[str, object]) -> bytes:
-    """The request as one line of JSON; empty, and so malformed, where it cannot be written as JSON."""
+    """Return the request as one line of JSON; empty, and so malformed, if it cannot be written as JSON."""
     try:
         return json.dumps(dict(request)).encode()
     except (TypeError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""A file of usernames, one a line, as ``run --only`` and ``push --roster`` take it."""
+"""Reads a file of usernames, one per line, for ``run --only`` and ``push --roster``."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from worker.requests.lines import read_lines
 
 
 def usernames(stream: BinaryIO) -> Iterator[str | None]:
-    """The users that a file names, one a line: a username, or a JSON object with a ``username`` (as ``export`` prints).
+    """Yield the users that a file names. A line is a username, or a JSON object with a ``username`` as from ``export``.
 
-    White space around a line and blank lines do not count. ``None`` stands for a line that is no username.
+    White space around a line and blank lines are ignored. ``None`` stands for a line that is no username.
     """
     for raw in read_lines(stream):
         try:

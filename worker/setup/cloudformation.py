@@ -1,7 +1,7 @@
 """The CloudFormation template of what ``init`` would make, with the roles' policies, to be reviewed first.
 
-The same properties as in ``resources``; names are parameters, and those of the settings their defaults. The channel's
-part comes from its folder.
+Queue and table have the same properties as in ``resources``. Their names are parameters of the template, with the names
+in the settings as defaults. The channel's part comes from its folder.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker.setup.resources import Wanted
 
 
 def template(wanted: Wanted) -> dict[str, Any]:
-    """The whole template, ready for ``json.dumps``."""
+    """Return the whole template, ready for ``json.dumps``."""
     parts = list(_parts(wanted))
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -80,7 +80,7 @@ def _policies(wanted: Wanted) -> Iterator[tuple[str, Any]]:
     parts = {part for part, there in {"queue": wanted.queue, "table": wanted.table}.items() if there}
     if wanted.channel and (of_channel := channels.kind_of(wanted.channel).resources()):
         parts |= {*of_channel.parts(wanted.channel)}
-    for role in (Role.PUSHER, Role.WORKER, Role.OPENER):  # the operator is whoever makes the stack
+    for role in (Role.PUSHER, Role.WORKER, Role.OPENER):  # not the operator, who creates the stack
         policy = document(role, parts)
         if not policy["Statement"]:
             continue

@@ -1,6 +1,6 @@
 """``init``: makes what the settings name and AWS does not have, says what it made or found, and changes nothing else.
 
-What is there already and less safe than it would be made is reported with what to do about it.
+Where something exists already but is less safe than ``init`` would make it, it says what to do about that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worker.setup.resources import Wanted
 
 
 def wanted_resources(settings: Settings) -> Wanted:
-    """What these settings want of AWS. Raises ``UsageError`` where it is nothing."""
+    """Return what these settings need on AWS. Raises ``UsageError`` if that is nothing."""
     source, channel = settings.queue, settings.channel
     requests = name_in(source.url) if source.kind == "sqs" and source.url else None
     dead_letters = (
@@ -49,12 +49,12 @@ def wanted_resources(settings: Settings) -> Wanted:
 
 
 def cloudformation_template(settings: Settings) -> str:
-    """The CloudFormation template of what ``init`` would make, as JSON. Raises ``UsageError``."""
+    """Return the CloudFormation template of what ``init`` would make, as JSON. Raises ``UsageError``."""
     return json.dumps(template(wanted_resources(settings)), indent=2) + "\n"
 
 
 async def create_missing(settings: Settings, out: TextIO, *, target: AwsTarget | None = None) -> None:
-    """Make what is missing, and write to ``out`` what was made or found. To run it again is harmless.
+    """Make what is missing, and write to ``out`` what was made or found. It may be run again without harm.
 
     ``target`` is where AWS's services are, if not where the settings say. Raises ``UsageError``,
     ``DependencyUnavailable``, ``PersonMustAct``.

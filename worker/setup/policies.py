@@ -1,8 +1,8 @@
-"""What each role may do, and nothing else: the IAM policies in ``config/iam`` and in the CloudFormation template.
+"""The IAM policies: what each role may do and nothing else, for ``config/iam`` and the CloudFormation template.
 
-Here are the statements for what every rollout on AWS has: queue, ledger and pool. Each channel's are in its folder.
-Placeholders such as ``${Queue}`` stand for names; a statement says which part of a rollout it is for, so that whoever
-has no such part leaves it out. A test compares every action with the calls that the code really makes.
+This file has the statements for what every rollout on AWS may use: queue, ledger and pool. Each channel's are in its
+folder. Placeholders such as ``${Queue}`` stand for names. A statement says which part of a rollout it is for, so that
+it can be left out where there is no such part. A test compares every action with the calls that the code really makes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from worker.adapters.aws.policy import document as policy_document
 
 __all__ = ["Allowed", "Role", "document", "statements"]
 
+# The resources of the statements, as ARNs ("Actions, resources, and condition keys for AWS services").
+
 QUEUE = "arn:${Partition}:sqs:${Region}:${Account}:${Queue}"
+"""The queue of requests."""
 DEAD_LETTERS = "arn:${Partition}:sqs:${Region}:${Account}:${DeadLetters}"
+"""The dead-letter queue."""
 TABLE = "arn:${Partition}:dynamodb:${Region}:${Account}:table/${Table}"
+"""The ledger's table."""
 INDEX = f"{TABLE}/index/unfinished"
+"""The table's index of unfinished rows."""
 POOL = "arn:${Partition}:cognito-idp:${Region}:${Account}:userpool/${UserPool}"
-"""The resources that statements are about, as ARNs ("Actions, resources, and condition keys for AWS services")."""
+"""The user pool."""
 
 _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
     Role.PUSHER: (
@@ -102,15 +108,15 @@ AssociateSoftwareToken is not, because it is not signed."""
 
 
 def statements(role: Role) -> list[Allowed]:
-    """Everything that a role may do, whatever channel a rollout has."""
+    """Return everything that a role may do, with the statements of all channels."""
     resources = [found for kind in channels.kinds().values() if (found := kind.resources())]
     of_channels = (each for found in resources for each in found.statements(role))
-    different = dict.fromkeys([*_STATEMENTS.get(role, ()), *of_channels])  # some channels share what they say of a key
-    return sorted(different, key=lambda each: each.rank)
+    distinct = dict.fromkeys([*_STATEMENTS.get(role, ()), *of_channels])  # some channels have a statement in common
+    return sorted(distinct, key=lambda each: each.rank)
 
 
 def document(role: Role, parts: Collection[str] | None = None) -> dict[str, Any]:
-    """The role's policy, with placeholders, for a rollout that has these parts (see ``Allowed``); ``None``: all."""
+    """Return the role's policy, with placeholders, for a rollout with these parts (see ``Allowed``); ``None``: all."""
     return policy_document(
         *(
             {

@@ -1,7 +1,7 @@
-"""What every rollout on AWS has, as it should be: the queue of requests and the ledger's table, and how they are made.
+"""The properties that a rollout's queues and table on AWS should have, and how the table is made.
 
-The same properties go to CloudFormation (see ``cloudformation``), whose names for them are those of the API. What a
-channel has is in its folder.
+The CloudFormation template (see ``cloudformation``) uses the same properties, because it names them as the API does.
+What a channel needs on AWS is in its folder.
 """
 
 from __future__ import annotations
@@ -23,33 +23,36 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 RETENTION = DAY
-"""Seconds that requests are kept: an access token, the longer lived credential, lives a day at most."""
+"""Seconds that the queue keeps requests: an access token, which lives longer than a Session, lives a day at most."""
 MIN_RETENTION = 3_600
-"""Seconds below which requests may vanish before a worker comes to them: an access token's usual life."""
+"""Seconds of retention below which requests may be deleted before a worker leases them: an access token's usual life.
+"""
 DEAD_LETTER_RETENTION = 4 * DAY
-"""Seconds that dead letters are kept: over a weekend, and no longer, since they may be whole requests."""
+"""Seconds that dead letters are kept: longer than a weekend, but not much, because they may be whole requests."""
 RECEIVES = 1_000
-"""How often a request may be received before it is a dead letter: the most that SQS allows ("Amazon SQS dead-letter
-queues"), because a request that waits for its user, or is given back, counts as received too."""
+"""How often a request may be received before it becomes a dead letter: the most that SQS allows ("Amazon SQS
+dead-letter queues"), because a request that waits for its user, or is given back, counts as received too."""
 MIN_RECEIVES = 100
-"""Receives below which a request may become a dead letter without having been tried, because its user is claimed by
-another worker for so long."""
+"""The ``maxReceiveCount`` below which a request may become a dead letter without any call, because it is received again
+and again while another worker has claimed its user."""
 TABLE_PATIENCE = 120.0
-"""Seconds that a new table may take to be ready."""
+"""The most seconds to wait until a new table is ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a rollout keeps on AWS; ``None``: it has no such thing there."""
+    """What a rollout needs on AWS; ``None``: it does not need that."""
 
     queue: str | None = None
-    """Its name; so are the next two."""
+    """The name of the queue of requests."""
     dead_letters: str | None = None
+    """The name of the dead-letter queue."""
     table: str | None = None
+    """The name of the ledger's table."""
     channel: ChannelSettings | None = None
     """The settings of a channel that is on AWS."""
     visibility: int = 60
-    """Seconds."""
+    """The visibility timeout of the queue of requests, in seconds."""
 
     def __bool__(self) -> bool:
         return any((self.queue, self.table, self.channel))
@@ -59,7 +62,7 @@ class Wanted:
 
 
 def queue_properties(wanted: Wanted, dead_letters_arn: Any) -> dict[str, Any]:
-    """The queue of requests: it is encrypted, forgets what is a day old, and lets a request come back very often."""
+    """Return the properties of the queue of requests: encrypted, kept for a day, and with many receives allowed."""
     return {
         "SqsManagedSseEnabled": True,
         "MessageRetentionPeriod": RETENTION,
@@ -70,12 +73,12 @@ def queue_properties(wanted: Wanted, dead_letters_arn: Any) -> dict[str, Any]:
 
 
 def dead_letters_properties() -> dict[str, Any]:
-    """The dead-letter queue: for malformed messages, and for those that were received too often."""
+    """Return the properties of the queue for malformed messages and for those that were received too often."""
     return {"SqsManagedSseEnabled": True, "MessageRetentionPeriod": DEAD_LETTER_RETENTION}
 
 
 def table_properties(name: str) -> dict[str, Any]:
-    """The ledger's table, protected against being deleted by mistake."""
+    """Return the properties of the ledger's table, which is protected against deletion by mistake."""
     return {**definition(name), "DeletionProtectionEnabled": True}
 
 
@@ -83,7 +86,10 @@ def table_properties(name: str) -> dict[str, Any]:
 
 
 async def table(dynamodb: DynamoDBClient, name: str) -> bool:
-    """Whether the table was made now; it is ready when this returns. Raises ``LedgerUnavailable``."""
+    """Make the table if it is missing, and wait until it is ready; return whether it was made.
+
+    Raises ``LedgerUnavailable``.
+    """
     with faults(LedgerUnavailable, f"the table {name}"):
         made = False
         try:
@@ -95,7 +101,7 @@ async def table(dynamodb: DynamoDBClient, name: str) -> bool:
                 await dynamodb.create_table(**table_properties(name))
                 made = True
             except ClientError as late:
-                if code(late) != "ResourceInUseException":  # somebody else makes it just now
+                if code(late) != "ResourceInUseException":  # somebody else is making it now
                     raise
         await _until_active(dynamodb, name)
         if made:
@@ -112,6 +118,7 @@ async def _until_active(dynamodb: DynamoDBClient, name: str) -> None:
 
 
 async def _protect(dynamodb: DynamoDBClient, name: str) -> None:
+    """Switch on point-in-time recovery, which a new table accepts only after a while."""
     deadline = time.monotonic() + TABLE_PATIENCE
     while True:
         try:
@@ -121,6 +128,6 @@ async def _protect(dynamodb: DynamoDBClient, name: str) -> None:
         except ClientError as error:
             if code(error) != "ContinuousBackupsUnavailableException" or time.monotonic() > deadline:
                 raise
-            await asyncio.sleep(1)  # a new table has them only after a while
+            await asyncio.sleep(1)
         else:
             return

@@ -1,4 +1,4 @@
-"""What a run says about itself: logs that cannot leak, a progress bar or lines, the reconciliation as table or JSON.
+"""What a run shows of itself: logs without secrets, its progress, and the reconciliation as a table or as JSON.
 
-The pipeline counts into ``core.stats`` and knows nothing of what is shown from there.
+The pipeline counts into ``core.stats``; these modules only read from there.
 """

@@ -1,7 +1,7 @@
-"""Logs that cannot leak and cannot play tricks on a terminal.
+"""Logging that shows no credentials and cannot manipulate a terminal.
 
-Everything that is logged, by this project or by a library, passes one chain. Its last step before rendering cleans
-every string: what looks like a credential becomes ``***``, and what does not print is escaped.
+Everything that this project or a library logs passes through one chain of processors. Its last step before rendering
+cleans every string: what looks like a credential becomes ``***``, and characters that are not printable are escaped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from worker.core.model import Secret
 
 MASK = "***"
-"""What stands in the place of a credential."""
+"""What is shown instead of a credential."""
 
 # fmt: off
 _CREDENTIAL_KEYS = frozenset({
@@ -28,8 +28,8 @@ _CREDENTIAL_KEYS = frozenset({
     "identity", "privatekey", "secretkey", "apikey", "secretaccesskey", "awssecretaccesskey",
 })
 # fmt: on
-"""Keys whose value is masked whatever it looks like: as Cognito, AWS's SDK and HTTP name credentials. They are written
-here without ``_`` and ``-`` and in small letters, so that each stands for all its spellings."""
+"""Keys whose value is masked whatever it looks like: the names of credentials in Cognito, AWS's SDK and HTTP. They are
+written here in lower case without ``_`` and ``-``, so that each stands for all its spellings."""
 
 _LOOKS_SECRET = re.compile(
     r"""
@@ -41,17 +41,17 @@ _LOOKS_SECRET = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-"""What is masked wherever it stands, because nothing but a credential looks so. Sessions are hundreds of characters."""
+"""What is masked in any text, because only credentials look like this. Sessions have hundreds of characters."""
 
 
 def clean(text: str) -> str:
-    """The text, fit for a log line or a terminal: with credentials masked and unprintable characters escaped."""
-    shortest = 16  # characters of the shortest text that is masked: a secret code
+    """Return the text, safe for a log line or a terminal: credentials masked, unprintable characters escaped."""
+    shortest = 16  # characters of the shortest text that can match: a secret code
     return escape(_LOOKS_SECRET.sub(MASK, text) if len(text) >= shortest else text)
 
 
 def escape(text: str) -> str:
-    """The text with control, bidirectional, invisible and other unprintable characters written as Python would."""
+    """Return the text with unprintable (such as control, bidirectional, invisible) characters as Python escapes."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -64,8 +64,8 @@ def configure(
 ) -> None:
     """Set up structlog and the standard library's logging for the whole process; may be called again.
 
-    ``auto`` is readable on a terminal and JSON lines elsewhere. Without ``stream`` it is whatever ``sys.stderr`` is at
-    the moment of writing, so that a progress bar can lift lines above itself.
+    ``auto`` is readable text on a terminal and JSON lines elsewhere. Without ``stream``, lines go to what
+    ``sys.stderr`` is at the moment of writing, so that a progress bar can print them above itself.
     """
     terminal = (stream or sys.stderr).isatty()
     console = format == "console" or (format == "auto" and terminal)
@@ -80,7 +80,7 @@ def configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,  # the plain one: without local variables
+            structlog.processors.format_exc_info,  # plain tracebacks, without local variables
             _Cleaner(margin="  | " if console else ""),
             renderer,
         ],
@@ -90,12 +90,14 @@ def configure(
     )
     root = logging.getLogger()
     root.handlers[:] = [_ToStructlog(logging.WARNING)]
-    root.setLevel(logging.WARNING)  # at any level of ours: libraries write whole requests into their debug logs
+    root.setLevel(logging.WARNING)  # whatever ``level`` is: libraries write whole requests into their debug logs
     logging.captureWarnings(capture=True)
 
 
 class _Cleaner:
-    """The processor that cleans. ``margin`` begins the lines of a traceback, so that none looks like a log line."""
+    """The processor that cleans every value. Each line of a traceback begins with ``margin``, so that none looks like
+    a log line.
+    """
 
     def __init__(self, margin: str) -> None:
         self._margin = margin
@@ -118,7 +120,7 @@ class _Cleaner:
         if value is None or isinstance(value, bool | int | float):
             return value
         if isinstance(value, dict | list | tuple | set | frozenset):
-            if depth == 6:  # nothing that is logged on purpose is nested so deep; endless things must end
+            if depth == 6:  # nothing is nested this deep on purpose, and an object may contain itself
                 return "…"
             if isinstance(value, dict):
                 return {clean(str(inner)): self._value(inner, each, depth + 1) for inner, each in value.items()}
@@ -127,6 +129,7 @@ class _Cleaner:
 
 
 def _described(value: object) -> str:
+    """Return any object as text; an exception with the name of its class."""
     try:
         return f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else str(value)
     except Exception as error:  # noqa: BLE001 - somebody else's object must not stop a log line
@@ -134,7 +137,7 @@ def _described(value: object) -> str:
 
 
 class _Lines:
-    """What structlog writes to. Where a line cannot be written, the run goes on without it."""
+    """Writes structlog's lines to a stream. A line that cannot be written is dropped, and the run goes on."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -147,19 +150,19 @@ class _Lines:
             except UnicodeEncodeError:
                 stream.write(f"{line.encode('ascii', 'backslashreplace').decode()}\n")
             stream.flush()
-        except (OSError, ValueError):  # closed, full, or nobody reads it any more
+        except (OSError, ValueError):  # the stream is closed, its disk is full, or its reader has ended
             pass
 
     log = debug = info = warn = warning = error = exception = critical = fatal = msg
 
 
 class _ToStructlog(logging.Handler):
-    """Sends the records of libraries through the same chain."""
+    """Sends the log records of libraries through the same chain."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
-        except (TypeError, ValueError):  # arguments that do not fit their text; they may be anything, so leave them out
+        except (TypeError, ValueError):  # the arguments do not fit the text; they may be secret, so leave them out
             text = str(record.msg)
         level = min(record.levelno // 10 * 10, logging.CRITICAL)
         structlog.get_logger().log(level, text, logger=record.name, exc_info=record.exc_info)

@@ -1,6 +1,6 @@
-"""How far a run is, while it runs: a bar on a terminal, elsewhere a log line now and then.
+"""Shows the progress of a run: a bar on a terminal, elsewhere a log line now and then.
 
-It reads the run's statistics and changes nothing; where it fails, the run goes on.
+It only reads the run's statistics. If showing them fails, the run goes on.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from worker.telemetry.report import duration
 log = structlog.get_logger()
 
 REDRAW = 0.5
-"""Seconds between two drawings of the bar: each costs about a millisecond, and people see no more."""
+"""Seconds between two drawings of the bar: each costs about a millisecond, and people do not need more."""
 
 Waiting = Callable[[], Awaitable[int | None]]
-"""Counts the messages that wait, leased ones included; ``None`` where nobody can know, as with a pipe."""
+"""Counts the waiting messages, leased ones included; returns ``None`` if that is not possible, as with a pipe."""
 
 
 @asynccontextmanager
 async def show(
     stats: RunStats, waiting: Waiting, *, quota: float, interval: float, stream: TextIO | None = None
 ) -> AsyncIterator[None]:
-    """Show how far the run is, while the body of the ``async with`` runs; what fails in here never reaches the body.
+    """Show the progress while the body of the ``async with`` runs; errors in here never reach the body.
 
-    ``waiting`` is asked every ``interval`` seconds; ``quota`` is the configured rate in requests/s; ``stream`` is
-    standard error unless another one is given.
+    ``waiting`` is called every ``interval`` seconds; ``quota`` is the configured rate in requests/s; ``stream`` is
+    standard error by default.
     """
     out = stream or sys.stderr
     view = _View(stats, waiting, quota)
@@ -57,39 +57,39 @@ class _View:
     stats: RunStats
     waiting: Waiting
     quota: float
-    left: int | None = None
-    """Messages that waited when they were last counted."""
-    worked_then: int = 0
-    """Messages that were done with at that moment."""
+    counted: int | None = None
+    """How many messages waited when they were last counted."""
+    finished_at_count: int = 0
+    """How many messages were finished at that moment."""
 
     async def count(self) -> None:
-        """Count the waiting messages again; where they cannot be counted, the last count stays."""
+        """Count the waiting messages again; if that fails, the last count stays."""
         try:
-            self.left = await self.waiting()
+            self.counted = await self.waiting()
         except WorkerError:
             return
-        self.worked_then = self.worked
+        self.finished_at_count = self.finished
 
     @property
-    def worked(self) -> int:
-        """Messages that are done with."""
+    def finished(self) -> int:
+        """How many messages of this run are finished."""
         return self.stats.done + self.stats.duplicates
 
     @property
     def outdated(self) -> bool:
-        """Whether all messages that were counted are done with: by now there may be more."""
-        return self.left is not None and self.worked >= self.worked_then + self.left
+        """Whether all messages that were counted are finished, so that a new count may find more."""
+        return self.counted is not None and self.finished >= self.finished_at_count + self.counted
 
     @property
     def total(self) -> int | None:
-        """Messages of this run, as far as they are known."""
-        return None if self.left is None else max(self.worked, self.worked_then + self.left)
+        """How many messages this run has, as far as is known; ``None`` if they cannot be counted."""
+        return None if self.counted is None else max(self.finished, self.finished_at_count + self.counted)
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until all is done at the present speed; ``None`` where that cannot be said."""
+        """Seconds until all messages are finished at the present speed; ``None`` if that is not known."""
         speed = self.stats.users_per_second
-        return None if self.total is None or self.outdated or speed <= 0 else (self.total - self.worked) / speed
+        return None if self.total is None or self.outdated or speed <= 0 else (self.total - self.finished) / speed
 
 
 async def _lines(view: _View, interval: float) -> None:
@@ -100,7 +100,7 @@ async def _lines(view: _View, interval: float) -> None:
         log.info(
             "progress",
             done=stats.done,
-            waiting=view.left,
+            waiting=view.counted,
             users_per_second=round(stats.users_per_second, 1),
             requests_per_second=round(stats.requests_per_second, 1),
             quota=view.quota,
@@ -122,7 +122,7 @@ async def _bar(view: _View, interval: float, out: TextIO) -> None:
         BarColumn(),
         TextColumn("{task.fields[rest]}", markup=False),
     )
-    redirect = out is sys.stderr  # lifts log lines above the bar
+    redirect = out is sys.stderr  # then rich prints log lines above the bar
     bar = Progress(
         *columns, console=Console(file=out), auto_refresh=False, redirect_stdout=False, redirect_stderr=redirect
     )
@@ -130,7 +130,7 @@ async def _bar(view: _View, interval: float, out: TextIO) -> None:
 
     def draw() -> None:
         count, rest = _bar_texts(view)
-        bar.update(task, total=view.total, completed=view.worked, count=count, rest=rest)
+        bar.update(task, total=view.total, completed=view.finished, count=count, rest=rest)
         bar.refresh()
 
     with bar:
@@ -147,9 +147,9 @@ async def _bar(view: _View, interval: float, out: TextIO) -> None:
 
 
 def _bar_texts(view: _View) -> tuple[str, str]:
-    """The texts before the bar and after it."""
+    """Return the texts before and after the bar."""
     stats, left = view.stats, view.seconds_left
-    count = f"{view.worked:,}" + ("" if view.total is None else f" of {view.total:,}")
+    count = f"{view.finished:,}" + ("" if view.total is None else f" of {view.total:,}")
     rest = [
         f"{stats.requests_per_second:.1f} of {view.quota:g} requests/s",
         f"{duration(left)} left" if left is not None else "",

@@ -1,6 +1,6 @@
-"""The reconciliation: how many were accepted, and what became of them, as JSON for scripts and as a table for people.
+"""The reconciliation: how many users were accepted and what became of them, as JSON for scripts, a table for people.
 
-What it says of users are facts about the ledger; what it says of a run are that run's statistics.
+Numbers of users come from the ledger; those about the run come from that run's statistics.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WORDS = {
     State.SEALED: "sealed but not delivered",
     State.IN_PROGRESS: "in progress",
 }
-"""How people read each state, in the order in which the table has them."""
+"""The name of each state in the table, in the table's order."""
 
 _FAILURES = {
     Reason.INVALID_PARAMETER,
@@ -40,7 +40,7 @@ _FAILURES = {
 
 
 def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
-    """The object of ``status --json``: every state, also where nobody is in it, but only the reasons that occur."""
+    """Return the object of ``status --json``: every state, even if its number is 0, but only reasons that occur."""
     return {
         "states": {state.value: counts.states.get(state, 0) for state in State},
         "reasons": {str(reason): number for reason, number in sorted(counts.reasons.items()) if number},
@@ -56,9 +56,9 @@ def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
 def reconciliation(
     counts: Counts, backlog: Backlog, stats: RunStats, *, exit_code: int, stamp: Mapping[str, str]
 ) -> dict[str, Any]:
-    """What ``run --report`` writes: ``status``, the ``verdict``, the ``exit_code``, the ``rollout`` and this ``run``.
+    """Return what ``run --report`` writes: ``status``, ``verdict``, ``exit_code``, the ``rollout`` and this ``run``.
 
-    ``stamp`` is which rollout it is about: its endpoint, Region and pool, as the ledger has them.
+    ``stamp`` identifies the rollout: its endpoint, Region and pool, as they are in the ledger.
     """
     seconds = stats.elapsed
     return {
@@ -104,17 +104,17 @@ def write(path: Path, report: Mapping[str, Any]) -> None:
 
 
 def verdict(counts: Counts, backlog: Backlog) -> str:
-    """One sentence: in which states the users are, and what to do about those who are not enrolled."""
+    """Return one sentence: in which states the users are, and what to do about those who are not enrolled."""
     parts = [
         f"{counts.states[state]:,} {word}{_why(counts, state)}"
         for state, word in _WORDS.items()
         if counts.states.get(state)
     ]
-    told = [
+    statements = [
         f"{counts.accepted:,} accepted" + (f" = {' + '.join(parts)}" if parts else ""),
         *_next_steps(counts, backlog),
     ]
-    return "; ".join(told) + "."
+    return "; ".join(statements) + "."
 
 
 def _why(counts: Counts, state: State) -> str:
@@ -142,9 +142,9 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
 def print_table(
     counts: Counts, backlog: Backlog, stats: RunStats | None, stream: TextIO, *, quota: float | None = None
 ) -> None:
-    """Print for people: states, reasons, what waits, and the verdict; with ``stats`` also the speed of that run.
+    """Print a table: states, reasons, the backlog and the verdict; with ``stats`` also the speed of that run.
 
-    With ``quota`` (requests/s) it says too how long the waiting requests will take at least.
+    With ``quota`` (requests/s) it also shows how long the waiting requests will take at least.
     """
     rows = [(word, counts.states.get(state, 0)) for state, word in _WORDS.items()]
     rows = [(word, number) for word, number in rows if number] or [("delivered", 0)]
@@ -176,7 +176,7 @@ def _speed(stats: RunStats) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A number of seconds as people read it: ``42 s``, ``7 min``, ``5.6 h``."""
+    """Return a number of seconds as text: ``42 s``, ``7 min``, ``5.6 h``."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"

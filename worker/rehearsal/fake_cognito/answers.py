@@ -1,4 +1,4 @@
-"""What the fake Cognito answers: results, and errors with exactly the codes and messages that clients look for."""
+"""The answers of the fake Cognito: results, and errors with exactly the codes and messages that clients rely on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Answer(NamedTuple):
     body: dict[str, Any] | str
     """A JSON object, or a page of HTML as a load balancer sends it."""
     error: str | None = None
-    """The error's code; None for a success, `HTTP <status>` for a page."""
+    """The error's code; ``None`` for a success, ``HTTP <status>`` for a page."""
 
 
 def success(**members: Any) -> Answer:
@@ -21,12 +21,12 @@ def success(**members: Any) -> Answer:
 
 
 def error(code: str, message: str, status: int = 400) -> Answer:
-    """Return an error as the service words it."""
+    """Return an error in the form in which the service sends it."""
     return Answer(status, {"__type": code, "message": message}, code)
 
 
 def page(status: int, title: str) -> Answer:
-    """Return what a load balancer answers by itself."""
+    """Return the page that a load balancer sends when it does not pass the request on."""
     html = (
         f"<html>\r\n<head><title>{status} {title}</title></head>\r\n<body><h1>{status} {title}</h1></body>\r\n</html>"
     )
@@ -34,19 +34,19 @@ def page(status: int, title: str) -> Answer:
 
 
 def not_authorized(message: str) -> Answer:
-    """Return the error of a credential that is not good for the call."""
+    """Return the error for a credential that is not valid for the call."""
     return error("NotAuthorizedException", message)
 
 
 def invalid_parameter(message: str) -> Answer:
-    """Return the error of malformed input."""
+    """Return the error for malformed input."""
     return error("InvalidParameterException", message)
 
 
 NOTHING = Answer(0, "")
-"""An answer that nobody will see, because the connection fails."""
+"""The answer where the connection fails, so that no answer is sent."""
 
-# The errors of single credentials, in Cognito's words: a client can tell them apart by the message alone.
+# The errors about one user's credential, in Cognito's words: a client can tell them apart only by their messages.
 SESSION_EXPIRED = not_authorized("Invalid session for the user, session is expired.")
 SESSION_SPENT = not_authorized("Invalid session for the user, session can only be used once.")
 SESSION_INVALID = not_authorized("Invalid session for the user.")

@@ -1,4 +1,4 @@
-"""How tests and rehearsals start the fake Cognito and ask it for the truth.
+"""Starts the fake Cognito for tests and rehearsals, controls it, and asks it which secrets it really issued.
 
     async with start_fake_cognito(FakeCognitoConfig(quota=100)) as fake_cognito:  # its own process
         credentials = await fake_cognito.sign_in(["ana", "ben"])
@@ -6,7 +6,7 @@
         truth = await fake_cognito.truth()
         stats = await fake_cognito.stats()
 
-`serve_fake_cognito` is the same in this process and event loop, with clocks that a test may inject.
+`serve_fake_cognito` does the same in this process and event loop, with clocks that a test may inject.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from worker.rehearsal.fake_cognito.service import FakeUserPool
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a sign-in gave a user."""
+    """The credential that a user got from a sign-in."""
 
     username: str
     kind: CredentialKind
@@ -49,7 +49,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class IssuedSecret:
-    """One secret that the service issued, whether or not anybody ever saw it."""
+    """One secret that the service issued, even if the answer with it was lost."""
 
     sequence: int
     """1 for the user's first secret."""
@@ -99,7 +99,7 @@ class Stats:
     """The most requests that arrived within any one second."""
     utilisation: float | None
     """Admitted requests after the first, divided by what the quota allowed from the first arrival to the last one; None
-    where there is no quota or too little arrived."""
+    if there is no quota or too few requests arrived."""
     first_arrival: float | None
     """Monotonic seconds (of this host)."""
     last_arrival: float | None
@@ -107,6 +107,7 @@ class Stats:
     overlapping: dict[str, int]
     """For each user: calls that arrived while another one for the same user was in flight."""
     most_in_flight: int
+    """The most calls that were in flight at the same time."""
     most_in_flight_one_user: int
     """The most calls that were in flight for one user: 1 where no two calls for a user overlapped."""
     in_flight: int
@@ -118,15 +119,15 @@ class FakeCognitoError(Exception):
 
 
 class FakeCognito:
-    """A running fake Cognito. Its methods raise FakeCognitoError where it refuses what it was asked for."""
+    """A running fake Cognito. Its methods raise FakeCognitoError if it refuses the request."""
 
     def __init__(self, url: str, config: FakeCognitoConfig, *, pid: int, http: aiohttp.ClientSession) -> None:
         self.url = url
         """Such as `http://127.0.0.1:41234`: the endpoint for clients of Cognito."""
         self.config = config
-        """As it was started."""
+        """The configuration with which it was started."""
         self.pid = pid
-        """The process that serves; this one for `serve_fake_cognito`."""
+        """The id of the process that serves; of this process for `serve_fake_cognito`."""
         self._http = http
 
     async def sign_in(
@@ -164,7 +165,7 @@ class FakeCognito:
         await self._ask("POST", "configure", changes)
 
     async def set_faults(self, *faults: str) -> None:
-        """Replace every fault: `await fake_cognito.set_faults("conflict=2%", "cut_after@ana=1x")`; none clears them."""
+        """Replace all faults: `await fake_cognito.set_faults("conflict=2%", "cut_after@ana=1x")`; none clears them."""
         await self.configure(faults=faults)
 
     async def set_quota(self, quota: float | None, burst: float | None = None) -> None:
@@ -176,7 +177,7 @@ class FakeCognito:
         await self.configure(latency=latency, jitter=jitter)
 
     async def truth(self) -> dict[str, UserTruth]:
-        """Return what the service knows, by username: every user to whom a secret was issued."""
+        """Return what the service knows about every user to whom a secret was issued, by username."""
         return {user.username: user async for user in self.truth_lines()}
 
     async def truth_lines(self) -> AsyncIterator[UserTruth]:
@@ -224,11 +225,11 @@ async def _check(response: aiohttp.ClientResponse) -> None:
 
 @asynccontextmanager
 async def start_fake_cognito(config: FakeCognitoConfig | None = None) -> AsyncIterator[FakeCognito]:
-    """Serve from a process of its own, which never outlives this one. Raises FakeCognitoError where it cannot."""
+    """Serve from a separate process, which ends with this one at the latest. Raises FakeCognitoError if it cannot."""
     config = config or FakeCognitoConfig()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-P",  # whatever is called `worker` in the current directory stays out
+        "-P",  # so that a folder named `worker` in the current directory is not imported
         "-m",
         "worker.rehearsal.fake_cognito.server",
         "--config-stdin",
@@ -247,7 +248,7 @@ async def start_fake_cognito(config: FakeCognitoConfig | None = None) -> AsyncIt
     finally:
         process.stdin.close()
         try:
-            async with asyncio.timeout(5.0):  # it ends when its standard input does
+            async with asyncio.timeout(5.0):  # it ends when its standard input is closed
                 await process.wait()
         except TimeoutError:
             process.kill()

@@ -1,4 +1,4 @@
-"""How the fake Cognito behaves: one configuration, which is sent to its process as one line of JSON."""
+"""The configuration of the fake Cognito, which is sent to its process as one line of JSON."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class FakeCognitoConfig:
     """Requests/s that the three operations share; None is no limit (live)."""
 
     burst: float | None = None
-    """Requests that an idle quota saves up; None is one second's worth (live)."""
+    """Requests that an idle quota saves up at most; None: as many as one second allows (live)."""
 
     latency: float = 0.05
     """Seconds from a request's arrival to its effect and answer (live)."""
 
     jitter: float = 0.0
-    """At most so many seconds more, evenly distributed (live)."""
+    """The most seconds that are added to the latency; evenly distributed (live)."""
 
     faults: tuple[str, ...] = ()
     """Such as `conflict=2%`; see `worker.rehearsal.fake_cognito.faults` (live)."""
@@ -45,7 +45,7 @@ class FakeCognitoConfig:
     """Whether the second of two overlapping calls for one user is a ConcurrentModificationException (live)."""
 
     seed: int = 0
-    """Where the random numbers begin that choose faults and jitter; secrets are always random."""
+    """The seed of the random numbers that choose faults and jitter; secrets are always random."""
 
     port: int = 0
     """On 127.0.0.1; 0 lets the system choose."""

@@ -1,4 +1,4 @@
-"""The fake Cognito's own interface under `/_control/`: to sign users in, change how it behaves, and ask what is true.
+"""The control interface of the fake Cognito, under `/_control/`: sign users in, configure it, see what it issued.
 
 | | body or query | answer |
 |---|---|---|
@@ -53,12 +53,14 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
         response = await handler(request)
     except ValueError as error:
         response = web.json_response({"error": str(error)}, status=400)
-    # The next request on this connection may be for Cognito, whom this server does not know.
+    # The next request on this connection may be for Cognito, which this web server does not serve.
     response.force_close()
     return response
 
 
 class _Control:
+    """The handlers of the control interface."""
+
     def __init__(self, cognito: FakeUserPool) -> None:
         self._cognito = cognito
 
@@ -129,7 +131,7 @@ async def _stream(request: web.Request, objects: Iterable[dict[str, Any]]) -> we
     response.force_close()
     await response.prepare(request)
     lines = (json.dumps(item).encode() + b"\n" for item in objects)
-    while chunk := b"".join(islice(lines, 500)):  # then other requests get their turn
+    while chunk := b"".join(islice(lines, 500)):  # after so many lines, other requests get their turn
         await response.write(chunk)
         await asyncio.sleep(0)
     await response.write_eof()

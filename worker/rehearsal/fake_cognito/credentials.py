@@ -1,7 +1,7 @@
-"""The fake Cognito's Sessions and access tokens: how they are made, and how they are judged.
+"""The fake Cognito's Sessions and access tokens: how they are made, and how it decides whether they are valid.
 
-Each carries its user, a serial number and its expiry, authenticated by a keyed hash. So the service recognises millions
-of them and remembers no more than one byte for each: whether it was used. A Session looks opaque, as Cognito's do; an
+Each contains its user, a serial number and its expiry, authenticated by a keyed hash. So the service recognises
+millions of them and stores only one byte for each: whether it was used. A Session looks opaque, as Cognito's do; an
 access token is a JWT with Cognito's claims.
 """
 
@@ -28,7 +28,7 @@ SCOPE = "aws.cognito.signin.user.admin"
 Cognito developer guide)."""
 
 _HEAD = struct.Struct(">BQdH")
-"""The beginning of a Session: its purpose, its serial number, its expiry (UNIX seconds), the bytes of the username."""
+"""The beginning of a Session: purpose, serial number, expiry (UNIX seconds), and the username's length in bytes."""
 
 _MAC = 16
 """Bytes of the keyed hash at the end of a Session."""
@@ -38,20 +38,20 @@ _SESSION = 672
 
 
 class Purpose(IntEnum):
-    """What a credential is good for."""
+    """What a credential is valid for."""
 
     ASSOCIATE = 1
     """A Session from the sign-in."""
     VERIFY = 2
     """A Session from AssociateSoftwareToken."""
     RESPOND = 3
-    """A Session from VerifySoftwareToken: for the rest of the sign-in, which the fake Cognito does not have."""
+    """A Session from VerifySoftwareToken: for the rest of the sign-in, which the fake Cognito does not implement."""
     TOKEN = 4
     """An access token."""
 
 
 class Opened(NamedTuple):
-    """What is written in a credential that this service made; whether it is still good is another question."""
+    """What a credential that this service made contains; it may have expired, or been used or revoked."""
 
     username: str
     purpose: Purpose
@@ -62,7 +62,7 @@ class Opened(NamedTuple):
 
 
 class Credentials:
-    """Makes credentials and judges them. Raises ValueError for a username that Cognito would not have."""
+    """Makes credentials and decides whether they are valid. Raises ValueError for a username that Cognito forbids."""
 
     def __init__(self, *, issuer: str, client_id: str) -> None:
         self._issuer = issuer
@@ -75,14 +75,14 @@ class Credentials:
         self._token_head = _base64url(json.dumps(header, separators=(",", ":")).encode()) + "."
 
     def session(self, username: str, expires_at: float, purpose: Purpose = Purpose.ASSOCIATE) -> str:
-        """Return a new Session, good until `expires_at` (UNIX seconds)."""
+        """Return a new Session, valid until `expires_at` (UNIX seconds)."""
         name = check_username(username).encode("utf-8", "surrogatepass")
         content = _HEAD.pack(purpose, self._next_serial(), expires_at, len(name)) + name
         content += self._filler.randbytes(_SESSION - _MAC - len(content))
         return binascii.b2a_base64(content + self._seal(content), newline=False).decode()
 
     def token(self, username: str, issued_at: float, expires_at: float, scope: str = SCOPE) -> str:
-        """Return a new access token, good until `expires_at` (UNIX seconds, whole ones: a claim has no others)."""
+        """Return a new access token, valid until `expires_at` (UNIX seconds, rounded down as the claim `exp` is)."""
         claims = {
             "sub": str(uuid.uuid5(uuid.NAMESPACE_URL, ascii(username))),
             "iss": self._issuer,
@@ -99,7 +99,7 @@ class Credentials:
         return f"{content}.{_base64url(self._sign(content))}"
 
     def open_session(self, text: str) -> Opened | None:
-        """Return whose Session this is; None for one that this service never gave out."""
+        """Return the content of a Session; None if this service did not make it."""
         try:
             sealed = binascii.a2b_base64(text, strict_mode=True)
         except ValueError:
@@ -112,7 +112,7 @@ class Credentials:
         return Opened(username, Purpose(purpose), serial, expires_at)
 
     def open_token(self, text: str) -> Opened | None:
-        """Return whose access token this is; None for one that this service never gave out."""
+        """Return the content of an access token; None if this service did not make it."""
         content, _, signature = text.rpartition(".")
         if not hmac.compare_digest(_base64url(self._sign(content)).encode(), signature.encode("utf-8", "replace")):
             return None
@@ -121,7 +121,7 @@ class Credentials:
         return Opened(claims["username"], Purpose.TOKEN, serial, claims["exp"], claims["scope"])
 
     def judge(self, opened: Opened | None, purpose: Purpose, now: float) -> Opened | Answer:
-        """Return the credential if it is good for that purpose at `now` (UNIX seconds), else a refusal."""
+        """Return the credential if it is valid for that purpose at `now` (UNIX seconds), else a refusal."""
         if purpose is Purpose.TOKEN:
             return self._judge_token(opened, now)
         if opened is None or opened.purpose is not purpose:
@@ -140,11 +140,11 @@ class Credentials:
         return opened if SCOPE in opened.scope.split() else answers.TOKEN_SCOPE
 
     def spend(self, opened: Opened) -> None:
-        """Remember that a Session was used: it is good for one call."""
+        """Remember that a Session was used: it is valid for one call only."""
         self._spent[opened.serial] = 1
 
     def revoke(self, usernames: Iterable[str]) -> None:
-        """Revoke every access token that these users hold now; later ones are good."""
+        """Revoke every access token that these users have now; later ones are valid."""
         for username in usernames:
             self._revoked[username] = len(self._spent) - 1
 
@@ -160,7 +160,7 @@ class Credentials:
 
 
 def check_username(username: object) -> str:
-    """Return the username; raises ValueError for one that Cognito would not have."""
+    """Return the username. Raises ValueError for one that Cognito forbids."""
     if not isinstance(username, str) or not 1 <= len(username) <= 128:
         raise ValueError(f"a username is text of 1 to 128 characters, not {username!a}")
     return username

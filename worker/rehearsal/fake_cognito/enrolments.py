@@ -1,7 +1,7 @@
-"""Which secrets every user was issued, in order: the truth that a rehearsal and the tests compare with.
+"""Remembers which secrets each user was issued, in order; rehearsals and tests compare delivered secrets with these.
 
-A user's secrets are packed into bytes, about 250 of them a user, so that a million users fit into memory and the
-garbage collector has nothing to look through.
+A user's secrets are packed into bytes, about 250 bytes per user, so that a million users fit into memory and the
+garbage collector has few objects to examine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ whether the credential was a Session."""
 
 
 class Enrolments:
-    """The users to whom a secret was issued, by name, and what became of their secrets."""
+    """The users to whom a secret was issued, and which of their secrets were verified and preferred."""
 
     def __init__(self) -> None:
         self._issued: dict[str, bytes] = {}
@@ -35,7 +35,7 @@ class Enrolments:
         return len(self._issued)
 
     def issue(self, username: str, request_id: str, now: float, digest: bytes, *, by_session: bool) -> str:
-        """Give the user a new secret, which alone counts from now on, and return it as base32.
+        """Issue a new secret to the user, which is the only valid one from now on, and return it as base32.
 
         ``now`` is in UNIX seconds; ``digest`` is the first 8 bytes of the credential's SHA-256.
         """
@@ -46,9 +46,9 @@ class Enrolments:
         return _base32(secret)
 
     def verify(self, username: str, code: str, now: float) -> bool:
-        """Say whether the code is the newest secret's at ``now`` (UNIX seconds), and remember that it was.
+        """Return whether the code is that of the newest secret at ``now`` (UNIX seconds); if so, it counts as verified.
 
-        The codes of the time step before and of the one after count too, as RFC 6238 recommends and users of Cognito
+        The codes of the previous and the next time step are accepted too, as RFC 6238 recommends and users of Cognito
         report.
         """
         issued = self._issued.get(username)
@@ -62,7 +62,7 @@ class Enrolments:
         return True
 
     def prefer(self, username: str, *, enabled: bool) -> bool:
-        """Set whether TOTP is the user's preference; False where the newest secret was never verified."""
+        """Set whether TOTP is the user's preference; return False if the newest secret was never verified."""
         if not enabled:
             self._preferred.discard(username)
             return True
@@ -73,11 +73,11 @@ class Enrolments:
         return True
 
     def usernames(self) -> list[str]:
-        """Return everybody to whom a secret was issued."""
+        """Return all users to whom a secret was issued."""
         return list(self._issued)
 
     def truth(self, username: str) -> dict[str, Any]:
-        """Return a user's secrets in the order of issue and what became of them, as JSON would have it."""
+        """Return a user's secrets in the order of issue and what became of them, as an object for JSON."""
         issued = [
             {
                 "sequence": sequence,

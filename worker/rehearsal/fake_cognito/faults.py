@@ -20,11 +20,11 @@ from worker.rehearsal.fake_cognito.answers import Answer
 
 
 class FaultError(ValueError):
-    """Somebody asked for a fault that does not exist, or wrongly; the message says what to write instead."""
+    """The text that asks for a fault is wrong, or there is no such fault; the message says what to write instead."""
 
 
 class Wire(enum.Enum):
-    """What becomes of the answer on its way."""
+    """What happens to the answer on the network."""
 
     WHOLE = enum.auto()
     """It arrives as it is."""
@@ -33,11 +33,11 @@ class Wire(enum.Enum):
     CLOSED = enum.auto()
     """The connection is closed, and there is no answer."""
     CUT_BODY = enum.auto()
-    """Half of the body that its length announces, and the connection closes."""
+    """Half of the body is sent, with the length of the whole, and the connection is closed."""
     TRUNCATED = enum.auto()
-    """Half of the body, and a length that fits."""
+    """Half of the body is sent, with the length of that half."""
     CORRUPT = enum.auto()
-    """The body is no UTF-8."""
+    """The body is not valid UTF-8."""
     NEVER = enum.auto()
     """No answer comes, and the connection stays open."""
 
@@ -49,9 +49,9 @@ class Fault:
     name: str
     help: str
     acts: bool = False
-    """Whether the service does what it was asked before the fault shows."""
+    """Whether the service does what it was asked before the fault happens."""
     answer: Answer | None = None
-    """What it answers instead of the true result."""
+    """What it answers instead of the real result."""
     wire: Wire = Wire.WHOLE
     echoes: bool = False
     """Whether it answers with the credential in the error's message, as some services do."""
@@ -62,11 +62,11 @@ class Fault:
 FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
-        # The service refuses one user for the moment.
+        # The service refuses one user for a moment.
         Fault("conflict", "ConcurrentModificationException", answer=answers.CONFLICT),
         Fault("internal_error", "InternalErrorException (500), did not act", answer=answers.INTERNAL),
         Fault("internal_error_acted", "acts, then InternalErrorException (500)", acts=True, answer=answers.INTERNAL),
-        # It refuses everybody for the moment.
+        # It refuses everybody for a moment.
         Fault("throttled", "TooManyRequestsException", answer=answers.TOO_MANY_REQUESTS),
         Fault("throttling", "ThrottlingException", answer=answers.error("ThrottlingException", "Rate exceeded")),
         Fault(
@@ -75,7 +75,7 @@ FAULTS: dict[str, Fault] = {
             answer=answers.error("LimitExceededException", "Attempt limit exceeded, please try after some time."),
         ),
         Fault("http_429", "HTTP 429 without an error code", answer=answers.page(429, "Too Many Requests")),
-        # The credential does not serve.
+        # The credential is not valid.
         Fault("session_expired", "NotAuthorizedException: session is expired", answer=answers.SESSION_EXPIRED),
         Fault("session_spent", "NotAuthorizedException: session used already", answer=answers.SESSION_SPENT),
         Fault("session_invalid", "NotAuthorizedException: invalid session", answer=answers.SESSION_INVALID),
@@ -115,7 +115,7 @@ FAULTS: dict[str, Fault] = {
             "OperationNotEnabledException",
             answer=answers.error("OperationNotEnabledException", "The operation is not enabled."),
         ),
-        # Something in between fails.
+        # Something between the client and the service fails.
         Fault("html_503", "HTTP 503 with an HTML page, did not act", answer=answers.page(503, "Service Unavailable")),
         Fault(
             "html_502_acted",
@@ -140,17 +140,19 @@ FAULTS: dict[str, Fault] = {
 
 @dataclass(slots=True)
 class _Rule:
-    """One fault that was asked for, and which requests meet it."""
+    """One fault that was asked for, and which requests it happens to."""
 
     fault: Fault
     username: str | None
+    """Whose requests it happens to; None: everybody's."""
     chance: float
+    """With which probability it happens, from 0 to 1."""
     left: int | None
-    """How many requests are still to meet it; None for a rule that goes by chance."""
+    """To how many more requests it happens; None for a rule with a probability."""
 
 
 def _parse(text: str) -> _Rule:
-    """Read one `NAME[@USERNAME]=HOW_OFTEN`. Raises FaultError."""
+    """Parse one `NAME[@USERNAME]=HOW_OFTEN`. Raises FaultError."""
     target, equals, amount = text.rpartition("=")
     name, at, username = target.partition("@")
     name = name.strip()
@@ -176,9 +178,9 @@ def _parse(text: str) -> _Rule:
 
 
 class FaultPlan:
-    """Which fault, if any, the next request meets; the same seed and requests give the same faults.
+    """Decides which fault, if any, happens to the next request; the same seed and requests lead to the same faults.
 
-    Faults aimed at the request's user come before those for everybody, counted ones before those by chance.
+    Faults for the request's user come before those for everybody, and counted ones before those with a probability.
     Raises FaultError for a fault that does not exist, or chances that exceed 1 together.
     """
 
@@ -197,7 +199,7 @@ class FaultPlan:
             _cumulative(rules)
 
     def draw(self, username: str | None) -> Fault | None:
-        """Choose for one request of that user; `username` is None where the service could not tell whose it is."""
+        """Choose for one request of that user; `username` is None if the service does not know whose it is."""
         if self._users and username is not None and (rules := self._users.get(username)):
             fault = _next(rules) or self._choose(_cumulative(rules), [rule.fault for rule in rules])
             if fault is not None:
@@ -212,6 +214,7 @@ class FaultPlan:
 
 
 def _cumulative(rules: list[_Rule]) -> list[float]:
+    """Return the sums of the first, the first two, … probabilities. Raises FaultError if all exceed 1 together."""
     chances = list(accumulate(rule.chance for rule in rules))
     if chances and chances[-1] > 1 + 1e-9:
         raise FaultError(f"the faults together are more than certain: {chances[-1]:.3g}")
@@ -219,6 +222,7 @@ def _cumulative(rules: list[_Rule]) -> list[float]:
 
 
 def _next(rules: list[_Rule]) -> Fault | None:
+    """Return the fault of the first counted rule that is not used up, and count it."""
     for rule in rules:
         if rule.left:
             rule.left -= 1

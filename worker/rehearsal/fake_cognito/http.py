@@ -2,7 +2,7 @@
 
 A web framework would cost three times as much processor time, which a benchmark of the worker would then measure. A
 call in flight is one timer and no task. It takes effect when the timer fires, whether or not the client is still
-connected, as with the real service. Connections that ask for anything else are handed over to an ordinary web server.
+connected, as in the real service. Connections that request anything else are handed over to an ordinary web server.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from worker.rehearsal.fake_cognito.faults import Wire
 from worker.rehearsal.fake_cognito.service import OPERATIONS, FakeRequest, FakeUserPool
 
 _REQUEST_LINE = b"POST / HTTP/1.1\r\n"
-"""How a call of the API begins; whatever begins otherwise is not for this protocol."""
+"""How a call of the API begins; anything else is handed over to the web server."""
 
 _TARGET = "AWSCognitoIdentityProviderService."
-"""What stands before the operation's name in the header `X-Amz-Target`."""
+"""What precedes the operation's name in the header `X-Amz-Target`."""
 
 _LARGEST = 64 * 1024
-"""Bytes that the headers may have, and the body: far more than an access token."""
+"""The most bytes of the headers, and of the body: far more than an access token has."""
 
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
-"""The first line of an answer, by status: made once, because it is in every answer."""
+"""The first line of an answer, by status; made in advance, because every answer needs one."""
 
 
 class CognitoProtocol(asyncio.Protocol):
@@ -52,7 +52,7 @@ class CognitoProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the new connection."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport is none by inheritance
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's does not inherit from asyncio's
         self._connections.add(self)
 
     def connection_lost(self, _exc: Exception | None) -> None:
@@ -171,7 +171,7 @@ class CognitoProtocol(asyncio.Protocol):
 
     def _reset(self) -> None:
         if self._transport is not None:
-            # With SO_LINGER at zero seconds the system sends a reset instead of closing in order.
+            # With SO_LINGER at zero seconds the system sends a reset instead of an orderly close.
             peer: socket.socket = self._transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()

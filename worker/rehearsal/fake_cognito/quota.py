@@ -1,4 +1,4 @@
-"""The fake Cognito's quota, and a record of when requests arrived: whether a client kept to the quota and used it."""
+"""The fake Cognito's quota, and when requests arrived, to see whether a client kept within the quota and used it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ rehearsal of 25 requests/s that takes three days, in 72 MB."""
 
 
 class TokenBucket:
-    """Admits `rate` requests/s on average and at most `burst` at once; starts full. No rate admits everything."""
+    """Admits `rate` requests/s on average (None: all of them) and at most `burst` at once; starts full."""
 
     def __init__(self, rate: float | None, burst: float | None, now: float) -> None:
         self.rate = rate
@@ -20,7 +20,7 @@ class TokenBucket:
         self._at = now
 
     def take(self, now: float) -> bool:
-        """Say whether a request at that time (monotonic seconds) is within the quota."""
+        """Return whether a request at that time (monotonic seconds) is within the quota."""
         if self.rate is None:
             return True
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self.rate)
@@ -31,7 +31,7 @@ class TokenBucket:
         return True
 
     def change(self, rate: float | None, burst: float | None, now: float) -> None:
-        """Go on with another rate. What an idle quota saved up until now stays, as far as the new burst allows."""
+        """Change the rate. What was saved up until now is kept, as far as the new burst allows."""
         saved = None if self.rate is None else self._tokens + (now - self._at) * self.rate
         self.rate, self._burst, self._at = rate, _depth(rate, burst), now
         self._tokens = self._burst if saved is None else min(saved, self._burst)
@@ -95,8 +95,8 @@ class Traffic:
     def utilisation(self, rate: float | None, since: float | None = None, until: float | None = None) -> float | None:
         """Return the part of the quota that was used: admitted requests divided by what `rate` allowed meanwhile.
 
-        It is taken from the first arrival (not counted itself) to the last one, or between `since` and `until` where
-        they are given; None where nothing can be said.
+        The time is from the first arrival (not counted itself) to the last one, or from `since` to `until` where they
+        are given. None if there is no quota or no time between them.
         """
         if rate is None or not self._times:
             return None

@@ -1,4 +1,4 @@
-"""Serves the fake Cognito on 127.0.0.1. It runs as a process of its own, and ends when its parent does.
+"""Serves the fake Cognito on 127.0.0.1, in a separate process that ends when its parent ends.
 
     python -m worker.rehearsal.fake_cognito.server [--port N] [--config-stdin]
 
@@ -29,7 +29,7 @@ from worker.rehearsal.fake_cognito.service import FakeUserPool
 
 
 class FakeCognitoServer:
-    """The listening socket in front of one Cognito. Use as an async context manager; `url` says where."""
+    """The listening socket of one fake Cognito, for `async with`; `url` is its address."""
 
     def __init__(self, cognito: FakeUserPool) -> None:
         self.cognito = cognito
@@ -62,13 +62,13 @@ class FakeCognitoServer:
 
 
 async def serve(config: FakeCognitoConfig, until: Callable[[asyncio.Event], None]) -> None:
-    """Serve until the event is set that `until` was given; say where on standard output."""
+    """Print the address and serve until SIGTERM comes or `until` sets the event that it is called with."""
     over = asyncio.Event()
     async with FakeCognitoServer(FakeUserPool(config)) as server:
         print(json.dumps({"url": server.url}), flush=True)  # noqa: T201 - the one result of this command
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
         until(over)
-        gc.freeze()  # who measures others by the millisecond must not stop to look through what was imported
+        gc.freeze()  # so that the garbage collector does not pause a server that measures milliseconds
         await over.wait()
 
 
@@ -76,7 +76,7 @@ def _when_stdin_ends(over: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
 
     def wait() -> None:
-        # Straight from the descriptor: a thread that holds the lock of sys.stdin would spoil the exit.
+        # Read the descriptor itself: a thread that holds the lock of sys.stdin would make Python fail at exit.
         while os.read(sys.stdin.fileno(), 65536):
             pass
         loop.call_soon_threadsafe(over.set)

@@ -1,6 +1,6 @@
-"""What the fake Cognito does, without a network: who has which secret, which credential is good, what the quota admits.
+"""The fake Cognito without its network: it judges credentials, issues secrets, enforces the quota and injects faults.
 
-This is the truth that a rehearsal is compared with. It does no I/O, and knows the time from the clocks it is given:
+Rehearsals and tests compare their results with what it remembers. It does no I/O; its clocks are injected:
 
     call = cognito.arrive("AssociateSoftwareToken", {"Session": session})
     answer = cognito.act(call)                # as much later as the network and the service would take
@@ -25,7 +25,7 @@ from worker.rehearsal.fake_cognito.faults import Fault, FaultPlan, Wire
 from worker.rehearsal.fake_cognito.quota import TokenBucket, Traffic
 
 OPERATIONS = ("AssociateSoftwareToken", "VerifySoftwareToken", "SetUserMFAPreference")
-"""The operations that are played here. They share one quota ("Quotas in Amazon Cognito", UserResourceUpdate)."""
+"""The operations that are implemented. They share one quota ("Quotas in Amazon Cognito", UserResourceUpdate)."""
 
 
 class FakeRequest:
@@ -44,9 +44,9 @@ class FakeRequest:
 
 
 class FakeUserPool:
-    """One user pool, as far as TOTP goes. `wall` gives UNIX seconds, `monotonic` seconds of any origin.
+    """One user pool, as far as TOTP is concerned. `wall` returns UNIX seconds, `monotonic` seconds of any origin.
 
-    Raises FaultError (a ValueError) for faults that cannot be had.
+    Raises FaultError (a ValueError) for faults that do not exist.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class FakeUserPool:
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
     def delay(self, call: FakeRequest) -> float:
-        """Return how many seconds shall pass between the call's arrival and its effect."""
+        """Return the seconds from the call's arrival to its effect."""
         config = self.config
         slower = call.fault.delay if call.fault is not None else 0.0
         return config.latency + slower + (config.jitter * self._random.random() if config.jitter else 0.0)
 
     def configure(self, changes: dict[str, Any]) -> None:
-        """Change live settings. Raises ValueError for others, unknown ones, or values that cannot be."""
+        """Change live settings. Raises ValueError for other settings, unknown ones, and values that are not allowed."""
         if fixed := {"region", "user_pool_id", "client_id", "seed", "port"} & changes.keys():
             raise ValueError(f"not to be changed while it runs: {', '.join(sorted(fixed))}")
         config = self.config.replaced(changes)
@@ -111,7 +111,7 @@ class FakeUserPool:
         return self._credentials.session(username, expires_at), expires_at
 
     def revoke(self, usernames: Iterable[str]) -> None:
-        """Revoke every access token that these users hold now."""
+        """Revoke every access token that these users have now."""
         self._credentials.revoke(usernames)
 
     def arrive(self, operation: str, parameters: dict[str, Any]) -> FakeRequest:
@@ -135,7 +135,7 @@ class FakeUserPool:
         return call
 
     def act(self, call: FakeRequest) -> Answer:
-        """Do what the call asks for, and return what the service answers (before `call.fault.wire` meets it)."""
+        """Do what the call asks for, and return what the service answers (before `call.fault.wire` is applied)."""
         fault = call.fault
         if fault is not None and not fault.acts:
             answer = _echo(call) if fault.echoes else fault.answer or answers.NOTHING
@@ -150,7 +150,7 @@ class FakeUserPool:
         return answer
 
     def leave(self, call: FakeRequest) -> None:
-        """Take note that the call is no longer in flight."""
+        """Note that the call is no longer in flight."""
         self._total_in_flight -= 1
         if call.caller is None:
             return
@@ -162,7 +162,7 @@ class FakeUserPool:
             del self._in_flight[username]
 
     def reset_stats(self) -> None:
-        """Forget what was counted, not the users."""
+        """Set all counts back; the users and their secrets stay."""
         self.traffic = Traffic()
         self.operations: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()

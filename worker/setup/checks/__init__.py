@@ -1,8 +1,8 @@
-"""``check``: says what would go wrong in a run, before anything is touched.
+"""``check``: finds out, before anything is changed, what would go wrong in a run.
 
-``host`` looks at this machine, ``pool`` at Cognito, ``aws`` at queue and table there, ``requests`` at what waits; the
-channel's questions come from its folder. ``rollout`` computes from what they saw, ``show`` prints. All questions
-are asked at the same time, and each is given up after a few seconds.
+``host`` examines this machine, ``pool`` Cognito, ``aws`` the queue and the table on AWS, and ``requests`` the waiting
+requests; the channel's checks are in its folder. ``rollout`` draws conclusions from their results, and ``show`` prints
+the findings. All checks run at the same time, and each ends after a few seconds at most.
 """
 
 from __future__ import annotations
@@ -24,35 +24,36 @@ __all__ = ["Finding", "Level", "check", "dry_run", "show"]
 
 
 async def check(settings: Settings, *, target: AwsTarget | None = None, mounts: Path = MOUNTS) -> list[Finding]:
-    """Look at everything that a run needs, without enrolling anybody and without taking a message.
+    """Check everything that a run needs, without enrolling anybody and without leasing a message.
 
-    Where any finding ``fails``, a run would fail, or lose what it must keep. No error is raised: each is a finding.
-    ``target`` is where AWS's services are, if not where the settings say; ``mounts`` is the table of file systems.
+    If any finding ``fails``, a run would fail or lose data. No error is raised: each one is a finding. ``target`` is
+    where AWS's services are, if not where the settings say; ``mounts`` is the table of file systems.
     """
-    findings, seen = await _looked(settings, target, mounts)
+    findings, seen = await _examine(settings, target, mounts)
     return merged([*findings, *rollout.look_at(settings, seen)])
 
 
 async def dry_run(
     settings: Settings, source: str | None = None, *, target: AwsTarget | None = None, mounts: Path = MOUNTS
 ) -> list[Finding]:
-    """What ``check`` finds, and what is found in every request that waits.
+    """Check as ``check`` does, and also read every waiting request.
 
     ``source`` is a file of requests, ``-`` for standard input, or ``None`` for the queue.
     """
-    findings, seen = await _looked(settings, target, mounts)
+    findings, seen = await _examine(settings, target, mounts)
     try:
-        told, found = await requests.look(settings, source)
+        about_requests, content = await requests.look(settings, source)
     except WorkerError as error:
-        told, found = [fails("requests", str(error), error.hint)], requests.Content()
+        about_requests, content = [fails("requests", str(error), error.hint)], requests.Content()
     if source is not None:
-        seen = seen + found.seen()
+        seen = seen + content.seen()
     elif settings.queue.kind == "sqlite":
-        seen = seen | found.seen()
-    return merged([*findings, *told, *rollout.look_at(settings, seen)])
+        seen = seen | content.seen()
+    return merged([*findings, *about_requests, *rollout.look_at(settings, seen)])
 
 
-async def _looked(settings: Settings, target: AwsTarget | None, mounts: Path) -> tuple[list[Finding], Seen]:
+async def _examine(settings: Settings, target: AwsTarget | None, mounts: Path) -> tuple[list[Finding], Seen]:
+    """Return all findings but those about the requests, and what is known of queue and ledger."""
     cognito, (on_aws, seen_on_aws), (in_files, seen_in_files), on_this_host = await asyncio.gather(
         pool.reach(settings),
         aws.look(settings, target or aws_target(settings)),
@@ -64,7 +65,7 @@ async def _looked(settings: Settings, target: AwsTarget | None, mounts: Path) ->
 
 
 async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
-    """How many messages wait and how many users are in the ledger, where both are SQLite files."""
+    """Count the waiting messages and the users in the ledger, if both are in SQLite files."""
     if settings.queue.kind != "sqlite" or settings.ledger.kind != "sqlite":
         return [], Seen()
     ledger = settings.ledger

@@ -1,4 +1,4 @@
-"""All that ``check`` asks AWS, at the same time: first who this process is, then everything else."""
+"""All that ``check`` asks AWS: first for credentials, then everything else at the same time."""
 
 from __future__ import annotations
 
@@ -23,38 +23,39 @@ from worker.settings import Settings
 from worker.settings.types import is_loopback
 from worker.setup.checks import dynamodb, pool, sqs
 
-MAKING = 5.0
-"""Seconds for making all clients, which reads much from disk."""
+CLIENTS_TIMEOUT = 5.0
+"""Seconds that creating all clients may take, for which the SDK reads many files."""
 
 
 async def look(settings: Settings, target: AwsTarget) -> tuple[list[Finding], Seen]:
-    """The findings, and what is known of queue and ledger. Where AWS is not used and not there, one line."""
+    """Return the findings, and what is known of queue and ledger; a single finding if there is no reason to ask AWS."""
     if reason := _why_not(settings, target):
         return [ok("aws", reason)], Seen()
     if trouble := await _credentials(target, needed=_uses_aws(settings)):
         return [trouble], Seen()
-    looking = _Looking(settings, target)
-    questions = looking.questions()
+    questionnaire = _Questionnaire(settings, target)
+    questions = questionnaire.questions()
     async with Aws(target) as aws:
         try:
-            async with asyncio.timeout(MAKING):
+            async with asyncio.timeout(CLIENTS_TIMEOUT):
                 clients = {name: await aws.client(name) for name in {each.service for each in questions}}
         except WorkerError as error:
             return [fails("aws", str(error), error.hint)], Seen()
         except TimeoutError:
-            said = f"no clients could be made in {MAKING:g} s"
+            said = f"no clients could be made in {CLIENTS_TIMEOUT:g} s"
             return [fails("aws", said, "look at where the credentials come from (role, profile)")], Seen()
         found = await asyncio.gather(*(_answered(each, clients[each.service]) for each in questions))
-    return [finding for findings in found for finding in findings], looking.seen
+    return [finding for findings in found for finding in findings], questionnaire.seen
 
 
 async def _answered(question: Question, client: Any) -> list[Finding]:
+    """Ask one question; return its findings."""
     ask = optional if question.optional else asked
     return await ask(question.about, question.what, question.ask(client))
 
 
 def _why_not(settings: Settings, target: AwsTarget) -> str:
-    """Why AWS is not asked; empty where it is."""
+    """Return why AWS is not asked; empty if it is."""
     if _uses_aws(settings) or _knows_the_pool(settings, target):
         return ""
     return "not asked: nothing of this rollout is on AWS, and the pool's endpoint is another"
@@ -66,11 +67,12 @@ def _uses_aws(settings: Settings) -> bool:
 
 
 def _knows_the_pool(settings: Settings, target: AwsTarget) -> bool:
-    """A pool behind an endpoint of its own is not the one that AWS would tell about."""
+    """Whether AWS can say something about the pool: not if the settings name another endpoint for the pool itself."""
     return settings.cognito.endpoint_url is None or "cognito-idp" in target.endpoints
 
 
 async def _credentials(target: AwsTarget, *, needed: bool) -> Finding | None:
+    """Look for AWS credentials; return ``None`` if there are some."""
     cure = "give the process AWS credentials: a role, a profile (aws.profile) or variables"
     try:
         async with asyncio.timeout(PATIENCE):
@@ -88,8 +90,8 @@ async def _credentials(target: AwsTarget, *, needed: bool) -> Finding | None:
     return ok("aws", f"{said}: the pool's MFA settings and the real quota were not looked at")
 
 
-class _Looking:
-    """Which questions the settings pose, and what was seen while they were answered."""
+class _Questionnaire:
+    """The questions that these settings need answered, and what the answers say of queue and ledger."""
 
     def __init__(self, settings: Settings, target: AwsTarget) -> None:
         self._settings = settings
@@ -120,7 +122,9 @@ class _Looking:
                 )
 
     def _reaches_sts(self) -> bool:
-        """Where the services are emulators on loopback, the real one does not know these credentials."""
+        """Whether STS is worth asking: if the other services are emulators on loopback, the real STS does not know
+        these credentials.
+        """
         named = {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS"} & os.environ.keys()
         emulated = any(is_loopback(urlsplit(url).hostname or "") for url in self._target.endpoints.values())
         return "sts" in self._target.endpoints or bool(named) or not emulated
@@ -150,12 +154,12 @@ class _Looking:
         return findings
 
     async def _ledger(self, client: Any) -> list[Finding]:
-        """Whose ledger it is, and how many users it has."""
+        """Check that the ledger belongs to this rollout, and count its users."""
         table = str(self._settings.ledger.table)
         try:
             begun = await dynamodb.has_begun(client, table)
         except LedgerUnavailable:
-            return []  # as was said of the table
+            return []  # the question about the table reports that
         if not begun:
             self.seen |= Seen(users=0)
             if self._settings.ledger.must_exist:

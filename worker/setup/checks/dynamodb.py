@@ -1,6 +1,6 @@
-"""What ``check`` asks of DynamoDB: is the table there, has it the right keys, and may the role do what a run does.
+"""What ``check`` asks DynamoDB: does the table exist, does it have the right keys, and may the role do what a run does.
 
-Writes are tried on a key that no user has, and under a condition that is never true, so that they change nothing.
+Writes are tried on a key that no user has, with a condition that is never true, so that they change nothing.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _NEVER = "attribute_exists(#key) AND attribute_not_exists(#key)"
 """A condition that is never true."""
 
 _REFUSALS = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException"})
-"""The errors that say that a write was permitted and its condition was false: what a probe wants to see."""
+"""The errors that mean that a write was permitted and its condition was false, as it should be for a probe."""
 
 
 async def look_at_table(dynamodb: DynamoDBClient, name: str) -> list[Finding]:
-    """What is found of the ledger's table. Raises ``LedgerUnavailable``, also where there is none."""
+    """Check the ledger's table and the permissions on it. Raises ``LedgerUnavailable``, also if there is no table."""
     with faults(LedgerUnavailable, f"the table {name}"):
         table = (await dynamodb.describe_table(TableName=name))["Table"]
     return [*judged(name, table), *await permissions("ledger", _probes(dynamodb, name))]
@@ -42,7 +42,7 @@ async def has_begun(dynamodb: DynamoDBClient, name: str) -> bool:
 
 
 async def look_at_backups(dynamodb: DynamoDBClient, name: str) -> list[Finding]:
-    """Whether the table can be restored to any moment. Raises what the SDK raises."""
+    """Check that the table can be restored to any moment. Raises what the SDK raises."""
     found = await dynamodb.describe_continuous_backups(TableName=name)
     recovery: Any = found["ContinuousBackupsDescription"].get("PointInTimeRecoveryDescription", {})
     if recovery.get("PointInTimeRecoveryStatus") == "ENABLED":
@@ -55,7 +55,7 @@ async def look_at_backups(dynamodb: DynamoDBClient, name: str) -> list[Finding]:
 
 
 async def look_at_expiry(dynamodb: DynamoDBClient, name: str) -> list[Finding]:
-    """Whether DynamoDB deletes rows by itself. Raises what the SDK raises."""
+    """Check that DynamoDB does not delete rows by itself. Raises what the SDK raises."""
     found = (await dynamodb.describe_time_to_live(TableName=name))["TimeToLiveDescription"]
     if found.get("TimeToLiveStatus") in ("ENABLED", "ENABLING"):
         return [advice("ledger", "TTL is on, and a user's row must never go", "turn TTL off for this table")]
@@ -63,7 +63,7 @@ async def look_at_expiry(dynamodb: DynamoDBClient, name: str) -> list[Finding]:
 
 
 def judged(name: str, table: Mapping[str, Any]) -> list[Finding]:
-    """Whether a table (as DescribeTable shows it) is what the ledger needs, and as safe as ``init`` makes one."""
+    """Check that a table (as DescribeTable returns it) is what the ledger needs, and as safe as ``init`` makes one."""
     wanted = definition(name)
     found = []
     status = table.get("TableStatus", "ACTIVE")
@@ -92,7 +92,7 @@ def judged(name: str, table: Mapping[str, Any]) -> list[Finding]:
 
 
 def _key(table: Mapping[str, Any]) -> str:
-    """Whose key a table is encrypted with; DynamoDB encrypts every table ("Encryption at rest", developer guide)."""
+    """Return whose key encrypts the table; DynamoDB encrypts every one ("Encryption at rest", developer guide)."""
     sse = table.get("SSEDescription") or {}
     return "a KMS key of this account" if sse.get("SSEType") == "KMS" else "a key of DynamoDB"
 

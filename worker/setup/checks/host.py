@@ -1,4 +1,4 @@
-"""What ``check`` sees of this host: files that must be writable, disks that must last, keys that must not be here."""
+"""What ``check`` finds on this host: files must be writable, file systems must last, secret keys must not be here."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ REMOTE = frozenset({
     "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.goofys", "fuse.mount-s3", "fuse.mountpoint-s3",
 })
 # fmt: on
-"""Kinds of file systems that lock and sync too badly for SQLite ("How To Corrupt An SQLite Database File", 2.1)."""
+"""File systems whose locks and syncs are not reliable enough for SQLite ("How To Corrupt An SQLite Database File",
+2.1)."""
 
 _LARGEST_KEY_FILE = 64 * 1024
-"""Bytes up to which a file is taken for one that may hold an age identity; an identity has some 200."""
+"""The largest file, in bytes, that is searched for an age identity; an identity has about 200."""
 
 
 def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
-    """Everything about this host. Opens files for reading only, and creates nothing."""
+    """Check everything on this host. Opens files for reading only, and creates nothing."""
     databases = list(_databases(settings))
     findings: list[Finding] = []
     for about, path in databases:
@@ -76,7 +77,7 @@ def _private(about: str, path: Path) -> list[Finding]:
 
 
 def _identities(folders: Iterable[Path]) -> Iterator[Finding]:
-    """Whoever takes the worker's machine must not be able to open secrets, so no age identity may lie beside it."""
+    """Search these folders for age identities: with one, whoever gets the worker's machine could open the secrets."""
     seen = {folder.resolve(): folder for folder in folders}
     found = False
     for resolved in seen:
@@ -94,7 +95,7 @@ def _identities(folders: Iterable[Path]) -> Iterator[Finding]:
 
 def _small_files(folder: Path) -> Iterator[Path]:
     try:
-        for entry in islice(os.scandir(folder), 2_000):  # so that a huge folder costs no time
+        for entry in islice(os.scandir(folder), 2_000):  # at most so many, so that a huge folder does not take long
             if entry.is_file(follow_symlinks=True) and entry.stat().st_size <= _LARGEST_KEY_FILE:
                 yield Path(entry.path)
     except OSError:

@@ -1,6 +1,6 @@
-"""What ``check`` asks about the user pool and the account, as far as it is permitted to.
+"""What ``check`` asks about the user pool and the account, as far as its role permits.
 
-Whether Cognito can be reached at all, whether the pool takes TOTP, how long its Sessions live, and the account's quota.
+It asks whether Cognito can be reached, whether the pool allows TOTP, how long its Sessions live, and for the quota.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _QUOTA_NAME = "UserResourceUpdate"
 """The quota that every call of a rollout counts against ("Quotas in Amazon Cognito", developer guide)."""
 
 _QUOTA_CODE = "L-574C86AE"
-"""The same quota in Service Quotas, where its name may change and its code does not."""
+"""The code of this quota in Service Quotas; a name there may change, a code does not."""
 
 
 async def reach(settings: Settings) -> Finding:
-    """Whether Cognito's endpoint can be connected to, within five seconds."""
+    """Check that Cognito's endpoint accepts a connection within five seconds."""
     cognito = settings.cognito
     address = cognito.endpoint_url or f"https://{_host(settings)}"
     url = urlsplit(address)
@@ -51,13 +51,13 @@ def _host(settings: Settings) -> str:
 
 
 async def identity(sts: STSClient) -> list[Finding]:
-    """Which account and role AWS takes this process for. Raises what the SDK raises."""
+    """Return which account and role this process has on AWS. Raises what the SDK raises."""
     found = await sts.get_caller_identity()
     return [ok("aws", f"account {found.get('Account')}, {found.get('Arn', '').rpartition(':')[2]}")]
 
 
 async def mfa(cognito: CognitoIdentityProviderClient, pool: str) -> list[Finding]:
-    """Whether the pool takes TOTP at all. Raises what the SDK raises."""
+    """Check that the pool allows TOTP. Raises what the SDK raises."""
     try:
         found = await cognito.get_user_pool_mfa_config(UserPoolId=pool)
     except ClientError as error:
@@ -75,9 +75,9 @@ async def mfa(cognito: CognitoIdentityProviderClient, pool: str) -> list[Finding
 
 
 async def sessions(cognito: CognitoIdentityProviderClient, pool: str, validity: float) -> list[Finding]:
-    """Whether Sessions live as long as the settings say (``validity``, seconds). Raises what the SDK raises.
+    """Check that Sessions live as long as the settings say (``validity``, seconds). Raises what the SDK raises.
 
-    The first 20 app clients are asked: few pools have more, and each costs a call.
+    Only the first 20 app clients are checked: few pools have more, and each costs a call.
     """
     listed = await cognito.list_user_pool_clients(UserPoolId=pool, MaxResults=20)
     ids = [each["ClientId"] for each in listed["UserPoolClients"] if "ClientId" in each]
@@ -99,9 +99,9 @@ async def sessions(cognito: CognitoIdentityProviderClient, pool: str, validity: 
 
 
 async def quota(quotas: ServiceQuotasClient, rate: float) -> list[Finding]:
-    """Whether the account's real quota allows ``rate`` (requests/s). Raises what the SDK raises."""
+    """Check that the account's real quota allows ``rate`` (requests/s). Raises what the SDK raises."""
     token = ""
-    for _ in range(10):  # pages of 100 quotas; whatever answers must not keep us for ever
+    for _ in range(10):  # pages of 100 quotas: a limit, so that this ends whatever is answered
         more = {"NextToken": token} if token else {}
         page = await quotas.list_service_quotas(ServiceCode="cognito-idp", MaxResults=100, **more)  # type: ignore[arg-type]
         for each in page["Quotas"]:

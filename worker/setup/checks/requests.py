@@ -1,6 +1,6 @@
-"""What ``run --dry-run`` adds to ``check``: it reads every waiting request as a run would, and takes none.
+"""What ``run --dry-run`` adds to ``check``: it reads every waiting request as a run would, without leasing any.
 
-Requests in SQS are not read: receiving hides a message from workers and raises the count that makes dead letters.
+Requests in SQS are not read: receiving a message hides it from workers, and brings it nearer to the dead letters.
 """
 
 from __future__ import annotations
@@ -31,19 +31,22 @@ class Content:
     """How many requests were read, and of which kinds."""
 
     kinds: Counter[CredentialKind] = field(default_factory=Counter)
+    """How many well-formed requests were read, by the kind of their credential."""
     expired: int = 0
     mismatched: int = 0
+    """How many of them have an access token of another user or another pool."""
     replacing: int = 0
+    """How many of them replace a secret."""
     malformed: Counter[str] = field(default_factory=Counter)
-    """By reason."""
+    """How many messages are malformed, by reason."""
 
     @property
     def requests(self) -> int:
-        """The well-formed ones."""
+        """How many well-formed requests were read."""
         return self.kinds.total()
 
     def add(self, bodies: Iterable[bytes], parser: Parser) -> None:
-        """Count these bodies, as of now."""
+        """Parse and count these messages."""
         for body in bodies:
             now = time.time()
             try:
@@ -57,12 +60,12 @@ class Content:
             self.replacing += request.replace
 
     def seen(self) -> Seen:
-        """The same numbers as what is known of a queue."""
+        """Return the same numbers in the form in which a queue's are kept."""
         return Seen(self.requests, self.expired, self.kinds[CredentialKind.SESSION])
 
 
 async def look(settings: Settings, source: str | None) -> tuple[list[Finding], Content]:
-    """Read what waits in ``source`` (a file of requests; ``-`` is standard input), or else in the SQLite queue."""
+    """Read all requests in ``source`` (a file, or ``-`` for standard input), or without one in the SQLite queue."""
     content, parser = Content(), Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
     if source is not None:
         try:
@@ -77,7 +80,7 @@ async def look(settings: Settings, source: str | None) -> tuple[list[Finding], C
         async with aclosing(waiting(settings)) as pages:
             async for bodies in pages:
                 content.add(bodies, parser)
-    findings = list(_told(content, settings))
+    findings = list(_findings(content, settings))
     if source == "-":
         said = "what was read from standard input is used up: a run needs it again"
         findings.append(ok("requests", said))
@@ -93,16 +96,17 @@ def _read_source(source: str, content: Content, parser: Parser) -> None:
 
 
 def _opened(source: str) -> BinaryIO:
-    if not Path(source).is_file():  # a named pipe would be used up, and perhaps be waited for
+    """Open a regular file. Raises ``OSError``, whose ``strerror`` says what is wrong."""
+    if not Path(source).is_file():  # reading a named pipe would take its requests, and might wait for a writer
         raise OSError(0, os.strerror(2) if not Path(source).exists() else "it is no regular file")
     return Path(source).open("rb")
 
 
-def _told(content: Content, settings: Settings) -> Iterator[Finding]:
+def _findings(content: Content, settings: Settings) -> Iterator[Finding]:
     kinds = [(CredentialKind.ACCESS_TOKEN, "access tokens"), (CredentialKind.SESSION, "sessions")]
     with_what = " and ".join(f"{content.kinds[kind]:,} {word}" for kind, word in kinds if content.kinds[kind])
     yield ok("requests", f"{content.requests:,} well-formed{f': {with_what}' if with_what else ''}")
-    commonest = content.malformed.most_common(8)  # as many as people read
+    commonest = content.malformed.most_common(8)  # more would not be read
     for reason, number in commonest:
         yield advice("requests", f"{number:,} malformed: {reason}", "mend what writes them; a run puts them aside")
     if len(content.malformed) > len(commonest):

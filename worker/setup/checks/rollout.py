@@ -1,4 +1,4 @@
-"""What ``check`` computes of the rollout itself: who can open, what people see, how long it takes, what it costs."""
+"""What ``check`` concludes about the rollout itself: who can open secrets, what users see, how long it takes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from worker.settings import Settings
 from worker.telemetry.report import duration
 
 QUOTA = 25.0
-"""Requests/s that Cognito takes of a whole account and Region (UserResourceUpdate; "Quotas in Amazon Cognito")."""
+"""Requests/s that Cognito accepts by default from an account in a Region (UserResourceUpdate; "Quotas in Amazon
+Cognito", developer guide)."""
 
 
 def look(settings: Settings) -> list[Finding]:
-    """What can be said from the settings alone."""
+    """Return the findings that need only the settings."""
     return [_recipients(settings), _otp(settings), _rate(settings)]
 
 
 def look_at(settings: Settings, seen: Seen) -> list[Finding]:
-    """What can be said from what waits."""
+    """Return the findings that need to know what waits."""
     return [
         *_backlog(settings, seen),
         _way(settings, seen.sessions),

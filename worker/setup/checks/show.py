@@ -1,4 +1,4 @@
-"""How ``check`` and ``run --dry-run`` print their findings, for people and for scripts."""
+"""Prints the findings of ``check`` and ``run --dry-run``, for people and for scripts."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from worker.adapters.checks.findings import Finding, Level
 from worker.telemetry.logs import escape
 
 _COLOURS = {"ok": "green", "advice": "yellow", "fails": "bold red"}
-"""The style in which a level is printed on a terminal, by level, as rich names it."""
+"""The colour of each level on a terminal, as rich names it."""
 
 
 def show(findings: Sequence[Finding], out: TextIO, *, as_json: bool) -> None:
     """Print the findings, for people or as one JSON object.
 
-    Where ``out`` is a terminal, long sentences are wrapped and levels coloured (not with ``NO_COLOR``); elsewhere a
-    finding is a line, and what to do about it another one. Control characters are escaped: a finding names files and
-    answers of others, which must not steer a terminal.
+    On a terminal, long sentences are wrapped and levels coloured (not with ``NO_COLOR``). Elsewhere each finding is one
+    line, and what to do about it another. Control characters are escaped, because findings contain names of files and
+    answers of services, which must not control the terminal.
     """
     if as_json:
         rows = [{"about": f.about, "level": f.level, "said": f.said, "cure": f.cure} for f in findings]
         out.write(json.dumps({"ok": not any(f.fails for f in findings), "findings": rows}) + "\n")
         return
-    from rich.console import Console  # only now: it costs every other command its start
+    from rich.console import Console  # imported only here, because it would slow the start of every other command
     from rich.text import Text
 
     console = Console(file=out, force_terminal=out.isatty())
-    before = " " * 21  # seven columns for the level, twelve for what it is about, and a blank behind each
+    before = " " * 21  # seven columns for the level, twelve for what the finding is about, and a blank after each
     width = max(51, min(120, console.width)) if console.is_terminal else sys.maxsize
     for finding in findings:
         head = f"{finding.level.upper():7} {finding.about:12} "
@@ -45,7 +45,7 @@ def show(findings: Sequence[Finding], out: TextIO, *, as_json: bool) -> None:
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """One sentence: whether a run may begin."""
+    """Return one sentence: whether a run may begin."""
     failing = sum(finding.fails for finding in findings)
     advised = sum(finding.level is Level.ADVICE for finding in findings)
     beside = f"{advised} piece{'s' if advised != 1 else ''} of advice" if advised else "no advice"
@@ -55,6 +55,9 @@ def summary(findings: Sequence[Finding]) -> str:
 
 
 def _wrapped(text: str, width: int, first: str, rest: str) -> str:
-    """The text in lines, the first of which begins with ``first``. No word is broken: it may be a path to be copied."""
+    """Return the text wrapped to ``width``: the first line begins with ``first``, the others with ``rest``.
+
+    No word is broken, because it may be a path that somebody wants to copy.
+    """
     lines = textwrap.wrap(escape(text), width - len(rest), break_on_hyphens=False, break_long_words=False)
     return first + f"\n{rest}".join(lines)

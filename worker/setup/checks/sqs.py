@@ -1,4 +1,5 @@
-"""What ``check`` asks of a queue of requests in SQS: is it there, encrypted, patient enough, and forgetful in time.
+"""What ``check`` asks SQS about the queue of requests: does it exist, is it encrypted, how long does it keep messages,
+and how often may a message be received.
 
 No message is received, because that raises its receive count and hides it from workers.
 """
@@ -20,17 +21,18 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 Attributes = Mapping[str, str]
+"""A queue's attributes, as GetQueueAttributes returns them."""
 
 _NO_HANDLE = "mfa-worker-check"
-_COUNTS = (
-    "ApproximateNumberOfMessages",
-    "ApproximateNumberOfMessagesNotVisible",
-    "ApproximateNumberOfMessagesDelayed",
-)
+"""A receipt handle that no message has: SQS refuses it only after it has checked the permission."""
+_VISIBLE = "ApproximateNumberOfMessages"
+"""The attribute that says how many messages could be received now."""
+_COUNTS = (_VISIBLE, "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
+"""The attributes that together say how many messages are on a queue (SQS API, GetQueueAttributes)."""
 
 
 async def look_at_queue(sqs: SQSClient, url: str, *, visibility: float) -> tuple[list[Finding], Seen]:
-    """The queue of requests. ``visibility`` in seconds. Raises ``QueueUnavailable``, also where there is none."""
+    """Check the queue of requests; ``visibility`` in seconds. Raises ``QueueUnavailable``, also if there is none."""
     attributes = await queue.attributes_of(sqs, url)
     waiting = sum(int(attributes.get(name, 0)) for name in _COUNTS)
     tried = await permissions(
@@ -52,9 +54,9 @@ async def look_at_queue(sqs: SQSClient, url: str, *, visibility: float) -> tuple
 
 
 async def look_at_dead_letters(sqs: SQSClient, url: str) -> list[Finding]:
-    """The dead-letter queue, as the worker writes to it. Raises ``QueueUnavailable``."""
+    """Check the dead-letter queue, to which the worker writes malformed messages. Raises ``QueueUnavailable``."""
     attributes = await queue.attributes_of(sqs, url)
-    number = int(attributes.get(_COUNTS[0], 0))
+    number = int(attributes.get(_VISIBLE, 0))
     found = judged("dead letters", attributes, holds_credentials=False)
     if number:
         cure = "look at their reasons; redrive those that were requests once their users have new credentials"
@@ -63,14 +65,14 @@ async def look_at_dead_letters(sqs: SQSClient, url: str) -> list[Finding]:
 
 
 def judged(about: str, attributes: Attributes, *, holds_credentials: bool) -> list[Finding]:
-    """Whether a queue is as safe as ``init`` makes one; ``holds_credentials``: it is the queue of requests."""
+    """Check that a queue is as safe as ``init`` makes one; ``holds_credentials``: it is the queue of requests."""
     found = queue.judged(about, attributes)
     if holds_credentials:
-        found += [_redriven(attributes), _forgets(attributes)]
+        found += [_redrive_policy(attributes), _retention(attributes)]
     return found
 
 
-def _redriven(attributes: Attributes) -> Finding:
+def _redrive_policy(attributes: Attributes) -> Finding:
     policy: Mapping[str, object] = {}
     with suppress(ValueError):
         policy = json.loads(attributes.get("RedrivePolicy") or "{}")
@@ -81,14 +83,14 @@ def _redriven(attributes: Attributes) -> Finding:
     receives = int(str(policy.get("maxReceiveCount", 0)))
     if receives < MIN_RECEIVES:
         said = (
-            f"maxReceiveCount is {receives}: waiting for a user whom another worker holds counts, and so does giving "
+            f"maxReceiveCount is {receives}: waiting for a user whom another worker claims counts, and so does giving "
             f"back, so that requests which nobody tried would end in {target}"
         )
         return fails("queue", said, f"set it to {RECEIVES}")
     return ok("queue", f"dead letters go to {target} after {receives} receives")
 
 
-def _forgets(attributes: Attributes) -> Finding:
+def _retention(attributes: Attributes) -> Finding:
     seconds = int(attributes.get("MessageRetentionPeriod", 0))
     if seconds < MIN_RETENTION:
         said = f"messages are kept for {_hours(seconds)}: requests vanish before they are worked on"
@@ -104,7 +106,7 @@ def _hidden(attributes: Attributes, visibility: float) -> list[Finding]:
     if delay:
         said = f"every message is delayed by {delay} s, while its credential ages"
         return [advice("queue", said, "set DelaySeconds to 0")]
-    return [ok("queue", f"leased messages are hidden for {visibility:g} s, renewed by whoever holds them")]
+    return [ok("queue", f"leased messages are hidden for {visibility:g} s, renewed by the worker that leased them")]
 
 
 def _hours(seconds: int) -> str:

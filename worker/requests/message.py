@@ -20,6 +20,7 @@ from pydantic_core import from_json, to_json
 
 from worker.core.errors import Malformed
 from worker.core.model import CredentialKind, Request, Secret
+from worker.core.text import escape
 from worker.requests.lines import MAX_MESSAGE
 
 _IGNORED = {"state", "reason", "since"}
@@ -185,7 +186,7 @@ def _is_utf8(raw: bytes) -> bool:
 def _name(key: str, raw: bytes) -> str:
     """Return a key's name in quotes, safe for a terminal; ``***`` if it repeats eight characters of the credential."""
     name = key if len(key) <= _MAX_NAME else f"{key[:_MAX_NAME]}…"
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
+    shown = escape(name)
     message = from_json(raw)
     secrets = [text for text in (message.get("session"), message.get("access_token")) if isinstance(text, str)]
     if any(shown[at : at + 8] in text for text in secrets for at in range(len(shown) - 7)):

@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
 
 from worker.core.errors import UsageError
+from worker.core.text import escape
 
 PREFIX = "MFA_WORKER_"
 """What the name of every environment variable begins with that is a setting."""
@@ -211,4 +212,4 @@ def variable(key: str) -> str:
 
 def _shown(text: str, most: int = 60) -> str:
     cut = text if len(text) <= most else f"{text[:most]}…"
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)
+    return escape(cut)

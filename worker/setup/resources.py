@@ -6,8 +6,6 @@ What a channel needs on AWS is in its folder.
 
 from __future__ import annotations
 
-import asyncio
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +15,7 @@ from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.queue import DAY
 from worker.adapters.ledgers.dynamodb.schema import definition
 from worker.core.errors import LedgerUnavailable
+from worker.core.resilience.backoff import Backoff, retry
 from worker.settings.stores import ChannelSettings
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ MIN_RECEIVES = 100
 and again while another worker has claimed its user."""
 TABLE_PATIENCE = 120.0
 """The most seconds to wait until a new table is ready."""
+EVERY_SECOND = Backoff(first=1.0, longest=1.0)
+"""A person waits for the table, so it is asked for without growing pauses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,31 +104,30 @@ async def table(dynamodb: DynamoDBClient, name: str) -> bool:
             except ClientError as late:
                 if code(late) != "ResourceInUseException":  # somebody else is making it now
                     raise
-        await _until_active(dynamodb, name)
+        await _wait_until_active(dynamodb, name)
         if made:
             await _protect(dynamodb, name)
         return made
 
 
-async def _until_active(dynamodb: DynamoDBClient, name: str) -> None:
-    deadline = time.monotonic() + TABLE_PATIENCE
-    while (status := (await dynamodb.describe_table(TableName=name))["Table"].get("TableStatus")) != "ACTIVE":
-        if time.monotonic() > deadline:
+async def _wait_until_active(dynamodb: DynamoDBClient, name: str) -> None:
+    async def check() -> None:
+        status = (await dynamodb.describe_table(TableName=name))["Table"].get("TableStatus")
+        if status != "ACTIVE":
             raise LedgerUnavailable(f"the table {name} is {status} still", "run mfa-worker init again in a minute")
-        await asyncio.sleep(1)
+
+    await retry(check, on=LedgerUnavailable, backoff=EVERY_SECOND, patience=TABLE_PATIENCE)
 
 
 async def _protect(dynamodb: DynamoDBClient, name: str) -> None:
-    """Switch on point-in-time recovery, which a new table accepts only after a while."""
-    deadline = time.monotonic() + TABLE_PATIENCE
-    while True:
-        try:
-            await dynamodb.update_continuous_backups(
-                TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
-            )
-        except ClientError as error:
-            if code(error) != "ContinuousBackupsUnavailableException" or time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(1)
-        else:
-            return
+    """Turn backups on; a new table takes that only after a while."""
+
+    def is_too_early(error: BaseException) -> bool:
+        return isinstance(error, ClientError) and code(error) == "ContinuousBackupsUnavailableException"
+
+    async def protect() -> None:
+        await dynamodb.update_continuous_backups(
+            TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+        )
+
+    await retry(protect, on=is_too_early, backoff=EVERY_SECOND, patience=TABLE_PATIENCE)

@@ -15,6 +15,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from worker.core.model import Secret
+from worker.core.text import escape
 
 MASK = "***"
 """What is shown instead of a credential."""
@@ -48,13 +49,6 @@ def clean(text: str) -> str:
     """Return the text, safe for a log line or a terminal: credentials masked, unprintable characters escaped."""
     shortest = 16  # characters of the shortest text that can match: a secret code
     return escape(_LOOKS_SECRET.sub(MASK, text) if len(text) >= shortest else text)
-
-
-def escape(text: str) -> str:
-    """Return the text with unprintable (such as control, bidirectional, invisible) characters as Python escapes."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def configure(

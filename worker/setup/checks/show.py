@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from worker.adapters.checks.findings import Finding, Level
-from worker.telemetry.logs import escape
+from worker.core.text import escape
 
 _COLOURS = {"ok": "green", "advice": "yellow", "fails": "bold red"}
 """The colour of each level on a terminal, as rich names it."""

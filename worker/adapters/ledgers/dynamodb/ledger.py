@@ -135,7 +135,7 @@ class DynamoLedger:
         """Never: whether a worker on another host is dead cannot be known."""
         return False
 
-    # --- ports.Books --------------------------------------------------------------------------------------------------
+    # --- ports.LedgerStats --------------------------------------------------------------------------------------------
 
     async def counts(self) -> Counts:
         """See ``ports.LedgerStats``: what others did within the last second may be missing, and what killed ones
@@ -182,18 +182,18 @@ class DynamoLedger:
         """How many users those are, as the workers last said; exact after ``recount``."""
         return max(0, (await self._counters.read()).sums[ROSTER])
 
-    # --- ports.PaceBook -----------------------------------------------------------------------------------------------
+    # --- pacing.pace.PaceStore ---------------------------------------------------------------------------------------
 
     async def read_pace(self) -> Pace | None:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return await self._pace.read_pace()
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return await self._pace.change_pace(change)
 
     def shared_time(self) -> float:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return self._pace.shared_time()
 
 

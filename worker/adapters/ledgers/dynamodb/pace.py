@@ -92,11 +92,11 @@ class SharedPace:
         """What stands there where nobody else seems to write."""
 
     def shared_time(self) -> float:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return self._monotonic() + (self._offset or 0.0)
 
     async def read_pace(self) -> Pace | None:
-        """See ``ports.PaceStore``; the first time it waits, for up to half a second, until somebody else writes."""
+        """See ``pacing.pace.PaceStore``; the first call waits up to half a second for another worker's write."""
         item = await self._read()
         if item and not self._joined:
             item = await self._look_until_it_changes(item, FIRST_LOOKS, changes=1)
@@ -123,7 +123,7 @@ class SharedPace:
             await asyncio.wait([self._looking])
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``ports.PaceStore``. Who works alone needs no look: it knows what stands there."""
+        """See ``pacing.pace.PaceStore``. Who works alone needs no look: it knows what stands there."""
         before = self._mine or await self.read_pace()
         while (pace := change(before)) is not None and pace is not before:
             alone = before is None or before.version == self._written

@@ -147,11 +147,11 @@ class SqliteLedger:
         return int(number)
 
     async def read_pace(self) -> Pace | None:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return await self._database.read(_read_pace, LedgerUnavailable)
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``ports.PaceStore``; called once, in the transaction that writes, so nobody can be faster."""
+        """See ``pacing.pace.PaceStore``; called once, in the transaction that writes, so nobody can be faster."""
         pace: Pace | None = await self._database.write(_change_pace, change, LedgerUnavailable)
         return pace
 

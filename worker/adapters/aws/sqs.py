@@ -134,5 +134,5 @@ def in_batches(items: Iterable[Item], size: Callable[[Item], int] = lambda _: 0,
 
 
 def is_fifo(url: str, attributes: Mapping[Any, Any] | None = None) -> bool:
-    """Whether a queue is a FIFO queue: its name ends in ``.fifo`` (API reference, CreateQueue), or the attributes say so."""
+    """Whether it is a FIFO queue, by its attributes or by the end of its name (SQS API reference, CreateQueue)."""
     return url.endswith(".fifo") or (attributes or {}).get("FifoQueue") == "true"

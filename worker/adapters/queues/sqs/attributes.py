@@ -27,7 +27,7 @@ _COUNTS: Final = (
 
 
 async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, Any]:
-    """All attributes of the queue. Raises ``QueueUnavailable``; ``UsageError`` if it does not exist or is a FIFO queue."""
+    """All attributes of the queue. Raises ``QueueUnavailable``; ``UsageError`` if it is missing or a FIFO queue."""
     missing = UsageError("there is no queue at queue.url", "correct it, or create it: mfa-worker init")
     with faults(QueueUnavailable, QUEUE, missing):
         async with asyncio.timeout(TIMEOUT):

@@ -70,8 +70,7 @@ class CognitoClient:
 
     @property
     def skew(self) -> float:
-        """Seconds by which the server's clock is ahead of ours: the smallest of the last estimates, 0 before the
-        first."""
+        """Seconds by which the server's clock is ahead of ours: the smallest of the last estimates, or 0."""
         return min(self._estimates, key=abs, default=0.0)
 
     async def associate(self, request: Request) -> Reply:

@@ -216,7 +216,7 @@ def _adds(pace: Pace, before: Pace, now: float) -> bool:
     """Whether the change can be written as an addition to ``reserved_until``, even if others reserve meanwhile.
 
     What it reserves then simply follows theirs. ``now``: when it will be written. If the reserved time is over by then,
-    it must not be added to: the slice would begin in the past.
+    it must not be added to, because the gap since then would be added as well.
     """
     return pace.reserved_until == before.reserved_until or pace.reserved_until > before.reserved_until > now
 

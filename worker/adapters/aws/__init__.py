@@ -1,3 +1,1 @@
-"""What all AWS adapters share: the session and its clients, the HTTP transport, errors, names, policies and
-templates.
-"""
+"""What all AWS adapters share: the session and its clients, transport, errors, names, policies and templates."""

@@ -63,9 +63,7 @@ def username_of(name: str) -> str | None:
 
 
 def digest_of(name: str) -> str | None:
-    """The hexadecimal digest in a segment with a hash; ``None`` for another segment. Raises ``ValueError`` if
-    malformed.
-    """
+    """The hexadecimal digest in a segment; ``None`` if it has none. Raises ``ValueError`` for a malformed one."""
     if not name.startswith(_SHA256):
         return None
     found = name.removeprefix(_SHA256)

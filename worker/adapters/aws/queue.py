@@ -37,9 +37,7 @@ def name_in(url: str) -> str:
 
 
 async def make(sqs: SQSClient, name: str, properties: Mapping[str, Any]) -> tuple[str, bool]:
-    """Create the queue if it does not exist; return its URL, and whether it was created. Raises
-    ``QueueUnavailable``.
-    """
+    """Create the queue if it is missing; return its URL and whether it was created. Raises ``QueueUnavailable``."""
     with faults(QueueUnavailable, f"the queue {name}"):
         try:
             return (await sqs.get_queue_url(QueueName=name))["QueueUrl"], False
@@ -91,9 +89,7 @@ def _encrypted(about: str, attributes: Mapping[str, str]) -> Finding:
 
 
 def sending(sqs: SQSClient, url: str, *, without: str = "") -> Probe:
-    """A probe of sending: its message is invalid (a delay above 900 s, a forbidden character), so no queue accepts
-    it.
-    """
+    """A probe of sending, with a message that no queue accepts: a delay above 900 s, and a forbidden character."""
     entry = {"Id": "check", "MessageBody": "\x00", "DelaySeconds": 100_000}
     call = sqs.send_message_batch(QueueUrl=url, Entries=[entry])  # type: ignore[list-item]
     return Probe("sqs:SendMessage", call, INVALID, without)

@@ -101,9 +101,7 @@ class Aws:
         await self._stack.aclose()
 
     async def sqs(self) -> SQSClient:
-        """The client of SQS. This and the methods below raise ``PersonMustAct`` if credentials or profile are
-        missing.
-        """
+        """The client of SQS. Raises ``PersonMustAct`` if credentials or profile are missing; so do those below."""
         client: SQSClient = await self.client("sqs")
         return client
 

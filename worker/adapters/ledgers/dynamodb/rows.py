@@ -120,9 +120,7 @@ def bucket(row: Enrolment) -> Bucket:
 
 
 def bucket_of(item: Item | None) -> Bucket | None:
-    """The bucket of an item, by its ``state``, ``reason`` and ``roster``; ``None`` if there is none or it is no
-    user's.
-    """
+    """The bucket of an item, by its ``state``, ``reason`` and ``roster``; ``None`` for no item, or no user's item."""
     if not item:
         return None
     if STATE in item:

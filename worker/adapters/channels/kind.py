@@ -103,9 +103,7 @@ class ChannelKind(ABC, Generic[Keys]):
 
     @abstractmethod
     def source(self, channel: Keys) -> str:
-        """The source for ``open`` of what is delivered with these settings: a path, or text that begins with
-        ``scheme``.
-        """
+        """The source for ``open`` of the records that these settings deliver: a path, or begins with ``scheme``."""
 
     async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
         """Write the newest sealed record of each user as a line (see ``core.record``); return the number of lines.

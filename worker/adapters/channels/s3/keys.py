@@ -1,5 +1,4 @@
-"""The keys of objects: ``PREFIX/<user>/<generation>-<attempt id>.age``. The worker writes them, and ``open`` reads
-them.
+"""Objects' keys: ``PREFIX/<user>/<generation>-<attempt id>.age``; the worker writes them, ``open`` reads them.
 
 ``<user>`` is the encoded username or its hash (see ``aws.naming``).
 """

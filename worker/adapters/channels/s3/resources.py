@@ -136,9 +136,7 @@ def _encryption(kms_key_id: str | None) -> dict[str, Any]:
 
 
 def _overwriting_denied(objects_arn: Any) -> dict[str, Any]:
-    """A statement for the bucket policy that forbids replacing objects (S3 user guide, "Enforce conditional
-    writes").
-    """
+    """A bucket policy's statement that forbids replacing objects (S3 user guide, "Enforce conditional writes")."""
     return {
         "Sid": "OnlyAdded",
         "Effect": "Deny",

@@ -66,9 +66,7 @@ class SqsChannel:
         await self._messages.submit(record_line(username, sealed).decode("ascii"))
 
     async def close(self) -> None:
-        """Wait a few seconds for the messages that are being sent. Those that do not arrive are delivered again later,
-        from the ledger.
-        """
+        """Wait a few seconds for messages under way. What does not arrive is delivered later, from the ledger."""
         try:
             async with asyncio.timeout(CLOSING):
                 await self._messages.close()

@@ -260,7 +260,7 @@ def load(config: Path | None, overrides: Sequence[str], environ: Mapping[str, st
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One row of ``config show``: the effective value in TOML, with credentials in URLs masked; its source; its help."""
+    """One row of ``config show``: the value in TOML, with credentials in URLs masked; its source; its help."""
 
     key: str
     value: str

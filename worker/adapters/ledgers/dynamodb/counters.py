@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 COUNTS = {KEY: {"S": "counts"}}
-"""The key of the one item that holds all counts."""
+"""The key of the one item with all counts."""
 DUPLICATES = "duplicates"
 """The bucket for requests whose user was served already."""
 MALFORMED = "malformed"

@@ -53,6 +53,6 @@ async def count(sqs: SQSClient, url: str) -> int:
 
 
 def redrives_within(seconds: float, attributes: Mapping[str, Any], visibility: int) -> bool:
-    """Whether the queue's redrive policy moves a message that is never deleted away within so many seconds."""
+    """Whether the queue's redrive policy removes a message that is never deleted within so many seconds."""
     policy = json.loads(attributes.get("RedrivePolicy") or "{}")
     return bool(policy) and int(policy.get("maxReceiveCount", 0)) * visibility <= seconds

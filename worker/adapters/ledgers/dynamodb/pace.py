@@ -14,12 +14,12 @@ write. That leaves a lag of ``BETWEEN_LOOKS``, the round trip, and what the cloc
 ppm: 6 ms). In a simulation with three hosts 400 ppm apart the lag stays below 60 ms. A new worker reads before it
 begins, and soon again: when eight start at once on two cores, the items they see at first are up to 200 ms old, and
 four seconds later the lag is below 40 ms. No worker sends in another one's slice of the timeline, so in any T seconds
-all of them together send at most ``rate x (T + the largest lag)`` requests. They exceed the rate by at most ``rate x
-lag`` requests: one request at 25/s and 40 ms. A worker that lags also waits for its slice longer, by its lag.
+all of them together send at most ``rate x (T + the largest lag)`` requests. They exceed the rate by at most
+``rate x lag`` requests: one request at 25/s and 40 ms. A worker that lags also waits for its slice longer, by its lag.
 
 Reserving a slice adds to the time up to which the timeline is reserved, whatever the others have made of it meanwhile.
 So a slow worker is not refused for being slow, but only if another one cut the rate meanwhile. Cutting the rate is
-refused only because of another cut. Only if the reserved time is over, a write requires that no other worker has
+refused only because of another cut. If the reserved time is over, however, a write requires that no other worker has
 written. All other values (a raised rate, the length of slices) are as the last writer left them. Simultaneous raises
 overwrite each other, so with twenty workers 0.2 s away from the ledger the rate takes three times as long to recover. A
 write that the SDK repeats is recognised; if another worker wrote in between, the slice of the first try stays unused.

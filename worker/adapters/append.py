@@ -1,7 +1,7 @@
-"""Appends lines to a file that several processes share: under a lock, synced, and never over anything.
+"""Appends lines to a file that several processes share: under a lock, synced to disk, and without overwriting anything.
 
-The file is opened anew for every batch of lines, so that one which was moved away by log rotation is followed by a new
-one. A line that a power cut tore is closed with a newline; readers skip it.
+The file is opened again for every batch of lines: where log rotation has moved it, a new one is created. A line that
+was only partly written when the power failed is ended with a newline, and readers skip it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from pathlib import Path
 
 
 def append(path: Path, lines: Sequence[bytes]) -> None:
-    """Add whole lines, each with its end, to the file (0600 if it is new); durable on return. Raises ``OSError``."""
+    """Append lines, each with its newline, to the file; they are durable on return.
+
+    A new file gets the mode 0600. Raises ``OSError``.
+    """
     with _locked(path) as descriptor:
         data = b"".join(lines)
-        if data and _is_torn(descriptor):
+        if data and _ends_within_a_line(descriptor):
             data = b"\n" + data
         written = 0
         while written < len(data):
@@ -27,13 +30,13 @@ def append(path: Path, lines: Sequence[bytes]) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    """The file that stands at ``path`` now, open for appending, and ours alone."""
+    """Open the file that is at ``path`` now for appending, with an exclusive lock on it."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _stands_there(path, descriptor):
-                if not os.fstat(descriptor).st_size:  # new, by whomever
+            if _is_still_at(path, descriptor):
+                if not os.fstat(descriptor).st_size:  # new: created here or by another process
                     _sync_folder(path.parent)
                 yield descriptor
                 return
@@ -41,14 +44,14 @@ def _locked(path: Path) -> Iterator[int]:
             os.close(descriptor)
 
 
-def _stands_there(path: Path, descriptor: int) -> bool:
+def _is_still_at(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _is_torn(descriptor: int) -> bool:
+def _ends_within_a_line(descriptor: int) -> bool:
     size = os.fstat(descriptor).st_size
     return size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
 

@@ -1,10 +1,10 @@
-"""Does what many tasks ask for at the same time in batches: one commit, one fsync, one request for several of them.
+"""Work that many tasks ask for at the same time, done in batches: one commit, one fsync or one request for several.
 
-While one batch is being done the next one gathers, so batches grow with the load, and nobody has to wait for a timer.
-``ThreadBatcher`` gives its batches to a function in a thread of its own (SQLite, files), ``Batcher`` to an async
-function (requests to AWS). What they share is ``Batches``.
+While one batch is being worked on, the next one collects, so batches grow with the load and no timer is needed.
+``ThreadBatcher`` passes its batches to a function in a thread of its own (SQLite, files), ``Batcher`` to an async
+function (requests to AWS). ``Batches`` is what they have in common.
 
-``some_at_once`` is for the other case: all items are at hand already, and only some may be under way at a time.
+``some_at_once`` is for the other case: all items are known from the start, and only some may run at a time.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Waiting = tuple[Item, asyncio.Future[Result]]
-"""An item, and the future of its result, which whoever submitted the item waits for."""
+"""An item, and the future of its result, which the submitter of the item waits for."""
 
 
 class Batches(ABC, Generic[Item, Result]):
-    """Items wait for their turn; up to ``at_once`` batches of up to ``most`` items are under way at a time."""
+    """The queue of items; up to ``at_once`` batches of up to ``most`` items each run at a time."""
 
     def __init__(self, *, most: int, at_once: int) -> None:
         self._most = most
@@ -32,21 +32,21 @@ class Batches(ABC, Generic[Item, Result]):
         self._waiting: deque[Waiting[Item, Result]] = deque()
         self._under_way = 0
         self._timer: asyncio.Handle | None = None
-        """When what waits will leave; ``None`` where it leaves as soon as fewer batches are under way."""
+        """Starts the waiting items; ``None``: they start as soon as one of the running batches ends."""
         self._leaves_soon = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
 
     def submit(self, item: Item, *, gather: float | None = 0.0) -> asyncio.Future[Result]:
-        """The future result of this item.
+        """Queue this item, and return the future of its result.
 
-        ``gather`` is for how many seconds the item waits for others, even if its batch could leave: 0 is just long
-        enough to hear all tasks that can run now, and ``None`` not at all. Cancelling the future undoes nothing.
-        Raises ``RuntimeError`` after ``close``.
+        ``gather`` is how many seconds the item waits for others, even if its batch could start: with 0 it waits until
+        every task that is ready now has run, with ``None`` not at all. Cancelling the future does not undo work that
+        has started. Raises ``RuntimeError`` after ``close``.
         """
         if self._closed:
-            raise RuntimeError("asked for work after the end")
+            raise RuntimeError("an item was submitted after close")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
@@ -64,7 +64,7 @@ class Batches(ABC, Generic[Item, Result]):
         return future
 
     def hurry(self) -> None:
-        """Let what waits leave now, as far as the number of batches under way allows it."""
+        """Start batches of the waiting items now, as many as ``at_once`` allows."""
         self._stop_timer()
         while self._waiting and self._under_way < self._at_once and self._start():
             self._under_way += 1
@@ -72,7 +72,7 @@ class Batches(ABC, Generic[Item, Result]):
             self._idle.set()
 
     async def close(self) -> None:
-        """Take nothing more, and wait for everything that was submitted."""
+        """Accept no more items, and wait until all submitted ones are done."""
         self._closed = True
         self.hurry()
         await self._idle.wait()
@@ -85,12 +85,12 @@ class Batches(ABC, Generic[Item, Result]):
 
     @abstractmethod
     def _start(self) -> bool:
-        """Begin a batch, of which ``_ended`` is told when it is done. ``False`` where nothing can leave now."""
+        """Start a batch, which calls ``_ended`` when it is done. Return ``False`` if none can start now."""
 
     def _ended(
         self, batch: Sequence[Waiting[Item, Result]], done: Future[Sequence[Result]] | asyncio.Task[Sequence[Result]]
     ) -> None:
-        """A batch is done: begin the next one, and hand out the results."""
+        """Handle the end of a batch: start the next one, and set the results of this one."""
         self._under_way -= 1
         if self._timer is None:
             self.hurry()
@@ -113,10 +113,11 @@ class Batches(ABC, Generic[Item, Result]):
 
 
 class ThreadBatcher(Batches[Item, Result]):
-    """``work`` gets each batch, in a thread of its own, and gives as many results, or raises for all.
+    """Calls ``work`` with each batch, in one thread of its own.
 
-    ``prepare`` is called before it in that thread, and may take its time: what is submitted meanwhile joins the batch.
-    ``most`` bounds for how long one batch keeps the next waiting.
+    ``work`` returns one result for each item, or raises for all of them. ``prepare`` is called before it in the same
+    thread and may take long: items that are submitted meanwhile join the batch. ``most``, the items of one batch,
+    limits how long the next batch has to wait.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class ThreadBatcher(Batches[Item, Result]):
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     async def close(self) -> None:
-        """Take nothing more, wait for everything that was submitted, and end the thread."""
+        """Accept no more items, wait until all submitted ones are done, and end the thread."""
         await super().close()
         self._executor.shutdown()
 
@@ -144,7 +145,7 @@ class ThreadBatcher(Batches[Item, Result]):
         return True
 
     def _do(self, batch: list[Waiting[Item, Result]]) -> Sequence[Result]:
-        """In the thread: fill the batch, and do its work."""
+        """Fill the batch and do its work; runs in the thread."""
         try:
             self._prepare()
         finally:
@@ -153,10 +154,11 @@ class ThreadBatcher(Batches[Item, Result]):
 
 
 class Batcher(Batches[Item, Result]):
-    """``work`` gets each batch and gives for each item its result, or the exception to raise for it.
+    """Awaits ``work`` with each batch.
 
-    Where ``work`` raises, everybody in the batch gets that. ``size`` tells how large an item is, and ``most_size`` how
-    large the items of a batch may be together, unless it is only one.
+    ``work`` returns for each item its result, or the exception to raise for it; what it raises itself is raised for
+    every item of the batch. ``size`` returns the size of an item; the sizes in one batch add up to at most
+    ``most_size``, but a single item is never refused.
     """
 
     def __init__(
@@ -175,13 +177,13 @@ class Batcher(Batches[Item, Result]):
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def flush(self) -> None:
-        """Wait until everything that was submitted so far is done, well or not."""
+        """Wait until everything that was submitted so far has succeeded or failed."""
         self.hurry()
         if pending := [*self._tasks, *(future for _, future in self._waiting)]:
             await asyncio.wait(pending)
 
     def cancel(self) -> None:
-        """Give up whatever is not done: its futures are cancelled."""
+        """Cancel everything that is not done, and its futures."""
         for _, future in self._waiting:
             future.cancel()
         self._waiting.clear()
@@ -203,7 +205,7 @@ class Batcher(Batches[Item, Result]):
         self._ended(batch, task)
 
     def _take(self) -> list[Waiting[Item, Result]]:
-        """Who leaves next: the first who wait, without those who were cancelled meanwhile."""
+        """Take the next batch: the items that have waited longest, without those cancelled meanwhile."""
         batch: list[Waiting[Item, Result]] = []
         total = 0
         while self._waiting and len(batch) < self._most:
@@ -218,9 +220,9 @@ class Batcher(Batches[Item, Result]):
 
 
 async def some_at_once(do: Callable[[Item], Awaitable[None]], items: Iterable[Item], at_once: int) -> None:
-    """``do`` for every item, so many at a time, taking no item before it can begin.
+    """Await ``do`` for every item, at most ``at_once`` at a time.
 
-    The first failure ends the others and is raised.
+    An item is taken from ``items`` only when it can start. The first failure cancels the others and is raised.
     """
     source, tasks = iter(items), set[asyncio.Future[None]]()
     try:

@@ -1,1 +1,1 @@
-"""Sealing secrets with age, and opening what was sealed."""
+"""Sealing secrets to public keys with age, and opening sealed records with the identities."""

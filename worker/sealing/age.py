@@ -1,4 +1,4 @@
-"""Sealing with age to public keys, and opening with an identity: the only place that knows pyrage."""
+"""Sealing with age to public keys, and opening with an identity. Only this file uses pyrage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from worker.core.errors import UsageError
 
 
 class AgeSealer:
-    """Seals to every recipient (``age1…``), binary format. Raises ``UsageError`` for a recipient that is none."""
+    """Seals to all recipients (``age1…``) at once, in age's binary format.
+
+    Raises ``UsageError`` if there is no recipient, or for a text that is none.
+    """
 
     def __init__(self, recipients: Sequence[str]) -> None:
         if not recipients:
@@ -32,7 +35,7 @@ class AgeSealer:
 def _recipient(number: int, text: str) -> pyrage.x25519.Recipient:
     try:
         return pyrage.x25519.Recipient.from_str(text)
-    except pyrage.RecipientError:  # whatever stands there may be a secret: it is never repeated
+    except pyrage.RecipientError:  # the text may be a secret key, so no message repeats it
         if "AGE-SECRET-KEY" in text.upper():
             raise UsageError(
                 "a secret key stands in seal.recipients", "put the recipient there, and keep the key away"
@@ -43,13 +46,13 @@ def _recipient(number: int, text: str) -> pyrage.x25519.Recipient:
 
 
 class AgeOpener:
-    """Opens with every identity in the key files. Raises ``UsageError`` for a file that holds none."""
+    """Opens with any of the identities in the key files. Raises ``UsageError`` for a file without an identity."""
 
     def __init__(self, keyfiles: Sequence[Path]) -> None:
         self._identities = [identity for file in keyfiles for identity in _identities(file)]
 
     def open(self, sealed: bytes) -> bytes:
-        """The plaintext. Raises ``ValueError`` where no identity fits, or the file is damaged."""
+        """Return the plaintext. Raises ``ValueError`` if no identity fits, or the sealed bytes are damaged."""
         try:
             plaintext: bytes = pyrage.decrypt(sealed, self._identities)
         except pyrage.DecryptError as error:
@@ -79,14 +82,14 @@ def _why(error: OSError | UnicodeDecodeError) -> str:
 
 
 def keygen(created: str) -> tuple[str, str]:
-    """A new identity as an identity file's text (``created``: the date in it), and its recipient."""
+    """Make a new identity; return the text of its identity file (``created``: the date in it), and its recipient."""
     identity = pyrage.x25519.Identity.generate()
     recipient = str(identity.to_public())
     return f"# created: {created}\n# public key: {recipient}\n{identity}\n", recipient
 
 
 def write_identity(file: Path, text: str) -> None:
-    """Write an identity file, 0600, never over anything. Raises ``UsageError``."""
+    """Write an identity file with mode 0600. Raises ``UsageError``, also if the file exists."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

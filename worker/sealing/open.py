@@ -1,7 +1,7 @@
-"""Opening sealed records: what whoever prints the letters, or serves the page, does with the identity.
+"""Opening sealed records with an identity, for the service that gives the secrets to the users (letters, a web page).
 
-Two passes: the first finds the newest record of each user, without opening any line; the second opens just those.
-Records that are not in a file are fetched into one first, sealed as they are, by the channel that they went through.
+The first pass finds the newest record of each user without opening any line; the second pass opens only those. Records
+that are not in a file are first copied into one, still sealed, by the channel that delivered them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from worker.adapters.channels.kind import ChannelKind
 
 _AGE = b"age-encryption.org/v1"
+"""The first bytes of every age file (age specification)."""
 
 Found = tuple[int, Callable[[], Record]]
-"""A record's generation, and how to get at it."""
+"""A record's generation, and a function that opens it."""
 
 
 def open_sources(
@@ -40,18 +41,19 @@ def open_sources(
     target: AwsTarget | None = None,
     into: Path | None = None,
 ) -> ExitCode:
-    """Open the records of every source, the newest of each user over all of them.
+    """Open the newest record of each user in all the sources together, and write it to ``out``.
 
-    A source is a file (``open_files``) or begins with a channel's scheme, such as ``s3://``. Where a channel's records
-    can only be moved (see ``ChannelKind``), they go to the end of the file ``into`` and are opened there. AWS is asked
-    only where a source needs it: at ``target``, or where the environment says. Makes an event loop of its own. Gives
-    and raises what ``open_files`` does, and ``DependencyUnavailable`` and ``PersonMustAct`` for the channels.
+    A source is a file (see ``open_files``) or begins with a channel's scheme, such as ``s3://``. If a channel's records
+    can only be moved (see ``ChannelKind``), they are moved to the end of the file ``into`` and opened from there. AWS
+    is used only if a source needs it: at ``target``, or as the environment says. This runs an event loop of its own. It
+    returns and raises what ``open_files`` does; the channels also raise ``DependencyUnavailable`` and
+    ``PersonMustAct``.
     """
     wanted = list(dict.fromkeys(names))
     remote = {name: kind for name in wanted if (kind := channels.kind_of_source(name)) is not None}
     moved = {name for name, kind in remote.items() if kind.moved_from}
     if (into is not None) != bool(moved):
-        raise _into_is_for_moving()
+        raise _into_misused()
     opener = AgeOpener(identities)  # before anything is moved
     with ExitStack() as stack:
         fetched: Mapping[str, BinaryIO] = {}
@@ -63,7 +65,8 @@ def open_sources(
         return _open(files, opener, out)
 
 
-def _into_is_for_moving() -> UsageError:
+def _into_misused() -> UsageError:
+    """The error for ``--into`` without a source that needs it, or such a source without ``--into``."""
     kinds = [kind for kind in channels.kinds().values() if kind.moved_from]
     what, example = " or ".join(kind.moved_from for kind in kinds), kinds[0].source_form
     return UsageError(
@@ -75,9 +78,9 @@ def _into_is_for_moving() -> UsageError:
 async def _fetch(
     sources: Mapping[str, ChannelKind[Any]], stack: ExitStack, target: AwsTarget | None, into: Path | None
 ) -> dict[str, BinaryIO]:
-    """A file of lines for each source whose records are copied; others are moved to the end of ``into``.
+    """Copy the records of each source into a temporary file of lines, or move them to the end of ``into``.
 
-    ``stack`` closes the files. Raises ``UsageError`` for a source without a record.
+    Return the temporary files by source; ``stack`` closes them. Raises ``UsageError`` for a source without records.
     """
     from worker.adapters.aws.session import Aws, AwsTarget, with_region
 
@@ -100,10 +103,10 @@ async def _fetch(
 
 
 def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) -> ExitCode:
-    """Open the lines, or the single age file, of every file (``-``: standard input), the newest record of each user.
+    """Open the newest record of each user in the files (``-``: standard input), and write it to ``out`` as JSON.
 
-    Gives 1 where a record could not be opened. Raises ``UsageError`` for a file that cannot be read, or no identity
-    in one.
+    A file contains lines, or is a single age file. Return exit code 1 if a record could not be opened. Raises
+    ``UsageError`` for a file that cannot be read, or an identity file without an identity.
     """
     opener = AgeOpener(identities)
     with ExitStack() as stack:
@@ -132,7 +135,7 @@ def _open(files: Iterable[BinaryIO], opener: AgeOpener, out: TextIO) -> ExitCode
 
 
 def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, Found]]:
-    """Each record's user (``None``: unreadable), generation, and how to open it."""
+    """Each record's user (``None``: unreadable), and its generation with a function that opens it."""
 
     def line_at(offset: int) -> Callable[[], Record]:
         def read() -> Record:
@@ -145,7 +148,7 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, 
     if file.read(len(_AGE)) == _AGE:
         file.seek(0)
         sealed = file.read()
-        file.close()  # there may be more of them than may be open at once
+        file.close()  # there may be more age files than a process may have open
         try:
             record = parse_object(opener.open(sealed))
             user, generation = record_address(record)
@@ -166,6 +169,7 @@ def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, 
 
 
 def _seekable(name: str) -> BinaryIO:
+    """The file, open for reading; standard input is copied to a temporary file, because it is read twice."""
     if name == "-":
         spooled = tempfile.TemporaryFile()  # noqa: SIM115 - sealed records only; closed by the caller
         shutil.copyfileobj(sys.stdin.buffer, spooled)

@@ -1,4 +1,4 @@
-"""The settings: every key with its type, default and help; and where their values come from."""
+"""The settings: every key with its type, default and help, and the sources of the values."""
 
 from worker.settings.sections import Explained, Settings, explain, load
 

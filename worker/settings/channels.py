@@ -1,6 +1,6 @@
-"""The section ``channel``: its keys are those that every channel has, and those of every channel that there is.
+"""Builds the section ``channel``: the keys that all channels have, and the own keys of each existing channel.
 
-All of them are known whichever channel is chosen, so that a key of another one is no mistake.
+All keys are accepted whichever channel is chosen, so a settings file may contain those of several channels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from worker.settings.types import Section
 
 
 def channel_section() -> type[ChannelSettings]:
-    """The section of every channel that there is now; it inherits from each channel's own settings."""
+    """The section with the keys of all existing channels; it inherits from each channel's own settings."""
     return _composed(tuple((name, kind.settings, kind.summary) for name, kind in kinds().items()))
 
 
@@ -30,7 +30,7 @@ def _composed(found: tuple[tuple[str, type[ChannelSettings], str], ...]) -> type
     definitions: dict[str, Any] = {
         name: (definition.annotation, definition) for each in settings for name, definition in each.model_fields.items()
     }
-    # Only for the order of the keys: pydantic takes it from the last of the bases.
+    # This base only sets the order of the keys: pydantic takes it from the last base.
     order = create_model("Order", __base__=Section, **{name: definitions[name] for name in _in_order(settings)})
     bases: Any = (*settings, order)
     section: type[ChannelSettings] = create_model(
@@ -43,7 +43,7 @@ def _composed(found: tuple[tuple[str, type[ChannelSettings], str], ...]) -> type
 
 
 def _in_order(settings: Iterable[type[ChannelSettings]]) -> list[str]:
-    """``kind``, the keys of one channel alone, those that some channels share, and those that all have."""
+    """The keys in the order of the page: ``kind``, those of one channel, those of several, and those of all."""
     common = list(ChannelSettings.model_fields)
     owners = Counter(name for each in settings for name in each.model_fields if name not in common)
     own = [name for name, number in owners.items() if number == 1]

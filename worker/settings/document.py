@@ -1,4 +1,4 @@
-"""The page ``docs/settings.md``, made of the settings themselves, so that it cannot say anything else than they do.
+"""Generates the page ``docs/settings.md`` from the settings themselves, so that the two always agree.
 
     python -m worker.settings.document > docs/settings.md
 
@@ -43,7 +43,7 @@ effect, and where it came from. Durations are seconds, or text with a unit: `"50
 _TYPES = {bool: "`true` or `false`", int: "whole number", float: "number", str: "text", Path: "path of a file"}
 """What people call the types that have no ``TypeName``."""
 _LIMITS = {"gt": "more than", "ge": "at least", "le": "at most"}
-"""How a limit of a number is read; the keys are those of ``annotated_types``."""
+"""The words for a number's limits; the keys are those of ``annotated_types``."""
 
 
 def page() -> str:
@@ -82,7 +82,7 @@ def _type(field: FieldInfo) -> str:
 
 
 def _plain(annotation: Any) -> Any:
-    """The type without ``None`` beside it."""
+    """The type without ``| None``."""
     if isinstance(annotation, UnionType):
         return next(each for each in get_args(annotation) if each is not NoneType)
     return annotation

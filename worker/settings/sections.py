@@ -1,12 +1,12 @@
 """Every setting with its type, its default and its help; ``load`` reads them.
 
 ``load`` is the only way to get settings: nothing else reads the environment of the process. Durations are float
-seconds; people may also write ``"500ms"``, ``"90s"``, ``"3m"`` or ``"1h"``. Where values come from, and what is said of
-wrong ones, is in ``sources``; the sections of queue, ledger, channel and AWS are in ``stores``.
+seconds; people may also write ``"500ms"``, ``"90s"``, ``"3m"`` or ``"1h"``. ``sources`` reads the values and words the
+complaints about wrong ones; the sections of queue, ledger, channel and AWS are in ``stores``.
 
-``docs/settings.md`` is made of the descriptions here. Each one completes the sentence "It is: …" in an error message:
-it begins in lower case and has no full stop at its end. ``by_default(…)`` says in words what a default is computed
-from.
+``docs/settings.md`` is generated from the descriptions here. Each one completes the sentence "It is: …" in an error
+message: it begins in lower case and has no full stop at its end. ``by_default(…)`` says in words what a default is
+computed from.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class LogSettings(Section):
 
 
 class Settings(BaseSettings):
-    """All sections. Made by ``load``, whose ``channel`` is of every channel's own class (see ``settings.channels``)."""
+    """All sections. ``load`` creates a subclass with the keys of all channels (see ``settings.channels``)."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -193,7 +193,7 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         env_nested_delimiter="__",
         enable_decoding=False,
-        defer_build=True,  # what is filled is its subclass with the channels' keys
+        defer_build=True,  # only its subclass with the channels' keys is ever instantiated
     )
 
     cognito: CognitoSettings
@@ -215,12 +215,12 @@ class Settings(BaseSettings):
         *_: PydanticBaseSettingsSource,
         **sources: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what it is called with: ``sources`` reads the rest, and knows what came from where."""
+        """Only take the constructor's arguments: ``settings.sources`` has read all sources, and remembers them."""
         return (sources["init_settings"],)
 
     @model_validator(mode="after")
     def _across_sections(self) -> Self:
-        """Refuse what contradicts another section, and fill in what depends on one."""
+        """Refuse values that contradict another section, and set the defaults that depend on one."""
         least = 3 * self.cognito.call_timeout
         if self.ledger.lease < least:
             text = "should be at least {least} s, three times cognito.call_timeout"
@@ -234,12 +234,13 @@ class Settings(BaseSettings):
         for name, values in computed.items():
             section: Section = getattr(self, name)
             absent = {key: value for key, value in values.items() if key not in section.model_fields_set}
-            self.__dict__[name] = section.model_copy(update=absent)  # past ``frozen``, before anybody sees it
+            # Assigning is forbidden (``frozen``), but the settings are not in use before this returns.
+            self.__dict__[name] = section.model_copy(update=absent)
         return self
 
 
 def every_setting() -> type[Settings]:
-    """``Settings`` with the keys of every channel that there is now; called with sections, it takes nothing else."""
+    """``Settings`` with the keys of all existing channels."""
     return _with_channels(channel_section())
 
 
@@ -249,17 +250,17 @@ def _with_channels(section: type[ChannelSettings]) -> type[Settings]:
 
 
 def load(config: Path | None, overrides: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """The settings of a TOML file, then the environment, then flags (``section.key=value`` each); the last one wins.
+    """Read the settings from a TOML file, the environment, and flags (``section.key=value``); later sources win.
 
-    Without ``config`` the file is the one that ``MFA_WORKER_CONFIG`` names, if it does. Raises one ``UsageError`` that
-    lists everything that is wrong, by key and source, repeating no value.
+    Without ``config`` the file named by the environment variable ``MFA_WORKER_CONFIG`` is read, if it is set. Raises
+    one ``UsageError`` that lists all mistakes with their key and source, but without the values, which may be secrets.
     """
     return _load(config, overrides, environ)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One row of ``config show``: the effective value as TOML writes it, masked; where it came from; what it means."""
+    """One row of ``config show``: the value in TOML, with credentials in URLs masked; its source; its help."""
 
     key: str
     value: str
@@ -287,6 +288,6 @@ def _load(
         settings = every.model_validate({"cognito": {}, **layers.values})
     except ValidationError as error:
         complain(layers, every, error)
-        raise  # no complaint: then it is a bug, and should look like one
+        raise  # ``complain`` found nothing to report, so this is a bug
     complain(layers, every)
     return settings, layers.sources

@@ -1,8 +1,8 @@
-"""Where settings come from, and what is said when one of them is wrong.
+"""Reads the sources of settings, and words the complaints about wrong ones.
 
-Knows nothing of the settings themselves: any ``BaseSettings`` made of sections will do. Three layers, the last one
-wins: a TOML file, the environment, ``--set`` flags. Each value keeps the name of its source, so that a complaint can
-say where to look.
+It does not depend on the settings themselves: it works with every ``BaseSettings`` that consists of sections. There are
+three layers, of which the last one wins: a TOML file, the environment, ``--set`` flags. The source of each value is
+remembered, so that a complaint can say where to look.
 """
 
 from __future__ import annotations
@@ -25,30 +25,31 @@ from worker.core.errors import UsageError
 from worker.core.text import escape
 
 PREFIX = "MFA_WORKER_"
-"""What the name of every environment variable begins with that is a setting."""
+"""Prefix of the environment variables that are settings."""
 CONFIG = f"{PREFIX}CONFIG"
 """The environment variable that names the settings file."""
 LIST = "config/mfa-worker.toml and docs/settings.md, in the project, explain every setting"
-"""Where a reader of an error message finds all settings."""
+"""The hint of error messages: where all settings are explained."""
 
-# A Kubernetes Service named mfa-worker puts these into the environment of every pod of its namespace.
 _SERVICE_LINK = re.compile(r"MFA_WORKER_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
+"""Variables that are no settings: Kubernetes sets them in every pod of a namespace with a Service named mfa-worker."""
 
 
 @dataclass(slots=True)
 class Layers:
-    """What all sources say together."""
+    """The values of all sources together."""
 
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Section → key → value, of the last source that gave one; only keys that exist."""
+    """Section → key → value, from the last source that has one; only existing keys."""
     sources: dict[str, str] = field(default_factory=dict)
     """``section.key`` → where its value came from, in words."""
     problems: list[str] = field(default_factory=list)
+    """Complaints, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A value as a variable or a flag gives it."""
+    """The text of one value from a variable or a flag."""
 
     key: str
     text: str
@@ -84,10 +85,10 @@ def gather(
 
 
 def complain(layers: Layers, cls: type[BaseSettings], error: ValidationError | None = None) -> None:
-    """Raise one ``UsageError`` that lists every problem, if there is any. No value is ever repeated."""
+    """Raise one ``UsageError`` that lists every problem, if there is any. It never repeats a value."""
     known = dict(fields(cls))
     details = error.errors(include_input=False, include_url=False) if error else []
-    consequences = ("default_factory_not_called", "extra_forbidden")  # of what is listed anyway
+    consequences = ("default_factory_not_called", "extra_forbidden")  # they follow from a problem that is listed anyway
     problems = [
         *layers.problems,
         *(_problem(layers, known, detail) for detail in details if detail["type"] not in consequences),
@@ -103,7 +104,7 @@ def complain(layers: Layers, cls: type[BaseSettings], error: ValidationError | N
 def _toml(cls: type[BaseSettings], path: Path) -> dict[str, Any]:
     name = _shown(str(path), 200)
     try:
-        path.open("rb").close()  # the source below takes a missing file for an empty one
+        path.open("rb").close()  # raises if the file is missing, which the class below treats like an empty one
         return dict(TomlConfigSettingsSource(cls, path).toml_data)
     except OSError as error:
         raise UsageError(
@@ -206,7 +207,7 @@ def _problem(layers: Layers, known: Mapping[str, FieldInfo], detail: ErrorDetail
 
 
 def variable(key: str) -> str:
-    """The environment variable of ``section.key``."""
+    """The name of the environment variable for ``section.key``."""
     return f"{PREFIX}{key.replace('.', '__', 1).upper()}"
 
 

@@ -1,4 +1,4 @@
-"""The settings of queue, ledger and channel, each either on this host or on AWS, and of AWS itself."""
+"""The settings of the queue, the ledger and the channel, each of which is on this host or on AWS, and of AWS itself."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ class LedgerSettings(Section):
 class ChannelSettings(Section):
     """The secure way to the users."""
 
-    # These are the keys that every channel has; each one's own are in its folder, and ``settings.channels`` makes one
-    # section of all. Only that one is ever filled.
+    # These are the keys that every channel has. Each channel's own keys are in its folder, and ``settings.channels``
+    # builds one section of all of them; only that section is ever instantiated.
     model_config = ConfigDict(defer_build=True)
 
     kind: str = Field(default="file", description="where sealed secrets go")
@@ -109,8 +109,8 @@ class ChannelSettings(Section):
 class AwsSettings(Section):
     """How to reach the AWS services of queue, ledger and channel.
 
-    Credentials are no settings: they come the AWS SDK's default way (environment, profile, role, web identity). So do
-    proxies.
+    Credentials and proxies are not settings: the AWS SDK finds them in its default way (for credentials: environment,
+    profile, role, web identity).
     """
 
     region: str = Field(

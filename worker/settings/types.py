@@ -1,6 +1,6 @@
-"""The types of settings that pydantic does not have: durations, shares, lists in variables, addresses, public keys.
+"""The types of settings that pydantic does not have: durations, shares, lists in variables, URLs, public keys.
 
-No error that is raised here repeats a value: it may be a secret that was put in the wrong place.
+No error that is raised here repeats a value, because it may be a secret that was put in the wrong place.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ class Section(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class TypeName:
-    """What people call a type of setting, in ``docs/settings.md``; stands among the type's annotations."""
+    """The words for a type in ``docs/settings.md``, as one of the type's annotations."""
 
     text: str
 
 
 def by_default(words: str) -> dict[str, JsonValue]:
-    """What a default is computed from, in words, as pydantic's ``json_schema_extra`` keeps it beside a field."""
+    """For a field's ``json_schema_extra``: what its default is computed from, in words."""
     return {"by_default": words}
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+"""The units of durations, in seconds."""
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", re.ASCII)
-_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}")  # an X25519 public key in bech32
+"""A duration as text: a number and, if it is not in seconds, its unit."""
+_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}")
+"""An X25519 public key of age, in bech32 (age specification)."""
 
 
 def _seconds(value: object) -> object:
@@ -48,10 +51,11 @@ def _seconds(value: object) -> object:
 
 
 def share(text: str) -> float:
-    """The number that a part of the whole is written as: ``1/4``, ``25%`` or ``0.25``. Raises ``ValueError``."""
-    over, _, under = text.strip().removesuffix("%").partition("/")
+    """The number for a part of the whole, written as ``1/4``, ``25%`` or ``0.25``. Raises ``ValueError``."""
+    numerator, _, denominator = text.strip().removesuffix("%").partition("/")
     try:
-        return float(over) / (float(under) if under else 1.0) / (100 if text.strip().endswith("%") else 1)
+        number = float(numerator) / (float(denominator) if denominator else 1.0)
+        return number / (100 if text.strip().endswith("%") else 1)
     except (ValueError, ZeroDivisionError):
         raise ValueError("should be a part of the whole, such as '1/4', '25%' or 0.25") from None
 
@@ -83,7 +87,7 @@ def _endpoint(value: str | None) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, by name or address, is this machine."""
+    """Whether a host name or IP address is this machine's loopback."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -102,7 +106,7 @@ def _public_keys(value: tuple[str, ...]) -> tuple[str, ...]:
 
 
 IS_SECONDS = BeforeValidator(_seconds)
-"""Reads a duration, as seconds; it also marks a setting as one, so that it is shown with its unit."""
+"""Converts a duration to seconds; it also marks a setting as a duration, so that it is shown with its unit."""
 Seconds = Annotated[float, IS_SECONDS, Field(gt=0, allow_inf_nan=False), TypeName("duration, more than 0")]
 """A duration in seconds, more than zero."""
 SecondsOrZero = Annotated[float, IS_SECONDS, Field(ge=0, allow_inf_nan=False), TypeName("duration")]
@@ -123,18 +127,21 @@ Endpoint = Annotated[
 Recipients = Annotated[
     tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys), TypeName("list of public keys")
 ]
-"""age's X25519 public keys, each once."""
+"""age's X25519 public keys, without repetitions."""
 
 
 def required_with(kind: str, value: str | None, info: ValidationInfo) -> str | None:
-    """For validators of what a section needs where its ``kind``, which has to come first in it, is this one."""
+    """The body of a validator for a setting that is required if its section's ``kind`` is this one.
+
+    ``kind`` must be defined before the setting.
+    """
     if value is None and info.data.get("kind") == kind:
         raise ValueError(f"is required where kind is {kind}")
     return value
 
 
 def shown(value: object, *, is_seconds: bool = False) -> str:
-    """A value as a settings file would have it; empty for none. Credentials inside a URL are masked."""
+    """A value as it is written in a settings file; empty for ``None``. Credentials in a URL are masked."""
     if value is None:
         return ""
     if is_seconds and isinstance(value, float):

@@ -1,1 +1,1 @@
-"""What all AWS adapters share: one session, one client a service, one way to say what went wrong, one table schema."""
+"""What all AWS adapters share: the session and its clients, transport, errors, names, policies and templates."""

@@ -1,6 +1,6 @@
-"""What it means when an AWS service says no, or nothing: the cause in one sentence, the cure, and whether it may pass.
+"""What a failure of an AWS service means: the cause in one sentence, what to do, and whether a person must act.
 
-An error's own message may repeat what was sent, so only its code and operation are ever told.
+An error's own message may repeat what was sent, so only its code and operation are ever shown or logged.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalE
 
 from worker.core.errors import DependencyUnavailable, ExitCode, PersonMustAct, UsageError
 
-# The services' codes, as their API references list them under "Errors". Those with KMS in their names concern the key
-# that a service encrypts with; 403 and 404 are what botocore makes of an answer without a body.
+# The services' codes are those that their API references list under "Errors". Those with KMS in their names concern the
+# key that a service encrypts with; botocore uses 403 and 404 as the codes of answers without a body.
 FORBIDDEN = frozenset(
     {
         "AccessDenied",
@@ -32,7 +32,7 @@ FORBIDDEN = frozenset(
         "KmsInvalidState",
     }
 )
-"""The permissions, or the state of the key, do not allow it."""
+"""Codes for an operation that the permissions, or the state of the key, do not allow."""
 BAD_CREDENTIALS = frozenset(
     {
         "ExpiredToken",
@@ -46,9 +46,9 @@ BAD_CREDENTIALS = frozenset(
         "UnrecognizedClientException",
     }
 )
-"""The credentials are wrong or have expired, or this host's clock is wrong."""
+"""Codes for credentials that are wrong or have expired, or for a wrong clock of this host."""
 NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError"})
-"""There are none (names of botocore's exceptions)."""
+"""Names of botocore's exceptions if there are no credentials."""
 MISSING = frozenset(
     {
         "AWS.SimpleQueueService.NonExistentQueue",
@@ -63,7 +63,7 @@ MISSING = frozenset(
         "InvalidAddress",
     }
 )
-"""The queue, table, bucket or key is not there, or is in another Region."""
+"""Codes for a queue, table, bucket or key that does not exist, or is in another Region."""
 WIRE = (
     BotoCoreError,
     HTTPClientError,
@@ -73,27 +73,27 @@ WIRE = (
     UnicodeDecodeError,
     ValueError,
 )
-"""What an answer that never came whole raises."""
+"""Exceptions if no complete answer arrived."""
 
 
 def code(error: BaseException) -> str:
-    """The service's code for it, or the kind of the exception; safe to log."""
+    """The service's error code, or the name of the exception's class; safe to log."""
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code") or "unknown")
     return type(error).__name__
 
 
 def status(error: BaseException) -> int:
-    """The HTTP status of the answer; 0 where there was none."""
+    """The HTTP status of the answer; 0 if there was none."""
     found: Any = error.response.get("ResponseMetadata", {}) if isinstance(error, ClientError) else {}
     return int(found.get("HTTPStatusCode", 0))
 
 
 def fault(error: BaseException, unavailable: type[DependencyUnavailable], what: str) -> DependencyUnavailable:
-    """That ``what`` (such as "the queue") failed, in words.
+    """The exception for a failure of ``what`` (such as "the queue"), with cause and hint.
 
-    What a person has to mend is an absence too, since permissions come back and credentials are renewed: it is waited
-    for as patiently, but ends the run with exit code 3.
+    A failure that a person has to fix counts as an outage too, because permissions can be restored and credentials
+    renewed: the run waits for it just as long, but then ends with exit code 3.
     """
     name = code(error)
     operation = error.operation_name if isinstance(error, ClientError) else ""
@@ -106,14 +106,15 @@ def fault(error: BaseException, unavailable: type[DependencyUnavailable], what: 
 
 
 def refusal(error: BaseException) -> PersonMustAct:
-    """That no client can be made: profile or credentials are missing."""
+    """The exception for a client that cannot be created, because the profile or the credentials are missing."""
     return PersonMustAct(f"no AWS client can be made: {code(error)}", _cure(code(error), ""))
 
 
 @contextmanager
 def faults(unavailable: type[DependencyUnavailable], what: str, missing: UsageError | None = None) -> Iterator[None]:
-    """Turn whatever the SDK raises within into ``unavailable``; into ``missing``, if given, where the thing is not
-    there.
+    """Turn what the SDK raises inside the ``with`` block into ``unavailable``.
+
+    If ``missing`` is given and the resource does not exist, ``missing`` is raised instead.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What ``init`` says while it works: what it made or found, and what it found less safe than it would make it."""
+"""What ``init`` prints while it works: what it created or found, and what is less safe than ``init`` would make it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from worker.adapters.checks.probes import refused
 
 
 class InitReport:
-    """Writes it to ``out``, a line a thing."""
+    """Writes the report to ``out``, one line for each resource."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def made(self, about: str, name: str, made: bool) -> None:
-        """That this is there; ``made``: since now."""
+        """Report that a resource exists; ``made``: it was created just now."""
         self._out.write(f"{'created' if made else 'found':8} {about}: {name}\n")
 
     def judged(self, findings: Sequence[Finding]) -> None:
-        """What should be changed about something that was found."""
+        """Report what should be changed about a resource that existed before."""
         for finding in findings:
             if finding.level is not Level.OK:
                 self._out.write(f"         left as it is: {finding.said}\n         → {finding.cure}\n")
 
     def not_looked_at(self, what: str, error: ClientError) -> None:
-        """That ``what`` could not be judged."""
+        """Report that ``what`` could not be checked, and why."""
         why = "not permitted" if refused(error) else code(error)
         self._out.write(f"         {what} not looked at: {why}\n")

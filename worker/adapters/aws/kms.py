@@ -1,4 +1,4 @@
-"""A KMS key of the rollout's own: who may use it, and whether ``check`` finds that the worker can."""
+"""A KMS key of the rollout's own: which role may use it, and the check whether the worker can use it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
     from types_aiobotocore_kms import KMSClient
 
 KEY = "arn:${Partition}:kms:${Region}:${Account}:key/${Key}"
+"""The key's ARN, with placeholders."""
 STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
     Role.WORKER: (Allowed("key", "Encrypt", ("kms:Decrypt", "kms:GenerateDataKey"), (KEY,), rank=90),),
     Role.OPENER: (Allowed("key", "Decrypt", ("kms:Decrypt",), (KEY,), rank=90),),
 }
-"""For every channel that encrypts with such a key."""
+"""What each role may do with the key, for every channel that encrypts with one."""
 
 
 def parameter(kms_key_id: str) -> tuple[str, str]:
-    """The CloudFormation template's parameter ``Key``: its default, and what it is."""
+    """The parameter ``Key`` of the CloudFormation template: its default, and its description."""
     return kms_key_id.rpartition("/")[2], "The id of the KMS key (channel.kms_key_id)"
 
 
 async def look_at_key(kms: KMSClient, key: str, context: Mapping[str, str]) -> list[Finding]:
-    """Whether the worker may use the channel's KMS key. Raises what the SDK raises."""
+    """Check whether the worker may use the channel's KMS key. Raises what the SDK raises."""
     try:
         await kms.generate_data_key(KeyId=key, KeySpec="AES_256", EncryptionContext=context, DryRun=True)
     except ClientError as error:

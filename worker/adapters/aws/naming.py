@@ -1,11 +1,12 @@
-"""Usernames in the names of S3 objects and of secrets: any text becomes one safe segment, and mostly comes back.
+"""Usernames in the names of S3 objects and secrets: any text becomes one safe segment, from which it can be read back.
 
-A username is written as it is where it may be, and as ``=`` and two hexadecimal digits a byte (UTF-8) where not:
-``ana@example.org``, ``O=27Hara``, ``=C3=A9mile``. That is percent-encoding with ``=`` for ``%``, which the S3 user
-guide lists among the characters to avoid and Secrets Manager forbids. What begins with ``_`` is written another way:
-``_base64.…`` (the same bytes, base64url without padding) where the first would be too long, and ``_sha256.…``.
+Safe characters stay as they are; every other byte (UTF-8) becomes ``=`` and two hexadecimal digits:
+``ana@example.org``, ``O=27Hara``, ``=C3=A9mile``. This is percent-encoding with ``=`` instead of ``%``, because the S3
+user guide advises against ``%`` and Secrets Manager forbids it. A segment that begins with ``_`` is written in another
+way: ``_base64.…`` (the same bytes in base64url without padding) if the usual form would be too long, and ``_sha256.…``
+for a hash, from which the username cannot be read back.
 
-A hash hides a username from a glance, not from somebody who has a list of usernames to try.
+A hash hides a username from a casual look, but not from somebody who can try a list of usernames.
 """
 
 from __future__ import annotations
@@ -18,25 +19,27 @@ from typing import Literal
 Names = Literal["username", "hash"]
 
 LONGEST_SEGMENT = 800
-"""Bytes of a user's segment in an S3 key of at most 1,024, which leaves 128 for a prefix and 96 for the rest."""
+"""The most bytes of a user's segment in an S3 key: of 1,024 (S3 user guide), 128 are for the prefix and 96 for the
+rest."""
 LONGEST_SECRET_SEGMENT = 383
-"""Characters of a user's segment in a secret's name of at most 512, which leaves 128 for a prefix and its slash."""
+"""The most characters of a user's segment in a secret's name: of 512 (API reference, CreateSecret), 129 are for the
+prefix and its slash."""
 
 _UNSAFE = re.compile(rb"[^0-9A-Za-z@._-]|^[._-]")
-"""Bytes that are escaped; one of ``._-`` at the beginning too, so that no segment is a dot or two or begins with ``_``.
-"""
+"""Bytes that are escaped. ``._-`` are escaped at the beginning only, so that no segment is ``.`` or ``..`` or begins
+with ``_``."""
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 """An escaped byte."""
 _LOOKS_LIKE_AN_ARNS_END = re.compile(r"-(?=.{6}$)")
-"""A hyphen and six characters at the end, as Secrets Manager adds them to a secret's name to make its ARN."""
+"""A hyphen with six characters after it at the end: Secrets Manager adds such an ending to a name to make the ARN."""
 _BASE64 = "_base64."
-"""What a segment begins with that is the username's bytes as base64url."""
+"""Prefix of a segment with the username's bytes in base64url."""
 _SHA256 = "_sha256."
-"""What a segment begins with that is a hash of the username."""
+"""Prefix of a segment with a hash of the username."""
 
 
 def segment(username: str, names: Names) -> str:
-    """The user's part of an S3 key: of ``A-Za-z0-9=@._-`` only, at most 800 long, never a dot or two."""
+    """The user's segment of an S3 key: at most 800 characters of ``A-Za-z0-9=@._-``, and never ``.`` or ``..``."""
     if names == "hash":
         return hashed(username)
     plain = _escaped(username)
@@ -46,7 +49,7 @@ def segment(username: str, names: Names) -> str:
 
 
 def username_of(name: str) -> str | None:
-    """The username that ``segment`` wrote so, ``None`` for a hash. Raises ``ValueError`` for what it never writes."""
+    """The username from a segment; ``None`` for a hash. Raises ``ValueError`` if ``segment`` cannot have written it."""
     if name.startswith(_SHA256):
         return None
     if name.startswith(_BASE64):
@@ -60,7 +63,7 @@ def username_of(name: str) -> str | None:
 
 
 def digest_of(name: str) -> str | None:
-    """The digest in a segment that is a hash (hexadecimal). Raises ``ValueError`` where it is none."""
+    """The hexadecimal digest in a segment; ``None`` if it has none. Raises ``ValueError`` for a malformed one."""
     if not name.startswith(_SHA256):
         return None
     found = name.removeprefix(_SHA256)
@@ -70,9 +73,9 @@ def digest_of(name: str) -> str | None:
 
 
 def secret_segment(username: str, names: Names) -> str:
-    """The user's part of a secret's name: the username where it fits, its hash where not.
+    """The user's segment of a secret's name: the username, or its hash if the username is too long.
 
-    No name ends in a hyphen and six characters, as the ends of secrets' ARNs do (CreateSecret, API reference).
+    The name never ends in a hyphen and six characters, because secrets' ARNs do (API reference, CreateSecret).
     """
     plain = _LOOKS_LIKE_AN_ARNS_END.sub("=2D", _escaped(username))
     if names == "hash" or len(plain) > LONGEST_SECRET_SEGMENT:

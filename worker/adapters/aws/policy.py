@@ -1,7 +1,7 @@
-"""The words of IAM policies: roles, what each may do with a part of a rollout, and what everybody is denied.
+"""Building blocks of IAM policies: the roles, what each may do with a part of a rollout, and what everybody is denied.
 
-Placeholders such as ``${Queue}`` stand for names. A statement says which part of a rollout it is for, so that whoever
-has no such part leaves it out.
+Placeholders such as ``${Queue}`` stand for names. Each statement names the part of a rollout that it is for, and is
+left out of the policies of a rollout without that part.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 
 class Role(StrEnum):
-    """Who runs which commands."""
+    """A role, by the commands that are run with it."""
 
     PUSHER = "pusher"
     """``push`` and ``feed``: the migration script."""
     WORKER = "worker"
     """``run``, ``status``, ``export`` and ``check``."""
     OPENER = "opener"
-    """``open``, where the identity is."""
+    """``open``, on the machine with the age identity."""
     OPERATOR = "operator"
-    """``init``, and the questions of ``check`` that a worker need not be permitted to ask."""
+    """``init``, and the optional questions of ``check``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +30,21 @@ class Allowed:
     """One statement: these actions of one service, on these resources."""
 
     part: str
-    """What a rollout needs to have on AWS for this: ``queue``, ``table``, ``bucket``, ``key`` (a KMS key of its own)"""
+    """The part of a rollout that it is for: ``queue``, ``table``, ``bucket``, ``key`` (a KMS key of its own), …"""
     sid: str
     actions: tuple[str, ...]
     resources: tuple[str, ...]
     rank: int
-    """Where it stands in its role's policy, the lowest first: only for people who read it and compare it."""
+    """Its position in the role's policy, the lowest first; a fixed order helps people to read and compare policies."""
 
 
 def document(*statements: Mapping[str, Any]) -> dict[str, Any]:
-    """A policy document."""
+    """A policy document with these statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
 def plain_http_denied(arns: Sequence[Any], service: str) -> dict[str, Any]:
-    """A statement of a resource's own policy: nobody talks to ``service`` (``s3``, ``sqs``) unencrypted."""
+    """A statement for a resource's own policy that denies access to ``service`` (``s3``, ``sqs``) over plain HTTP."""
     return {
         "Sid": "NoPlainHttp",
         "Effect": "Deny",

@@ -1,4 +1,4 @@
-"""An SQS queue, whether requests or sealed secrets wait in it: how it is named, made, and judged by ``check``."""
+"""An SQS queue, of requests or of sealed secrets: how it is named, created, and checked."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 DAY = 86_400
-"""Seconds, in which SQS counts how long it keeps messages."""
+"""Seconds in a day: SQS takes the retention period of messages in seconds."""
 
 INVALID = frozenset({"ReceiptHandleIsInvalid", "InvalidParameterValue", "InvalidAddress"})
-"""How SQS refuses what nobody could mean, after it has looked at the permission."""
+"""Codes with which SQS refuses invalid parameters; it checks the permission before them."""
 _NO_QUEUE = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"})
+"""Codes for a queue that does not exist."""
 
 
 def name_in(url: str) -> str:
@@ -32,11 +33,11 @@ def name_in(url: str) -> str:
     return urlsplit(url).path.rpartition("/")[2]
 
 
-# --- making it --------------------------------------------------------------------------------------------------------
+# --- creating it ------------------------------------------------------------------------------------------------------
 
 
 async def make(sqs: SQSClient, name: str, properties: Mapping[str, Any]) -> tuple[str, bool]:
-    """The URL of the queue of that name, and whether it was made now. Raises ``QueueUnavailable``."""
+    """Create the queue if it is missing; return its URL and whether it was created. Raises ``QueueUnavailable``."""
     with faults(QueueUnavailable, f"the queue {name}"):
         try:
             return (await sqs.get_queue_url(QueueName=name))["QueueUrl"], False
@@ -45,13 +46,13 @@ async def make(sqs: SQSClient, name: str, properties: Mapping[str, Any]) -> tupl
                 raise
         attributes = {key: _attribute(value) for key, value in properties.items()}
         url = (await sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]  # type: ignore[arg-type]
-        said = json.dumps(document(plain_http_denied([await arn_of(sqs, url)], "sqs")))
-        await sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": said})
+        policy = json.dumps(document(plain_http_denied([await arn_of(sqs, url)], "sqs")))
+        await sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
         return url, True
 
 
 async def arn_of(sqs: SQSClient, url: str) -> str:
-    """How policies name the queue. Raises ``QueueUnavailable``."""
+    """The ARN of the queue. Raises ``QueueUnavailable``."""
     with faults(QueueUnavailable, f"the queue {name_in(url)}"):
         return (await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
 
@@ -60,18 +61,18 @@ def _attribute(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-# --- looking at it ----------------------------------------------------------------------------------------------------
+# --- checking it ------------------------------------------------------------------------------------------------------
 
 
 async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, str]:
-    """Everything that a queue says of itself. Raises ``QueueUnavailable``, also where there is none."""
+    """All attributes of a queue. Raises ``QueueUnavailable``, also if there is no queue."""
     with faults(QueueUnavailable, f"the queue {url.rpartition('/')[2]}"):
         answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
         return {str(name): text for name, text in answer.get("Attributes", {}).items()}
 
 
 def judged(about: str, attributes: Mapping[str, str]) -> list[Finding]:
-    """Whether a queue of any use is as safe as ``init`` makes one."""
+    """The findings about a queue for requests or secrets: whether it is as safe as one that ``init`` creates."""
     found = [_encrypted(about, attributes)]
     if is_fifo("", attributes):
         found.append(fails(about, "it is a FIFO queue", "use a standard queue: order is by deadline here"))
@@ -88,7 +89,7 @@ def _encrypted(about: str, attributes: Mapping[str, str]) -> Finding:
 
 
 def sending(sqs: SQSClient, url: str, *, without: str = "") -> Probe:
-    """Sends what no queue takes: a delay above 900 s, and a character that is none. The batch itself is accepted."""
+    """A probe of sending, with a message that no queue accepts: a delay above 900 s, and a forbidden character."""
     entry = {"Id": "check", "MessageBody": "\x00", "DelaySeconds": 100_000}
     call = sqs.send_message_batch(QueueUrl=url, Entries=[entry])  # type: ignore[list-item]
     return Probe("sqs:SendMessage", call, INVALID, without)

@@ -1,8 +1,8 @@
-"""One AWS session for the process, and one client a service, made when it is first asked for.
+"""One AWS session for the process, and one client for each service, created when it is first needed.
 
-Credentials come the default way (environment, profile, role, web identity, container, instance); nothing of them is a
-setting here but the profile's name. Proxies, CA bundles and ``AWS_ENDPOINT_URL_…`` count as the SDK has it, for these
-services only: the call to Cognito has a client of its own (``adapters/cognito/client.py``).
+The SDK finds the credentials in its default way (environment, profile, role, web identity, container, instance); the
+only setting for them is the profile's name. Proxies, CA bundles and ``AWS_ENDPOINT_URL_…`` are used as the SDK does by
+default, but for these services only: the call to Cognito has a client of its own (``adapters/cognito/client.py``).
 """
 
 from __future__ import annotations
@@ -34,26 +34,27 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds for a connection to stand, TLS included, before the SDK tries again; its own default is a minute."""
+"""Seconds for establishing a connection, TLS included, before the SDK tries again; its own default is a minute."""
 
 READ_TIMEOUT = 20.0
-"""Seconds without a byte of the answer before the SDK sends a request again; for services not named below."""
+"""Seconds without a byte of the answer before the SDK sends a request again; for all services not named below."""
 
 SQS_READ_TIMEOUT = 30.0
-"""The same for SQS. A long poll is answered after 20 seconds at most (API reference, ``ReceiveMessage``:
-``WaitTimeSeconds``), and is given ten more to arrive.
+"""The same for SQS. The answer to a long poll takes up to 20 seconds (API reference, ``ReceiveMessage``:
+``WaitTimeSeconds``); ten more are for the network.
 """
 
 DYNAMODB_READ_TIMEOUT = 5.0
-"""The same for DynamoDB, which answers within tens of milliseconds: a lost answer must not use up a user's claim."""
+"""The same for DynamoDB, which answers within tens of milliseconds. It is short because the time spent on a lost answer
+is part of the user's claim."""
 
 ATTEMPTS = 4
-"""Times that the SDK sends one request at most, the first included; it waits between them, doubling, with jitter."""
+"""How often the SDK sends one request at most, the first time included; its pauses grow exponentially, with jitter."""
 
 
 @dataclass(frozen=True, slots=True)
 class AwsTarget:
-    """Where AWS is: what is not said here is the SDK's own default."""
+    """Which AWS endpoints to use; everything else is the SDK's own default."""
 
     region: str
     profile: str | None = None
@@ -61,11 +62,11 @@ class AwsTarget:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     """Service (``sqs``, ``dynamodb``, ``s3``, …) → URL, for VPC endpoints and emulators."""
     connections: int = 64
-    """A client's connections at most."""
+    """The highest number of connections of each client."""
 
 
 def with_region(target: AwsTarget | None) -> AwsTarget:
-    """The target with a Region: its own, or the environment's. Raises ``UsageError`` where neither says one."""
+    """The target with a Region: its own, or the one of the environment. Raises ``UsageError`` if there is none."""
     target = target or AwsTarget("")
     if target.region:
         return target
@@ -83,7 +84,7 @@ def with_region(target: AwsTarget | None) -> AwsTarget:
 
 
 class Aws:
-    """The AWS services of one process. For ``async with``."""
+    """The AWS clients of one process; an async context manager, which closes them."""
 
     def __init__(self, target: AwsTarget) -> None:
         self._target = target
@@ -100,7 +101,7 @@ class Aws:
         await self._stack.aclose()
 
     async def sqs(self) -> SQSClient:
-        """The client of SQS. Raises ``PersonMustAct`` where credentials or profile are missing; so do the others."""
+        """The client of SQS. Raises ``PersonMustAct`` if credentials or profile are missing; so do those below."""
         client: SQSClient = await self.client("sqs")
         return client
 
@@ -120,7 +121,7 @@ class Aws:
         return client
 
     async def client(self, service: str) -> Any:
-        """The client of any service, by the SDK's name of it."""
+        """The client of any service, by the SDK's name of the service."""
         async with self._making:
             if service not in self._clients:
                 self._clients[service] = await self._make(service)
@@ -134,8 +135,8 @@ class Aws:
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             use_fips_endpoint=self._target.fips or None,
             proxies={} if is_loopback(urlsplit(self._target.endpoints.get(service, "")).hostname or "") else None,
-            parameter_validation=service != "dynamodb",  # a tenth of what its writes cost
-            user_agent="mfa-worker",  # building the default one is a quarter of what a request costs
+            parameter_validation=service != "dynamodb",  # it takes a tenth of a write's time
+            user_agent="mfa-worker",  # building the default one takes a quarter of a request's time
             http_session_cls=Transport,  # type: ignore[arg-type]
         )
         try:

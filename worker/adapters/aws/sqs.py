@@ -1,7 +1,7 @@
-"""What everybody who talks to SQS needs: batches that may fail in part, and whether a queue is a FIFO one.
+"""What all users of SQS need: sending batches that may fail in part, and telling FIFO queues from standard ones.
 
-A batch may fail in part, with status 200; and a reply that was cut off on its way reads as an empty success. So an
-entry is done only where the answer names it among the successful.
+SQS answers with status 200 even if some entries of a batch failed, and an answer that was cut off looks like an empty
+success. So an entry counts as done only if the answer lists it as successful.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ Operation = Callable[..., Awaitable[Any]]
 """A batch operation of the SDK's client."""
 
 BATCH = 10
-"""Entries in a batch at most (SQS developer guide, quotas)."""
+"""The highest number of entries in a batch (SQS developer guide, quotas)."""
 PATIENCE = 60.0
-"""Seconds for which an outage of SQS is bridged before the run ends: AWS's own hiccups are over by then."""
+"""Seconds for which requests are repeated during an outage of SQS before the run ends: short outages are over by
+then."""
 BACKOFF = Backoff(first=0.4, longest=5.0, jitter=0.5)
-"""Pauses while SQS fails: soon again at first, and at most one request in some seconds from each of many workers."""
+"""Pauses while SQS fails: short at first; in the end each of many workers sends one request every few seconds."""
 TIMEOUT = 15.0
-"""Seconds after which a request is given up; the SDK's own attempts are within."""
+"""Seconds after which a request is given up, all attempts of the SDK included."""
 _NOT_CONFIRMED = "no confirmation"
-"""Stands for the code of an entry that the answer does not mention."""
+"""Used as the code of an entry that the answer does not mention."""
 _THROTTLED = ("RequestThrottled", "ThrottlingException", "KmsThrottled", "OverLimit")
-"""Ends of codes that SQS calls the sender's fault, although waiting helps."""
+"""Endings of error codes that SQS marks as the sender's fault, although waiting helps."""
 
 
 class Failure(NamedTuple):
@@ -42,7 +43,7 @@ class Failure(NamedTuple):
 
     code: str
     for_good: bool
-    """Whether trying it again is of no use."""
+    """Whether it is useless to try again."""
 
 
 async def send_once(
@@ -54,9 +55,9 @@ async def send_once(
     unavailable: type[DependencyUnavailable] = QueueUnavailable,
     within: float = TIMEOUT,
 ) -> dict[int, Failure]:
-    """Send one batch; gives, by their place in ``entries``, those that did not succeed.
+    """Send one batch, and return the entries that did not succeed, by their index in ``entries``.
 
-    ``what`` is the queue in words, for errors; ``within`` in seconds. Raises ``unavailable`` where the whole batch
+    ``what``: the queue in words, for errors. ``within``: time-out in seconds. Raises ``unavailable`` if the whole batch
     failed.
     """
     named = [{**entry, "Id": str(number)} for number, entry in enumerate(entries)]
@@ -86,9 +87,10 @@ async def send_all(
     unavailable: type[DependencyUnavailable] = QueueUnavailable,
     patience: float = PATIENCE,
 ) -> dict[int, str]:
-    """Send one batch until every entry succeeded, or was refused for good; gives the codes of the refused, by place.
+    """Send one batch until every entry has succeeded or been refused for good.
 
-    Raises ``unavailable`` at once where a person must act, else after ``patience`` seconds of failure.
+    Return the codes of the refused entries, by their index in ``entries``. Raises ``unavailable`` at once if a person
+    must act, otherwise after ``patience`` seconds of failure.
     """
     left, refused = dict(enumerate(entries)), dict[int, str]()
 
@@ -114,12 +116,12 @@ async def send_all(
 
 
 def entry_fault(code: str, operation: str, unavailable: type[DependencyUnavailable], what: str) -> Exception:
-    """That one entry failed with ``code``, in the same words as if the whole ``operation`` had."""
+    """The exception for one entry that failed with ``code``, worded as if the whole ``operation`` had failed."""
     return fault(ClientError({"Error": {"Code": code}}, operation), unavailable, what)
 
 
 def in_batches(items: Iterable[Item], size: Callable[[Item], int] = lambda _: 0, most: int = 0) -> Iterator[list[Item]]:
-    """The items in batches of at most ten, whose sizes together are at most ``most``."""
+    """Split the items into batches of at most ten, in which the sizes add up to at most ``most``."""
     batch, total = list[Item](), 0
     for item in items:
         if len(batch) == BATCH or (batch and total + size(item) > most):
@@ -132,5 +134,5 @@ def in_batches(items: Iterable[Item], size: Callable[[Item], int] = lambda _: 0,
 
 
 def is_fifo(url: str, attributes: Mapping[Any, Any] | None = None) -> bool:
-    """Whether it is a FIFO queue: its name must end so (SQS API reference, CreateQueue), and its attributes say so."""
+    """Whether it is a FIFO queue, by its attributes or by the end of its name (SQS API reference, CreateQueue)."""
     return url.endswith(".fifo") or (attributes or {}).get("FifoQueue") == "true"

@@ -1,12 +1,12 @@
-"""How a request leaves this process: the HTTP session that the SDK is given, ``AioConfig(http_session_cls=Transport)``.
+"""The HTTP session that the SDK sends its requests with (``AioConfig(http_session_cls=Transport)``).
 
-The one that aiobotocore brings (2.25.1, ``aiobotocore/httpsession.py``) does three things that must not happen here:
+The SDK's own session (aiobotocore 2.25.1, ``aiobotocore/httpsession.py``) does three things that must not happen here:
 
-- it follows redirects, to wherever they lead, with the credential in hand;
-- it takes a certificate for any host name as good, as long as some authority that is trusted has signed it;
-- it checks no certificate at all where a proxy stands between.
+- it follows redirects to any host, and sends the credential there;
+- it accepts a valid certificate of any host name;
+- it checks no certificates at all if there is a proxy.
 
-Changing that from outside would take its private names. This class uses only public ones, of aiohttp, and has the
+Changing that from outside would need its private names. This class only uses public names of aiohttp, and has the
 methods that the SDK calls: the constructor, ``send``, ``close``, and ``async with``.
 """
 
@@ -41,11 +41,11 @@ _SDK_ERRORS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[Bot
     (aiohttp.ClientConnectionError, EndpointConnectionError),
     (Exception, HTTPClientError),
 )
-"""What the SDK calls each failure of aiohttp, the first that fits: by these its retries know what may pass."""
+"""aiohttp's exception → the SDK's exception for it; the first match counts. The SDK decides by these what to retry."""
 
 
 class Transport:
-    """Requests over aiohttp: no redirect is followed, certificates and host names are checked, behind proxies too."""
+    """Sends requests with aiohttp: follows no redirects, and checks certificates and host names, with a proxy too."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class Transport:
         connector_args: Mapping[str, Any],
         **_never_set: object,
     ) -> None:
-        """As the SDK calls it, with what it found in its configuration and the environment.
+        """The SDK calls this, with values from its configuration and the environment.
 
         ``timeout``: seconds to connect, and seconds without a byte of the answer. ``proxies``: URL scheme → proxy.
-        ``verify``: the file of the certificates to trust, ``True`` for the SDK's own. ``connector_args``: further
-        arguments of ``aiohttp.TCPConnector``. The others this program never sets (``client_cert``,
-        ``proxies_config``), or aiobotocore's own session does nothing with them either (``socket_options``).
+        ``verify``: the file with the trusted certificates, or ``True`` for the SDK's own. ``connector_args``: further
+        arguments of ``aiohttp.TCPConnector``. The other arguments are ignored: this program never sets them
+        (``client_cert``, ``proxies_config``), or aiobotocore's own session ignores them too (``socket_options``).
         """
         connect, read = timeout
         self._timeout = aiohttp.ClientTimeout(sock_connect=connect, sock_read=read)
@@ -84,7 +84,7 @@ class Transport:
             await self._session.close()
 
     async def open(self) -> None:
-        """Read the certificates now and not at the first request: it takes a while. ``OSError`` if that fails."""
+        """Read the certificates now, because that takes a while, and not at the first request. Raises ``OSError``."""
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # which demands a valid certificate for the right host
         tls.load_verify_locations(get_cert_path(self._verify))  # type: ignore[arg-type]  # a path too
         self._session = aiohttp.ClientSession(
@@ -98,7 +98,7 @@ class Transport:
     async def request(
         self, method: str, url: str, headers: CIMultiDict[str], body: Any, *, chunked: bool | None = None
     ) -> aiohttp.ClientResponse:
-        """Send this once; the answer's body is yet to be read. A redirect is an answer like any other.
+        """Send a request once, and return the answer, whose body is not read. A redirect is returned as the answer.
 
         Raises ``aiohttp.ClientError``, ``OSError`` (of which ``TimeoutError`` is one) or ``ValueError``.
         """
@@ -118,14 +118,14 @@ class Transport:
     async def send(self, request: Any) -> AioAWSResponse:
         """Send a request of the SDK (``botocore.awsrequest.AWSPreparedRequest``) once. Raises ``BotoCoreError``."""
         headers = CIMultiDict({name: _text(value) for name, value in request.headers.items()})
-        headers["Accept-Encoding"] = "identity"  # what S3 holds must arrive as it is
-        chunked = headers.pop("Transfer-Encoding", "").lower() == "chunked" or None  # aiohttp wants to be told
+        headers["Accept-Encoding"] = "identity"  # objects of S3 must arrive unchanged
+        chunked = headers.pop("Transfer-Encoding", "").lower() == "chunked" or None  # aiohttp needs it as an argument
         try:
             answer = await self.request(request.method, request.url, headers, request.body, chunked=chunked)
             lower_case = {name.lower(): text for name, text in answer.headers.items()}
             response = AioAWSResponse(str(answer.url), answer.status, lower_case, answer)  # type: ignore[arg-type]
             if not request.stream_output:
-                await response.content  # type: ignore[misc]  # and the response keeps it
+                await response.content  # type: ignore[misc]  # this reads the body, and the response keeps it
         except Exception as error:
             kind = next(kind for ours, kind in _SDK_ERRORS if isinstance(error, ours))
             raise kind(endpoint_url=request.url, proxy_url="the proxy", error=error) from error

@@ -1,7 +1,7 @@
-"""How secrets reach their users. Each folder here is a channel, whole: nothing else in the project names it.
+"""How secrets reach their users. Each folder here is one complete channel, which no other part of the project names.
 
-A folder's name is the channel's ``channel.kind``, and its ``__init__`` holds ``KIND``, a ``ChannelKind`` that says what
-the rest of the worker needs to know. Whoever adds a channel adds a folder, and a way to open it for the tests that
+The folder's name is the value of ``channel.kind``, and its ``__init__`` contains ``KIND``, a ``ChannelKind``, through
+which the rest of the worker uses the channel. To add a channel, add a folder, and a way to open it in the tests that
 every channel has to pass (``tests/adapters/channels/test_every_channel.py``).
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def kinds() -> Mapping[str, ChannelKind[Any]]:
-    """Every channel that there is, by its kind, in alphabetical order. Imports nothing heavy, such as an SDK."""
+    """Every channel by its kind, in alphabetical order. Imports nothing heavy, such as an SDK."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
     return {name: import_module(f"{__name__}.{name}").KIND for name in names}
 
@@ -29,6 +29,6 @@ def kind_of(channel: ChannelSettings) -> ChannelKind[Any]:
 
 
 def kind_of_source(source: str) -> ChannelKind[Any] | None:
-    """The channel whose records lie at this source of ``open``, by its scheme; ``None`` for a file of lines."""
+    """The channel to which this source of ``open`` belongs, by its scheme; ``None`` for a file of lines."""
     schemes = {kind.scheme: kind for kind in kinds().values() if kind.scheme}
     return next((kind for scheme, kind in schemes.items() if source.startswith(scheme)), None)

@@ -1,6 +1,6 @@
-"""Records that are copied for ``open``, sealed as they are, into a file of lines, a few being fetched at a time.
+"""Copies sealed records into a file of lines, from which ``open`` opens them; several are fetched at a time.
 
-They are opened from that file, so that memory holds no more than what is on its way.
+The file keeps the memory small: only the records that are being fetched are in it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import BinaryIO, TypeVar
 from worker.core.errors import DependencyUnavailable
 
 MAX_AT_ONCE = 32
-"""Objects or secrets that are on their way at the same time."""
+"""Objects or secrets that are fetched at the same time."""
 LOST = b"{}"
-"""The line of what cannot be opened: no record, so that it is counted as not opened."""
+"""The line for something that cannot be opened: it is not a record, so ``open`` counts it as not opened."""
 
 Item = TypeVar("Item")
 
 
 async def write_lines(items: AsyncIterator[Item], line: Callable[[Item], Awaitable[bytes]], file: BinaryIO) -> int:
-    """Write the line of each item, in their order; gives the number of lines that are not empty.
+    """Write the line of each item, in the order of the items; return the number of lines that are not empty.
 
-    Raises ``DependencyUnavailable`` where the file cannot be written, and what ``items`` and ``line`` raise.
+    Raises ``DependencyUnavailable`` if the file cannot be written, and what ``items`` and ``line`` raise.
     """
     number = 0
     tasks: deque[asyncio.Task[bytes]] = deque()
 
-    async def first() -> int:
+    async def write_first() -> int:
         text = await tasks.popleft()
         try:
             file.write(text + b"\n")
@@ -42,9 +42,9 @@ async def write_lines(items: AsyncIterator[Item], line: Callable[[Item], Awaitab
         async for item in items:
             tasks.append(asyncio.ensure_future(line(item)))
             if len(tasks) >= MAX_AT_ONCE:
-                number += await first()
+                number += await write_first()
         while tasks:
-            number += await first()
+            number += await write_first()
     finally:
         for task in tasks:
             task.cancel()

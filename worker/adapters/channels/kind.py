@@ -1,8 +1,8 @@
-"""What the rest of the worker asks of a channel: its settings, how it delivers, is read back, checked and set up.
+"""What the rest of the worker needs of a channel: its settings, and how it delivers, is read back, checked and set up.
 
-A channel's folder makes one object of its own subclass of ``ChannelKind``. Imports are light here and in every folder's
-``__init__``, because all channels are looked at for the settings' keys; what needs an SDK is imported when it is asked
-for.
+Each channel's folder defines one subclass of ``ChannelKind`` and one object of it. This file and every folder's
+``__init__`` only import light modules, because all of them are imported to read the settings; what needs an SDK is
+imported inside the methods.
 """
 
 from __future__ import annotations
@@ -29,102 +29,102 @@ Keys = TypeVar("Keys", bound="ChannelSettings")
 
 
 class OpenableChannel(Channel, Protocol):
-    """A channel as its folder makes it: not open yet."""
+    """A channel as ``ChannelKind.make`` returns it, which is not open."""
 
     async def open(self) -> None:
-        """Look whether it is safe to deliver here. Raises ``UsageError`` where it is not, ``ChannelUnavailable``."""
+        """Check that it is safe to deliver here. Raises ``UsageError`` if it is not, ``ChannelUnavailable``."""
 
     async def close(self) -> None:
-        """Let go of what this channel holds; the AWS session is closed by whoever gave it."""
+        """Release the channel's resources; the AWS session stays open, because the caller owns it."""
 
 
 class ChannelChecks(Generic[Keys]):
-    """What ``check`` asks of a channel: nothing, where its folder does not say otherwise."""
+    """What ``check`` does for a channel; by default nothing."""
 
     def folders(self, channel: Keys) -> Sequence[Path]:  # noqa: ARG002
-        """The folders of this host that its settings name, where no age identity may lie."""
+        """The folders of this host that the channel writes to: no age identity may be in them."""
         return ()
 
     def look_at_host(self, channel: Keys, mounts: Path) -> Sequence[Finding]:  # noqa: ARG002
-        """What is to be said of this host; ``mounts``: the table of mounted file systems (see ``checks.files``)."""
+        """The findings about this host; ``mounts``: the table of mounted file systems (see ``checks.files``)."""
         return ()
 
     def questions(self, channel: Keys) -> Sequence[Question]:  # noqa: ARG002
-        """What AWS is asked."""
+        """The questions to AWS."""
         return ()
 
     def look_at_size(self, seen: Seen) -> Sequence[Finding]:  # noqa: ARG002
-        """What follows from the number of users."""
+        """The findings that depend on the number of users."""
         return ()
 
 
 class ChannelResources(ABC, Generic[Keys]):
-    """What a channel has on AWS: for ``init``, for the CloudFormation template, and in the roles' policies."""
+    """A channel's resources on AWS, for ``init``, the CloudFormation template and the roles' policies."""
 
     @abstractmethod
     def parts(self, channel: Keys) -> Collection[str]:
-        """Which parts of a rollout (see ``Allowed``) these settings have."""
+        """The parts of a rollout (see ``Allowed.part``) that exist with these settings."""
 
     @abstractmethod
     def statements(self, role: Role) -> Sequence[Allowed]:
-        """What a role may do with it."""
+        """What a role may do with the resources."""
 
     @abstractmethod
     def template(self, channel: Keys) -> TemplatePart:
-        """Its part of the CloudFormation template."""
+        """The channel's part of the CloudFormation template."""
 
     @abstractmethod
     async def make_missing(self, channel: Keys, aws: Aws, region: str, report: InitReport) -> Sequence[str]:
-        """Make what is not there yet and tell of it; give the lines of the settings that name it.
+        """Create the missing resources and report them; return the lines for the settings file that name them.
 
         Raises ``DependencyUnavailable``, or what the SDK raises.
         """
 
 
 class ChannelKind(ABC, Generic[Keys]):
-    """One channel."""
+    """Everything about one kind of channel."""
 
     settings: type[Keys]
     """Its section of the settings: the keys that every channel has, and its own."""
     summary: str
-    """What people choose it for, in a few words for the help of ``channel.kind``."""
+    """What people use it for, in a few words, for the help of ``channel.kind``."""
 
     scheme: str = ""
-    """How its sources begin where ``open`` is told one (``s3://``); empty where its records are the lines of a file."""
+    """How the sources of ``open`` begin that belong to it (``s3://``); empty if its records are the lines of a file."""
     source_form: str = ""
-    """A source of it as help shows it: ``s3://BUCKET/PREFIX``."""
+    """The form of such a source for the help: ``s3://BUCKET/PREFIX``."""
     moved_from: str = ""
-    """What it is called where records can only be taken out of it ("an SQS queue"): ``open`` asks for ``--into`` then,
-    and calls ``move_records``; else, empty, ``copy_records``."""
+    """For a channel whose records cannot be read without removing them: its name for messages ("an SQS queue").
+    ``open`` then requires ``--into`` and calls ``move_records``; if this is empty, it calls ``copy_records``."""
 
     @abstractmethod
     async def make(self, channel: Keys, aws: Aws) -> OpenableChannel:
-        """What delivers, to be opened. Raises ``PersonMustAct`` where AWS credentials are missing."""
+        """Create the channel, which is not open then. Raises ``PersonMustAct`` if AWS credentials are missing."""
 
     @abstractmethod
     def source(self, channel: Keys) -> str:
-        """Where ``open`` finds what is delivered with these settings: a path, or what begins with ``scheme``."""
+        """The source for ``open`` of the records that these settings deliver: a path, or begins with ``scheme``."""
 
     async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
-        """Write the newest record of each user, sealed as it is, as a line (see ``core.record``); give their number.
+        """Write the newest sealed record of each user as a line (see ``core.record``); return the number of lines.
 
-        ``where``: the source without its scheme. What cannot be a record becomes ``copying.LOST``, to be counted.
-        Raises ``ChannelUnavailable``, ``DependencyUnavailable``.
+        ``where``: the source without its scheme. For something that cannot be a record ``copying.LOST`` is written, so
+        that it is counted. Raises ``ChannelUnavailable``, ``DependencyUnavailable``.
         """
         raise NotImplementedError
 
     async def move_records(self, where: str, aws: Aws, into: Path) -> str:
-        """Move every record, sealed as it is, to the end of the file ``into``, a line each.
+        """Move every sealed record to the end of the file ``into``, one line each.
 
-        Gives what the user should be told, or nothing. Raises ``UsageError`` for a file that cannot be written,
+        Return a message for the user, or an empty text. Raises ``UsageError`` if the file cannot be written,
         ``ChannelUnavailable``.
         """
         raise NotImplementedError
 
     def checks(self) -> ChannelChecks[Keys]:
-        """What ``check`` asks."""
+        """What ``check`` does for this channel."""
         return ChannelChecks()
 
     def resources(self) -> ChannelResources[Keys] | None:
-        """What it has on AWS; ``None``: it needs no AWS, so that nobody is asked for credentials or a Region."""
+        """Its resources on AWS; ``None`` if it does not use AWS, so that no credentials and no Region are needed."""
         return None

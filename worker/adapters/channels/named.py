@@ -1,4 +1,4 @@
-"""The settings of channels that keep something under a name for each user: an object in S3, a secret."""
+"""The settings of channels that store something under a name for each user: an object in S3, or a secret."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from worker.settings.types import Optional
 
 
 class NamedSettings(ChannelSettings):
-    """What their names begin with, how users are named, and whose key encrypts what is kept there."""
+    """How the names begin, how users appear in them, and which key encrypts what is stored."""
 
     prefix: str = Field(
         default="mfa-worker",

@@ -1,5 +1,5 @@
-"""What the checks of every adapter are made of: findings, questions to AWS, and looks at this host's files.
+"""The building blocks of ``check``: findings, questions to AWS, and checks of this host's files.
 
-Which questions there are is said where the thing is that they ask about (a channel's in its folder); ``setup.checks``
-puts them together and prints the answers.
+The questions themselves are defined beside what they are about (those of a channel in its folder); ``setup.checks``
+collects them and prints the answers.
 """

@@ -1,6 +1,6 @@
-"""Looks at files of this host: whether they can be written, and what kind of file system they are on.
+"""Checks of files on this host: whether they can be written, and what kind of file system they are on.
 
-Nothing is created and nothing is opened for writing.
+Nothing is created, and nothing is opened for writing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from pathlib import Path
 from worker.adapters.checks.findings import Finding, fails, ok
 
 MOUNTS = Path("/proc/self/mounts")
-"""Where Linux tells which file system a folder is on; elsewhere nothing is known."""
+"""Where Linux lists the mounted file systems; on other systems the kind stays unknown."""
 
 VOLATILE = frozenset({"tmpfs", "ramfs", "overlay", "aufs"})
-"""Gone with the machine or the container."""
+"""Kinds of file systems whose contents are lost when the machine or the container ends."""
 
 
 def writable(about: str, path: Path) -> Finding:
-    """Whether the file, which need not exist, can be written; ``about``: the section of the settings with its path."""
+    """Check whether a file, which need not exist, can be written; ``about``: the settings section with its path."""
     folder = path.parent
     if not folder.is_dir():
         return fails(about, f"there is no folder {folder}", f"create it, or correct {about}.path")
@@ -31,7 +31,7 @@ def writable(about: str, path: Path) -> Finding:
 
 
 def file_system(folder: Path, mounts: Path = MOUNTS) -> str:
-    """The kind of the file system that a folder is on; empty where nobody says."""
+    """The kind of the file system that a folder is on, such as ``tmpfs``; empty if it is unknown."""
     try:
         table = mounts.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What ``check`` says: findings, each with what is and what to do. How they are printed is in ``setup.checks.show``."""
+"""The findings of ``check``: each says what was found and what to do about it. ``setup.checks.show`` prints them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ class Level(StrEnum):
     OK = "ok"
     """It is as it should be."""
     ADVICE = "advice"
-    """A run would not fail over it, but somebody should know."""
+    """A run would not fail because of it, but a person should know."""
     FAILS = "fails"
-    """A run would fail over it, or lose what it must keep."""
+    """A run would fail because of it, or lose data that must be kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     about: str
     """What it is about, in one word: ``ledger``, ``queue``."""
@@ -32,22 +32,22 @@ class Finding:
 
     @property
     def fails(self) -> bool:
-        """Whether a run would fail over it, or lose what it must keep."""
+        """Whether its level is ``Level.FAILS``."""
         return self.level is Level.FAILS
 
 
 def ok(about: str, said: str) -> Finding:
-    """It is as it should be."""
+    """A finding with ``Level.OK``."""
     return Finding(about, Level.OK, said)
 
 
 def advice(about: str, said: str, cure: str) -> Finding:
-    """A run would not fail, but somebody should know."""
+    """A finding with ``Level.ADVICE``."""
     return Finding(about, Level.ADVICE, said, cure)
 
 
 def fails(about: str, said: str, cure: str) -> Finding:
-    """A run would fail, or lose what it must keep."""
+    """A finding with ``Level.FAILS``."""
     return Finding(about, Level.FAILS, said, cure)
 
 

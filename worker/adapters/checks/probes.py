@@ -1,4 +1,4 @@
-"""How ``check`` asks AWS: briefly, harmlessly, and so that one question's failure hides no other's answer."""
+"""How ``check`` asks AWS: quickly, without changing anything, and so that one failed question hides no other answer."""
 
 from __future__ import annotations
 
@@ -14,47 +14,48 @@ from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.core.errors import DependencyUnavailable, WorkerError
 
 PATIENCE = 5.0
-"""Seconds for one question."""
+"""Seconds that one question may take: a person waits for the answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one service is asked; ``optional``: a role need not be permitted to."""
+    """A question to one AWS service; ``optional``: the worker's role need not be permitted to ask it."""
 
     about: str
+    """What its findings are about, in one word (see ``Finding``)."""
     what: str
-    """What is asked about, in words, for where there is no answer."""
+    """What is asked about, in words, for the message if there is no answer."""
     service: str
-    """By the SDK's name: ``ask`` gets this service's client."""
+    """The SDK's name of the service; ``ask`` is called with its client."""
     ask: Callable[[Any], Awaitable[Sequence[Finding]]]
     optional: bool = False
 
 
 @dataclass(slots=True)
 class Probe:
-    """One action, tried in a way that cannot succeed: permitted where the service refuses for ``refusals`` alone."""
+    """An attempt at one action that cannot change anything: it either reads, or is refused with one of ``refusals``."""
 
     action: str
-    """As IAM calls it, such as ``sqs:DeleteMessage``."""
+    """IAM's name of it, such as ``sqs:DeleteMessage``."""
     call: Coroutine[Any, Any, Any]
     refusals: frozenset[str] = frozenset()
-    """Codes that only somebody who is permitted gets to see."""
+    """Error codes that the service only returns after it has found the action permitted."""
     without: str = ""
-    """What does not work without it, where a run does not always need it."""
+    """For an action that a run does not always need: what does not work without it."""
 
 
 def refused(error: BaseException) -> bool:
-    """Whether a permission is missing."""
+    """Whether the error says that a permission is missing."""
     return code(error) in FORBIDDEN or (status(error) == 403 and code(error) not in BAD_CREDENTIALS)
 
 
 def missing(error: BaseException) -> bool:
-    """Whether what was asked about is not there; emulators call it otherwise."""
+    """Whether the error says that the resource does not exist; two of the codes are those of emulators."""
     return code(error) in MISSING or code(error) in ("TableNotFoundException", "ResourceNotFound")
 
 
 async def asked(about: str, what: str, answer: Awaitable[Sequence[Finding]]) -> list[Finding]:
-    """The findings of one question; where it gets no answer, that is the finding."""
+    """The findings of one question; if there is no answer, the failure is the only finding."""
     try:
         async with asyncio.timeout(PATIENCE):
             return list(await answer)
@@ -68,7 +69,7 @@ async def asked(about: str, what: str, answer: Awaitable[Sequence[Finding]]) -> 
 
 
 async def optional(about: str, what: str, answer: Awaitable[Sequence[Finding]]) -> list[Finding]:
-    """The same for what only an operator may be permitted to ask: a refusal is no flaw, only not known."""
+    """As ``asked``, for questions that perhaps only an operator may ask: a refusal is noted, and is no failure."""
     try:
         async with asyncio.timeout(PATIENCE):
             return list(await answer)
@@ -80,7 +81,7 @@ async def optional(about: str, what: str, answer: Awaitable[Sequence[Finding]]) 
 
 
 async def permissions(about: str, probes: Sequence[Probe], untried: Mapping[str, str] | None = None) -> list[Finding]:
-    """What this process may do; ``untried``: action → why it could not be tried."""
+    """The findings about what this process may do; ``untried``: action → why it cannot be tried."""
     outcomes = await asyncio.gather(*(_outcome(probe.call) for probe in probes))
     permitted: list[str] = []
     findings: list[Finding] = []

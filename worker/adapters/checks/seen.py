@@ -1,4 +1,4 @@
-"""What ``check`` gets to know of queue and ledger, for whatever follows from how many users there are."""
+"""What ``check`` has learned about the queue and the ledger, for the checks that depend on the number of users."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of queue and ledger; ``None``: not known."""
+    """Numbers from the queue and the ledger; ``None``: not known."""
 
     waiting: int | None = None
     """Messages that wait."""
     expired: int = 0
-    """Of them with a credential that has died; only an embedded queue knows."""
+    """How many of them have an expired credential; only the embedded queue knows."""
     sessions: int | None = None
-    """Of them with a Session, not an access token."""
+    """How many of them have a Session, not an access token."""
     users: int | None = None
     """Users in the ledger."""
 
     def __add__(self, other: Seen) -> Seen:
-        """Both queues together; what nobody knows of one is not known of both."""
+        """The sums for two queues; if ``sessions`` is unknown for one of them, it is unknown for both."""
         sessions = None if self.sessions is None or other.sessions is None else self.sessions + other.sessions
         waiting = (self.waiting or 0) + (other.waiting or 0)
         return Seen(waiting, self.expired + other.expired, sessions, self.users)
 
     def __or__(self, other: Seen) -> Seen:
-        """What is known of either, the other one first."""
+        """What is known from either; where both know a number, the one of ``other``."""
         return Seen(
             waiting=self.waiting if other.waiting is None else other.waiting,
             expired=self.expired or other.expired,

@@ -1,8 +1,8 @@
-"""The one table that says what each of Cognito's answers, and each fault on the way to it, means for one wire attempt.
+"""The one table of what each answer of Cognito, and each failure on the way to it, means for one wire attempt.
 
-An answer of Cognito's own has an error code (API reference, AssociateSoftwareToken, "Errors", and "Common Errors"); one
-without a code comes from something in between, and only its HTTP status is known. The code comes first. Only codes
-leave this module: an error's text may repeat a credential.
+Cognito's own error answers have an error code (API reference, AssociateSoftwareToken, "Errors", and "Common Errors").
+An answer without a code comes from a proxy, firewall or load balancer in between, and only its HTTP status is known. A
+code takes precedence over the status. Only codes leave this module, because an error's text may repeat a credential.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _THROTTLED = frozenset(
         "TooManyRequestsException",
     }
 )
-"""Codes that say "too many requests": Cognito's own is TooManyRequestsException, the others are known to AWS's SDKs."""
+"""Codes for "too many requests": Cognito's own is TooManyRequestsException, AWS's SDKs know the others as such too."""
 
 _CONFLICT = frozenset({"ConcurrentModificationException"})
-"""Codes that say that two requests for one user met: nothing was issued, and the request may be made again."""
+"""Codes for two simultaneous requests for one user: nothing was issued, and the request can be repeated."""
 
 _INVALID = frozenset({"InvalidParameterException", "SerializationException", "ValidationException"})
-"""Codes that say that this request is wrong, whoever makes it and whenever."""
+"""Codes for a request that is wrong in itself, so that repeating it does not help."""
 
 _SIGN_IN_AGAIN = frozenset({"PasswordResetRequiredException", "UserNotConfirmedException", "UserNotFoundException"})
-"""The account changed after the sign-in that gave the credential; another sign-in will say how."""
+"""Codes for an account that has changed since the user signed in; the next sign-in shows how."""
 
 _NOT_AUTHORIZED = {
     CredentialKind.SESSION: (
@@ -60,13 +60,15 @@ _NOT_AUTHORIZED = {
         ("required scope", Reason.TOKEN_SCOPE),
     ),
 }
-"""What NotAuthorizedException means, by the words of its message: Cognito gives nothing else to tell them apart by."""
+"""What NotAuthorizedException means, by words in its message: Cognito's answer has nothing else to distinguish the
+cases.
+"""
 
-_NO_GOOD = {
+_REFUSED_OTHERWISE = {
     CredentialKind.SESSION: Reason.SESSION_INVALID,
     CredentialKind.ACCESS_TOKEN: Reason.TOKEN_REVOKED,
 }
-"""A credential that is refused for no closer reason; there is none for a token that never was one."""
+"""The reason if a credential is refused and no more is known. A text that was never a token counts as revoked too."""
 
 _WRONG_ENDPOINT = "Set cognito.region, and cognito.endpoint_url or none, so that they lead to Cognito itself."
 _NO_ACCESS = (
@@ -74,7 +76,7 @@ _NO_ACCESS = (
 )
 _WAF = "Let the pool's WAF admit this host, or lower rate.requests_per_second below its rate rule."
 _LAMBDA = "Repair or remove the pool's Lambda trigger, then run again."
-"""These four sentences say what a person can do; they end up in the message of the run that stops."""
+"""These four say what a person can do (``PoolFault.cure``); they are shown when the run stops."""
 
 _CURES = {
     "SoftwareTokenMFANotFoundException": "Turn TOTP MFA on for the pool (optional or required), then run again.",
@@ -89,37 +91,37 @@ _CURES = {
     "AccessDeniedException": _NO_ACCESS,
     "UnrecognizedClientException": _NO_ACCESS,
 }
-"""Nobody can succeed until a person does what is said here."""
+"""Code → what a person must do before any request can succeed."""
 
-_MAY_PASS = {
+_CURES_IF_IT_LASTS = {
     "ForbiddenException": _WAF,
     "InvalidLambdaResponseException": _LAMBDA,
     "UnexpectedLambdaException": _LAMBDA,
 }
-"""Nobody succeeds now; it may be over by itself."""
+"""Code → what a person can do. No request succeeds now, but the cause may also pass by itself."""
 
 _CURES_BY_STATUS = {
     404: _WRONG_ENDPOINT,
     405: _WRONG_ENDPOINT,
     407: "Give the proxy the credentials that it asks for.",
 }
-"""The same for answers without a code, by their HTTP status."""
+"""HTTP status of an answer without a code → what a person must do."""
 
 _BASE32 = re.compile(r"(?=.{16})[A-Z2-7]+={0,6}", re.IGNORECASE)
-"""A whole secret: base32 (RFC 4648) of at least 16 characters (API reference: ``SecretCodeType``)."""
+"""A complete secret: base32 (RFC 4648) of at least 16 characters (API reference: ``SecretCodeType``)."""
 
 _SAFE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
-"""What may be told as a code: the name of an exception, and no sentence that could hold a credential."""
+"""What may be logged as a code: the name of an exception, but no sentence, which could contain a credential."""
 
 
 def read_answer(kind: CredentialKind, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-    """What a whole HTTP answer to a request with that kind of credential means.
+    """What a complete HTTP answer to a request with that kind of credential means.
 
-    ``headers`` are asked for by their lower-case names.
+    ``headers`` are looked up by their lower-case names.
     """
     fields = _object(body)
     if status < 300:
-        request_id = headers.get("x-amzn-requestid", "").encode("ascii", "replace").decode()  # bytes that are no text
+        request_id = headers.get("x-amzn-requestid", "").encode("ascii", "replace").decode()  # it may not be ASCII
         return _issued(kind, fields, request_id)
     code = _code(fields, headers)
     if code in _THROTTLED or status == 429:
@@ -129,7 +131,7 @@ def read_answer(kind: CredentialKind, status: int, headers: Mapping[str, str], b
     if code == "NotAuthorizedException":
         return Refused(State.NEEDS_SESSION, _not_authorized(kind, fields))
     if code in _SIGN_IN_AGAIN:
-        return Refused(State.NEEDS_SESSION, _NO_GOOD[kind])
+        return Refused(State.NEEDS_SESSION, _REFUSED_OTHERWISE[kind])
     if code in _INVALID:
         return Refused(State.FAILED, Reason.INVALID_PARAMETER)
     return _by_code(code, status)
@@ -140,15 +142,15 @@ def _by_code(code: str, status: int) -> Reply:
         return TryAgain(Trouble.CONFLICT, code)
     if code in _CURES:
         return PoolFault(code, _CURES[code])
-    if code in _MAY_PASS or status == 403:
-        return PoolFault(code, _MAY_PASS.get(code, _WAF), may_pass=True)
-    # InternalErrorException and its like, and every code that is not known: nobody fails at once, and nobody stops the
-    # run, for a reason that is not known. It is tried again, as often as attempts allow.
+    if code in _CURES_IF_IT_LASTS or status == 403:
+        return PoolFault(code, _CURES_IF_IT_LASTS.get(code, _WAF), may_pass=True)
+    # InternalErrorException and similar codes, and all unknown ones: an unknown cause neither fails the user at once
+    # nor stops the run. The request is repeated, as often as attempts allow.
     return TryAgain(Trouble.SERVER_ERROR, code)
 
 
 def _by_status(status: int) -> Reply:
-    """An answer without a code is not Cognito's own: a load balancer, a firewall or a proxy speaks."""
+    """What an answer without a code means: it comes from a load balancer, a firewall or a proxy, not from Cognito."""
     name = f"HTTP{status}"
     if status < 400:
         return PoolFault(name, _WRONG_ENDPOINT)
@@ -164,11 +166,11 @@ def _by_status(status: int) -> Reply:
 def _not_authorized(kind: CredentialKind, fields: Mapping[str, Any]) -> Reason:
     message = str(fields.get("message") or fields.get("Message") or "")
     words = " ".join(re.findall(r"[a-z]+", message.lower()))
-    return next((reason for sign, reason in _NOT_AUTHORIZED[kind] if sign in words), _NO_GOOD[kind])
+    return next((reason for sign, reason in _NOT_AUTHORIZED[kind] if sign in words), _REFUSED_OTHERWISE[kind])
 
 
 def _issued(kind: CredentialKind, fields: Mapping[str, Any], request_id: str) -> Issued | TryAgain:
-    """A secret that is cut off, or that lacks the Session to verify it, was issued all the same, and nobody has it."""
+    """What a success contains. If the secret or its Session is missing or cut off, a secret was issued nevertheless."""
     code, session = fields.get("SecretCode"), fields.get("Session")
     if not isinstance(code, str) or not _BASE32.fullmatch(code):
         return TryAgain(Trouble.NO_ANSWER, "NoSecretCode")
@@ -182,22 +184,22 @@ def _issued(kind: CredentialKind, fields: Mapping[str, Any], request_id: str) ->
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
         fields = json.loads(body)
-    except (ValueError, RecursionError):  # a body that is no UTF-8 is a ValueError too
+    except (ValueError, RecursionError):  # a body that is not UTF-8 raises a ValueError too
         return {}
     return fields if isinstance(fields, dict) else {}
 
 
 def _code(fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
-    """The error's code, without the name space before ``#`` and the address after ``:``; empty if there is none."""
-    for said in (fields.get("__type"), headers.get("x-amzn-errortype"), fields.get("code")):
-        code = str(said or "").rpartition("#")[2].partition(":")[0]
+    """The error's code, without the namespace before ``#`` and the URL after ``:``; empty if there is none."""
+    for value in (fields.get("__type"), headers.get("x-amzn-errortype"), fields.get("code")):
+        code = str(value or "").rpartition("#")[2].partition(":")[0]
         if _SAFE_CODE.fullmatch(code):
             return code
     return ""
 
 
 def read_fault(error: Exception) -> TryAgain:
-    """What an exception of the transport means: ``UNSENT`` only where no connection for the request ever stood."""
+    """What an exception of the transport means: ``UNSENT`` only if no connection for the request was established."""
     from aiohttp import ClientConnectorError, ClientHttpProxyError, ConnectionTimeoutError
 
     unsent = isinstance(error, ClientConnectorError | ClientHttpProxyError | ConnectionTimeoutError)

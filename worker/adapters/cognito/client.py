@@ -1,9 +1,10 @@
-"""The call to Cognito. What its answers mean stands in ``answers.py``.
+"""The call to Cognito. What its answers mean is in ``answers.py``.
 
-aioboto3 writes the request once: method, address and headers as its client would send them. After that only the
-credential changes, and every request goes straight to the transport that the client was given (``Transport``): its
-connections, time-outs, proxies and certificates. What the SDK does around the transport for each call is left out: it
-takes longer than the transport itself, logs whole answers at level DEBUG, and makes an empty success of half an answer.
+aioboto3 builds the request only once: method, URL and headers as its client would send them. After that only the
+credential changes, and every request goes directly to the transport of that client (``Transport``), with its
+connections, time-outs, proxies and certificates. The SDK's work around the transport is skipped, because it takes
+longer than the transport itself, logs whole answers at level DEBUG, and turns an incomplete answer into an empty
+success.
 """
 
 from __future__ import annotations
@@ -30,25 +31,26 @@ if TYPE_CHECKING:
     from worker.adapters.aws.transport import Transport
 
 LONGEST_CONNECT = 3.0
-"""Seconds for a connection to stand, TLS included; at most three quarters of the call's time-out (see ``cognito``).
+"""Seconds for establishing a connection, TLS included; at most three quarters of the call's time-out (see ``cognito``).
 
-It ends before the call does, so that it is known when nothing was sent: such a call counts against nobody. Three
-seconds leave room for one lost packet (TCP sends it again after one second, RFC 6298).
+It is shorter than the call's time-out, so that it is known if nothing was sent: such a call is not counted as an
+attempt. Three seconds leave room for one lost packet (TCP sends it again after one second, RFC 6298).
 """
 
 SKEW_SAMPLES = 8
-"""How many of the last answers tell how far this machine's clock is off. One answer may have been long on its way."""
+"""How many of the last answers are used to estimate the error of this machine's clock: a single one may have been slow.
+"""
 
 _FIELD = {CredentialKind.SESSION: "Session", CredentialKind.ACCESS_TOKEN: "AccessToken"}
 """The parameter of AssociateSoftwareToken (API reference) that takes each kind of credential."""
 
 _OF_ONE_ATTEMPT = ("amz-sdk-", "content-length", "x-amzn-trace-id")
-"""How the names of headers begin that the SDK makes anew for each attempt: they are no part of the draft."""
+"""Prefixes of the headers that belong to a single attempt; they are left out of the draft."""
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The request as the SDK would send it, less the credential."""
+    """The request as the SDK would send it, without the credential."""
 
     method: str
     url: str
@@ -56,7 +58,7 @@ class Draft:
 
 
 class CognitoClient:
-    """The ``Provider`` port; ``cognito`` makes it."""
+    """``ports.Provider`` for Cognito; ``cognito`` creates it."""
 
     def __init__(self, transport: Transport, draft: Draft, call_timeout: float, clock: Clock) -> None:
         self._transport = transport
@@ -68,7 +70,7 @@ class CognitoClient:
 
     @property
     def skew(self) -> float:
-        """Seconds by which the server's clock is ahead of ours; the least that the last answers allow, 0 before any."""
+        """Seconds by which the server's clock is ahead of ours: the smallest of the last estimates, or 0."""
         return min(self._estimates, key=abs, default=0.0)
 
     async def associate(self, request: Request) -> Reply:
@@ -89,9 +91,9 @@ class CognitoClient:
         return read_answer(request.kind, answer.status, answer.headers, content)
 
     def _learn_skew(self, date: str, sent: float) -> None:
-        """Learn from an answer's ``Date``, and from when its request left (UTC), how far this machine's clock is off.
+        """Estimate the error of this machine's clock from an answer's ``Date`` and the time its request was sent (UTC).
 
-        ``Date`` counts whole seconds: the answer was written within the second that begins with it.
+        ``Date`` has whole seconds: the answer was written within the second that begins there.
         """
         self._last_date = date
         try:
@@ -112,11 +114,12 @@ async def cognito(
     concurrency: int = 64,
     clock: Clock,
 ) -> AsyncIterator[CognitoClient]:
-    """Cognito in ``region``: at most ``concurrency`` connections, ``call_timeout`` seconds for a wire attempt.
+    """A client for Cognito in ``region``, with at most ``concurrency`` connections.
 
-    ``endpoint_url``: where Cognito is instead, such as a VPC endpoint. ``fips``: use AWS's FIPS endpoint.
+    ``endpoint_url``: another URL of Cognito, such as a VPC endpoint. ``fips``: use AWS's FIPS endpoint.
+    ``call_timeout``: seconds for one wire attempt.
 
-    Raises ``UsageError`` where the SDK cannot work with the region, the address or its own settings.
+    Raises ``UsageError`` if the SDK cannot work with the region, the URL or its own configuration.
     """
     import aioboto3
     from aiobotocore.config import AioConfig
@@ -128,7 +131,7 @@ async def cognito(
     transports: list[Transport] = []
 
     def new_transport(**settings: Any) -> Transport:
-        """The SDK tells nobody which transport it made, so it is remembered here."""
+        """Create the SDK's transport, and remember it: the SDK has no public way to get at it."""
         transports.append(Transport(**settings))
         return transports[-1]
 
@@ -143,7 +146,7 @@ async def cognito(
         ignore_configured_endpoint_urls=True,
         use_fips_endpoint=fips,
         use_dualstack_endpoint=False,
-        proxies={} if loopback else None,  # ``None``: those of the environment; none may see what is for this host
+        proxies={} if loopback else None,  # ``None``: those of the environment; a proxy never gets loopback requests
         parameter_validation=False,
         user_agent="mfa-worker",
     )
@@ -162,7 +165,7 @@ async def cognito(
 
 
 class _Drafted(Exception):  # noqa: N818 - no error
-    """Carries the request out of the SDK before anything is sent."""
+    """Carries the finished request out of the SDK, and stops the SDK from sending it."""
 
     def __init__(self, request: Any) -> None:
         super().__init__("drafted, not sent")
@@ -170,7 +173,7 @@ class _Drafted(Exception):  # noqa: N818 - no error
 
 
 async def _draft(client: Any) -> Draft:
-    """Let the SDK write a request, and stop it before it is sent: its event ``before-send`` comes last of all."""
+    """Let the SDK build a request, and take it in the ``before-send`` event, the last one before sending."""
     from multidict import CIMultiDict
 
     def stop(request: Any, **_: object) -> None:

@@ -1,1 +1,3 @@
-"""Where users stand: an adapter a folder, all passing ``tests/adapters/ledgers/test_every_ledger.py``."""
+"""Where each user's state is kept: one folder for each adapter; all pass
+``tests/adapters/ledgers/test_every_ledger.py``.
+"""

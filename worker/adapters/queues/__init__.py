@@ -1,1 +1,1 @@
-"""Where requests wait: an adapter a folder, all passing ``tests/adapters/queues/test_every_queue.py``."""
+"""Where requests wait: one folder for each adapter; all pass ``tests/adapters/queues/test_every_queue.py``."""

@@ -1,7 +1,7 @@
-"""Requests from a file or a pipe, read no faster than they can be used, so that a pipe brakes whoever writes into it.
+"""Requests from a file or a pipe, read no faster than they are used: a full pipe slows its writer down (backpressure).
 
-When nothing is ready here, the queue behind is worked on as well. Lines that a pipe handed over and nobody could use
-are put on that queue when the run ends, so that nobody is forgotten; a file keeps its lines itself.
+When no line is ready, messages are leased from a second queue, the queue behind. Lines that were read from a pipe but
+not used are put on that queue when the run ends, so that no user is lost; a file still has its lines.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from worker.requests.lines import LineSplitter, digest, shrink_pipe
 from worker.requests.message import Parser
 
 _CHUNK = 16_384
-"""Bytes that one read takes: some dozens of requests, so that few wait here, where they grow old unseen."""
+"""Bytes of one read: some dozens of requests. Not more, because credentials expire while lines wait in memory."""
 _PATIENCE = 0.5
 """Seconds to wait for a line before looking at the queue behind."""
 _MAX_LEFT = 65_536
-"""Bytes that are still taken out of a pipe at the end: more than its buffer, and not all that a fast writer has."""
+"""Bytes that are still read from a pipe at the end: more than its buffer (see ``shrink_pipe``) can contain, but
+limited, because a fast writer might never stop."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,10 +41,10 @@ class _Line:
 
 
 class StreamQueue:
-    """``Queue`` over the lines of ``source`` (``-`` is standard input) and the queue ``behind``, whose ``producer``
-    takes the rest.
+    """``Queue`` over the lines of ``source`` (``-`` is standard input), and then the messages of the queue ``behind``.
 
-    Raises ``UsageError`` where the source cannot be read.
+    ``producer`` puts the unused lines of a pipe on the queue behind. Raises ``UsageError`` if the source cannot be
+    read.
     """
 
     def __init__(self, source: str, parser: Parser, behind: Queue, producer: Producer) -> None:
@@ -62,7 +63,7 @@ class StreamQueue:
         shrink_pipe(self._descriptor)
 
     async def lease(self, most: int) -> Sequence[Lease]:
-        """See ``ports.Queue``. Raises ``QueueUnavailable`` also where the source breaks."""
+        """See ``ports.Queue``. Raises ``QueueUnavailable`` also if reading the source fails."""
         leases = self._due(most)
         while len(leases) < most and await self._has_line(may_wait=not leases):
             line = self._ready[0]
@@ -139,46 +140,46 @@ class StreamQueue:
             heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), line, lease))
 
     async def backlog(self) -> Backlog:
-        """See ``ports.Queue``; a stream that has not ended counts as one more."""
+        """See ``ports.Queue``; a stream that has not ended counts as one more message."""
         behind = await self._behind.backlog()
-        return Backlog(behind.waiting + self._here(), behind.expired)
+        return Backlog(behind.waiting + self._waiting(), behind.expired)
 
     async def is_empty(self) -> bool:
         """See ``ports.Queue``."""
-        return self._here() == 0 and await self._behind.is_empty()
+        return self._waiting() == 0 and await self._behind.is_empty()
 
-    def _here(self) -> int:
+    def _waiting(self) -> int:
         return len(self._ready) + len(self._later) + len(self._in_flight) + (not self._ended)
 
     async def close(self) -> None:
-        """Put what a pipe handed over, and nobody could use, on the queue behind. Raises ``QueueUnavailable``."""
+        """Put the lines that were read from a pipe but not used on the queue behind. Raises ``QueueUnavailable``."""
         if self._is_pipe:
             with suppress(QueueUnavailable):
                 self._empty_pipe()
         self._close_descriptor()
         if not self._is_pipe:
             return
-        left: list[tuple[Request, bytes]] = []
+        unused: list[tuple[Request, bytes]] = []
         for line in [*self._in_flight, *self._ready, *(line for _, _, line, _ in self._later)]:
             try:
                 request = self._parser.parse(line.raw, line.read_at)
             except Malformed as malformed:
                 await self._producer.put_aside(str(malformed), digest(line.raw))
             else:
-                left.append((request, self._parser.body(line.raw, line.read_at)))
-        await self._producer.push(left)
-        for handed_over in (self._in_flight, self._ready, self._later):
-            handed_over.clear()
+                unused.append((request, self._parser.body(line.raw, line.read_at)))
+        await self._producer.push(unused)
+        for lines in (self._in_flight, self._ready, self._later):
+            lines.clear()
 
     def _empty_pipe(self) -> None:
-        """Whoever wrote a line into a pipe before it was closed may believe that it arrived."""
+        """Read what the pipe still contains: its writer may believe that these lines have arrived."""
         left = _MAX_LEFT
         while left > 0 and not self._ended and self._readable():
             self._take(chunk := self._read())
             left -= len(chunk)
 
     def _close_descriptor(self) -> None:
-        """From here on a writer is told that nobody reads."""
+        """Close the source; a process that goes on writing to the pipe gets SIGPIPE or EPIPE."""
         if self._descriptor:
             os.close(self._descriptor)
         elif self._is_pipe:
@@ -188,11 +189,11 @@ class StreamQueue:
 
 
 def _open(source: str) -> tuple[int, int]:
-    """The descriptor and its file mode."""
+    """Open the source, and return its descriptor and file mode."""
     try:
         descriptor = 0
         if source != "-":
-            # A named pipe that nobody writes to yet would make opening wait, where no signal could end it.
+            # Opening a named pipe without a writer would block, and no signal could end the wait.
             descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK)
             os.set_blocking(descriptor, True)
         mode = os.fstat(descriptor).st_mode

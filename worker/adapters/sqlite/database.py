@@ -1,6 +1,6 @@
 """One SQLite file as the embedded queue and ledger use it: durable, private, and never on the event loop.
 
-All writes that wait share one commit (``synchronous=FULL``), in the order they came. What is deleted is erased
+All waiting writes share one commit (``synchronous=FULL``), in the order in which they came. Deleted data is overwritten
 (``secure_delete``), and a clean close empties the write-ahead log.
 """
 
@@ -21,19 +21,21 @@ from worker.core.resilience.backoff import Backoff, retry_in_thread
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
-"""Does one kind of write for many items, within a transaction that somebody else begins and commits."""
+"""Does one kind of write for many items, and returns a result for each; ``Database`` begins and commits the
+transaction.
+"""
 
 BUSY_TIMEOUT = 15.0
 """Seconds to wait for another process that writes."""
 BUSY_TIMEOUT_OF_SQLITE = 20
-"""Milliseconds of that which SQLite waits by itself: it asks after 1, 3, 8 and 18 of them. Where it may wait longer it
-asks ever less often, and so might always come too late."""
+"""Milliseconds that SQLite itself waits for the lock in one try: it looks after 1, 3, 8 and 18 ms. With a longer
+time-out it would look less and less often, and could miss the lock every time other processes write a lot."""
 BACKOFF = Backoff(first=0.001, longest=0.001)
-"""Our pause before SQLite is asked anew: short, since it has just waited by itself."""
+"""The pause between two tries: a millisecond, because SQLite has just waited itself."""
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-"""SQLite's codes for a file that no waiting mends."""
+"""SQLite's codes for a damaged file, or a file of another kind: waiting does not help."""
 _BUG = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
-"""What no disk is to blame for; raised as it is."""
+"""SQLite's codes for mistakes in our statements, which the disk cannot cause; these errors are raised unchanged."""
 
 
 class Database:
@@ -49,7 +51,7 @@ class Database:
         self._reading: sqlite3.Connection | None = None
 
     async def open(self, schema: str, unavailable: type[DependencyUnavailable]) -> None:
-        """Create the file (0600) where there is none, and ``schema`` within it.
+        """Create the file (0600) if there is none, and the tables of ``schema`` in it.
 
         Raises ``unavailable``, ``PersonMustAct``.
         """
@@ -59,8 +61,9 @@ class Database:
             raise _explained(error, self.path, unavailable) from None
 
     def _open(self, schema: str) -> None:
-        # A file that exists must not be opened and closed here: that would free the locks that SQLite holds on it for
-        # this process, and the next process to close the file would take the write-ahead log away from under us.
+        # An existing file must not be opened and closed here: that would release the locks that SQLite has on it for
+        # this process (a property of POSIX locks), and the next process to close the file would delete the write-ahead
+        # log while we use it.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         if self._writing is None:
@@ -76,9 +79,8 @@ class Database:
             self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
-            _retry_while_busy(
-                connection, "PRAGMA journal_mode = WAL"
-            )  # where two begin a file together, one is refused at once
+            # When two processes create a file at the same time, SQLite refuses one of them without waiting.
+            _retry_while_busy(connection, "PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -4000")
@@ -91,9 +93,9 @@ class Database:
     async def write(
         self, work: Work, item: Any, unavailable: type[DependencyUnavailable], *, gather: float = 0.0
     ) -> Any:
-        """Do ``work`` for ``item``, with everything else that waits; durable when it returns.
+        """Do ``work`` for ``item``, in one commit with the other waiting writes; durable on return.
 
-        ``gather``: for how many seconds it may wait for others that want to write. Raises ``unavailable``.
+        ``gather``: for how many seconds this write may wait for others to join it. Raises ``unavailable``.
         """
         try:
             return await self._writes.submit((work, item), gather=gather)
@@ -103,7 +105,7 @@ class Database:
     async def read(
         self, query: Callable[[sqlite3.Connection], Result], unavailable: type[DependencyUnavailable]
     ) -> Result:
-        """The result of ``query`` on the last committed state. Raises ``unavailable``."""
+        """Return the result of ``query`` on the last committed state. Raises ``unavailable``."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, query)
         except sqlite3.Error as error:
@@ -137,7 +139,7 @@ class Database:
         return results
 
     async def close(self) -> None:
-        """Finish what waits, empty the write-ahead log, and close."""
+        """Finish the waiting writes, empty the write-ahead log, and close the file."""
         await self._writes.close()
         await asyncio.get_running_loop().run_in_executor(self._reader, self._close)
         self._reader.shutdown()
@@ -151,13 +153,13 @@ class Database:
                     connection.execute("PRAGMA busy_timeout = 1000")
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
                 except sqlite3.Error:
-                    pass  # another process reads, or the disk is full: the next clean close will do it
+                    pass  # another process is reading, or the disk is full: the next clean close does it
             connection.close()
         self._reading = self._writing = None
 
 
 def _retry_while_busy(connection: sqlite3.Connection, statement: str) -> None:
-    """Execute it; for up to ``BUSY_TIMEOUT`` also where SQLite gives up because another process is in the way."""
+    """Execute the statement, and try again for up to ``BUSY_TIMEOUT`` while another process has the lock."""
     retry_in_thread(lambda: connection.execute(statement), on=_is_busy, backoff=BACKOFF, patience=BUSY_TIMEOUT)
 
 
@@ -166,12 +168,13 @@ def _is_busy(error: BaseException) -> bool:
 
 
 def _code(error: BaseException) -> int:
-    """SQLite's primary code; 0 where it gave none."""
+    """SQLite's primary error code (the lowest byte of the extended one); 0 if there is none."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
 
 
 def _explained(error: sqlite3.Error | OSError, path: Path, unavailable: type[DependencyUnavailable]) -> Exception:
+    """The exception to raise in place of ``error``: with the path and what to do, except for a bug of ours."""
     code = _code(error)
     if code in _CORRUPT:
         return PersonMustAct(

@@ -1,7 +1,7 @@
-"""Which workers of this host are alive: each holds a lock on a file of its own for as long as it lives.
+"""Which workers of this host are alive: each one has a lock on a file of its own for as long as it runs.
 
-The system frees a lock the moment its process ends, however that happens, so a dead worker is known at once. A stopped
-process keeps its lock: it may wake up.
+The operating system releases the lock at the moment the process ends, for whatever reason, so a dead worker is noticed
+at once. A suspended process (SIGSTOP) keeps its lock, because it may go on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from worker.core.errors import LedgerUnavailable
 
 _WORKER = re.compile(r"[0-9a-z]{1,64}\Z")
-"""What a worker is called, and so its lock file: other files in the folder are none of ours."""
+"""A worker's identity, which is also the name of its lock file; other files in the folder are ignored."""
 
 
 class Liveness:
@@ -28,34 +28,34 @@ class Liveness:
         self._lock: int | None = None
 
     def __enter__(self) -> None:
-        """Be alive. Raises ``LedgerUnavailable``."""
+        """Take the lock, which shows that this worker is alive. Raises ``LedgerUnavailable``."""
         try:
-            self._begin()
+            self._take_lock()
         except OSError as error:
             raise LedgerUnavailable(
                 f"{self._folder}: {error.strerror}", "make the folder of the ledger writable, then run again"
             ) from None
 
-    def _begin(self) -> None:
+    def _take_lock(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        unborn = self._folder / f".{self._worker}"
-        self._lock = os.open(unborn, os.O_CREAT | os.O_RDWR, 0o600)
+        temporary = self._folder / f".{self._worker}"
+        self._lock = os.open(temporary, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
-        unborn.rename(self._file(self._worker))  # whoever sees the name finds it locked
+        temporary.rename(self._file(self._worker))  # so the file is locked before any other worker can see it
         for other in self._folder.iterdir():
-            self.is_dead(other.name)
+            self.is_dead(other.name)  # removes the files of dead workers
 
     def __exit__(self, *_: object) -> None:
-        """Be dead for everybody. Whatever was claimed must be given back before."""
+        """Release the lock: other workers now treat this one as dead. Its claims must have been given back before."""
         if self._lock is not None:
             self._file(self._worker).unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
 
     def is_dead(self, worker: str) -> bool:
-        """Whether that worker is dead for certain; ``False`` where it cannot be known.
+        """Whether that worker is certainly dead; ``False`` also if that cannot be known.
 
-        The dead do not come back: every start has a new identity.
+        A worker that was found dead stays dead, because every process start has a new identity.
         """
         if worker == self._worker:
             return False

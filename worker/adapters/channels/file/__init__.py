@@ -1,4 +1,4 @@
-"""The file channel: sealed lines in one file on this host, for whoever prints letters from it."""
+"""The file channel: sealed lines in one file on this host, for example to print letters from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FileKind(ChannelKind[FileSettings]):
-    """See ``ChannelKind``. A source of ``open`` without any channel's scheme is such a file, so it needs none."""
+    """See ``ChannelKind``. It has no scheme: every source of ``open`` without a scheme is such a file."""
 
     settings = FileSettings
     summary = "one line a user"

@@ -1,6 +1,6 @@
-"""The file channel: a line a user, appended under a lock and synced before it counts as delivered.
+"""The file channel: one line for each secret, appended under a lock and synced to disk before it counts as delivered.
 
-Everything that waits shares one sync.
+All waiting lines share one sync.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class FileChannel:
         self._appends: ThreadBatcher[bytes, None] = ThreadBatcher(self._append, "file-channel")
 
     async def open(self) -> None:
-        """Nothing: the file is created with its first line."""
+        """Do nothing: the file is created with its first line."""
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """See ``ports.Channel``."""
@@ -36,7 +36,7 @@ class FileChannel:
             ) from None
 
     async def close(self) -> None:
-        """End the thread."""
+        """Finish the waiting deliveries, and end the thread."""
         await self._appends.close()
 
     def _append(self, lines: Sequence[bytes]) -> Sequence[None]:

@@ -1,4 +1,4 @@
-"""What ``check`` asks of the file channel: whether its file can be written, and will stay."""
+"""What ``check`` checks for the file channel: whether its file can be written, and whether it is on a lasting disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FileChecks(ChannelChecks[FileSettings]):
         return [channel.path.parent]
 
     def look_at_host(self, channel: FileSettings, mounts: Path) -> Sequence[Finding]:
-        """The file, which need not exist yet."""
+        """See ``ChannelChecks``: the file, which need not exist."""
         path = channel.path
         found = writable("channel", path)
         if found.fails or (kind := file_system(path.parent, mounts)) not in VOLATILE:

@@ -1,4 +1,4 @@
-"""The S3 channel: an object a secret, in a bucket that only adds."""
+"""The S3 channel: one object for each secret, in a bucket where objects are added and never replaced."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How the S3 channel delivers: an object a secret, the age file itself, at a key of ``keys``.
+"""How the S3 channel delivers: one object for each secret, the age file itself, with a key made by ``keys``.
 
-A key is written once: S3 refuses a second object there (``If-None-Match: *``), so what has arrived stays as it is, and
-a delivery whose confirmation was lost is confirmed by the refusal.
+Each key is written only once: S3 refuses to replace an object (``If-None-Match: *``). So a delivered object never
+changes, and if the confirmation of a delivery was lost, the refusal of the second attempt confirms it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 ALREADY_THERE = "PreconditionFailed"
+"""S3's code if there is an object with this key already (API reference, PutObject)."""
 CONFLICT = "ConditionalRequestConflict"
-"""Another upload of the same key is under way: S3 asks to try again (PutObject, API reference)."""
+"""S3's code if another upload with the same key is under way: it asks to try again (API reference, PutObject)."""
 ATTEMPTS = 5
-"""Uploads of one record while such conflicts last: the other upload is of the same small record, and soon over."""
+"""How often the upload of one record is tried during such conflicts: the other upload is as small, and soon over."""
 BACKOFF = Backoff(first=0.1, longest=0.4)
-"""Pauses between them: about a second in all, after which the delivery itself is tried again later."""
+"""Pauses between the attempts: about a second in all; after that the whole delivery is tried again later."""
 
 
 class S3Channel:
-    """``Channel`` into a bucket; every object is encrypted with KMS, by ``kms_key_id`` or the key of the service.
+    """``Channel`` into a bucket; every object is encrypted with KMS, with the key ``kms_key_id`` or AWS's own for S3.
 
     Needs ``s3:PutObject``, and ``kms:GenerateDataKey`` for a key of your own.
     """
@@ -47,7 +48,7 @@ class S3Channel:
             self._encryption["SSEKMSKeyId"] = kms_key_id
 
     async def open(self) -> None:
-        """Nothing: to ask about the bucket would need more permissions than to write into it."""
+        """Do nothing: asking about the bucket would need more permissions than writing to it."""
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """See ``ports.Channel``."""
@@ -60,7 +61,7 @@ class S3Channel:
                     raise
 
     async def close(self) -> None:
-        """Nothing: the client is its owner's to close."""
+        """Do nothing: the S3 client belongs to the caller."""
 
     async def _put(self, key: str, blob: bytes) -> None:
         await self._s3.put_object(

@@ -1,7 +1,7 @@
-"""What ``check`` asks of the S3 channel: may the worker add objects, is the bucket safe, can its KMS key be used.
+"""What ``check`` asks for the S3 channel: may the worker add objects, is the bucket safe, can its KMS key be used.
 
-Nothing is left in the bucket: an object is offered with a digest that is not its own, which S3 refuses after it has
-looked at the permission.
+Nothing is written to the bucket: the test upload has a wrong digest, which S3 refuses after it has checked the
+permission.
 """
 
 from __future__ import annotations
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 _WRONG_DIGEST = "AAAAAAAAAAAAAAAAAAAAAA=="
+"""An MD5 digest of zeros in base64, which is not the one of the test upload."""
 _REFUSALS = frozenset({"BadDigest", "InvalidDigest", "PreconditionFailed", "412"})
+"""Codes with which S3 refuses the test upload if it is permitted."""
 _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+"""The four settings that block public access (API reference, PublicAccessBlockConfiguration)."""
 
 
 class S3Checks(ChannelChecks[S3Settings]):
@@ -45,7 +48,7 @@ class S3Checks(ChannelChecks[S3Settings]):
 
 
 async def look_at_bucket(s3: S3Client, bucket: str, prefix: str, kms_key_id: str | None) -> list[Finding]:
-    """Whether the bucket is there and the worker may add objects, offered as the channel offers them."""
+    """Check whether the bucket exists and the worker may add objects, with an upload like those of the channel."""
     key: Any = {"SSEKMSKeyId": kms_key_id} if kms_key_id else {}
     offered = s3.put_object(
         Bucket=bucket,
@@ -70,7 +73,7 @@ async def look_at_bucket(s3: S3Client, bucket: str, prefix: str, kms_key_id: str
 
 
 async def judge_bucket(s3: S3Client, bucket: str) -> list[Finding]:
-    """Whether a bucket is as safe as ``init`` makes one. Raises what the SDK raises."""
+    """Check whether a bucket is as safe as one that ``init`` creates. Raises what the SDK raises."""
     return [
         await _encryption(s3, bucket),
         await _public_access(s3, bucket),

@@ -1,6 +1,6 @@
-"""The key of an object: ``PREFIX/<user>/<generation>-<attempt id>.age``, written by the worker, read by ``open``.
+"""Objects' keys: ``PREFIX/<user>/<generation>-<attempt id>.age``; the worker writes them, ``open`` reads them.
 
-``<user>`` is the username, encoded, or its hash (see ``aws.naming``).
+``<user>`` is the encoded username or its hash (see ``aws.naming``).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import NamedTuple
 from worker.adapters.aws.naming import Names, digest_of, segment, username_of
 
 ENDING = ".age"
-"""How the key of every record ends, whatever else lies in the bucket."""
+"""The ending of every record's key; objects with other keys are ignored."""
 _KEY = re.compile(r"(?:.*/)?([^/]+)/([0-9]{1,19})-[^/]+\.age", re.DOTALL)
-"""The prefix is not looked at, so that a part of a bucket, or a copy of it, can be opened as well."""
+"""A record's key. Any prefix is accepted, so that a part of a bucket, or a copy of it, can be opened too."""
 
 
 class Parsed(NamedTuple):
-    """What a key says of the record: ``user`` as a line says it (see ``core.record.outer_address``)."""
+    """What a key says about its record; ``user``: field and value as in a line (see ``core.record.line_address``)."""
 
     user: tuple[str, str]
     generation: int
@@ -29,7 +29,7 @@ def key_of(prefix: str, username: str, names: Names, generation: int, attempt_id
 
 
 def parsed(key: str) -> Parsed | None:
-    """Whose record it is and which, ``None`` for a key that ``key_of`` never gives."""
+    """The user and generation of a record's key; ``None`` for a key that ``key_of`` cannot have written."""
     parts = _KEY.fullmatch(key)
     if parts is None:
         return None

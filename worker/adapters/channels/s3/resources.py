@@ -1,4 +1,4 @@
-"""What the S3 channel has on AWS: its bucket, made for ``init`` and for CloudFormation alike, and who may use it."""
+"""The S3 channel's resources on AWS: its bucket, the same from ``init`` and from CloudFormation, and who may use it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
 
 NONCURRENT_DAYS = 7
-"""Days for which what was deleted from the bucket can be brought back."""
+"""Days for which a deleted object can be restored: time to notice a mistake."""
 PUBLIC_ACCESS_BLOCK = {
     "BlockPublicAcls": True,
     "IgnorePublicAcls": True,
     "BlockPublicPolicy": True,
     "RestrictPublicBuckets": True,
 }
+"""All settings that block public access, turned on (API reference, PublicAccessBlockConfiguration)."""
 
 BUCKET = "arn:${Partition}:s3:::${Bucket}"
+"""The bucket's ARN, with placeholders."""
 OBJECTS = f"{BUCKET}/${{Prefix}}/*"
+"""The ARN of the channel's objects, with placeholders."""
 STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
     Role.WORKER: (Allowed("bucket", "DeliverToBucket", ("s3:PutObject",), (OBJECTS,), rank=20),),
     Role.OPENER: (
@@ -62,6 +65,7 @@ STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         ),
     ),
 }
+"""What each role may do with the bucket."""
 
 
 class S3Resources(ChannelResources[S3Settings]):
@@ -72,11 +76,11 @@ class S3Resources(ChannelResources[S3Settings]):
         return {"bucket", "key"} if channel.kms_key_id else {"bucket"}
 
     def statements(self, role: Role) -> Sequence[Allowed]:
-        """See ``ChannelResources``; its own KMS key is among them."""
+        """See ``ChannelResources``; those for the KMS key are included."""
         return [*STATEMENTS.get(role, ()), *kms.STATEMENTS.get(role, ())]
 
     def template(self, channel: S3Settings) -> TemplatePart:
-        """See ``ChannelResources``: the bucket and its policy, as ``make_missing`` makes them."""
+        """See ``ChannelResources``: the bucket and its policy, the same as ``make_missing`` creates."""
         parameters = {
             "Bucket": (channel.bucket or "", "The bucket of sealed secrets (channel.bucket)"),
             "Prefix": (channel.prefix, "What the names of objects and secrets begin with (channel.prefix)"),
@@ -100,8 +104,8 @@ class S3Resources(ChannelResources[S3Settings]):
         }
         arn = {"Fn::GetAtt": ["SecretsBucket", "Arn"]}
         objects = {"Fn::Sub": "${SecretsBucket.Arn}/*"}
-        said = document(plain_http_denied([arn, objects], "s3"), _overwriting_denied(objects))
-        policy = {"Bucket": {"Ref": "SecretsBucket"}, "PolicyDocument": said}
+        statements = document(plain_http_denied([arn, objects], "s3"), _overwriting_denied(objects))
+        policy = {"Bucket": {"Ref": "SecretsBucket"}, "PolicyDocument": statements}
         return TemplatePart(
             parameters,
             {
@@ -115,7 +119,7 @@ class S3Resources(ChannelResources[S3Settings]):
         """See ``ChannelResources``: the bucket."""
         s3 = await aws.s3()
         name = channel.bucket or ""
-        made = await _bucket(s3, name, channel.kms_key_id, region)
+        made = await _make_bucket(s3, name, channel.kms_key_id, region)
         report.made("bucket", name, made)
         if not made:
             try:
@@ -126,13 +130,13 @@ class S3Resources(ChannelResources[S3Settings]):
 
 
 def _encryption(kms_key_id: str | None) -> dict[str, Any]:
-    """KMS, with a bucket key, so that not every object costs a call."""
+    """The bucket's default encryption: KMS with a bucket key, so that not every object costs a call to KMS."""
     default = {"SSEAlgorithm": "aws:kms", **({"KMSMasterKeyID": kms_key_id} if kms_key_id else {})}
     return {"ApplyServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}
 
 
 def _overwriting_denied(objects_arn: Any) -> dict[str, Any]:
-    """A bucket policy's statement: objects are added, never replaced ("Enforce conditional writes", S3 user guide)."""
+    """A bucket policy's statement that forbids replacing objects (S3 user guide, "Enforce conditional writes")."""
     return {
         "Sid": "OnlyAdded",
         "Effect": "Deny",
@@ -143,8 +147,11 @@ def _overwriting_denied(objects_arn: Any) -> dict[str, Any]:
     }
 
 
-async def _bucket(s3: S3Client, name: str, kms_key_id: str | None, region: str) -> bool:
-    """Whether the bucket was made now, closed before it can hold anything. Raises ``ChannelUnavailable``."""
+async def _make_bucket(s3: S3Client, name: str, kms_key_id: str | None, region: str) -> bool:
+    """Create the bucket if it does not exist, and protect it while it is empty; return whether it was created.
+
+    Raises ``ChannelUnavailable``.
+    """
     with faults(ChannelUnavailable, f"the bucket {name}"):
         try:
             await s3.head_bucket(Bucket=name)
@@ -160,16 +167,16 @@ async def _bucket(s3: S3Client, name: str, kms_key_id: str | None, region: str) 
             if code(error) == "BucketAlreadyOwnedByYou":
                 return False
             raise
-        await _close(s3, name, _encryption(kms_key_id), _partition(region))
+        await _protect(s3, name, _encryption(kms_key_id), _partition(region))
         return True
 
 
-async def _close(s3: S3Client, name: str, encryption: Any, partition: str) -> None:
+async def _protect(s3: S3Client, name: str, encryption: Any, partition: str) -> None:
     arn = f"arn:{partition}:s3:::{name}"
-    said = document(plain_http_denied([arn, f"{arn}/*"], "s3"), _overwriting_denied(f"{arn}/*"))
+    policy = document(plain_http_denied([arn, f"{arn}/*"], "s3"), _overwriting_denied(f"{arn}/*"))
     await s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=PUBLIC_ACCESS_BLOCK)  # type: ignore[arg-type]
     await s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [encryption]})
-    await s3.put_bucket_policy(Bucket=name, Policy=json.dumps(said))
+    await s3.put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
     await s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     expiry: Any = {
         "ID": "forget",

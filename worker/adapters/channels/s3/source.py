@@ -1,7 +1,7 @@
-"""How records are read back from S3: the newest object of each user, by its key, copied as a line.
+"""Reading records back from S3: the newest object of each user, by its key, is copied as a line.
 
-Whoever opens needs permissions of their own, not the worker's: ``s3:ListBucket`` and ``s3:GetObject``, and
-``kms:Decrypt`` where the key is one of your own.
+This needs permissions that the worker does not have: ``s3:ListBucket`` and ``s3:GetObject``, and ``kms:Decrypt`` for a
+KMS key of your own.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
 LARGEST = 1 << 20
-"""Bytes of an object that can be a record; a larger one is not fetched, and counts as not opened."""
+"""The most bytes of an object that can be a record (1 MiB, far above any record); a larger one counts as not opened."""
 
 
 class Object(NamedTuple):
-    """An S3 object that is a record, by its key; ``user`` as a line says it."""
+    """An S3 object whose key is the one of a record; ``user``: field and value as in a line."""
 
     key: str
     user: tuple[str, str]
@@ -36,7 +36,7 @@ class Object(NamedTuple):
 
 
 async def copy_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -> int:
-    """The newest object of each user under the prefix, as lines, in the order of their keys. Gives their number."""
+    """Copy the newest object of each user under the prefix as a line, in the order of the keys; return their number."""
 
     async def line(found: Object | None) -> bytes:
         if found is None or found.size > LARGEST:
@@ -57,7 +57,7 @@ async def copy_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -
 
 
 async def _objects(s3: S3Client, bucket: str, prefix: str) -> AsyncIterator[Object | None]:
-    """Every object that is a record by its name; ``None`` for one that pretends to be."""
+    """Every object with the ending of a record; ``None`` for one whose key is malformed."""
     whole = prefix if not prefix or prefix.endswith(("/", ENDING)) else prefix + "/"
     async for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=whole):
         for entry in page.get("Contents", []):
@@ -71,7 +71,10 @@ def _object(key: str, size: int) -> Object | None:
 
 
 async def _newest(objects: AsyncIterator[Object | None]) -> AsyncIterator[Object | None]:
-    """S3 lists by key, so a user's objects stand together; where they do not, ``open`` chooses again."""
+    """The newest of each user's objects, which follow each other in S3's list, because it is ordered by key.
+
+    If a user's objects are not all together, several are yielded, and ``open`` chooses the newest.
+    """
     best: Object | None = None
     async for found in objects:
         if found is None:

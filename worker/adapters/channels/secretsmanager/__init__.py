@@ -1,4 +1,4 @@
-"""The Secrets Manager channel, for pilots: a secret a user, which an application shows them."""
+"""The Secrets Manager channel, for pilots: one secret for each user, which an application shows them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""The Secrets Manager channel, for pilots: one secret a user, one version of it an attempt, the newest one current.
+"""How the Secrets Manager channel delivers: one secret for each user, and one version of it for each record.
 
-Every version carries its generation as a label, so that versions compare without a look at what they hold. A version is
-written with that label alone, and only then ``AWSCURRENT`` moves, from the version that was seen to have it to the one
-of the highest generation: Secrets Manager refuses the move if another worker moved the label in between, and we look
-again. So a record that comes late, or twice, or at the same time as another, never stands before a newer one.
+Every version has its generation as a label, so that versions can be compared without reading their values. A version
+is first written with this label only; then the label ``AWSCURRENT`` is moved to the version of the highest generation.
+The request names the version that had the label before: if another worker has moved it in between, Secrets Manager
+refuses, and we read the labels again. So a record that is delivered late, twice, or at the same time as another never
+becomes current in place of a newer one.
 """
 
 from __future__ import annotations
@@ -24,16 +25,19 @@ if TYPE_CHECKING:
     from types_aiobotocore_secretsmanager import SecretsManagerClient
 
 CURRENT = "AWSCURRENT"
+"""AWS's label of the version that readers get by default."""
 GENERATION = "generation-"
+"""Prefix of our labels; the generation follows."""
 KEPT = 8
-"""Versions of a secret that keep their label; AWS takes twenty labels a secret (user guide, quotas)."""
+"""How many versions of a secret keep their label; AWS allows twenty labels for each secret (user guide, quotas)."""
 MAX_BYTES = 65_536
-"""Of one version (user guide, quotas)."""
+"""The most bytes of one version's value (user guide, quotas)."""
 ATTEMPTS = 8
-"""Looks at one secret while others move its labels: as many workers would have to deliver to one user at once."""
+"""How often one delivery is tried while others move the labels: enough for eight workers that deliver to one user."""
 BACKOFF = Backoff(first=0.1, longest=0.4)
-"""Pauses between them: about two seconds in all, after which the delivery itself is tried again later."""
+"""Pauses between the attempts: about two seconds in all; after that the whole delivery is tried again later."""
 WHAT = "Secrets Manager"
+"""What errors call the service."""
 
 Versions = Mapping[str, Sequence[str]]
 """Version id → its labels."""
@@ -55,7 +59,7 @@ class SecretsManagerChannel:
         self._names = names
 
     async def open(self) -> None:
-        """Nothing: what is missing shows with the first secret, and costs nothing then."""
+        """Do nothing: a missing permission shows with the first delivery, which does no harm."""
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """See ``ports.Channel``."""
@@ -76,17 +80,17 @@ class SecretsManagerChannel:
                 raise
 
     async def close(self) -> None:
-        """Nothing: the client is its owner's to close."""
+        """Do nothing: the client belongs to the caller."""
 
     async def _add_and_promote(self, name: str, sealed: Sealed, value: str) -> None:
-        versions = await self._look(name)
+        versions = await self._labelled_versions(name)
         if sealed.attempt_id not in versions:
             await self._add(name, sealed, value, versions)
-            versions = await self._look(name)
+            versions = await self._labelled_versions(name)
         await self._promote(name, sealed, versions)
 
-    async def _look(self, name: str) -> Versions:
-        """The versions that have a label; the secret is created, empty, where there is none."""
+    async def _labelled_versions(self, name: str) -> Versions:
+        """The versions that have a label; a missing secret is created, without a version."""
         try:
             found = await self._client.describe_secret(SecretId=name)
         except ClientError as error:
@@ -105,7 +109,7 @@ class SecretsManagerChannel:
             else:
                 await self._client.create_secret(Name=name, KmsKeyId=self._kms_key_id)
         except ClientError as error:
-            if code(error) != "ResourceExistsException":  # somebody else was faster
+            if code(error) != "ResourceExistsException":  # another worker was faster
                 raise
 
     async def _add(self, name: str, sealed: Sealed, value: str, versions: Versions) -> None:
@@ -119,7 +123,7 @@ class SecretsManagerChannel:
                 VersionStages=[f"{GENERATION}{sealed.generation}"],
             )
         except ClientError as error:
-            if code(error) != "ResourceExistsException":  # the version is there, and cannot be changed
+            if code(error) != "ResourceExistsException":  # the version exists already, and versions cannot be changed
                 raise
 
     async def _unlabel(self, name: str, generation: int, version: str) -> None:
@@ -128,11 +132,11 @@ class SecretsManagerChannel:
                 SecretId=name, VersionStage=f"{GENERATION}{generation}", RemoveFromVersionId=version
             )
         except ClientError as error:
-            if code(error) not in ("InvalidParameterException", "ResourceNotFoundException"):  # it is gone already
+            if code(error) not in ("InvalidParameterException", "ResourceNotFoundException"):  # it has no such label
                 raise
 
     async def _promote(self, name: str, sealed: Sealed, versions: Versions) -> None:
-        """Make the highest generation current. Raises ``_Moved`` where somebody else moved the label meanwhile."""
+        """Make the highest generation current. Raises ``_Moved`` if another worker has moved the label meanwhile."""
         generations = {**_generations(versions), sealed.generation: sealed.attempt_id}
         newest = generations[max(generations)]
         current = next((version for version, labels in versions.items() if CURRENT in labels), None)
@@ -157,11 +161,11 @@ class SecretsManagerChannel:
 
 
 class _Moved(ChannelUnavailable):
-    """Another worker moved the label of the current version: look again."""
+    """Another worker has moved the label of the current version: read the labels again."""
 
 
 def _generations(versions: Versions) -> dict[int, str]:
-    """Generation → version id, by the labels."""
+    """Generation → version id, from the labels."""
     found = {}
     for version, labels in versions.items():
         for label in labels:
@@ -172,8 +176,8 @@ def _generations(versions: Versions) -> dict[int, str]:
 
 
 def _explain(error: ClientError, name: str) -> None:
-    """Raise what says more than the code, where there is more to say."""
-    if code(error) == "InvalidRequestException":  # scheduled for deletion, or another service's
+    """Raise a more helpful error, if there is one for this code."""
+    if code(error) == "InvalidRequestException":  # it is scheduled for deletion, or belongs to another service
         raise _being_deleted(name) from None
     if code(error) == "LimitExceededException":
         raise _for_a_person(
@@ -190,6 +194,7 @@ def _being_deleted(name: str) -> ChannelUnavailable:
 
 
 def _for_a_person(cause: str, hint: str) -> ChannelUnavailable:
+    """The exception for a failure that only a person can fix."""
     unavailable = ChannelUnavailable(cause, hint)
     unavailable.exit_code = ExitCode.PERSON_MUST_ACT
     return unavailable

@@ -1,4 +1,4 @@
-"""What ``check`` asks of the Secrets Manager channel: may the worker write secrets, and what will they cost."""
+"""What ``check`` asks for the Secrets Manager channel: may the worker write secrets, and what will they cost."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from types_aiobotocore_secretsmanager import SecretsManagerClient
 
 PRICE = 0.40
-"""US dollars a secret and month ("AWS Secrets Manager pricing")."""
+"""US dollars for each secret and month ("AWS Secrets Manager pricing")."""
 MANY = 50_000
-"""Secrets from which the price, $20,000 a month, is worth a word of advice."""
+"""The number of secrets above which ``check`` gives advice about the price, which is $20,000 a month then."""
 MOST = 500_000
-"""Secrets that a Region takes ("AWS Secrets Manager quotas")."""
+"""The most secrets in one Region ("AWS Secrets Manager quotas")."""
 
 
 class SecretsManagerChecks(ChannelChecks[SecretsManagerSettings]):
@@ -35,12 +35,12 @@ class SecretsManagerChecks(ChannelChecks[SecretsManagerSettings]):
         return found
 
     def look_at_size(self, seen: Seen) -> Sequence[Finding]:
-        """What the secrets of everybody cost."""
+        """See ``ChannelChecks``: the price of all users' secrets."""
         return [_price(seen)]
 
 
 async def look_at_secrets(secrets: SecretsManagerClient, prefix: str) -> list[Finding]:
-    """Whether the worker may write secrets, as far as that can be tried."""
+    """Check whether the worker may write secrets, as far as that can be tried without creating one."""
     name, absent = f"{prefix}/check-no-such-secret", frozenset({"ResourceNotFoundException"})
     put = secrets.put_secret_value(SecretId=name, SecretString="probe")
     move = secrets.update_secret_version_stage(SecretId=name, VersionStage="check")

@@ -1,4 +1,4 @@
-"""What the Secrets Manager channel has on AWS: nothing has to be made first; who may use what it makes."""
+"""The Secrets Manager channel's resources on AWS: nothing has to be created first; who may use its secrets."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class SecretsManagerResources(ChannelResources[SecretsManagerSettings]):
         return {"secrets", "key"} if channel.kms_key_id else {"secrets"}
 
     def statements(self, role: Role) -> Sequence[Allowed]:
-        """See ``ChannelResources``; its own KMS key is among them."""
+        """See ``ChannelResources``; those for the KMS key are included."""
         return [*STATEMENTS.get(role, ()), *kms.STATEMENTS.get(role, ())]
 
     def template(self, channel: SecretsManagerSettings) -> TemplatePart:
-        """See ``ChannelResources``: what the roles' policies name."""
+        """See ``ChannelResources``: only the parameters that the roles' policies need."""
         parameters = {"Prefix": (channel.prefix, "What the names of objects and secrets begin with (channel.prefix)")}
         if channel.kms_key_id:
             parameters["Key"] = kms.parameter(channel.kms_key_id)
@@ -63,6 +63,6 @@ class SecretsManagerResources(ChannelResources[SecretsManagerSettings]):
         region: str,  # noqa: ARG002
         report: InitReport,
     ) -> Sequence[str]:
-        """See ``ChannelResources``: the worker makes each secret itself."""
+        """See ``ChannelResources``: nothing, because the worker creates each secret itself."""
         report.made("secrets", f"nothing has to be made below {channel.prefix}/", made=False)
         return ['channel.kind = "secretsmanager"']

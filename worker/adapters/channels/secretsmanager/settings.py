@@ -6,4 +6,4 @@ from worker.adapters.channels.named import NamedSettings
 
 
 class SecretsManagerSettings(NamedSettings):
-    """How secrets are named, and whose key encrypts them: it needs nothing more."""
+    """How secrets are named, and which key encrypts them; there are no settings of its own."""

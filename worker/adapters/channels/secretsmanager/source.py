@@ -1,7 +1,7 @@
-"""How records are read back from Secrets Manager: the current version of each secret, copied as a line.
+"""Reading records back from Secrets Manager: the current version of each secret is copied as a line.
 
-Whoever opens needs permissions of their own, not the worker's: ``secretsmanager:ListSecrets`` and ``GetSecretValue``,
-and ``kms:Decrypt`` where the key is one of your own.
+This needs permissions that the worker does not have: ``secretsmanager:ListSecrets`` and ``GetSecretValue``, and
+``kms:Decrypt`` for a KMS key of your own.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 async def copy_secrets(client: SecretsManagerClient, prefix: str, file: BinaryIO) -> int:
-    """The current version of each secret under the prefix, as lines. Gives their number.
+    """Copy the current version of each secret under the prefix as a line; return their number.
 
-    The list of secrets may be five minutes behind (ListSecrets, API reference).
+    The list of secrets may be five minutes behind (API reference, ListSecrets).
     """
 
     async def line(name: str) -> bytes:
         try:
             value = (await client.get_secret_value(SecretId=name, VersionStage="AWSCURRENT")).get("SecretString", "")
         except ClientError as error:
-            if code(error) == "ResourceNotFoundException":  # deleted since, or created and not yet written
+            if code(error) == "ResourceNotFoundException":  # deleted since it was listed, or not written so far
                 return b""
             raise
         if not is_line(value):

@@ -1,4 +1,4 @@
-"""The SQS channel: a message a secret, for a service that notifies."""
+"""The SQS channel: one message for each secret, for a service that notifies the users."""
 
 from __future__ import annotations
 

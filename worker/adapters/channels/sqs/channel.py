@@ -1,7 +1,7 @@
-"""The SQS channel: a message a secret, for a service that notifies; the same object as a line of the file channel.
+"""The SQS channel: one message for each secret, with the same JSON object as a line of the file channel.
 
-What waits together leaves together, ten messages a request at most. SQS delivers at least once and keeps no order: the
-service that reads them goes by the generation, as every reader does.
+Waiting messages are sent in batches of up to ten. SQS delivers at least once and keeps no order, so the service that
+reads the messages has to compare generations, as every reader of records does.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 MAX_BYTES = 250_000
-"""Bytes of a request; SQS takes 1 MiB by now, and took a quarter of that before."""
+"""Bytes of all messages in one request: SQS accepts 1 MiB today, but accepted only 256 KiB before."""
 AT_ONCE = 4
-"""Requests on the wire at a time: with an answer in 20 ms, 2,000 records/s."""
+"""Requests that are sent at the same time: with an answer in 20 ms, 2,000 records/s."""
 CLOSING = 5.0
-"""Seconds for the last requests at the end."""
+"""Seconds for the last requests when closing."""
 WHAT = "the SQS queue of the channel"
-"""What errors call it."""
+"""What errors call the queue."""
 
 
 class SqsChannel:
@@ -45,7 +45,7 @@ class SqsChannel:
         )
 
     async def open(self) -> None:
-        """Look at the queue. Raises ``UsageError`` where it is a FIFO one or not encrypted, ``ChannelUnavailable``."""
+        """Check the queue. Raises ``UsageError`` if it is a FIFO queue or not encrypted, ``ChannelUnavailable``."""
         if is_fifo(self._url):
             raise UsageError(
                 "the queue of the channel is a FIFO queue",
@@ -66,7 +66,7 @@ class SqsChannel:
         await self._messages.submit(record_line(username, sealed).decode("ascii"))
 
     async def close(self) -> None:
-        """Wait a moment for what is being sent; what is cut off is sealed in the ledger, and delivered again."""
+        """Wait a few seconds for messages under way. What does not arrive is delivered later, from the ledger."""
         try:
             async with asyncio.timeout(CLOSING):
                 await self._messages.close()
@@ -75,7 +75,7 @@ class SqsChannel:
             await self._messages.close()
 
     async def _send(self, bodies: list[str]) -> Sequence[Exception | None]:
-        """Send one batch; of each message why it was not confirmed, if it was not."""
+        """Send one batch; return for each message ``None``, or why it was not confirmed."""
         send = self._sqs.send_message_batch
         entries = [{"MessageBody": body} for body in bodies]
         failed = await send_once(send, self._url, entries, what=WHAT, unavailable=ChannelUnavailable)

@@ -1,6 +1,6 @@
-"""What ``check`` asks of the SQS channel: is its queue there, encrypted and a standard one; may the worker send.
+"""What ``check`` asks for the SQS channel: is its queue there, encrypted and a standard queue, and may the worker send.
 
-No message is received, because that raises its receive count and hides it from whoever notifies.
+No message is received, because that would raise its receive count and hide it from the service that notifies.
 """
 
 from __future__ import annotations
@@ -28,6 +28,6 @@ class SqsChecks(ChannelChecks[SqsSettings]):
 
 
 async def look_at_queue(sqs: SQSClient, url: str) -> list[Finding]:
-    """The queue that sealed secrets are sent to. Raises ``QueueUnavailable``."""
+    """Check the queue that sealed secrets are sent to. Raises ``QueueUnavailable``."""
     found = judged("channel", await attributes_of(sqs, url))
     return [*found, *await permissions("channel", [sending(sqs, url)])]

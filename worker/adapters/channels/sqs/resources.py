@@ -1,4 +1,4 @@
-"""What the SQS channel has on AWS: its queue, made for ``init`` and for CloudFormation alike, and who may use it."""
+"""The SQS channel's resources on AWS: its queue, the same from ``init`` and from CloudFormation, and who may use it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
 
 PROPERTIES = {"SqsManagedSseEnabled": True, "MessageRetentionPeriod": 14 * queue.DAY}
-"""Encrypted. Delivered secrets wait for whoever notifies as long as SQS can keep them, 14 days (seconds; SQS developer
-guide, quotas), for nobody has another copy."""
+"""The queue is encrypted, and keeps messages for 14 days (here in seconds), the longest time that SQS allows (SQS
+developer guide, quotas), because a delivered secret has no other copy."""
 
 QUEUE = "arn:${Partition}:sqs:${Region}:${Account}:${ChannelQueue}"
+"""The queue's ARN, with placeholders."""
 STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
     Role.WORKER: (
         Allowed("channel_queue", "DeliverToQueue", ("sqs:GetQueueAttributes", "sqs:SendMessage"), (QUEUE,), rank=21),
@@ -37,6 +38,7 @@ STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         ),
     ),
 }
+"""What each role may do with the queue."""
 
 
 class SqsResources(ChannelResources[SqsSettings]):
@@ -51,7 +53,7 @@ class SqsResources(ChannelResources[SqsSettings]):
         return STATEMENTS.get(role, ())
 
     def template(self, channel: SqsSettings) -> TemplatePart:
-        """See ``ChannelResources``: the queue and its policy, as ``make_missing`` makes them."""
+        """See ``ChannelResources``: the queue and its policy, the same as ``make_missing`` creates."""
         return TemplatePart(
             {"ChannelQueue": (queue.name_in(channel.url or ""), "The queue of sealed secrets (channel.url)")},
             queue_and_policy("DeliveredQueue", "ChannelQueue", PROPERTIES),

@@ -1,7 +1,7 @@
-"""How records are read back from an SQS queue: moved to the end of a file, where they stay and are opened.
+"""Reading records back from an SQS queue: they are moved to the end of a file, where they stay and are opened.
 
-For a queue that no notifying service reads: what is received here is received by nobody else. Whoever opens needs
-``sqs:ReceiveMessage`` and ``sqs:DeleteMessage``, and ``kms:Decrypt`` where the key is one of your own.
+This is for a queue that no notifying service reads, because each message is removed from the queue here. It needs the
+permissions ``sqs:ReceiveMessage`` and ``sqs:DeleteMessage``, and ``kms:Decrypt`` for a KMS key of your own.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 POLL = 5
-"""Seconds that the queue is asked to wait for a message; SQS waits for at most 20 (API reference, ReceiveMessage)."""
+"""Seconds for which one poll waits for a message; SQS allows up to 20 (API reference, ReceiveMessage)."""
 QUIET_POLLS = 2
-"""Polls in a row that bring nothing new before the queue counts as empty: one alone may miss what is there."""
+"""How many polls in a row must return nothing new before the queue counts as empty: a single one may miss messages."""
 RECEIVERS = 4
-"""Polls at the same time, each of up to ten messages."""
+"""Polls that are open at the same time, each for up to ten messages."""
 WHAT = "the SQS queue"
 """The queue in error messages."""
 
 
 async def drain(sqs: SQSClient, url: str, into: Path) -> int:
-    """Move every sealed line of the queue to the end of the file; deleted from the queue only once it is durable there.
+    """Move every sealed record of the queue to the end of the file.
 
-    Messages that are no such lines stay in the queue; gives their number. Raises ``UsageError`` for a file that cannot
-    be written, ``ChannelUnavailable``.
+    A message is deleted from the queue only after its line is durable in the file. Messages that are not sealed records
+    stay in the queue; return their number. Raises ``UsageError`` if the file cannot be written, ``ChannelUnavailable``.
     """
-    _refuse_another_kind_of_file(into)
+    _refuse_other_files(into)
     await _append(into, [])
     foreign: set[str] = set()
     with faults(ChannelUnavailable, WHAT):
@@ -80,7 +80,8 @@ async def _append(into: Path, lines: Sequence[bytes]) -> None:
         ) from None
 
 
-def _refuse_another_kind_of_file(path: Path) -> None:
+def _refuse_other_files(path: Path) -> None:
+    """Raise ``UsageError`` if the file exists and does not begin like a file of sealed lines."""
     try:
         with path.open("rb") as file:
             begins = file.read(1)

@@ -1,7 +1,8 @@
-"""A few requests on the wire at once; what comes while they are gathers, and leaves together.
+"""Combines requests into batches when many wait; when few do, each one is sent alone.
 
-At ordinary rates one of the few is free and everything leaves alone, at half the price of a transaction. Only when the
-service or this process cannot keep up does enough wait to be worth a batch, which costs a fifth of the time for each.
+Only ``AT_ONCE`` requests are sent at the same time; what arrives meanwhile waits. At ordinary rates a slot is free, and
+each write is sent alone, which costs half as much as in a transaction. Only when the service or this process cannot
+keep up do enough writes wait to be sent as one batch, which takes a fifth of the time for each.
 """
 
 from __future__ import annotations
@@ -16,17 +17,18 @@ Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
 
 AT_ONCE = 4
-"""Requests on the wire at a time; with an answer in 5 ms, 800/s leave alone."""
+"""Requests that are sent at the same time: with an answer in 5 ms, 800 writes/s are sent alone."""
 FEWEST = 4
-"""How many have to wait before they leave together: fewer are not worth the double price."""
+"""How many must wait before they are sent as a batch: for fewer the double price is not worth it."""
 MOST = 25
-"""How many leave together at most. More save little, and hold the event loop for longer (DynamoDB takes 100)."""
+"""The largest batch. Larger ones save little, and block the event loop for longer (DynamoDB takes 100)."""
 
 
 class Coalescer(Batcher[tuple[str, Asked], Answered], Generic[Asked, Answered]):
-    """``one`` does one; ``many`` does several of different users, and answers each or says why it has no answer.
+    """Sends with ``one`` what goes alone, and with ``many`` a batch of different users.
 
-    What is asked about one user is done one after another, in the order in which it came.
+    ``many`` returns the answer to each, or the exception to raise for it. Requests about the same user are sent one
+    after another, in the order in which they came.
     """
 
     def __init__(
@@ -37,10 +39,10 @@ class Coalescer(Batcher[tuple[str, Asked], Answered], Generic[Asked, Answered]):
         super().__init__(self._send, most=MOST, at_once=AT_ONCE)
         self._one, self._many = one, many
         self._busy: set[str] = set()
-        """Users about whom a request is on the wire."""
+        """Users with a request under way."""
 
     async def do(self, asked: Asked, user: str) -> Answered:
-        """The answer. Whoever is cancelled while waiting for it undoes nothing that has left."""
+        """Send the request and return its answer. Cancelling this does not undo a request that was sent."""
         return await self.submit((user, asked), gather=None)
 
     async def _send(self, batch: list[tuple[str, Asked]]) -> Sequence[Answered | Exception]:
@@ -49,7 +51,7 @@ class Coalescer(Batcher[tuple[str, Asked], Answered], Generic[Asked, Answered]):
         return await self._many([asked for _, asked in batch])
 
     def _take(self) -> list[Waiting[tuple[str, Asked], Answered]]:
-        """Who leaves next: several where enough wait, else the first; nobody about whom a request is on the wire."""
+        """Take the next batch: several if enough wait, otherwise the first; none of a user with a request under way."""
         looked_at: list[Waiting[tuple[str, Asked], Answered]] = []
         ready: list[Waiting[tuple[str, Asked], Answered]] = []
         users = set(self._busy)

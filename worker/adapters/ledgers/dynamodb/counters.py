@@ -1,11 +1,13 @@
-"""How many users stand where, without looking at every one: each worker says what it changed, and they are added up.
+"""How many users are in each state, without reading every row: each worker writes its changes, and they are added up.
 
-One item holds it all: ``worker ID`` is a map of that worker's differences since it began, always written whole, so
-that repeating the write is harmless; ``base BUCKET`` are numbers to which a worker that ends adds its map, in the same
-write that removes it; ``revision`` rises with every write. So a single consistent read is a true snapshot.
+All counts are in one item. The attribute ``worker ID`` is a map of that worker's changes since it began, always written
+as a whole, so that repeating the write is harmless. The attributes ``base BUCKET`` are numbers; a worker that ends adds
+its map to them in the same write that removes the map. ``revision`` rises with every write. So a single consistent read
+is a true snapshot.
 
-A killed worker takes up to ``every`` seconds of differences with it, and a write whose answer was lost is not counted
-where another worker replaced it before it was repeated. ``recount`` looks at every row and mends the base.
+The counts can be slightly wrong: a killed worker loses up to ``every`` seconds of its changes, and a write whose answer
+was lost is not counted if another worker replaced the row before it was repeated. ``recount`` reads every row and
+corrects the base.
 """
 
 from __future__ import annotations
@@ -33,34 +35,34 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 COUNTS = {KEY: {"S": "counts"}}
-"""The key of the one item that holds all counts."""
+"""The key of the one item with all counts."""
 DUPLICATES = "duplicates"
-"""Counts requests whose user was served already."""
+"""The bucket for requests whose user was served already."""
 MALFORMED = "malformed"
-"""Counts messages that were no requests."""
+"""The bucket for messages that were no valid requests."""
 EVERY = 1.0
-"""Seconds between two writes of what changed: one write a second for each worker costs next to nothing, and what a
-killed worker did not write is mended by ``recount``."""
-_UNSEEN = frozenset({DUPLICATES, MALFORMED})
-"""What no row tells, so that counting the rows does not mend it."""
+"""Seconds between two writes of a worker's changes: one write a second costs next to nothing, and what a killed worker
+did not write is corrected by ``recount``."""
+_NOT_IN_ROWS = frozenset({DUPLICATES, MALFORMED})
+"""Buckets that cannot be counted from the rows, so that ``recount`` cannot correct them."""
 _BASE = "base "
-"""Attributes that begin so hold what workers that ended counted."""
+"""Prefix of the attributes with the counts of workers that have ended."""
 _WORKER = "worker "
-"""Attributes that begin so hold what one worker has counted since it began."""
+"""Prefix of the attributes with the counts of one worker since it began."""
 _REVISION = "revision"
 """Attribute (N) that rises with every write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What all workers together said at one moment."""
+    """The sum of all workers' counts at one moment."""
 
     sums: Counter[Bucket]
     revision: int
 
 
 class Counters:
-    """One worker's part, and the sum of all. Everything raises ``LedgerUnavailable``."""
+    """The counts of this worker, and the sum of all. All methods raise ``LedgerUnavailable``."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, worker: str, every: float = EVERY) -> None:
         self._dynamodb, self._table, self._every = dynamodb, table, every
@@ -73,25 +75,25 @@ class Counters:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    # --- one worker's differences -------------------------------------------------------------------------------------
+    # --- this worker's changes ----------------------------------------------------------------------------------------
 
     def move(self, old: Bucket | None, new: Bucket | None) -> None:
-        """A user who counted as ``old`` counts as ``new`` now; ``None``: was or is not there."""
+        """Count a user under ``new`` instead of ``old``; ``None`` for a user without an item."""
         if old == new:
             return
         if old is not None:
             self._mine[old] -= 1
         if new is not None:
             self._mine[new] += 1
-        self._soon()
+        self._write_soon()
 
     def add(self, bucket: Bucket, number: int) -> None:
-        """So many more."""
+        """Add ``number`` to the bucket."""
         if number:
             self._mine[bucket] += number
-            self._soon()
+            self._write_soon()
 
-    def _soon(self) -> None:
+    def _write_soon(self) -> None:
         self._unwritten = True
         if self._timer is None and not self._closed:
             self._timer = asyncio.get_running_loop().call_later(self._every, self._begin_writing)
@@ -106,10 +108,10 @@ class Counters:
         finally:
             self._timer = None
             if self._unwritten:
-                self._soon()
+                self._write_soon()
 
     async def write(self) -> None:
-        """Everything that changed until now is durable when this returns."""
+        """Write all changes until now; they are durable on return."""
         async with self._writing:
             if not self._unwritten:
                 return
@@ -118,12 +120,12 @@ class Counters:
             try:
                 await self._update("SET #mine = :mine ADD #revision :one", {":mine": {"M": mine}, ":one": {"N": "1"}})
             except BaseException:
-                self._soon()
+                self._write_soon()
                 raise
             self._written = True
 
     async def close(self) -> None:
-        """Write what is not written yet, and join the base. Says so where it cannot: rows are right without it."""
+        """Write what is not written yet, and add it to the base. Failure is only logged, because the rows are right."""
         self._closed = True
         if self._timer:
             self._timer.cancel()
@@ -132,34 +134,35 @@ class Counters:
         try:
             await self.write()
             if self._written:
-                await self._join_the_base()
+                await self._move_to_base()
         except LedgerUnavailable as unavailable:
             log.warning(
                 "counts_not_written", cause=str(unavailable), cure="the next run that ends counts every row again"
             )
 
-    async def _join_the_base(self) -> None:
+    async def _move_to_base(self) -> None:
         changes = {bucket: number for bucket, number in self._mine.items() if number}
-        with suppress(_Refused):  # an earlier try did it, whose answer was lost
+        with suppress(_Refused):  # an earlier attempt has done it, but its answer was lost
             await self._add_to_base(changes, remove=True, condition="attribute_exists(#mine)")
 
-    # --- everybody's --------------------------------------------------------------------------------------------------
+    # --- the sum of all workers ---------------------------------------------------------------------------------------
 
     async def read(self) -> Snapshot:
-        """As all workers last said, this one up to now."""
+        """The sums as last written by the other workers, and up to now by this one."""
         await self.write()
         with faults(LedgerUnavailable, "the ledger"):
             answer = await self._dynamodb.get_item(TableName=self._table, Key=COUNTS, ConsistentRead=True)
         return snapshot(answer.get("Item", {}))
 
-    async def recount(self, look: Callable[[], Awaitable[Counter[Bucket]]]) -> Counter[Bucket]:
-        """What ``look`` finds, with what no row tells; mends the base where the sum says otherwise.
+    async def recount(self, count_rows: Callable[[], Awaitable[Counter[Bucket]]]) -> Counter[Bucket]:
+        """Return what ``count_rows`` counts, with the buckets that are not in the rows; correct the base if it differs.
 
-        A difference may be only what somebody has not written yet: it is one if nobody writes within two periods, nor
-        wrote while we looked, nor when we mend. So of two workers that recount at once, one mends and once.
+        A difference may only mean that a worker has not written its changes yet. It is an error only if no worker
+        writes during the count, within two periods after it, and until the correction. So if two workers recount at
+        once, the base is corrected once.
         """
         before = await self.read()
-        found = await look()
+        found = await count_rows()
         after = await self.read()
         if _difference(found, after):
             await asyncio.sleep(2 * self._every)
@@ -167,11 +170,11 @@ class Counters:
             difference = _difference(found, later)
             if difference and before.revision == later.revision:
                 with suppress(_Refused):
-                    await self._mend(difference, later.revision)
+                    await self._correct_base(difference, later.revision)
             after = later
-        return found + Counter({bucket: number for bucket, number in after.sums.items() if bucket in _UNSEEN})
+        return found + Counter({bucket: number for bucket, number in after.sums.items() if bucket in _NOT_IN_ROWS})
 
-    async def _mend(self, difference: dict[Bucket, int], revision: int) -> None:
+    async def _correct_base(self, difference: dict[Bucket, int], revision: int) -> None:
         if revision:
             condition = "#revision = :revision"
             await self._add_to_base(difference, condition=condition, values={":revision": {"N": str(revision)}})
@@ -186,7 +189,10 @@ class Counters:
         values: Item | None = None,
         remove: bool = False,
     ) -> None:
-        """Add to the base, in one write with what else changes. Raises ``_Refused`` where the condition fails."""
+        """Add to the base, and with ``remove`` delete this worker's map in the same write.
+
+        Raises ``_Refused`` if the condition is not met.
+        """
         names = {f"#b{number}": _BASE + bucket for number, bucket in enumerate(numbers)}
         added = {f":b{number}": {"N": str(each)} for number, each in enumerate(numbers.values())}
         adds = ", ".join(["#revision :one", *(f"#b{number} :b{number}" for number in range(len(numbers)))])
@@ -218,12 +224,12 @@ class Counters:
                 raise
 
 
-class _Refused(Exception):  # noqa: N818 - no error: somebody was faster
-    """The condition did not hold."""
+class _Refused(Exception):  # noqa: N818 - no error: another worker was faster
+    """The condition of a write was not met."""
 
 
 def snapshot(item: Item) -> Snapshot:
-    """The sums that the item says."""
+    """The sums of all counts in the item."""
     sums: Counter[Bucket] = Counter()
     for name, value in item.items():
         if name.startswith(_BASE):
@@ -235,11 +241,11 @@ def snapshot(item: Item) -> Snapshot:
 
 
 def counts(sums: Counter[Bucket]) -> Counts:
-    """As the ports have it; nothing is less than zero, whatever a killed worker did not say."""
+    """The sums as ``model.Counts``; no number is below zero, even if a killed worker has not written its changes."""
     states: Counter[State] = Counter()
     reasons: Counter[str] = Counter()
     for bucket, number in sums.items():
-        if number <= 0 or bucket in _UNSEEN or bucket == ROSTER:
+        if number <= 0 or bucket in _NOT_IN_ROWS or bucket == ROSTER:
             continue
         state, _, reason = bucket.partition(":")
         states[State(state)] += number
@@ -248,7 +254,7 @@ def counts(sums: Counter[Bucket]) -> Counts:
     return Counts(states, reasons, max(0, sums[DUPLICATES]), max(0, sums[MALFORMED]))
 
 
-def _difference(found: Counter[Bucket], said: Snapshot) -> dict[Bucket, int]:
-    """What to add to the sums so that they say what was found."""
-    buckets = (found.keys() | said.sums.keys()) - _UNSEEN
-    return {bucket: lacks for bucket in buckets if (lacks := found[bucket] - said.sums[bucket])}
+def _difference(found: Counter[Bucket], written: Snapshot) -> dict[Bucket, int]:
+    """What to add to the written sums to get those that were found."""
+    buckets = (found.keys() | written.sums.keys()) - _NOT_IN_ROWS
+    return {bucket: missing for bucket in buckets if (missing := found[bucket] - written.sums[bucket])}

@@ -1,8 +1,8 @@
 """The ledger that workers on many hosts share: one DynamoDB table.
 
-A user is one item, changed by conditional writes only (``writes``); a sparse index finds who is unfinished
-(``reads``); what the workers counted is one item more (``counters``), the shared pace another (``pace``), the rollout's
-stamp the last. ``schema`` says how the table is made, ``rows`` how a row is an item.
+Each user is one item, changed only by conditional writes (``writes``); a sparse index finds the unfinished ones
+(``reads``). Three more items contain the workers' counts (``counters``), the shared pace (``pace``), and the stamp,
+which says to which rollout the table belongs. ``schema`` defines the table, ``rows`` converts rows to items and back.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 
 class DynamoLedger:
-    """``Ledger``, ``LedgerStats`` and ``PaceStore`` in one table, for any number of workers on any hosts.
+    """``Ledger``, ``LedgerStats``, ``Roster`` and ``PaceStore`` in one table, for any number of workers on any hosts.
 
-    ``worker``: this process's identity. ``count_every``: seconds between two writes of what it counted.
+    ``worker``: this process's identity. ``count_every``: seconds between two writes of its counts. ``monotonic``: this
+    host's clock, in seconds.
     """
 
     def __init__(
@@ -51,10 +52,10 @@ class DynamoLedger:
         self._pace = SharedPace(dynamodb, table, monotonic)
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
-        """Make sure that the table is there and belongs to this rollout: it is stamped at first use.
+        """Check that the table exists and belongs to this rollout: ``stamp`` is written to it at its first use.
 
-        Raises ``UsageError`` where it is missing, is none of ours, was never used but must have been, or was stamped
-        otherwise; ``LedgerUnavailable``.
+        Raises ``UsageError`` if the table is missing, has another key, was never used but must have been, or has
+        another stamp; ``LedgerUnavailable``.
         """
         found = await self._stamp(stamp, must_exist=must_exist)
         for name, value in stamp.items():
@@ -66,7 +67,10 @@ class DynamoLedger:
                 )
 
     async def _stamp(self, stamp: Mapping[str, str], *, must_exist: bool) -> Mapping[str, Any]:
-        """What the table is stamped with, once whatever is missing was added; of several at once, the first one's."""
+        """Write the parts of the stamp that the table does not have yet, and return its stamp.
+
+        If several workers do this at once, the first one's values stay.
+        """
         names = {f"#n{number}": _stamped(name) for number, name in enumerate(stamp)}
         values = {f":v{number}": {"S": value} for number, value in enumerate(stamp.values())}
         sets = ", ".join(f"#n{number} = if_not_exists(#n{number}, :v{number})" for number in range(len(stamp)))
@@ -104,7 +108,7 @@ class DynamoLedger:
         return answer["Attributes"]
 
     async def close(self) -> None:
-        """Wait until every write has its answer, and write what is counted only here."""
+        """Wait until every write has its answer, and write the counts that are not written yet."""
         await self._writes.close()
         await self._reads.close()
         await self._pace.close()
@@ -123,7 +127,7 @@ class DynamoLedger:
         return to_enrolment(item)
 
     async def unfinished(self) -> AsyncIterator[Enrolment]:
-        """See ``ports.Ledger``. Follows the table with a delay, usually below a second; ``recount`` does not."""
+        """See ``ports.Ledger``. The index is behind the table, usually by less than a second; ``recount`` is exact."""
         async with aclosing(self._reads.unfinished()) as items:
             async for item in items:
                 row = to_enrolment(item)
@@ -132,21 +136,22 @@ class DynamoLedger:
                     yield row
 
     def is_dead(self, worker: str) -> bool:  # noqa: ARG002
-        """Never: whether a worker on another host is dead cannot be known."""
+        """Always ``False``: it cannot be known whether a worker on another host is dead."""
         return False
 
-    # --- ports.Books --------------------------------------------------------------------------------------------------
+    # --- ports.LedgerStats --------------------------------------------------------------------------------------------
 
     async def counts(self) -> Counts:
-        """See ``ports.LedgerStats``: what others did within the last second may be missing, and what killed ones
-        did.
+        """See ``ports.LedgerStats``.
+
+        The last second of other workers may be missing, and the last second of workers that were killed.
         """
         return counts((await self._counters.read()).sums)
 
     async def recount(self) -> Counts:
         """See ``ports.LedgerStats``: every row is read, consistently.
 
-        Takes two seconds more where ``counts`` seems wrong.
+        It takes two seconds longer if ``counts`` seems to be wrong.
         """
         return counts(await self._counters.recount(self._reads.count))
 
@@ -166,36 +171,37 @@ class DynamoLedger:
         self._counters.add(DUPLICATES, duplicates)
         self._counters.add(MALFORMED, malformed)
 
-    # --- the roster ---------------------------------------------------------------------------------------------------
+    # --- ports.Roster -------------------------------------------------------------------------------------------------
 
     async def add_to_roster(self, usernames: Iterable[str]) -> int:
-        """Make users visible for whom nobody asked yet; how many were not known before. Repeating it is harmless."""
+        """See ``ports.Roster``. Repeating it is harmless."""
         return await self._writes.add_to_roster(usernames)
 
     async def unrequested(self) -> AsyncIterator[str]:
-        """Every user on the roster for whom nobody asked yet."""
+        """See ``ports.Roster``."""
         async with aclosing(self._reads.unrequested()) as usernames:
             async for username in usernames:
                 yield username
 
     async def roster_count(self) -> int:
-        """How many users those are, as the workers last said; exact after ``recount``."""
+        """See ``ports.Roster``; from the workers' counts, and exact after ``recount``."""
         return max(0, (await self._counters.read()).sums[ROSTER])
 
-    # --- ports.PaceBook -----------------------------------------------------------------------------------------------
+    # --- pacing.pace.PaceStore ---------------------------------------------------------------------------------------
 
     async def read_pace(self) -> Pace | None:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return await self._pace.read_pace()
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return await self._pace.change_pace(change)
 
     def shared_time(self) -> float:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return self._pace.shared_time()
 
 
 def _stamped(name: str) -> str:
+    """The attribute with this part of the stamp."""
     return f"stamp {name}"

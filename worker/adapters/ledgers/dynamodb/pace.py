@@ -1,30 +1,31 @@
-"""The shared pace in one item, and a clock that workers on different hosts share, made of nothing but that item.
+"""The shared pace in one item, and the shared clock (the timeline) that workers on different hosts derive from it.
 
-Nobody's wall clock can be trusted to a fraction of a second, so the timeline is nobody's: each worker maps it to its
-own monotonic clock by an offset that only ever grows. Whoever writes the pace writes with it what the timeline said
-just before (``written_at``); whoever gets to see that knows that the timeline was at least there when the answer
-arrived, and moves its own forward if it was behind. So all follow the fastest, clocks that drift are mended with
-every look, and with nobody at work the timeline stands still (it goes on from where it was written last).
+The wall clocks of several hosts do not agree to a fraction of a second. So the timeline belongs to no host: each worker
+maps it to its own monotonic clock by an offset that only ever grows. A worker that writes the pace writes with it the
+present time on the timeline (``written_at``). A worker that reads this knows that the timeline had at least reached
+that time when the answer arrived, and moves its own offset forward if it was behind. So all workers follow the fastest
+one, and every read corrects for clocks that drift. While no worker runs, the timeline stands still; it goes on from the
+time that was written last.
 
-How wrong it can be: a worker's timeline lags behind the fastest by no more than the smallest age that any item it saw
-had on arrival, plus what its clock lost since. What is met with while reserving slices may be most of a slice old, so
-whoever meets others looks now and then, in the background, often enough to see items right after they were written:
-that leaves ``BETWEEN_LOOKS`` and the way there and back, and what clocks lose until the next look (at 200 ppm: 6 ms).
-Simulated with three hosts 400 ppm apart it stays below 60 ms. A new worker looks before it begins, and soon again:
-where eight start at once on two cores, what they see then is up to 200 ms old; four seconds later they are within 40.
-Nobody sends in another's slice of the timeline, so in any T seconds all together send at most ``rate x (T + the largest
-lag)``: they exceed the rate by at most ``rate x lag``, at 25/s and 40 ms by one request. A worker that is behind also
-waits longer for its slice, by its lag.
+The error: a worker's timeline lags behind the fastest one by at most the smallest age that any item had when this
+worker read it, plus what its clock has lost since. Items read while reserving slices may be almost a slice old. So a
+worker that notices others also reads the item now and then in the background, often enough to see it right after a
+write. That leaves a lag of ``BETWEEN_LOOKS``, the round trip, and what the clock loses until the next such time (at 200
+ppm: 6 ms). In a simulation with three hosts 400 ppm apart the lag stays below 60 ms. A new worker reads before it
+begins, and soon again: when eight start at once on two cores, the items they see at first are up to 200 ms old, and
+four seconds later the lag is below 40 ms. No worker sends in another one's slice of the timeline, so in any T seconds
+all of them together send at most ``rate x (T + the largest lag)`` requests. They exceed the rate by at most
+``rate x lag`` requests: one request at 25/s and 40 ms. A worker that lags also waits for its slice longer, by its lag.
 
-Reserving adds to the moment up to which the timeline is reserved, whatever that is by then, so nobody is refused for
-being slower than the others: only if somebody cut the rate meanwhile. A cut is refused for another cut alone. Only on a
-timeline that ran dry one writes on condition that nobody else has. All else (the rate, where it rises, the length of
-slices) is as the last one wrote it: rises that cross are lost, so with twenty workers 0.2 s away from the ledger a rate
-takes three times as long to come back. A write that the SDK repeats is known as the same one; if somebody else wrote in
-between, its first slice is lost.
+Reserving a slice adds to the time up to which the timeline is reserved, whatever the others have made of it meanwhile.
+So a slow worker is not refused for being slow, but only if another one cut the rate meanwhile. Cutting the rate is
+refused only because of another cut. If the reserved time is over, however, a write requires that no other worker has
+written. All other values (a raised rate, the length of slices) are as the last writer left them. Simultaneous raises
+overwrite each other, so with twenty workers 0.2 s away from the ledger the rate takes three times as long to recover. A
+write that the SDK repeats is recognised; if another worker wrote in between, the slice of the first try stays unused.
 
-After a pause of everybody the timeline has not moved, so a lowered rate is not forgotten over it but rises as always,
-from full within about five minutes; the last slice before the pause is waited out again, which takes below a slice.
+After a pause of all workers the timeline has not moved. So a lowered rate is not forgotten but rises as usual, to the
+full rate within about five minutes; and the rest of the last slice before the pause has to pass first.
 """
 
 from __future__ import annotations
@@ -51,52 +52,52 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 PACE = {KEY: {"S": "pace"}}
-"""The key of the one item."""
+"""The key of the one item with the pace."""
 BETWEEN_LOOKS = 0.02
-"""Seconds between two looks for an item that another worker wrote just now: it is that old at most when it is seen,
-which bounds how far this worker's timeline lags behind (see above; simulated: below 60 ms). It is a sampling interval
-and no pause after a failure, so it does not grow."""
+"""Seconds between two reads ("looks") that wait for another worker's write: a write is at most this old when it is
+seen, which limits how far this worker's timeline lags behind (see above; in the simulation: below 60 ms). It is a
+sampling interval and not a pause after a failure, so it does not grow."""
 FIRST_LOOKS = 25
-"""Looks at most before work begins: half a second, after which nobody else seems to be at work."""
+"""The most reads before this worker begins: half a second, after which no other worker seems to be running."""
 LOOKS = 75
-"""Looks at most later, in the background: a second and a half, in which several slices are reserved."""
+"""The most reads at a time in the background: a second and a half, in which several slices are reserved."""
 CHANGES = 5
-"""Fresh items to see in those: of several hosts, and some fresher than others."""
+"""Writes of others to see in the background before it is enough: from several hosts, some seen sooner than others."""
 LOOK_AGAIN_FIRST = 0.5
-"""Seconds after which the background looks are first repeated: a host that starts is slow to see."""
+"""Seconds until the first repetition of the background reads: a host that has just started answers slowly."""
 LOOK_AGAIN_LATEST = 30.0
-"""Seconds after which they are repeated at the latest: clocks that drift by 200 ppm lose 6 ms in that time."""
+"""The longest interval in seconds between them: clocks that drift by 200 ppm lose 6 ms in that time."""
 LESS_OFTEN = 1.25
-"""Factor of that interval after each time that no more than ``BETWEEN_LOOKS`` was gained."""
+"""The factor by which that interval grows each time the offset was corrected by no more than ``BETWEEN_LOOKS``."""
 
 
 class SharedPace:
-    """``PaceStore``. ``monotonic``: this host's clock, in seconds."""
+    """``pacing.pace.PaceStore`` in one item. ``monotonic``: this host's clock, in seconds."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._dynamodb, self._table, self._monotonic = dynamodb, table, monotonic
         self._offset: float | None = None
-        """The timeline is at least this much ahead of our clock; ``None`` before we know of one."""
+        """Seconds by which the timeline is at least ahead of our clock; ``None`` while no timeline is known."""
         self._me = uuid.uuid4().hex
         self._writes = itertools.count(1)
         self._joined = False
         self._looked_at = -math.inf
-        """When our clock was last compared with an item that was fresh, or could have been."""
+        """When (by our clock) we last saw a fresh write of another worker, or started to look for one."""
         self._look_after = LOOK_AGAIN_FIRST
         self._looking: asyncio.Task[None] | None = None
         self._written = 0
-        """The version that we wrote last."""
+        """The version of our last write."""
         self._took = 0.0
         """Seconds that our last write took."""
         self._mine: Pace | None = None
-        """What stands there where nobody else seems to write."""
+        """The stored pace if we wrote it last and no other worker seems to write; saves a read."""
 
     def shared_time(self) -> float:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return self._monotonic() + (self._offset or 0.0)
 
     async def read_pace(self) -> Pace | None:
-        """See ``ports.PaceStore``; the first time it waits, for up to half a second, until somebody else writes."""
+        """See ``pacing.pace.PaceStore``; the first call waits up to half a second for another worker's write."""
         item = await self._read()
         if item and not self._joined:
             item = await self._look_until_it_changes(item, FIRST_LOOKS, changes=1)
@@ -104,7 +105,10 @@ class SharedPace:
         return _pace(item) if item else None
 
     async def _look_until_it_changes(self, item: Item, looks: int, changes: int) -> Item:
-        """The item as it stands after so many changes by others, or looks; if nobody else changes it, none works."""
+        """Read the item until others have changed it so many times, or ``looks`` times; return the last one read.
+
+        If no other worker changes it, none seems to be running.
+        """
         for _ in range(looks):
             version = item["version"]
             await asyncio.sleep(BETWEEN_LOOKS)
@@ -117,47 +121,50 @@ class SharedPace:
         return item
 
     async def close(self) -> None:
-        """Look no more."""
+        """Stop the reads in the background."""
         if self._looking:
             self._looking.cancel()
             await asyncio.wait([self._looking])
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``ports.PaceStore``. Who works alone needs no look: it knows what stands there."""
+        """See ``pacing.pace.PaceStore``. A worker that is alone needs no read: it knows the stored pace."""
         before = self._mine or await self.read_pace()
         while (pace := change(before)) is not None and pace is not before:
             alone = before is None or before.version == self._written
             self._mine = None
-            written, stands = await self._put(pace, before)
-            if written and stands:
-                alone &= stands.version == pace.version
-                self._mine = stands if alone else None
-                self._written = stands.version
-                return stands
-            before = stands
+            accepted, stored = await self._put(pace, before)
+            if accepted and stored:
+                alone &= stored.version == pace.version
+                self._mine = stored if alone else None
+                self._written = stored.version
+                return stored
+            before = stored
         return pace
 
     async def _put(self, pace: Pace, before: Pace | None) -> tuple[bool, Pace | None]:
-        """Whether it is written, and what stands there now. Repeated by the SDK it is known as the same write."""
+        """Write the pace; return whether it was accepted, and the pace that is stored now.
+
+        ``writer`` is different for every write, so a write that the SDK repeated is recognised as our own.
+        """
         writer, written_at, began = f"{self._me} {next(self._writes)}", self.shared_time(), self._monotonic()
         values = {**_values(pace), "written_at": _number(written_at), "writer": {"S": writer}}
         if before and _adds(pace, before, written_at + self._took):
             accepted, item = await self._update(_addition(values, pace, before))
-            stands = _on_top(pace, before, _pace(item)) if accepted and item else None
+            stored = _on_top(pace, before, _pace(item)) if accepted and item else None
         else:
             accepted, item = await self._update(_replacement(values, pace))
-            stands = pace if accepted else None
+            stored = pace if accepted else None
         self._took = self._monotonic() - began
         if item:
             self._observe(item)
         if not accepted and item:
-            stands, accepted = _pace(item), item["writer"]["S"] == writer
+            stored, accepted = _pace(item), item["writer"]["S"] == writer
         if accepted:
-            self._offset = self._offset or 0.0  # perhaps we began the timeline
-        return accepted, stands
+            self._offset = self._offset or 0.0  # it may be the first write of all, which begins the timeline
+        return accepted, stored
 
     async def _update(self, request: dict[str, Any]) -> tuple[bool, Item | None]:
-        """Whether it was accepted, and what stood there; what stands there, if not."""
+        """Send the update; return whether it was accepted, and the item before it (or the present one, if refused)."""
         with faults(LedgerUnavailable, "the ledger"):
             try:
                 answer: Any = await self._dynamodb.update_item(
@@ -183,7 +190,7 @@ class SharedPace:
         return item or None
 
     def _observe(self, item: Item) -> None:
-        """The timeline is at least where it was when this was written."""
+        """Correct the offset by an item that was just read: the timeline has at least reached its ``written_at``."""
         offset = float(item["written_at"]["N"]) - self._monotonic()
         self._offset = offset if self._offset is None else max(self._offset, offset)
         due = self._monotonic() - self._looked_at > self._look_after
@@ -206,28 +213,32 @@ class SharedPace:
 
 
 def _adds(pace: Pace, before: Pace, now: float) -> bool:
-    """Whether it stays right where others reserve meanwhile: what it reserves, if anything, then comes after theirs.
+    """Whether the change can be written as an addition to ``reserved_until``, even if others reserve meanwhile.
 
-    ``now``: when it will be written; what ran dry by then is not to be continued, or the gap would be added as well.
+    What it reserves then simply follows theirs. ``now``: when it will be written. If the reserved time is over by then,
+    it must not be added to, because the gap since then would be added as well.
     """
     return pace.reserved_until == before.reserved_until or pace.reserved_until > before.reserved_until > now
 
 
-def _on_top(pace: Pace, before: Pace, stood: Pace) -> Pace:
-    """The pace once what it adds to ``before`` was added to what stood there."""
+def _on_top(pace: Pace, before: Pace, found: Pace) -> Pace:
+    """The pace as stored after what it adds to ``before`` was added to ``found``, the pace that was really stored."""
     added = pace.reserved_until - before.reserved_until
-    return replace(pace, reserved_until=stood.reserved_until + added, version=stood.version + 1)
+    return replace(pace, reserved_until=found.reserved_until + added, version=found.version + 1)
 
 
 def _addition(values: Item, pace: Pace, before: Pace) -> dict[str, Any]:
-    """Reserve, or cut the rate, after whatever others reserved, unless somebody cut it or the timeline began anew."""
+    """The update that reserves, or cuts the rate, in addition to what others have reserved.
+
+    It is refused if another worker has cut the rate, or started a new timeline, since ``before``.
+    """
     added = {"reserved_until": _number(pace.reserved_until - before.reserved_until), "version": {"N": "1"}}
     condition, known = "#changed_at = :known AND #writer <> :writer", {":known": _number(before.changed_at)}
     return _request(values | added, condition, known, added)
 
 
 def _replacement(values: Item, pace: Pace) -> dict[str, Any]:
-    """Write this if nobody else has written."""
+    """The update that writes the pace if no other worker has written since it was read."""
     before = {":before": {"N": str(pace.version - 1)}}
     return _request(values, "attribute_not_exists(#version) OR #version = :before", before)
 
@@ -258,5 +269,5 @@ def _pace(item: Item) -> Pace:
 
 
 def _number(value: float) -> Item:
-    """Exactly: DynamoDB keeps 38 digits, and ``repr`` needs 17."""
+    """The number without loss: DynamoDB stores 38 digits, and ``repr`` needs 17."""
     return {"N": repr(value)}

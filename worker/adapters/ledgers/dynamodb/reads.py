@@ -1,4 +1,4 @@
-"""Reading the one table: a user, a page of the index, everything. Whatever decides anything is read consistently."""
+"""Reading the one table: one user, a page of the index, or everything. All reads of the table itself are consistent."""
 
 from __future__ import annotations
 
@@ -30,37 +30,39 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 BATCH = 100
-"""Items that BatchGetItem takes at most (DynamoDB developer guide)."""
+"""The highest number of items in one BatchGetItem (DynamoDB developer guide)."""
 PAGE = 1000
-"""Items that one request looks at: fewer hold the event loop for a shorter time (the service itself stops at 1 MB)."""
+"""Items that one request reads: limited so that parsing does not block the event loop for long (AWS's limit is 1
+MB)."""
 SEGMENTS = 4
-"""Parts of the table that are counted at the same time."""
+"""Parts of the table that are counted in parallel."""
 ATTEMPTS = 6
-"""How often a throttled BatchGetItem is asked for what it left out, before the caller hears of it."""
+"""How often BatchGetItem is sent, while it is throttled, for the items that it left out; then the caller gets an
+error."""
 BACKOFF = Backoff(first=0.05, longest=0.8)
-"""Pauses in between: a second and a half in all. AWS asks for growing ones (API reference, BatchGetItem)."""
+"""Pauses between these attempts: 1.5 s in all. AWS asks for exponential backoff (API reference, BatchGetItem)."""
 
 
 class _AnsweredInPart(LedgerUnavailable):
-    """Some of what was asked for is missing from the answer.
+    """Some of the items are missing from the answer.
 
-    Only that is asked for again here: whatever else fails the SDK has tried again already.
+    Only this failure is retried here: the SDK has retried all others already.
     """
 
 
 class Reads:
-    """All ways to read. Everything raises ``LedgerUnavailable``."""
+    """Everything that reads the table. All methods raise ``LedgerUnavailable``."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
         self._dynamodb, self._table = dynamodb, table
         self._coalescer: Coalescer[str, Item | None] = Coalescer(self._one, self._many)
 
     async def user(self, username: str) -> Item | None:
-        """The user's item as it stands; asked for with others where many are."""
+        """The user's current item; requests are batched when many wait."""
         return await self._coalescer.do(username, username)
 
     async def close(self) -> None:
-        """Wait for what is on the wire."""
+        """Wait for the answers to all requests."""
         await self._coalescer.close()
 
     async def _one(self, username: str) -> Item | None:
@@ -71,14 +73,14 @@ class Reads:
         return [found.get(username) for username in usernames]
 
     async def item(self, key: Item) -> Item | None:
-        """The item of that key."""
+        """The item with that key."""
         with faults(LedgerUnavailable, "the ledger"):
             answer = await self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True)
         item: Item | None = answer.get("Item")
         return item
 
     async def users(self, usernames: Sequence[str]) -> dict[str, Item]:
-        """The items of up to ``BATCH`` different users; who has none is missing."""
+        """The items of up to ``BATCH`` different users, by username; users without an item are left out."""
         found: dict[str, Item] = {}
         left: Any = {self._table: {"Keys": [user_key(username) for username in usernames], "ConsistentRead": True}}
 
@@ -98,9 +100,9 @@ class Reads:
         return found
 
     async def unfinished(self) -> AsyncGenerator[Item, None]:
-        """Items that the index knows as unfinished, read anew; they may be finished by now.
+        """Items that the index lists as unfinished, read again from the table; some may be finished by now.
 
-        The index follows the table with a delay (usually well below a second): who is missing today is there tomorrow.
+        The index is updated after the table, usually well within a second, so a new item may be missing at first.
         """
         pages = [self._index_page(shard, None) for shard in SHARDS]
         while pages:
@@ -150,7 +152,7 @@ class Reads:
                 yield username_of(item)
 
     async def count(self) -> Counter[Bucket]:
-        """Everybody, by what they count as, by looking at every item."""
+        """The number of users in each bucket, counted by reading every item."""
         counted = await asyncio.gather(*(self._count_segment(segment) for segment in range(SEGMENTS)))
         return sum(counted, Counter())
 

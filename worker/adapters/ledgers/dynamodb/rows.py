@@ -1,7 +1,8 @@
-"""A user's row as a DynamoDB item, and back without loss.
+"""Converts a user's row to a DynamoDB item, and back without loss.
 
-What conditions, the index and counting look at is an attribute of its own; the rest is one JSON text, since every
-attribute more costs the SDK time in every request (measured: a third of what a row in a transaction costs).
+Fields that conditions, the index or counting need are attributes of their own. The others are together in one JSON
+text, because each additional attribute costs the SDK time in every request (measured: with all of them, a third of the
+cost of a row in a transaction).
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
 from worker.core.model import UNFINISHED, CredentialKind, Enrolment, Reason, Sealed, State
 
 Item = dict[str, Any]
-"""Attribute → value as the low-level client has it, such as ``{"S": "text"}``."""
+"""Attribute → value in the form of the low-level client, such as ``{"S": "text"}``."""
 
 USER = "user#"
-"""What the key of every user's item begins with, and of no other item."""
+"""The prefix of the keys of all users' items; no other item's key has it."""
 VERSION = "version"
 """Attribute (S): the version of the row, which conditional writes compare."""
 STATE = "state"
@@ -27,29 +28,30 @@ REASON = "reason"
 ROW = "row"
 """Attribute (S): the other fields of the row, as one JSON text."""
 BLOB = "blob"
-"""Attribute (B): the sealed record, where the ledger holds one."""
+"""Attribute (B): the user's newest sealed record; empty once it is delivered."""
 ROSTER = "roster"
-"""Attribute (BOOL) of a user who is expected and has no row yet; also what such a user counts as."""
+"""Attribute (BOOL) of a user who is on the roster; also the bucket of those who have no row."""
 SHARDS = tuple("0123")
-"""Values of the index's partition key. A user enters and leaves the index once, at 1,000 writes/s a partition."""
+"""Values of the index's partition key. A user is written to the index once and deleted from it once, and one partition
+takes 1,000 writes/s (DynamoDB developer guide)."""
 
 _DEFAULTS = Enrolment("", State.IN_PROGRESS, 0.0, 0)
 _PLAIN = ("worker", "lease_until", "doubt", "crashes", "before", "request_id", "kind", "settled")
-"""Fields that are in the JSON text where they differ from their default."""
+"""Fields that are in the JSON text if they differ from their default."""
 
 
 def user_key(username: str) -> Item:
-    """The key of a user's item; no other item's key begins as it does."""
+    """The key of a user's item."""
     return {KEY: {"S": USER + username}}
 
 
 def shard(username: str) -> str:
-    """Where in the index the user is while unfinished: the same in every process."""
+    """The index partition of the user while unfinished: the same in every process."""
     return SHARDS[crc32(username.encode()) % len(SHARDS)]
 
 
 def to_item(row: Enrolment) -> Item:
-    """The whole item that stands for ``row``."""
+    """The item for ``row``."""
     fields: dict[str, Any] = {"since": row.since, "generation": row.generation}
     for name in _PLAIN:
         value = getattr(row, name)
@@ -73,7 +75,7 @@ def to_item(row: Enrolment) -> Item:
 
 
 def to_enrolment(item: Item | None) -> Enrolment | None:
-    """The row; ``None`` where there is no item, or a user who is only on the roster."""
+    """The row of an item; ``None`` if there is no item, or if the user is only on the roster."""
     if not item or VERSION not in item:
         return None
     fields = json.loads(item[ROW]["S"])
@@ -101,24 +103,24 @@ def to_enrolment(item: Item | None) -> Enrolment | None:
 
 
 def username_of(item: Item) -> str:
-    """Whose item it is."""
+    """The username to which an item belongs."""
     key: str = item[KEY]["S"]
     return key.removeprefix(USER)
 
 
-# --- what is counted --------------------------------------------------------------------------------------------------
+# --- counting ---------------------------------------------------------------------------------------------------------
 
 Bucket = str
-"""What a user counts as: a state, ``state:reason``, or ``roster``."""
+"""The class in which a user is counted: a state, ``state:reason``, or ``roster``."""
 
 
 def bucket(row: Enrolment) -> Bucket:
-    """What the row counts as."""
+    """The bucket of a row."""
     return f"{row.state.value}:{row.reason.value}" if row.reason else row.state.value
 
 
 def bucket_of(item: Item | None) -> Bucket | None:
-    """The same of an item, of which ``state``, ``reason`` and ``roster`` are enough; ``None`` for what is no user."""
+    """The bucket of an item, by its ``state``, ``reason`` and ``roster``; ``None`` for no item, or no user's item."""
     if not item:
         return None
     if STATE in item:

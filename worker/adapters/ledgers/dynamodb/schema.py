@@ -1,4 +1,4 @@
-"""The schema of the one DynamoDB table: what the ledger writes by, and what ``init`` creates."""
+"""The schema of the one DynamoDB table: the ledger uses it, and ``init`` creates it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 KEY = "key"
 """Partition key (S): ``user#<username>`` for a user's row, other prefixes for what the workers share."""
 SHARD = "shard"
-"""Only on rows that are unfinished (S): spreads the sparse index over partitions."""
+"""Attribute (S) of unfinished rows only: the partition key of the sparse index, spread over several partitions."""
 ROLLOUT = "rollout"
-"""The key of the item that is stamped with what the ledger belongs to."""
+"""The key of the item that records which rollout the ledger belongs to."""
 UNFINISHED = "unfinished"
 """The sparse index: ``SHARD`` and ``KEY`` of every row in progress or sealed."""
 
 
 def definition(name: str) -> dict[str, Any]:
-    """What CreateTable takes (CloudFormation's properties have the same names). On demand, encrypted, no TTL."""
+    """The arguments of CreateTable (CloudFormation's properties have the same names): on demand, encrypted, no TTL."""
     return {
         "TableName": name,
         "AttributeDefinitions": [

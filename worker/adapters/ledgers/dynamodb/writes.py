@@ -1,8 +1,9 @@
-"""Conditional writes, alone or in transactions, each with an answer of its own.
+"""Conditional writes of users' rows, alone or in transactions; each write gets its own answer.
 
-A write names the version that it replaces, so the SDK may repeat it: a condition that fails because the row is ours
-already is success. What a user counted as before is told by the item that was replaced; a transaction does not tell,
-so only those go together of whom this process knows, and makes sure, what stands there.
+A write names the version that it replaces, so the SDK may repeat it: if the condition fails because our own row is
+there already, the write has succeeded. For counting, the user's bucket before the write must be known. A single write
+returns the replaced item, but a transaction does not; so a transaction only contains users whose present row this
+process knows, and its conditions make sure of that.
 """
 
 from __future__ import annotations
@@ -40,15 +41,16 @@ if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 REMEMBERED = 10_000
-"""Users whose present row is known here, for counting."""
+"""For how many users the version and bucket of the present row are remembered."""
 TRANSACTION = 100
-"""Items that one transaction takes at most (DynamoDB developer guide)."""
+"""The highest number of items in one transaction (DynamoDB developer guide)."""
 ROSTERS_AT_ONCE = 4
-"""Transactions of roster entries on the wire at a time: two thousand names a second, at 0.2 s each."""
+"""Transactions of roster entries that are sent at the same time: 2,000 usernames/s, at 0.2 s each."""
 REFUSED = "ConditionalCheckFailed"
-"""DynamoDB's code for a member of a transaction whose condition did not hold; with ``Exception`` for a single write."""
+"""DynamoDB's code for a write in a transaction whose condition was not met; for a single write with ``Exception`` at
+its end."""
 _ALONE = frozenset({"TransactionConflictException", "TransactionInProgressException", "ValidationException"})
-"""What a transaction fails with as a whole that its members need not fail with."""
+"""Codes with which a transaction fails as a whole although its writes may succeed alone."""
 
 Write = tuple[Enrolment, str | None]
 """A row and the version that it replaces."""
@@ -56,7 +58,7 @@ Write = tuple[Enrolment, str | None]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The user's row as this process last saw it: its version, and what it counts as (``None``: there is none)."""
+    """The user's row as this process last saw it: its version and its bucket (``None``: there is none)."""
 
     version: str | None
     bucket: Bucket | None
@@ -66,7 +68,7 @@ _NOTHING = _Known(None, None)
 
 
 class Writes:
-    """All ways to write users. Everything raises ``LedgerUnavailable``."""
+    """Everything that writes users' items. All methods raise ``LedgerUnavailable``."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, reads: Reads, counters: Counters) -> None:
         self._dynamodb, self._table = dynamodb, table
@@ -75,7 +77,7 @@ class Writes:
         self._known: dict[str, _Known] = {}
 
     def saw(self, username: str, item: Item | None) -> None:
-        """Remember what stands there; the oldest of many is forgotten."""
+        """Remember the user's present item; of more than ``REMEMBERED`` users the oldest is forgotten."""
         self._remember(username, item[VERSION]["S"] if item and VERSION in item else None, bucket_of(item))
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
@@ -86,12 +88,12 @@ class Writes:
         """Wait until all writes have their answers."""
         await self._coalescer.close()
 
-    # --- one ----------------------------------------------------------------------------------------------------------
+    # --- single writes ------------------------------------------------------------------------------------------------
 
     async def _alone(self, write: Write) -> WriteResult:
         row, replaces = write
         known = self._known.get(row.username)
-        # What is replaced may be large, so it is asked for only where it is needed.
+        # The replaced item may be large, so it is only requested if it is needed.
         sure = known is not None and replaces is not None and known.version == replaces
         with faults(LedgerUnavailable, "the ledger"):
             try:
@@ -110,10 +112,13 @@ class Writes:
         old = known.bucket if sure and known else bucket_of(answer.get("Attributes"))
         return self._applied(row, old)
 
-    # --- several ------------------------------------------------------------------------------------------------------
+    # --- transactions -------------------------------------------------------------------------------------------------
 
     async def _together(self, writes: Sequence[Write]) -> Sequence[WriteResult | LedgerUnavailable]:
-        """One transaction for all whose present row is known; whoever made it fail is left out of the next try."""
+        """Write all users whose present row is known in one transaction, and the others alone.
+
+        A write that made the transaction fail is left out of the next attempt.
+        """
         answers: dict[int, WriteResult | LedgerUnavailable] = {}
         left = {number: write for number, write in enumerate(writes) if self._replaced(write)}
         single = {number: write for number, write in enumerate(writes) if number not in left}
@@ -149,7 +154,10 @@ class Writes:
         return [answers[number] for number in range(len(writes))]
 
     def _replaced(self, write: Write) -> _Known | None:
-        """What the write replaces; ``None`` where that is not known. Of whom nothing is known, nothing stands there."""
+        """What the write replaces; ``None`` if that is not known.
+
+        A new row of a user of whom nothing is known is assumed to replace nothing; the write's condition checks that.
+        """
         row, replaces = write
         known = self._known.get(row.username)
         if known is None and replaces is None:
@@ -157,7 +165,10 @@ class Writes:
         return known if known and known.version == replaces else None
 
     async def _transact(self, puts: Sequence[Item]) -> Sequence[Item] | None:
-        """``None`` where all applied; else none did, and there is a reason for each, or none at all to go by."""
+        """Send one transaction: ``None`` if all writes were applied; otherwise none was.
+
+        Then the result has a reason for each write, or is empty if only the transaction as a whole failed.
+        """
         actions: Any = [{"Put": {"TableName": self._table, **put}} for put in puts]
         with faults(LedgerUnavailable, "the ledger"):
             try:
@@ -191,13 +202,13 @@ class Writes:
         return Written(row)
 
     async def _judge(self, write: Write, item: Item | None) -> WriteResult | None:
-        """What a failed condition means; ``None`` where what stands there now does not stand in the way."""
+        """What a failed condition means; ``None`` if the row that is there now would not have made it fail."""
         row, replaces = write
         if not item:
             item = await self._reads.item(user_key(row.username))
         found = to_enrolment(item)
         if found is not None and found.version == row.version:
-            if replaced := self._replaced(write):  # it applied before, but its answer was lost: it is not counted yet
+            if replaced := self._replaced(write):  # it was applied before, but not counted, because its answer was lost
                 self._counters.move(replaced.bucket, bucket(row))
             self.saw(row.username, item)
             return Written(found, repeated=True)
@@ -212,10 +223,10 @@ class Writes:
         while len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
 
-    # --- the roster ---------------------------------------------------------------------------------------------------
+    # --- ports.Roster -------------------------------------------------------------------------------------------------
 
     async def add_to_roster(self, usernames: Iterable[str]) -> int:
-        """Users who shall be visible though nobody asked for them yet; how many are new. Nobody else is touched."""
+        """See ``ports.Roster``; users who have an item already are not changed."""
         new = 0
         names = iter(usernames)
 
@@ -238,7 +249,7 @@ class Writes:
                 return
             there = {name for name, reason in zip(left, reasons, strict=False) if reason.get("Code") == REFUSED}
             others = [name for name in left if name not in there]
-            if len(others) == len(left):  # something else is wrong: those who can go alone do
+            if len(others) == len(left):  # the transaction failed for another reason: write them one by one
                 for username in left:
                     yield await self._add_one(username)
                 return
@@ -256,7 +267,7 @@ class Writes:
 
 
 def _put(row: Enrolment, replaces: str | None, known: _Known | None = None) -> Item:
-    """Item and condition; where ``known`` is given, the condition holds only if that, and nothing else, stands."""
+    """The arguments of a put: item and condition. With ``known``, the condition requires exactly that present state."""
     put: Item = {"Item": to_item(row), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
     if replaces is not None:
         put["ConditionExpression"] = "#version = :version"

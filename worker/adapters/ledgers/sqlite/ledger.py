@@ -56,12 +56,13 @@ _COLUMNS = (
     "blob",
     "replaces",
 )
-"""The columns of ``users`` in the order in which rows are read and written; then the version that a write replaces."""
+"""The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
+replaces, is only written: the condition of the write compares it."""
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _PAGE = 500
-"""Rows that one read takes: a reader holds no thread for long, and no more than this in memory."""
+"""Rows of one read: few enough to occupy the reading thread only briefly, and to need little memory."""
 _ROSTER_PAGE = 5_000
-"""Usernames that are added to the roster in one commit."""
+"""Usernames that are added to the roster in one commit: few enough not to delay other writes for long."""
 _HAS_NO_ROW = "NOT EXISTS (SELECT 1 FROM users WHERE users.username = roster.username)"
 _COUNT_UNREQUESTED = f"SELECT count(*) FROM roster WHERE {_HAS_NO_ROW}"  # noqa: S608
 
@@ -74,9 +75,9 @@ class SqliteLedger:
         self._liveness = liveness
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
-        """Open the file, and make sure that it belongs to this rollout: it is stamped at first use.
+        """Open the file, and check that it belongs to this rollout: ``stamp`` is written to it at its first use.
 
-        Raises ``UsageError`` where it is missing but must exist, or was stamped otherwise; ``LedgerUnavailable``,
+        Raises ``UsageError`` if the file is missing but must exist, or has another stamp; ``LedgerUnavailable``,
         ``PersonMustAct``.
         """
         if must_exist and not self._database.path.exists():
@@ -117,7 +118,7 @@ class SqliteLedger:
         return await self._database.read(_counts, LedgerUnavailable)
 
     async def recount(self) -> Counts:
-        """See ``ports.LedgerStats``; here every count looks at all rows."""
+        """See ``ports.LedgerStats``; the same as ``counts``, which reads all rows here."""
         return await self.counts()
 
     async def rows(self, state: State) -> AsyncIterator[Enrolment]:
@@ -130,37 +131,37 @@ class SqliteLedger:
         await self._database.write(_count, (duplicates, malformed), LedgerUnavailable)
 
     async def add_to_roster(self, usernames: Iterable[str]) -> int:
-        """Remember users who are to get a request some day, durably; how many of them are new here."""
+        """See ``ports.Roster``."""
         names, added = iter(usernames), 0
         while page := list(islice(names, _ROSTER_PAGE)):
             added += await self._database.write(_add_to_roster, page, LedgerUnavailable)
         return added
 
     async def unrequested(self) -> AsyncIterator[str]:
-        """Whoever is on the roster and has no row: no worker has seen a request for them yet."""
+        """See ``ports.Roster``."""
         async for (username,) in self._pages(f"SELECT username FROM roster WHERE {_HAS_NO_ROW}"):  # noqa: S608
             yield username
 
     async def roster_count(self) -> int:
-        """How many ``unrequested`` gives."""
+        """See ``ports.Roster``."""
         (number,) = await self._database.read(lambda c: c.execute(_COUNT_UNREQUESTED).fetchone(), LedgerUnavailable)
         return int(number)
 
     async def read_pace(self) -> Pace | None:
-        """See ``ports.PaceStore``."""
+        """See ``pacing.pace.PaceStore``."""
         return await self._database.read(_read_pace, LedgerUnavailable)
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``ports.PaceStore``; called once, in the transaction that writes, so nobody can be faster."""
+        """See ``pacing.pace.PaceStore``; ``change`` is called once, in the writing transaction."""
         pace: Pace | None = await self._database.write(_change_pace, change, LedgerUnavailable)
         return pace
 
     def shared_time(self) -> float:
-        """One host, one monotonic clock."""
+        """See ``pacing.pace.PaceStore``; all workers are on this host, so they share its monotonic clock."""
         return time.monotonic()
 
     async def _pages(self, select: str) -> AsyncIterator[Sequence[Any]]:
-        """What ``select`` finds, of which the first column is the username."""
+        """The rows that ``select`` finds, page by page; its first column must be the username."""
         after = ""
         query = f"{select} AND username > ? ORDER BY username LIMIT {_PAGE}"
         while True:
@@ -184,7 +185,7 @@ def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | N
         connection.execute("SAVEPOINT one_statement")
         if _upsert(connection, group) == len(group):
             answers += [Written(row) for row, _ in group]
-        else:  # somebody was faster somewhere: ask one by one who it was
+        else:  # another worker was faster for some of the users: write one by one to find out for which
             connection.execute("ROLLBACK TO one_statement")
             answers += [_put_one(connection, row, replaces) for row, replaces in group]
         connection.execute("RELEASE one_statement")
@@ -203,7 +204,7 @@ def _put_one(connection: sqlite3.Connection, row: Enrolment, replaces: str | Non
 def _distinct_users(
     puts: Sequence[tuple[Enrolment, str | None]],
 ) -> Iterator[Sequence[tuple[Enrolment, str | None]]]:
-    """Runs in which every user stands once: a statement does not see its own changes."""
+    """Split the writes into groups that contain each user once, because a statement does not see its own changes."""
     run: dict[str, tuple[Enrolment, str | None]] = {}
     for put in puts:
         if put[0].username in run:
@@ -214,7 +215,10 @@ def _distinct_users(
 
 
 def _upsert(connection: sqlite3.Connection, group: Sequence[tuple[Enrolment, str | None]]) -> int:
-    """Write them in one statement, which holds the interpreter lock once; how many applied."""
+    """Write all rows in one statement, and return how many were written.
+
+    One statement takes Python's interpreter lock back only once, which is faster than a statement for each row.
+    """
     before = connection.total_changes
     connection.execute(_upsert_statement(len(group)), [value for put in group for value in _values(*put)])
     return connection.total_changes - before
@@ -298,7 +302,7 @@ def _change_pace(
 
 
 def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
-    """The values of ``_COLUMNS``."""
+    """The values of ``_COLUMNS`` for this row."""
     sealed = row.sealed
     return (
         row.username,
@@ -325,7 +329,7 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
 
 
 def _enrolment(row: Sequence[Any]) -> Enrolment:
-    """The row that these values, without the last one, are of."""
+    """The row with these values of ``_COLUMNS``, without the last one."""
     sealed = Sealed(row[14], row[15], row[16], row[18], row[17]) if row[15] is not None else None
     return Enrolment(
         username=row[0],

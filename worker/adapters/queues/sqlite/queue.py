@@ -1,7 +1,7 @@
 """The embedded queue: messages in a SQLite file on a local disk, earliest deadline first.
 
-A message is leased for ``visibility`` seconds, and a heartbeat keeps what this worker holds; what a dead worker of this
-host held is visible again at once.
+A message is leased for ``visibility`` seconds, and a heartbeat renews the leases of this worker. The messages that a
+dead worker of this host had leased are visible again at once.
 """
 
 from __future__ import annotations
@@ -41,16 +41,18 @@ CREATE TABLE IF NOT EXISTS put_aside (
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 _GATHER = 0.05
-"""Seconds for which a delete waits for other writes, to share their commit: nobody needs it to be quick."""
+"""Seconds for which a delete waits for other writes, to share their commit: nothing depends on a quick delete."""
 _PAGE = 500
-"""Messages that are written in one commit while pushing, and read at a time by whoever only looks."""
+"""Messages that are written in one commit while pushing, and that ``bodies`` reads at a time."""
 _HIDDEN_BY_A_WRONG_CLOCK = 60.0
-"""Seconds. Nobody hides a message for longer than the visibility; one that is hidden for so much longer was hidden by a
-clock that has been set back since."""
+"""Seconds. No worker hides a message for longer than the visibility. One that is hidden for this much longer was hidden
+by a clock that has been set back since; it counts as visible."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Ask:
+class _LeaseOrder:
+    """What a worker asks for when it leases messages."""
+
     holder: str
     most: int
     now: float
@@ -60,7 +62,9 @@ class _Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class _Hide:
+class _GiveBack:
+    """One message to give back, and when it becomes visible again (UTC seconds)."""
+
     id: int
     holder: str
     visible_at: float
@@ -69,8 +73,9 @@ class _Hide:
 class SqliteQueue:
     """``Queue`` and ``Producer`` in one file.
 
-    ``holder``: this worker's identity; ``is_dead`` tells which workers are dead; ``visibility`` in seconds;
-    ``look_ahead``: messages that may be leased before they are asked for, since every lease is a commit.
+    ``holder``: this worker's identity, stored with the messages it leases; ``is_dead``: whether another worker is dead;
+    ``visibility``: seconds; ``look_ahead``: how many messages may be leased in advance, because every lease costs a
+    commit.
     """
 
     def __init__(
@@ -98,7 +103,7 @@ class SqliteQueue:
         await self._database.open(_SCHEMA, QueueUnavailable)
 
     async def close(self) -> None:
-        """Give back whatever is still held, and stop the heartbeat; the database is closed by who opened it."""
+        """Stop the heartbeat, and give back all leases. The database stays open: the caller closes it."""
         if self._heartbeat is not None:
             self._heartbeat.cancel()
             self._heartbeat = None
@@ -106,14 +111,14 @@ class SqliteQueue:
         await self._database.write(_free, self._holder, QueueUnavailable)
 
     async def only(self, usernames: Collection[str]) -> None:
-        """From here on lease the messages of these users alone; the queue is empty when none of theirs is left."""
+        """Lease only the messages of these users from now on; the queue counts as empty when they have none left."""
         await self._database.write(wave.begin, usernames, QueueUnavailable)
         self._wave = True
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
         if self._heartbeat is None:
-            await self._database.write(_free_the_dead, self._is_dead, QueueUnavailable)
+            await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
             self._heartbeat = asyncio.create_task(self._beat())
         if not self._ahead:
             self._ahead.extend(await self._lease(max(most, self._look_ahead)))
@@ -121,8 +126,8 @@ class SqliteQueue:
 
     async def _lease(self, most: int) -> Sequence[Lease]:
         now = time.time()
-        ask = _Ask(self._holder, most, now, self._visibility, self._is_dead, self._wave)
-        rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, ask, QueueUnavailable)
+        order = _LeaseOrder(self._holder, most, now, self._visibility, self._is_dead, self._wave)
+        rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, order, QueueUnavailable)
         leases = []
         for id_, body in rows:
             try:
@@ -136,10 +141,10 @@ class SqliteQueue:
         await self._database.write(_delete, lease.receipt, QueueUnavailable, gather=_GATHER)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
-        """See ``ports.Queue``; never for longer than the visibility."""
+        """See ``ports.Queue``; ``delay`` is limited to the visibility."""
         assert isinstance(lease.receipt, int)
         visible_at = time.time() + min(delay, self._visibility) if delay > 0 else 0.0
-        await self._database.write(_hide, _Hide(lease.receipt, self._holder, visible_at), QueueUnavailable)
+        await self._database.write(_give_back, _GiveBack(lease.receipt, self._holder, visible_at), QueueUnavailable)
 
     async def backlog(self) -> Backlog:
         """See ``ports.Queue``."""
@@ -182,16 +187,16 @@ class SqliteQueue:
         while True:
             await asyncio.sleep(self._visibility / 3)
             try:
-                await self._database.write(_keep, (self._holder, time.time() + self._visibility), QueueUnavailable)
-                await self._database.write(_free_the_dead, self._is_dead, QueueUnavailable)
-            except DependencyUnavailable as unavailable:  # the lease of a message protects nothing: the claim does
+                await self._database.write(_renew, (self._holder, time.time() + self._visibility), QueueUnavailable)
+                await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
+            except DependencyUnavailable as unavailable:  # a lost lease is harmless: the claim protects the user
                 log.warning("heartbeat_failed", cause=str(unavailable))
 
 
 async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
-    """Every message, page by page, in the order they were pushed; none if there is no queue in the file, or no file.
+    """The bodies of all messages, page by page, in the order in which they were pushed.
 
-    Raises ``QueueUnavailable``, ``PersonMustAct``.
+    There are none if the file does not exist or contains no queue. Raises ``QueueUnavailable``, ``PersonMustAct``.
     """
     if not await asyncio.to_thread(path.exists):
         return
@@ -209,38 +214,41 @@ async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
 # --- in the database's threads ----------------------------------------------------------------------------------------
 
 
-def _lease(connection: sqlite3.Connection, asks: Sequence[_Ask]) -> Sequence[Sequence[tuple[int, bytes]]]:
-    return [_lease_one(connection, ask) for ask in asks]
+def _lease(connection: sqlite3.Connection, orders: Sequence[_LeaseOrder]) -> Sequence[Sequence[tuple[int, bytes]]]:
+    return [_lease_one(connection, order) for order in orders]
 
 
-def _lease_one(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
-    rows = _visible(connection, ask)
-    if len(rows) < ask.most and any(_free_the_dead(connection, [ask.is_dead])):
-        rows = _visible(connection, ask)
+def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[tuple[int, bytes]]:
+    rows = _visible(connection, order)
+    if len(rows) < order.most and any(_free_leases_of_the_dead(connection, [order.is_dead])):
+        rows = _visible(connection, order)
     if rows:
         connection.execute(
             f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
-            (ask.holder, ask.now + ask.visibility, *(id_ for id_, _ in rows)),
+            (order.holder, order.now + order.visibility, *(id_ for id_, _ in rows)),
         )
     return rows
 
 
-def _visible(connection: sqlite3.Connection, ask: _Ask) -> Sequence[tuple[int, bytes]]:
-    hidden_until = ask.now + ask.visibility + _HIDDEN_BY_A_WRONG_CLOCK
-    if ask.wave:
-        return wave.visible(connection, ask.most, ask.holder, ask.now, hidden_until)
+def _visible(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[tuple[int, bytes]]:
+    latest = order.now + order.visibility + _HIDDEN_BY_A_WRONG_CLOCK
+    if order.wave:
+        return wave.visible(connection, order.most, order.holder, order.now, latest)
     return connection.execute(
         "SELECT id, body FROM messages INDEXED BY by_deadline "
         "WHERE (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? ORDER BY deadline, id LIMIT ?",
-        (ask.now, hidden_until, ask.holder, ask.most),
+        (order.now, latest, order.holder, order.most),
     ).fetchall()
 
 
-def _free_the_dead(connection: sqlite3.Connection, asks: Sequence[Callable[[str], bool]]) -> Sequence[bool]:
+def _free_leases_of_the_dead(
+    connection: sqlite3.Connection, is_dead: Sequence[Callable[[str], bool]]
+) -> Sequence[bool]:
+    """Whether there were any. All callers in a batch belong to one worker, so the first ``is_dead`` answers for all."""
     holders = connection.execute("SELECT DISTINCT holder FROM messages WHERE holder IS NOT NULL").fetchall()
-    dead = [holder for (holder,) in holders if asks[0](holder)]
+    dead = [holder for (holder,) in holders if is_dead[0](holder)]
     _free(connection, dead)
-    return [bool(dead)] * len(asks)
+    return [bool(dead)] * len(is_dead)
 
 
 def _free(connection: sqlite3.Connection, holders: Sequence[str]) -> Sequence[None]:
@@ -249,19 +257,19 @@ def _free(connection: sqlite3.Connection, holders: Sequence[str]) -> Sequence[No
     return [None] * len(holders)
 
 
-def _keep(connection: sqlite3.Connection, kept: Sequence[tuple[str, float]]) -> Sequence[None]:
-    for holder, visible_at in kept:
+def _renew(connection: sqlite3.Connection, renewals: Sequence[tuple[str, float]]) -> Sequence[None]:
+    for holder, visible_at in renewals:
         connection.execute("UPDATE messages SET visible_at = ? WHERE holder = ?", (visible_at, holder))
-    return [None] * len(kept)
+    return [None] * len(renewals)
 
 
-def _hide(connection: sqlite3.Connection, hides: Sequence[_Hide]) -> Sequence[None]:
-    for hide in hides:
+def _give_back(connection: sqlite3.Connection, messages: Sequence[_GiveBack]) -> Sequence[None]:
+    for message in messages:
         connection.execute(
             "UPDATE messages SET visible_at = ?, holder = NULL WHERE id = ? AND holder = ?",
-            (hide.visible_at, hide.id, hide.holder),
+            (message.visible_at, message.id, message.holder),
         )
-    return [None] * len(hides)
+    return [None] * len(messages)
 
 
 def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> Sequence[None]:
@@ -321,8 +329,8 @@ def _sessions(connection: sqlite3.Connection) -> int:
 
 
 def _page(connection: sqlite3.Connection, after: int) -> Sequence[tuple[int, bytes]]:
-    there = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'messages'").fetchone()
-    if not there:
+    has_queue = connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'messages'").fetchone()
+    if not has_queue:
         return []
     query = "SELECT id, body FROM messages WHERE id > ? ORDER BY id LIMIT ?"
     rows: Sequence[tuple[int, bytes]] = connection.execute(query, (after, _PAGE)).fetchall()

@@ -1,7 +1,8 @@
-"""A wave: the messages of some users alone, found without looking at those of the others, however many these are.
+"""A wave: the messages of some chosen users only, found without reading those of the others, however many there are.
 
-The names, and where their messages stand, are in temporary tables of the connection that writes: nobody else sees them.
-What is pushed later has a higher id, which SQLite never gives twice, so only that is looked through again.
+The usernames and the ids of their messages are kept in temporary tables of the writing connection, so no other process
+sees them. Messages that are pushed later have higher ids, because SQLite never uses an id twice (AUTOINCREMENT); so
+each search for new messages only looks at ids above the last one seen.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _SCHEMA = (
 
 
 def begin(connection: sqlite3.Connection, waves: Sequence[Collection[str]]) -> Sequence[None]:
-    """Remember the names, and find what waits for them now."""
+    """Remember the usernames, and find their waiting messages."""
     for statement in _SCHEMA:
         connection.execute(statement)
     for usernames in waves:
@@ -32,20 +33,21 @@ def begin(connection: sqlite3.Connection, waves: Sequence[Collection[str]]) -> S
 
 
 def visible(
-    connection: sqlite3.Connection, most: int, holder: str, now: float, hidden_until: float
+    connection: sqlite3.Connection, most: int, holder: str, now: float, latest: float
 ) -> Sequence[tuple[int, bytes]]:
     """Up to ``most`` messages (id and body) that may be leased, earliest deadline first.
 
-    One is hidden until its time comes, or where that is later than ``hidden_until``, which no sound clock wrote.
+    A message is hidden until its ``visible_at``; a value later than ``latest`` can only come from a wrong clock, so the
+    message counts as visible. Messages that ``holder`` has leased itself are left out.
     """
-    _look_through_the_new(connection)
+    _find_new_messages(connection)
     found: list[tuple[int, bytes]] = []
     deleted: list[tuple[float, int]] = []
     for deadline, id_, body, is_visible in connection.execute(
         "SELECT deadline, id, body, (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? FROM "
         "(SELECT w.deadline, w.id, m.body, m.visible_at, m.holder "
         "FROM temp.wave w LEFT JOIN main.messages m ON m.id = w.id ORDER BY w.deadline, w.id)",
-        (now, hidden_until, holder),
+        (now, latest, holder),
     ):
         if body is None:
             deleted.append((deadline, id_))
@@ -58,15 +60,15 @@ def visible(
 
 
 def any_left(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[bool]:
-    """Whether a message of these users waits, leased ones included."""
-    _look_through_the_new(connection)
+    """Whether any message of these users is left, leased ones included."""
+    _find_new_messages(connection)
     (left,) = connection.execute(
         "SELECT EXISTS (SELECT 1 FROM temp.wave w CROSS JOIN main.messages m ON m.id = w.id)"
     ).fetchone()
     return [bool(left)] * len(asked)
 
 
-def _look_through_the_new(connection: sqlite3.Connection) -> None:
+def _find_new_messages(connection: sqlite3.Connection) -> None:
     (seen,) = connection.execute("SELECT id FROM temp.wave_seen").fetchone()
     (last,) = connection.execute("SELECT ifnull(max(id), 0) FROM main.messages").fetchone()
     if last > seen:

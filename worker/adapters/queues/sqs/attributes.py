@@ -1,4 +1,4 @@
-"""What an SQS queue says of itself: whether it will do, how many messages there are, what becomes of bad ones."""
+"""The attributes of the SQS queue of requests: whether it is usable, its number of messages, its redrive policy."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 QUEUE = "the queue"
 """What errors call the queue of requests."""
 _TIMEOUT = 5.0
-"""Seconds for one count. It is asked for again anyway, and whoever waits for it holds up the end of the run."""
+"""Seconds for one count: short, because the count is repeated anyway, and waiting for it delays the end of the run."""
 _COUNTS: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
+"""The attributes whose sum is the number of messages: visible, leased, and delayed ones."""
 
 
 async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, Any]:
-    """All attributes. Raises ``QueueUnavailable``, and ``UsageError`` where there is no queue, or a FIFO one."""
+    """All attributes of the queue. Raises ``QueueUnavailable``; ``UsageError`` if it is missing or a FIFO queue."""
     missing = UsageError("there is no queue at queue.url", "correct it, or create it: mfa-worker init")
     with faults(QueueUnavailable, QUEUE, missing):
         async with asyncio.timeout(TIMEOUT):
@@ -41,17 +42,17 @@ async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, Any]:
 
 
 async def count(sqs: SQSClient, url: str) -> int:
-    """About how many messages there are, whoever holds them. Raises ``QueueUnavailable``."""
+    """The approximate number of messages, leased ones included. Raises ``QueueUnavailable``."""
     with faults(QueueUnavailable, QUEUE):
         async with asyncio.timeout(_TIMEOUT):
             answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=_COUNTS)
         attributes = answer.get("Attributes", {})
         if not attributes.keys() >= set(_COUNTS):
-            raise ValueError("half an answer")
+            raise ValueError("a count is missing from the answer")
         return sum(int(attributes[name]) for name in _COUNTS)
 
 
 def redrives_within(seconds: float, attributes: Mapping[str, Any], visibility: int) -> bool:
-    """Whether the queue's own redrive policy takes a message that nobody deletes within so many seconds."""
+    """Whether the queue's redrive policy removes a message that is never deleted within so many seconds."""
     policy = json.loads(attributes.get("RedrivePolicy") or "{}")
     return bool(policy) and int(policy.get("maxReceiveCount", 0)) * visibility <= seconds

@@ -1,4 +1,4 @@
-"""What is done to SQS messages without anybody waiting for it: deletes and give-backs gather, and leave by tens."""
+"""Work on SQS messages that no task waits for: deletes and give-backs are collected and sent ten at a time."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from worker.adapters.batching import Batcher
 Item = TypeVar("Item")
 
 AT_ONCE = 8
-"""Batches of one kind on the wire at a time: with an answer in 20 ms, 4,000 entries/s."""
+"""Batches of one kind sent at the same time: with an answer in 20 ms, 4,000 entries/s."""
 GATHER = 0.05
-"""Seconds for which an item waits for others: at 200 users/s that fills a batch, and a request costs the same for ten.
-"""
+"""Seconds for which an item waits for others: at 200 users/s that fills a batch, and a request with ten entries costs
+as much as one with a single entry."""
 
 
 class Background(Generic[Item]):
-    """Items that nobody waits for: by tens, or after a moment, they go through ``do``, a few batches at once.
+    """Passes items to ``do`` in batches of ten, or of fewer after a moment, a few batches at a time.
 
-    ``do`` tries for as long as patience lasts; what it raises then, ``flush`` and ``check`` tell.
+    ``do`` retries by itself; what it raises in the end is raised by the next ``flush`` or ``check``.
     """
 
     def __init__(self, do: Callable[[list[Item]], Awaitable[None]]) -> None:
@@ -30,38 +30,38 @@ class Background(Generic[Item]):
         self._error: Exception | None = None
 
     def __len__(self) -> int:
-        """How many items are not done."""
+        """The number of items that are not done."""
         return self._not_done
 
     def add(self, item: Item) -> None:
-        """Let it go with the next batch."""
+        """Add an item to the next batch."""
         self._not_done += 1
         self._batcher.submit(item, gather=GATHER)
 
     def hurry(self) -> None:
-        """Let go what waits."""
+        """Start batches of the waiting items now."""
         self._batcher.hurry()
 
     async def _do_batch(self, batch: list[Item]) -> Sequence[None]:
         try:
             await self._do(batch)
-        except Exception as error:  # noqa: BLE001 - told by ``check``
+        except Exception as error:  # noqa: BLE001 - raised by ``check``
             self._error = error
         finally:
             self._not_done -= len(batch)
         return [None] * len(batch)
 
     def check(self) -> None:
-        """Raise what a batch failed with, once."""
+        """Raise what a batch has failed with; each failure only once."""
         error, self._error = self._error, None
         if error is not None:
             raise error
 
     async def flush(self) -> None:
-        """Return when everything that was added so far is done. Raises ``QueueUnavailable`` where it could not be."""
+        """Wait until everything that was added so far is done. Raises what ``do`` failed with."""
         await self._batcher.flush()
         self.check()
 
     def cancel(self) -> None:
-        """Give up whatever is not done."""
+        """Cancel everything that is not done."""
         self._batcher.cancel()

@@ -1,8 +1,8 @@
-"""When an SQS queue is known to be empty, although its counts are approximate.
+"""Decides when an SQS queue is certainly empty, although its counts are only approximate.
 
-The counts may lag by a minute and more behind the messages, and a poll sees only what is visible (SQS developer guide).
-So both are looked at over a period (``empty_after``) in which nothing happens: counts of zero at every look, the last
-one when the period is over, and a whole long poll, which asks every server, without a message.
+The counts may be a minute or more behind, and a poll returns only visible messages (SQS developer guide). So both are
+watched over a period (``empty_after``) in which nothing happens: every count must be zero, the last one taken at the
+end of the period, and one complete long poll, which asks all servers of SQS, must return no message.
 
 Nothing here does I/O. Times are monotonic seconds.
 """
@@ -10,11 +10,13 @@ Nothing here does I/O. Times are monotonic seconds.
 from __future__ import annotations
 
 MAX_LOOKS = 6
-"""Looks at the counts within ``empty_after``: each is a request, and two would do as evidence."""
+"""How often the counts are asked for within ``empty_after``: each time is a request, and twice would be enough
+evidence.
+"""
 
 
 class Emptiness:
-    """The evidence so far. ``empty_after`` in seconds."""
+    """The evidence so far. ``empty_after``: seconds."""
 
     def __init__(self, empty_after: float) -> None:
         self._empty_after = empty_after
@@ -26,13 +28,13 @@ class Emptiness:
         self._polled = False
 
     def disturb(self, now: float) -> None:
-        """A message was seen, deleted, given back or pushed: all evidence is void."""
+        """Discard all evidence: a message was seen, deleted, given back or pushed."""
         self._began, self._looks = None, 0
         self._happened = now
         self._polled = False
 
     def polled(self, began: float) -> None:
-        """A whole long poll that began then brought nothing."""
+        """Note that a complete long poll, begun at that moment, returned no message."""
         self._polled = self._polled or began >= self._happened
 
     def should_look(self, now: float) -> bool:
@@ -41,7 +43,7 @@ class Emptiness:
         return is_last or now - self._looked >= self._interval
 
     def looked(self, began: float, waiting: int) -> None:
-        """The counts, asked for at that moment, came to so many messages."""
+        """Note that the counts, asked for at the moment ``began``, added up to ``waiting`` messages."""
         if began < self._happened:
             return
         self._looked = began
@@ -53,7 +55,7 @@ class Emptiness:
             self._began = began
 
     def is_certain(self) -> bool:
-        """Whether it is empty, by all that can be known."""
+        """Whether the evidence is complete: the queue is empty."""
         return (
             self._polled
             and self._looks > 1

@@ -1,6 +1,6 @@
-"""Hides the messages in flight from other workers, for as long as this one lives.
+"""Keeps the messages in flight hidden from other workers, for as long as this worker lives.
 
-A heartbeat that fails stops nothing: the claim in the ledger protects the user, not the lease of the message.
+A failed heartbeat stops nothing: the user is protected by the claim in the ledger, not by the lease of the message.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from worker.core.errors import QueueUnavailable
 log = structlog.get_logger()
 
 BEATS = 6
-"""Rounds in one visibility. What came or was hidden more than two rounds ago is hidden anew, so one round may fail."""
+"""Rounds within one visibility. A message is hidden again two rounds after the last time, so one round may fail."""
 AT_ONCE = 8
-"""Batches on the wire at a time: more only compete with the messages that come and go."""
+"""Batches sent at the same time: more would only compete with receiving and deleting."""
 _TIMEOUT = 5.0
 """Seconds for one batch: the next round tries again anyway."""
 
 
 class Heartbeat:
-    """Renews with ``change`` (ChangeMessageVisibilityBatch) what is ``in_flight``; ``visibility`` in seconds.
+    """Renews the visibility (seconds) of the messages ``in_flight`` with ``change`` (ChangeMessageVisibilityBatch).
 
-    ``let_go`` gets what waits here and can be hidden no longer, or that nobody has asked for (``is_wanted``) for long:
-    others shall have it.
+    ``let_go`` is called with each message that waits here and should go to another worker: it cannot be hidden any
+    longer, or no messages have been asked for recently (``is_wanted`` returns ``False``).
     """
 
     def __init__(
@@ -55,19 +55,19 @@ class Heartbeat:
         self._task: asyncio.Task[None] | None = None
 
     def keep_beating(self) -> None:
-        """Begin, unless it beats already. Raises what broke it, which can only be a bug."""
+        """Start the rounds, unless they are running. Raises what has ended them, which can only be a bug."""
         if self._task is None:
             self._task = asyncio.create_task(self._beat())
         elif self._task.done() and not self._task.cancelled():
             self._task.result()
 
     async def between_beats(self) -> None:
-        """Return when no renewal is on its way that could hide anew what is given back."""
+        """Wait until no renewal is being sent: it could hide again a message that is given back now."""
         async with self._round:
             pass
 
     async def stop(self) -> None:
-        """Beat no more; a renewal that is on its way is waited for."""
+        """Stop the rounds, after waiting for a renewal that is being sent."""
         try:
             await self.between_beats()
         finally:

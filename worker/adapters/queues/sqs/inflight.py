@@ -1,4 +1,4 @@
-"""What this process has in flight of an SQS queue: messages that wait here for their turn, and those that are leased.
+"""The messages of an SQS queue that this process has received and not finished: prefetched ones, and leased ones.
 
 Nothing here does I/O. Times are monotonic seconds.
 """
@@ -13,31 +13,33 @@ from dataclasses import dataclass
 from worker.core.model import Request
 
 Key = tuple[str, str]
-"""A message's id and the digest of its body, as SQS gives them."""
+"""A message's id and the MD5 digest of its body, as SQS returns them."""
 
 LONGEST = 12 * 3600
-"""Seconds from its receipt for which a message can be hidden in all (SQS developer guide)."""
+"""Seconds, counted from its receipt, for which a message can stay hidden in total (SQS developer guide)."""
 _CERTAIN = 0.95
-"""Share of the visibility that we rely on: it began at the server, before the answer was here."""
+"""The share of the visibility that we rely on: its time began at the server, before the answer arrived here."""
 
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """A message that was received, with what changes or deletes it: only the newest receipt handle is sure to work."""
+    """A received message, with the receipt handle to change or delete it; only the newest handle is sure to work."""
 
     key: Key
     handle: str
     request: Request
     received_at: float
     hidden_until: float
-    """As far as we know; after that it may be somebody else's."""
+    """As far as we know; after that another worker may receive it."""
     is_ahead: bool = True
-    """It waits here, and nobody works on it."""
+    """It was received ahead of its use: it waits here, and no worker task has leased it."""
 
 
 class InFlight:
-    """The messages in flight. ``visibility`` (s) is for how long each receipt and each heartbeat hides one; ``memory``
-    bounds how many acknowledged ones are remembered.
+    """The messages in flight.
+
+    ``visibility``: seconds for which each receipt and each heartbeat hides a message. ``memory``: how many acknowledged
+    messages are remembered.
     """
 
     def __init__(self, visibility: float, memory: int = 10_000) -> None:
@@ -48,13 +50,13 @@ class InFlight:
         self._acknowledged: OrderedDict[Key, None] = OrderedDict()
         self._memory = memory
         self.ahead = 0
-        """How many wait here."""
+        """The number of messages with ``is_ahead``."""
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def came(self, key: Key, handle: str, now: float) -> bool:
-        """A message was received: whether it is in flight already, and has the new handle now."""
+        """Note that a message was received; return whether it is in flight already (it has the new handle then)."""
         message = self._messages.get(key)
         if message is None:
             return False
@@ -63,18 +65,21 @@ class InFlight:
         return True
 
     def hidden(self, message: Message, now: float) -> None:
-        """It has been hidden anew."""
+        """Note that the message was hidden again, by a request sent at ``now``."""
         message.hidden_until = max(message.hidden_until, now + _CERTAIN * self._visibility)
 
     def add(self, key: Key, handle: str, request: Request, now: float) -> None:
-        """Let it wait for its turn."""
+        """Add a new message, ahead of its use."""
         message = Message(key, handle, request, now, now + _CERTAIN * self._visibility)
         self._messages[key] = message
         heapq.heappush(self._ahead, (request.expires_at, next(self._numbers), message))
         self.ahead += 1
 
     def take(self, most: int, now: float) -> list[Message]:
-        """Up to so many of those that wait, earliest deadline first; those that may be somebody else's are let go."""
+        """Take up to ``most`` of the messages ahead, earliest deadline first.
+
+        Those whose visibility is over are dropped: another worker may have them.
+        """
         taken: list[Message] = []
         while self._ahead and len(taken) < most:
             message = heapq.heappop(self._ahead)[2]
@@ -89,7 +94,7 @@ class InFlight:
         return taken
 
     def drop(self, message: Message) -> bool:
-        """It is in flight no more; whether it was."""
+        """Forget the message; return whether it was in flight."""
         if self._messages.get(message.key) is not message:
             return False
         del self._messages[message.key]
@@ -97,13 +102,14 @@ class InFlight:
         return True
 
     def messages(self) -> list[Message]:
-        """All that are in flight."""
+        """All messages in flight."""
         return list(self._messages.values())
 
     def to_renew(self, now: float, *, is_wanted: bool = True) -> tuple[list[Message], list[Message]]:
-        """Those to hide anew, since a third of the visibility is over, and those that wait here and have to be let go.
+        """The messages to hide again, because a third of the visibility is over, and the messages ahead to give up.
 
-        One that is worked on is never let go: if it comes again meanwhile, it is known to be in flight.
+        All messages ahead are given up if ``is_wanted`` is false. A leased message is never given up: if it is received
+        again meanwhile, it is known to be in flight.
         """
         renew, let_go = [], []
         for message in self._messages.values():
@@ -115,18 +121,18 @@ class InFlight:
         return renew, let_go
 
     def acknowledge(self, message: Message) -> bool:
-        """Its outcome is durable; whether that is news."""
+        """Note that the message's outcome is durable; return ``False`` if that was known before."""
         self.drop(message)
         is_news = message.key not in self._acknowledged
         self.remember(message.key)
         return is_news
 
     def remember(self, key: Key) -> None:
-        """This message is done with, should it come again."""
+        """Remember that this message is done, in case it is received again."""
         self._acknowledged[key] = None
         if len(self._acknowledged) > self._memory:
             self._acknowledged.popitem(last=False)
 
     def is_acknowledged(self, key: Key) -> bool:
-        """Whether it is remembered that this message is done with."""
+        """Whether this message is remembered as done."""
         return key in self._acknowledged

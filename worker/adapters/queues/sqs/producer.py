@@ -1,4 +1,4 @@
-"""The producer's end of an SQS queue, and the way of what is malformed to its dead-letter queue."""
+"""Sending to SQS: requests to the queue, and reports of malformed messages to the dead-letter queue."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
 MAX_BYTES = 256 * 1024
-"""Bytes of one batch and of one message: SQS takes 1 MiB today, queues made before took this (SQS developer guide)."""
+"""Bytes of one batch and of one message: SQS accepts 1 MiB today, but older queues only this (SQS developer guide)."""
 AT_ONCE = 8
-"""Batches on the wire at a time while pushing: with an answer in 20 ms, 4,000 requests/s."""
+"""Batches sent at the same time while pushing: with an answer in 20 ms, 4,000 requests/s."""
 DEAD_LETTERS = "the dead-letter queue"
-"""What errors call it."""
+"""What errors call the dead-letter queue."""
 
 
 class SqsProducer:
-    """Sends to the queue at ``url``, and to ``dead_letter_url`` where there is one."""
+    """Sends to the queue at ``url``, and to the one at ``dead_letter_url`` if it is given."""
 
     def __init__(
         self, sqs: SQSClient, url: str, dead_letter_url: str | None, count_malformed: Callable[[int], Awaitable[None]]
@@ -35,10 +35,10 @@ class SqsProducer:
         self._count_malformed = count_malformed
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
-        """See ``ports.Producer``; knows no duplicates, which the ledger will find.
+        """See ``ports.Producer``; duplicates are not detected here: the ledger finds them later.
 
-        Raises ``QueueUnavailable`` after a minute of failure, with a part of the requests on the queue: pushing all of
-        them again only makes duplicates.
+        Raises ``QueueUnavailable`` after a minute of failure. Some of the requests may be on the queue then; pushing
+        all of them again only creates duplicates.
         """
         accepted = 0
 
@@ -57,7 +57,7 @@ class SqsProducer:
         return Pushed(accepted)
 
     async def put_aside(self, reason: str, digest: str) -> None:
-        """See ``ports.Producer``. Raises ``QueueUnavailable``, and what counting raises."""
+        """See ``ports.Producer``. Raises ``QueueUnavailable``, and what ``count_malformed`` raises."""
         if self._dead_letter_url is not None:
             await self.send_aside([(reason, digest)])
         await self._count_malformed(1)
@@ -86,5 +86,5 @@ class SqsProducer:
 def _as_sqs_allows(body: bytes) -> bytes:
     """The same JSON without U+FFFE and U+FFFF, which SQS refuses (SQS API reference, SendMessage)."""
     text = body.replace(b"\xef\xbf\xbe", b"\\ufffe").replace(b"\xef\xbf\xbf", b"\\uffff")
-    assert len(text) <= MAX_BYTES, "no well-formed request is as long"
+    assert len(text) <= MAX_BYTES, "a well-formed request is never this long"
     return text

@@ -1,8 +1,9 @@
-"""The queue on AWS: a standard SQS queue, which forgets nothing, has no order, and may deliver a message twice.
+"""The queue on AWS: a standard SQS queue, which loses no message, keeps no order, and may deliver a message twice.
 
-Long polls bring messages ahead of their use, so that the earliest deadline can be picked; a heartbeat hides what is in
-flight from others; what is done with is deleted by tens. A lease that is lost all the same stops nothing, and a message
-that comes twice becomes a duplicate: the ledger's claim protects the users, not the queue.
+Long polls receive messages ahead of their use, so that the one with the earliest deadline can be chosen; a heartbeat
+keeps them hidden from other workers; finished messages are deleted ten at a time. If a lease is lost nevertheless,
+nothing breaks, and a message that is delivered twice becomes a duplicate: the users are protected by the claims in the
+ledger, not by the queue.
 """
 
 from __future__ import annotations
@@ -37,25 +38,25 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LONGEST_WAIT = 5
-"""Seconds that SQS may hold a poll. It could be 20, but a poll that is open when the process has to end must be heard
-out, or the messages it brings stay hidden from everybody; and an idle worker's polls cost a cent a day as it is."""
+"""Seconds for which SQS may keep a poll open. SQS allows 20, but the process cannot end before the answer to an open
+poll has arrived, or the messages in it would stay hidden from all workers. An idle worker's polls cost a cent a day."""
 REDRIVEN_WITHIN = 600.0
-"""Seconds in which the queue's own redrive policy has to take a malformed message, or the worker deletes it itself: a
-run does not end before the queue is empty."""
+"""Seconds within which the queue's own redrive policy has to remove a malformed message; if it takes longer, the worker
+deletes the message itself, because a run does not end before the queue is empty."""
 _LATE = 15.0
-"""Seconds that the answer to a poll may be late."""
+"""Seconds that the answer to a poll may take in addition to the poll's wait."""
 _CLOSING = 5.0
-"""Seconds for giving back and deleting at the end: with an open poll's wait that is about the ten seconds which Docker
-gives a process to end."""
+"""Seconds for giving back and deleting at the end: together with the wait of an open poll about the ten seconds that
+Docker gives a process to end."""
 
 
 class SqsQueue:
     """``Queue`` and ``Producer`` over the standard queue at ``url``.
 
-    ``visibility``: seconds, in effect whole ones, at most 12 hours. ``look_ahead``: messages that may wait here.
-    ``dead_letter_url``: where reason and digest of what is malformed go; without it such a message stays for the
-    queue's own redrive policy; where that takes longer than ``REDRIVEN_WITHIN`` it is deleted, or no run would end.
-    ``count_malformed`` adds to the ledger's count. ``empty_after``: see ``emptiness``.
+    ``visibility``: seconds, rounded up to whole ones, at most 12 hours. ``look_ahead``: how many messages may be
+    received ahead of their use. ``dead_letter_url``: the queue that gets reason and digest of each malformed message;
+    without it the message is left to the queue's own redrive policy, or deleted if that takes longer than
+    ``REDRIVEN_WITHIN``. ``count_malformed`` adds to the ledger's count. ``empty_after``: seconds, see ``emptiness``.
     """
 
     def __init__(
@@ -99,19 +100,19 @@ class SqsQueue:
         self._closed = False
 
     async def open(self) -> None:
-        """Look whether the queue may be used.
+        """Check that the queue can be used.
 
-        Raises ``QueueUnavailable``, and ``UsageError`` where none or a FIFO one is.
+        Raises ``QueueUnavailable``; ``UsageError`` if the queue does not exist or is a FIFO queue.
         """
         attributes = await attributes_of(self._sqs, self._url)
         self._has_redrive = redrives_within(REDRIVEN_WITHIN, attributes, self._visibility)
 
     async def close(self) -> None:
-        """Hear out the open polls, give back what is in flight, delete what is done with: in at most ten seconds or so.
+        """Wait for open polls, give back the messages in flight, and delete the finished ones, in about ten seconds.
 
-        No poll is open any more when nobody has asked for messages for a while, as in the grace after a signal.
-        Raises ``QueueUnavailable`` when all of it was tried; what could not be given back comes when its visibility
-        ends.
+        No poll is open if no messages have been asked for recently, as in the grace period after a signal. Raises
+        ``QueueUnavailable`` after everything was tried; messages that could not be given back are received again when
+        their visibility ends.
         """
         self._deletes.hurry()
         await self._receiver.close()
@@ -134,21 +135,21 @@ class SqsQueue:
             if isinstance(result, BaseException):
                 raise result
 
-    # --- messages that come -------------------------------------------------------------------------------------------
+    # --- receiving ----------------------------------------------------------------------------------------------------
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``.
 
-        Raises ``QueueUnavailable`` at once where a person must act, else after a minute of outage.
+        Raises ``QueueUnavailable`` at once if a person must act, otherwise after a minute of outage.
         """
-        self._ask()
+        self._want()
         messages = self._in_flight.take(most, time.monotonic())
         if messages:
             self._receiver.want()
         return [Lease(message.request, message) for message in messages]
 
-    def _ask(self) -> None:
-        """Have messages polled for; raise what the work behind has been failing with."""
+    def _want(self) -> None:
+        """Start polls as needed; raise what the work in the background has been failing with."""
         if self._closed:
             return
         self._asked_at = time.monotonic()
@@ -173,7 +174,7 @@ class SqsQueue:
         if messages:
             self._emptiness.disturb(now)
             await self._take_in(messages, now)
-        elif now - began >= 0.9 * self._wait:  # a reply cut off on its way reads as an empty one, but comes too early
+        elif now - began >= 0.9 * self._wait:  # an answer that was cut off looks empty too, but arrives too early
             self._emptiness.polled(began)
         return len(messages)
 
@@ -197,7 +198,10 @@ class SqsQueue:
             await self._discard(malformed)
 
     async def _discard(self, malformed: Sequence[tuple[Any, str, str]]) -> None:
-        """Sent before it is deleted: a crash between the two may put it aside twice, but never loses it."""
+        """Report malformed messages, and delete them unless the redrive policy does.
+
+        Reporting comes first: a crash between the two steps may report a message twice, but never loses it.
+        """
         if self._dead_letter_url is not None:
             await self._producer.send_aside([(reason, found) for _, reason, found in malformed], patience=0.0)
         for message, reason, found in malformed:
@@ -211,13 +215,14 @@ class SqsQueue:
                 continue
             await self._count_malformed(1)
 
-    # --- messages that go ---------------------------------------------------------------------------------------------
+    # --- acknowledging and giving back --------------------------------------------------------------------------------
 
     async def acknowledge(self, lease: Lease) -> None:
-        """See ``ports.Queue``; returns before the message is deleted, within a moment, with up to nine others.
+        """See ``ports.Queue``; returns before the message is deleted, which happens a moment later, in a batch of ten.
 
-        A delete that a crash prevents costs one duplicate and no more, since the outcome is durable; waiting for it
-        would cost every user a place among those who are worked on. ``is_empty`` and ``backlog`` know what is pending.
+        If a crash prevents the delete, the result is one duplicate, because the outcome is durable already; waiting for
+        it would make every user occupy one of the concurrent slots for longer. ``is_empty`` and ``backlog`` take
+        pending deletes into account.
         """
         assert isinstance(lease.receipt, Message)
         if self._in_flight.acknowledge(lease.receipt) and not self._closed:
@@ -232,7 +237,7 @@ class SqsQueue:
             log.debug("delete_refused", message_id=batch[number][0][0], code=code)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
-        """See ``ports.Queue``; in whole seconds, and by tens as deletes are."""
+        """See ``ports.Queue``; ``delay`` is rounded up to whole seconds, and batches are sent as for deletes."""
         assert isinstance(lease.receipt, Message)
         self._put_back(lease.receipt, max(0, math.ceil(min(delay, LONGEST))))
 
@@ -250,16 +255,16 @@ class SqsQueue:
         for number, code in refused.items():
             log.debug("give_back_refused", message_id=batch[number][0][0], code=code)
 
-    # --- how many there are -------------------------------------------------------------------------------------------
+    # --- counting -----------------------------------------------------------------------------------------------------
 
     async def backlog(self) -> Backlog:
-        """See ``ports.Queue``; never fewer than are in flight."""
+        """See ``ports.Queue``; never less than the number of messages in flight."""
         await asyncio.gather(self._deletes.flush(), self._returns.flush())
         return Backlog(max(await count(self._sqs, self._url), len(self._in_flight)))
 
     async def is_empty(self) -> bool:
-        """See ``ports.Queue``, and ``emptiness`` for what it takes. Answers at once, or after one request."""
-        self._ask()
+        """See ``ports.Queue``, and ``emptiness`` for the conditions. Needs one request at most."""
+        self._want()
         now = time.monotonic()
         if self._in_flight or self._deletes or self._returns:
             self._deletes.hurry()
@@ -276,7 +281,7 @@ class SqsQueue:
             self._counting.recovered()
         return self._emptiness.is_certain()
 
-    # --- the producer's end -------------------------------------------------------------------------------------------
+    # --- ports.Producer and ports.QueueStats --------------------------------------------------------------------------
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
         """See ``ports.Producer``."""
@@ -289,9 +294,9 @@ class SqsQueue:
         await self._producer.put_aside(reason, digest)
 
     async def counted(self) -> tuple[int, int]:
-        """See ``ports.QueueStats``; the ledger counts."""
+        """See ``ports.QueueStats``; always zero, because with this queue the ledger counts."""
         return 0, 0
 
     async def sessions(self) -> None:
-        """See ``ports.QueueStats``; nobody can look into all messages."""
+        """See ``ports.QueueStats``; always ``None``, because SQS cannot be searched."""
         return

@@ -1,7 +1,8 @@
-"""Keeps as many long polls open at an SQS queue as the demand needs, and none that nobody waits for.
+"""Keeps as many long polls open at an SQS queue as are needed, and none while no leases are asked for.
 
-A poll is a request that costs money and, where it ends unheard, hides messages from everybody. So a poll begins only
-while leases are asked for and there is room for a whole batch, and a second one only when the first came back full.
+A poll costs money, and if its answer is never read, its messages stay hidden from all workers. So a poll starts only
+while leases are asked for and there is room for a whole batch, and a second one only after the first returned a full
+batch.
 """
 
 from __future__ import annotations
@@ -19,18 +20,21 @@ from worker.core.resilience.backoff import Outage
 log = structlog.get_logger()
 
 MOST = 8
-"""Polls open at a time, at most: with an answer in 20 ms, 4,000 messages/s."""
+"""The highest number of open polls: with an answer in 20 ms, 4,000 messages/s."""
 WANTED = 2.0
-"""Seconds for which one question for messages keeps polls coming: the engine asks several times a second."""
+"""Seconds for which one call of ``want`` keeps new polls starting: the engine calls it several times a second."""
 _TOO_EARLY = 0.1
-"""Seconds of pause after a poll that came back empty long before its time, so that such answers make no busy loop."""
+"""Seconds of pause after a poll that returned empty long before its time, so that such answers cause no busy loop."""
 _MARGIN = 2.0
-"""Seconds more than the poll's wait, after which it is abandoned when closing."""
+"""Seconds on top of the poll's own wait, after which an open poll is cancelled when closing."""
 
 
 class Receiver:
-    """``receive`` makes one poll for up to so many messages and says how many came; ``room`` tells how many more may
-    wait here, ``look_ahead`` how many in all; ``wait`` (s) is how long SQS holds a poll.
+    """Starts the polls.
+
+    ``receive`` makes one poll for up to so many messages and returns how many came. ``room`` returns how many more
+    messages may be received ahead, ``look_ahead`` is how many in all. ``wait``: seconds for which SQS keeps a poll
+    open.
     """
 
     def __init__(
@@ -49,7 +53,7 @@ class Receiver:
         self.outage = Outage(PATIENCE)
 
     def want(self) -> None:
-        """Somebody asks for messages. Raises what polls have been failing with for too long."""
+        """Note that messages are wanted, and start polls. Raises what polls have been failing with for too long."""
         if self._bug is not None:
             raise self._bug
         self.outage.check()
@@ -97,7 +101,7 @@ class Receiver:
         asyncio.get_running_loop().call_later(seconds + 0.001, self._begin)
 
     async def close(self) -> None:
-        """Begin no poll, and hear out those that are open: in no more than their wait and a moment."""
+        """Start no more polls, and wait for the answers of the open ones: at most their wait and two seconds."""
         self._closing = True
         if self._polls:
             _, late = await asyncio.wait(self._polls, timeout=self._wait + _MARGIN)

@@ -145,8 +145,8 @@ def test_whoever_passed_sees_that_the_breaker_opened_meanwhile(bench: Bench) -> 
             seen.append(permit.still_valid)
         async with bench.breaker.permit() as probe:
             seen.append(probe.still_valid)
-            bench.breaker.write_begins("key")
-            bench.breaker.write_unconfirmed("key", "the ledger: away")
+            bench.breaker.ledger_call_begins("key")
+            bench.breaker.ledger_call_failed("key", "the ledger: away")
             seen.append(probe.still_valid)
         return seen
 
@@ -219,6 +219,24 @@ def test_one_user_without_an_answer_is_no_endpoint_that_is_away(bench: Bench) ->
     assert bench.stopped == []
 
 
+def test_a_call_without_an_answer_lets_nobody_through_to_a_pool_that_refuses(bench: Bench) -> None:
+    bench.hear(WAF, "ana")
+    bench.hear(NO_ANSWER, "ben")
+    assert not bench.breaker.admits(probe=False)
+
+
+@pytest.mark.parametrize("answer", [THROTTLED, NO_ANSWER])
+def test_probes_of_a_pool_that_refuses_come_at_growing_intervals_whatever_they_bring(
+    bench: Bench, answer: Reply
+) -> None:
+    async def main() -> list[float]:
+        bench.hear(WAF, "ana")
+        return sorted(await asyncio.gather(*(bench.pass_through(answer, takes=0.25) for _ in range(4))))
+
+    began = bench.virtual.run(main())
+    assert [later - earlier - 0.25 for earlier, later in itertools.pairwise(began)] == pytest.approx([1, 2, 4])
+
+
 def test_refusals_and_silence_do_not_agree_with_each_other(bench: Bench) -> None:
     bench.hear(TOTP_OFF, "ana", "ben")
     bench.hear(UNSENT, "cem")
@@ -231,46 +249,46 @@ def test_refusals_and_silence_do_not_agree_with_each_other(bench: Bench) -> None
 
 def test_a_write_that_stays_unconfirmed_for_two_seconds_stops_calls(bench: Bench) -> None:
     async def main() -> float:
-        bench.breaker.write_begins("first")
+        bench.breaker.ledger_call_begins("first")
         await asyncio.sleep(1.9)
         assert await bench.pass_through() == pytest.approx(1.9)
-        bench.breaker.write_begins("second")
+        bench.breaker.ledger_call_begins("second")
         await asyncio.sleep(0.1)
         assert bench.breaker.waiting_for == "the ledger to confirm a write"
-        asyncio.get_running_loop().call_later(5.0, bench.breaker.write_ends, "first")
+        asyncio.get_running_loop().call_later(5.0, bench.breaker.ledger_call_ends, "first")
         return await bench.pass_through()
 
     with pytest.raises(AssertionError, match="never comes"):
         bench.run(main())
     assert bench.virtual.now == pytest.approx(7.0), "the second one is overdue by then"
-    bench.breaker.write_ends("second")
+    bench.breaker.ledger_call_ends("second")
     assert bench.breaker.admits(probe=False)
 
 
 def test_calls_go_on_with_the_confirmation(bench: Bench) -> None:
     async def main() -> float:
-        bench.breaker.write_begins("key")
+        bench.breaker.ledger_call_begins("key")
         await asyncio.sleep(2.0)
-        asyncio.get_running_loop().call_later(3.0, bench.breaker.write_ends, "key")
+        asyncio.get_running_loop().call_later(3.0, bench.breaker.ledger_call_ends, "key")
         return max(await asyncio.gather(*(bench.pass_through() for _ in range(5))))
 
     assert bench.run(main()) == pytest.approx(5.0)
 
 
 def test_a_write_that_failed_stops_calls_at_once_also_probes(bench: Bench) -> None:
-    bench.breaker.write_begins("key")
-    bench.breaker.write_unconfirmed("key", "the ledger: disk full")
+    bench.breaker.ledger_call_begins("key")
+    bench.breaker.ledger_call_failed("key", "the ledger: disk full")
     assert not bench.breaker.admits(probe=False)
     assert not bench.breaker.admits(probe=True)
     assert bench.breaker.waiting_for == "the ledger: disk full"
-    bench.breaker.write_ends("key")
+    bench.breaker.ledger_call_ends("key")
     assert bench.breaker.admits(probe=False)
 
 
 def test_a_confirmed_write_does_not_close_what_a_fault_opened(bench: Bench) -> None:
-    bench.breaker.write_begins("key")
+    bench.breaker.ledger_call_begins("key")
     bench.hear(WAF, "ana")
-    bench.breaker.write_ends("key")
+    bench.breaker.ledger_call_ends("key")
     assert not bench.breaker.admits(probe=False)
 
 
@@ -301,22 +319,22 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
 def test_the_ledgers_latency_is_told_by_writes_under_way_and_forgotten_by_and_by(bench: Bench) -> None:
     breaker, virtual = bench.breaker, bench.virtual
     assert breaker.ledger_latency == 0.0
-    breaker.write_begins("one")
+    breaker.ledger_call_begins("one")
     virtual.now += 0.25
-    breaker.write_begins("two")
+    breaker.ledger_call_begins("two")
     virtual.now += 0.25
     assert breaker.ledger_latency == 0.5
-    breaker.write_ends("one")
+    breaker.ledger_call_ends("one")
     assert breaker.ledger_latency == 0.5
-    breaker.write_ends("two")
+    breaker.ledger_call_ends("two")
     virtual.now += LATENCY_HALF_LIFE
     assert breaker.ledger_latency == 0.25
 
 
 def test_the_ledgers_latency_is_bounded_and_can_be_told_after_days_without_work(bench: Bench) -> None:
-    bench.breaker.write_begins("one")
+    bench.breaker.ledger_call_begins("one")
     bench.virtual.now += 100.0
     assert bench.breaker.ledger_latency == UNCONFIRMED_AFTER
-    bench.breaker.write_ends("one")
+    bench.breaker.ledger_call_ends("one")
     bench.virtual.now += 1e6
     assert bench.breaker.ledger_latency == 0.0

@@ -1,7 +1,7 @@
 """The call for one claimed user: counted against the quota, made only under a valid claim, and repeated where useful.
 
 The claim alone grants the right to call. A request is sent only if the claim will still be valid after the call's
-time-out; its age is measured by the monotonic clock, from before the claim was written.
+time-out. The claim's age is measured by the monotonic clock, from just before the claim was written.
 """
 
 from __future__ import annotations

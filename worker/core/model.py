@@ -59,15 +59,22 @@ class Request:
 
 
 class State(StrEnum):
-    """Where a user stands in the ledger."""
+    """Where a user stands in the ledger; for people explained in ``docs/operations.md``."""
 
     IN_PROGRESS = "in_progress"
+    """Claimed by a worker, or given back before an outcome."""
     SEALED = "sealed"
+    """The secret is recorded, sealed, and not yet delivered."""
     DELIVERED = "delivered"
+    """The channel confirmed the delivery."""
     ACTIVE = "active"
+    """The user's first code was verified too; nothing in the worker sets this yet."""
     NEEDS_SESSION = "needs_session"
+    """The user must sign in again, whichever credential was used."""
     FAILED = "failed"
+    """The request will not succeed as it is."""
     SKIPPED = "skipped"
+    """Not to be enrolled: every request is a duplicate; nothing in the worker sets this yet."""
 
 
 UNFINISHED = frozenset({State.IN_PROGRESS, State.SEALED})
@@ -122,20 +129,20 @@ class Enrolment(NamedTuple):
     username: str
     state: State
     since: float
-    """When the state was entered."""
+    """When the state was entered, or the claim given back."""
     generation: int
-    """The number of the last claim; it rises with every claim, and the secret that the claim brings has it too."""
+    """The number of the last claim to call; it rises with each of them, and the secret that it brings carries it too."""
     version: str = ""
     """Identifies the write that made this row; every write has its own."""
     reason: Reason | None = None
     worker: str | None = None
     """The worker that has claimed the user; ``None``: nobody has."""
     lease_until: float = 0.0
-    """Until when the claim holds; without a claim, until when an earlier call may still take effect."""
+    """Until when the claim holds; without a claim, until when an earlier call may still take effect (0: none)."""
     doubt: bool = False
     """A call may have issued a secret that nobody has."""
     crashes: int = 0
-    """How many workers died, or met a bug, while they had claimed this user; an expired claim counts as a death."""
+    """How many workers died, or met a bug, under a claim to call; such a claim that expired counts as a death."""
     before: State | None = None
     """While a replacement is made: the state to go back to if it surely issues nothing."""
     request_id: str | None = None
@@ -257,7 +264,7 @@ class PoolFault:
 Reply = Issued | Refused | TryAgain | PoolFault
 
 
-# What becomes of one request. ``pipeline`` settles these in one ``match``.
+# What becomes of one request: the pipeline returns one of these, and the loop acknowledges or gives the message back.
 
 
 @dataclass(frozen=True, slots=True)

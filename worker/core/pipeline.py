@@ -168,7 +168,7 @@ class Pipeline:
                     return await self._conclude(claim, State.NEEDS_SESSION, Reason.REPLY_LOST)
                 return await self._conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED)
 
-    # --- issued: from here on a cancellation would lose a secret ------------------------------------------------------
+    # --- issued: until the secret is recorded, a cancellation would lose it -------------------------------------------
 
     async def _seal_and_deliver(
         self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope
@@ -220,8 +220,10 @@ class Pipeline:
                 sleep=pause,
             )
         except _WindowLost:
+            self._stats.waiting_for = ""
             return await self._settle(rules.voided(row, self._clock.utc()), row)
         except _Stopped:
+            self._stats.waiting_for = ""
             scope.forbid_stop()
             result = await self._ledger.put(rules.released(row, self._clock.utc(), doubt=False), row)
             return result.row or row

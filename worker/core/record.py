@@ -3,7 +3,7 @@
 The record is JSON, sealed to the recipients before it is stored anywhere. A *line* is the same for channels that hold
 text: who it is for and its generation in the clear, the record sealed in it.
 
-Reading something else raises ``ValueError``, ``KeyError`` or ``TypeError``.
+What is no such record or line raises ``ValueError``, ``KeyError`` or ``TypeError`` when it is read.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class RecordFormat:
 
 
 def seal_record(
-    request: Request, issued: Issued, generation: int, now: float, record_format: RecordFormat, sealer: Sealer
+    request: Request, issued: Issued, generation: int, sent_at: float, record_format: RecordFormat, sealer: Sealer
 ) -> Sealed:
-    """One record, sealed; ``now`` (UTC seconds) is when the call was sent: a Session in the reply is no older."""
+    """One record, sealed; ``sent_at`` (UTC seconds): when the call was sent. A Session in its reply cannot be older."""
     attempt_id = str(uuid.uuid4())
-    associated_at = rfc3339(now)
+    associated_at = rfc3339(sent_at)
     account = request.username
     if record_format.account != "username":
         account = request.attributes.get(record_format.account) or account
@@ -58,7 +58,7 @@ def seal_record(
     }
     expires = None
     if issued.session is not None:
-        expires = now + record_format.session_validity
+        expires = sent_at + record_format.session_validity
         record["session"] = issued.session.reveal()
         record["session_expires_at"] = rfc3339(expires)
     blob = sealer.seal(to_json(record))

@@ -1,7 +1,8 @@
 """What may happen to a user next: the rules of claiming, fencing and concluding, without any I/O.
 
-Every function takes the user's present row and gives the row that shall replace it. The pipeline writes that on the
-condition that no other worker was faster; where one was, it asks these rules again about the row that stands there now.
+``next_step`` and ``without_request`` say what to do, with the row to write for it; the others make the next row of a
+user, or answer a question about one. The pipeline writes a row on the condition that no other worker was faster; where
+one was, it asks these rules again about the row that is in the ledger now.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ MAY_MEAN_IT_WORKED = frozenset(
         Reason.TOKEN_REVOKED,
     }
 )
-"""After a call whose reply was lost, these refusals can mean that it succeeded: the credential was used up by it."""
+"""These do not rule out that an earlier call, whose reply was lost, succeeded: it may have used the credential up, or
+the credential can no longer be asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 While the breaker is *closed*, calls pass. It *opens* on answers that concern everybody: Cognito refuses the whole pool,
 or its endpoint does not answer. While it is open, one call at a time passes as a *probe*, at growing intervals; any
-answer that does not blame the pool or the endpoint closes it again. A refusal of the pool on which several users agree
-ends the run, and so does an endpoint that stays unreachable for longer than the configured patience.
+answer that does not blame the pool or the endpoint closes it again. A refusal of the pool ends the run once three
+users, or six answers in a row, agree on it; one that may pass by itself only after some time. An endpoint that stays
+unreachable for longer than the configured patience ends the run too.
 
 Independent of that, no call passes while the ledger is unavailable: at once when an operation on it failed, or when one
 has been under way for too long. A secret that Cognito issues and the ledger cannot record would be lost.
@@ -50,11 +51,11 @@ class CircuitBreaker:
         self._patience = patience
         self._refusal_patience = refusal_patience
         self._changed = asyncio.Event()
-        self._writes_under_way: dict[object, float] = {}
+        self._ledger_calls: dict[object, float] = {}
         """Since when (monotonic seconds), the oldest first."""
-        self._unconfirmed: dict[object, str] = {}
-        """Why the ledger did not confirm a write."""
-        self._slowest_write, self._slowest_seen_at = 0.0, clock.monotonic()
+        self._ledger_failures: dict[object, str] = {}
+        """Why ledger calls failed that are being repeated."""
+        self._slowest_ledger_call, self._slowest_seen_at = 0.0, clock.monotonic()
         self._probing = False
         self._close()
 
@@ -63,15 +64,15 @@ class CircuitBreaker:
     @property
     def waiting_for(self) -> str | None:
         """What keeps calls from starting, in words; ``None`` where nothing does."""
-        if self._unconfirmed:
-            return next(iter(self._unconfirmed.values()))
-        if self._write_is_overdue():
+        if self._ledger_failures:
+            return next(iter(self._ledger_failures.values()))
+        if self._ledger_is_overdue():
             return "the ledger to confirm a write"
         return self._cause if self._is_open else None
 
     def admits(self, *, probe: bool) -> bool:
         """Whether a call may leave now; a probe may while the breaker is open."""
-        return (probe or not self._is_open) and not self._unconfirmed and not self._write_is_overdue()
+        return (probe or not self._is_open) and not self._ledger_failures and not self._ledger_is_overdue()
 
     def permit(self) -> Permit:
         """For ``async with``: waits until one wire attempt may be made."""
@@ -109,8 +110,10 @@ class CircuitBreaker:
             case TryAgain(trouble=Trouble.UNSENT | Trouble.NO_ANSWER):
                 self._unanswered(username, reply)
             case TryAgain(trouble=Trouble.THROTTLED):
-                if self._endpoint_is_the_cause:  # it can be reached; whether the pool serves is not known yet
+                if self._endpoint_is_the_cause:  # it can be reached
                     self._close()
+                elif self._is_open:  # whether the pool serves is not known yet
+                    self._open()
             case _:
                 if self._is_open or self._agreeing_users:
                     self._close()
@@ -140,8 +143,7 @@ class CircuitBreaker:
         """Count one more answer of the same kind in a row. Returns the seconds since the first."""
         now = self._clock.monotonic()
         if not self._agreeing_users or endpoint != self._endpoint_is_the_cause:
-            self._close()
-            self._since = now
+            self._agreeing_users, self._agreeing_answers, self._since = set(), 0, now
         self._cause, self._endpoint_is_the_cause = cause, endpoint
         if len(self._agreeing_users) < AGREEING_USERS:
             self._agreeing_users.add(username)
@@ -159,7 +161,7 @@ class CircuitBreaker:
 
     def _unanswered(self, username: str, again: TryAgain) -> None:
         lasted = self._add_answer(username, cause=f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
-        if again.trouble is Trouble.UNSENT or self._enough_agree():
+        if again.trouble is Trouble.UNSENT or self._is_open or self._enough_agree():
             self._open()
         if self._is_open and lasted >= self._patience:
             self._stop(
@@ -169,21 +171,21 @@ class CircuitBreaker:
                 )
             )
 
-    # --- told of writes to the ledger ---------------------------------------------------------------------------------
+    # --- told of the ledger -------------------------------------------------------------------------------------------
 
-    def write_begins(self, key: object) -> None:
-        """A write to the ledger begins; unless ``write_ends(key)`` follows soon, no call starts until it does."""
-        self._writes_under_way[key] = self._clock.monotonic()
+    def ledger_call_begins(self, key: object) -> None:
+        """A read or write of the ledger begins; if it takes too long, no call to Cognito starts until it ends."""
+        self._ledger_calls[key] = self._clock.monotonic()
 
-    def write_unconfirmed(self, key: object, why: str) -> None:
-        """The ledger did not confirm the write: no call starts from now on."""
-        self._unconfirmed[key] = why
+    def ledger_call_failed(self, key: object, why: str) -> None:
+        """It failed and will be repeated: no call to Cognito starts until it ends."""
+        self._ledger_failures[key] = why
 
-    def write_ends(self, key: object) -> None:
-        """What became of the write is known."""
-        self._slowest_write, self._slowest_seen_at = self.ledger_latency, self._clock.monotonic()
-        del self._writes_under_way[key]
-        self._unconfirmed.pop(key, None)
+    def ledger_call_ends(self, key: object) -> None:
+        """It is answered, or given up."""
+        self._slowest_ledger_call, self._slowest_seen_at = self.ledger_latency, self._clock.monotonic()
+        del self._ledger_calls[key]
+        self._ledger_failures.pop(key, None)
         if not self._changed.is_set():
             self._changed.set()
 
@@ -191,17 +193,17 @@ class CircuitBreaker:
     def ledger_latency(self) -> float:
         """Seconds that the ledger needed for an answer lately; never more than ``UNCONFIRMED_AFTER``."""
         halvings = (self._clock.monotonic() - self._slowest_seen_at) / LATENCY_HALF_LIFE
-        remembered: float = self._slowest_write * 2.0**-halvings
-        return min(max(remembered, self._oldest_write()), UNCONFIRMED_AFTER)
+        remembered: float = self._slowest_ledger_call * 2.0**-halvings
+        return min(max(remembered, self._oldest_ledger_call()), UNCONFIRMED_AFTER)
 
-    def _oldest_write(self) -> float:
-        """Seconds for which the oldest write has been under way; 0 where there is none."""
-        for began in self._writes_under_way.values():  # the first one is the oldest
+    def _oldest_ledger_call(self) -> float:
+        """Seconds for which the oldest ledger call has been under way; 0 where there is none."""
+        for began in self._ledger_calls.values():  # the first one is the oldest
             return self._clock.monotonic() - began
         return 0.0
 
-    def _write_is_overdue(self) -> bool:
-        return self._oldest_write() >= UNCONFIRMED_AFTER
+    def _ledger_is_overdue(self) -> bool:
+        return self._oldest_ledger_call() >= UNCONFIRMED_AFTER
 
 
 class Permit:

@@ -29,13 +29,17 @@ class RetryPolicy:
     cap: float
     """Upper limit of every pause."""
     total: float
-    """All counted attempts and pauses together."""
+    """Counted attempts and the pauses after them, the next pause included; nothing more is tried beyond this."""
     call_timeout: float
     """One attempt; after one without an answer the next waits for as long again: the first may still take effect."""
 
 
 class _Budget:
-    """What the attempts of one call have used up."""
+    """What the attempts of one call have used up.
+
+    After an attempt tenacity asks for the ``pause`` first and then whether all is ``used_up``. So ``pause`` does not
+    count that attempt yet, and ``used_up`` knows the pause to come.
+    """
 
     def __init__(self, policy: RetryPolicy, spent_calling: Callable[[], float]) -> None:
         self._policy = policy
@@ -74,8 +78,9 @@ async def until_decided(
     spent_calling: Callable[[], float],
     sleep: Callable[[float], Awaitable[None]],
 ) -> Decided | TryAgain:
-    """Repeat ``attempt`` until it gives something else than ``TryAgain``, or the last ``TryAgain`` when the policy's
-    bounds are reached.
+    """Repeat ``attempt`` until it returns anything but ``TryAgain``, and return that.
+
+    Where the policy's bounds are reached first, return the last ``TryAgain``.
 
     ``spent_calling`` tells the seconds that the counted attempts took on the wire so far.
     """

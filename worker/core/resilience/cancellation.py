@@ -2,7 +2,8 @@
 
 A run that is told to stop cancels tasks, but only where nothing can be lost: while a user waits. In a hurry it also
 cancels a call that is on the wire; that leaves a doubt whether Cognito issued a secret, which the ledger then records.
-A task is never cancelled between Cognito's reply and its durable outcome, so nothing there needs ``asyncio.shield``.
+A task is never cancelled between Cognito's reply and the write that records it, so nothing there needs
+``asyncio.shield``. After that write it may be cancelled while a delivery waits for its next try: the secret is safe.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class CancellationScope:
 
     def __init__(self, on_call: Callable[[], None] = lambda: None) -> None:
         self.claim: Enrolment | None = None
-        """The user's row with our claim, while a call may be made under it."""
+        """The last row written with our claim to call, once there is one."""
         self.task: asyncio.Task[None] | None = None
         self._on_call = on_call
         self._phase = _Phase.FINISHING

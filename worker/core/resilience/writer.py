@@ -50,7 +50,7 @@ class LedgerWriter:
         return await self._until_answered(object(), lambda: self._ledger.read(username))
 
     async def _until_answered(self, key: object, once: Callable[[], Awaitable[Result]]) -> Result:
-        self._breaker.write_begins(key)
+        self._breaker.ledger_call_begins(key)
         try:
             return await retry(
                 once,
@@ -59,7 +59,7 @@ class LedgerWriter:
                 patience=self._patience,
                 stop_for_person=False,
                 monotonic=self._clock.monotonic,
-                before_pause=lambda error: self._breaker.write_unconfirmed(key, f"the ledger: {error}"),
+                before_pause=lambda error: self._breaker.ledger_call_failed(key, f"the ledger: {error}"),
             )
         finally:
-            self._breaker.write_ends(key)
+            self._breaker.ledger_call_ends(key)

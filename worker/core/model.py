@@ -131,7 +131,7 @@ class Enrolment(NamedTuple):
     since: float
     """When the state was entered, or the claim given back."""
     generation: int
-    """The number of the last claim to call; it rises with each of them, and the secret that it brings carries it too."""
+    """The number of the last claim to call; it rises with each, and the secret that it brings carries it too."""
     version: str = ""
     """Identifies the write that made this row; every write has its own."""
     reason: Reason | None = None

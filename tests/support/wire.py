@@ -41,7 +41,7 @@ class Wire:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
+                length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0] or 0)
                 self.seen.append((head, await reader.readexactly(length)))
                 if callable(self.does):
                     await self.does(writer)

@@ -16,7 +16,7 @@ import aioboto3
 import pytest
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
 
 from tests.support.emulators import REGION
 from tests.support.wire import GOOD, SECRET, Authority, answer, listening, proxying, unused_port
@@ -150,6 +150,20 @@ async def test_no_redirect_is_followed(status: int) -> None:
         wire.does = answer(b"{}", f"{status} Over there", f"Location: {elsewhere.url}/")
         await called(wire.url)
         await asked(wire.url)
+        assert elsewhere.seen == []
+        assert len(wire.seen) == 2
+
+
+@pytest.mark.parametrize("status", [301, 302, 307])
+async def test_a_bucket_behind_a_redirect_that_names_no_region_is_a_failure_and_no_endless_question(
+    status: int,
+) -> None:
+    async with listening() as elsewhere, listening() as wire:
+        wire.does = answer(b"", f"{status} Over there", f"Location: {elsewhere.url}/")
+        async with Aws(AwsTarget(REGION, endpoints={"s3": wire.url})) as aws:
+            s3 = await aws.s3()
+            with pytest.raises(EndpointConnectionError):
+                await s3.get_object(Bucket="bucket", Key="key")
         assert elsewhere.seen == []
         assert len(wire.seen) == 2
 

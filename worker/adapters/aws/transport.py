@@ -32,6 +32,9 @@ from botocore.httpsession import ProxyConfiguration, get_cert_path
 from multidict import CIMultiDict
 from yarl import URL
 
+REDIRECTS = frozenset({301, 302, 307, 308})
+"""HTTP statuses of a redirect (RFC 9110, 15.4)."""
+
 _SDK_ERRORS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[BotoCoreError]], ...] = (
     (aiohttp.ClientSSLError, SSLError),
     ((aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError), ProxyConnectionError),
@@ -123,6 +126,7 @@ class Transport:
         try:
             answer = await self.request(request.method, request.url, headers, request.body, chunked=chunked)
             lower_case = {name.lower(): text for name, text in answer.headers.items()}
+            _demand_region(request.method, answer.status, lower_case)
             response = AioAWSResponse(str(answer.url), answer.status, lower_case, answer)  # type: ignore[arg-type]
             if not request.stream_output:
                 await response.content  # type: ignore[misc]  # this reads the body, and the response keeps it
@@ -130,6 +134,16 @@ class Transport:
             kind = next(kind for ours, kind in _SDK_ERRORS if isinstance(error, ours))
             raise kind(endpoint_url=request.url, proxy_url="the proxy", error=error) from error
         return response
+
+
+def _demand_region(method: str, status: int, headers: Mapping[str, str]) -> None:
+    """Raise ``ClientConnectionError`` where a redirect answers HeadBucket and does not name the bucket's Region.
+
+    The SDK sends HeadBucket to learn that Region after S3 redirected it. S3 names it in any answer; something else,
+    such as a load balancer that redirects to https, does not, and the SDK would ask again until Python's stack ends.
+    """
+    if method == "HEAD" and status in REDIRECTS and "x-amz-bucket-region" not in headers:
+        raise aiohttp.ClientConnectionError("a redirect that does not name the bucket's Region")
 
 
 def _text(value: str | bytes) -> str:

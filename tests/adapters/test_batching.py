@@ -134,6 +134,18 @@ async def test_the_patient_wait_for_others_and_are_done_all_the_same() -> None:
     await grouped.close()
 
 
+async def test_the_patient_who_come_while_a_group_is_done_are_in_the_next_group() -> None:
+    grouped = ThreadBatcher(work := Work(), "doubling")
+    work.open.clear()
+    first = grouped.submit(0)
+    await asyncio.to_thread(work.begun.wait, 10)
+    patient = grouped.submit(1, gather=60.0)
+    work.open.set()
+    assert await asyncio.wait_for(patient, 10) == 2
+    await first
+    await grouped.close()
+
+
 async def test_closing_hurries_the_patient() -> None:
     grouped = ThreadBatcher(Work(), "doubling")
     patient = grouped.submit(1, gather=0.05)

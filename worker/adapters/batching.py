@@ -42,8 +42,9 @@ class Batches(ABC, Generic[Item, Result]):
         """Queue this item, and return the future of its result.
 
         ``gather`` is how many seconds the item waits for others, even if its batch could start: with 0 it waits until
-        every task that is ready now has run, with ``None`` not at all. Cancelling the future does not undo work that
-        has started. Raises ``RuntimeError`` after ``close``.
+        every task that is ready now has run, with ``None`` not at all. Where no batch can start just now, it goes with
+        the next one, whatever ``gather`` says. Cancelling the future does not undo work that has started. Raises
+        ``RuntimeError`` after ``close``.
         """
         if self._closed:
             raise RuntimeError("an item was submitted after close")
@@ -54,7 +55,7 @@ class Batches(ABC, Generic[Item, Result]):
         if gather is None or len(self._waiting) >= self._most:
             self.hurry()
         elif gather > 0:
-            if self._timer is None:
+            if self._timer is None and self._under_way < self._at_once:
                 self._timer = loop.call_later(gather, self.hurry)
         elif not self._leaves_soon:
             self._stop_timer()

@@ -59,6 +59,9 @@ async def test_what_dead_workers_left_of_others_is_not_finished_by_a_wave(rollou
 
     assert (await rollout.run("--only", named(rollout, "ana"))).code == 5
     assert await rollout.states() == {"delivered": 1, "in_progress": 1}
+    await (
+        rollout.until_answered()
+    )  # the call that was cut off takes longer than a call may, and conflicts with the next
     assert (await rollout.run()).code == 0
     assert await rollout.states() == {"delivered": 2}
 

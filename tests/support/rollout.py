@@ -226,6 +226,14 @@ class Rollout:
 
         await until(called)
 
+    async def until_answered(self) -> None:
+        """Wait until the fake Cognito works on no request any more, also none of a worker that was killed."""
+
+        async def answered() -> bool:
+            return not (await self.fake_cognito.stats()).in_flight
+
+        await until(answered)
+
     async def until_delivered(self, users: int) -> None:
         """Wait until the channel's file has so many lines."""
         await until(lambda: self.channel.exists() and self.channel.read_bytes().count(b"\n") >= users)

@@ -92,8 +92,11 @@ def refusal(code: str, **more: Any) -> Said:
 class Rollout:
     """One table, with a client that goes straight to it."""
 
-    def __init__(self, emulator: Emulator, dynamodb: DynamoDBClient, table: str, wire: Wire, url: str) -> None:
-        self.emulator, self.dynamodb, self.table, self.wire, self._url = emulator, dynamodb, table, wire, url
+    def __init__(
+        self, emulator: Emulator, dynamodb: DynamoDBClient, turn: asyncio.Lock, table: str, wire: Wire, url: str
+    ) -> None:
+        self.emulator, self.dynamodb, self._turn = emulator, dynamodb, turn
+        self.table, self.wire, self._url = table, wire, url
 
     @asynccontextmanager
     async def opened(
@@ -107,7 +110,7 @@ class Rollout:
         """Its ledger, over the wire, by a client that makes so many tries."""
         config = AioConfig(retries={"mode": "standard", "total_max_attempts": tries})
         async with _session().client("dynamodb", endpoint_url=self._url, config=config) as dynamodb:
-            turns = in_turn(cast("DynamoDBClient", dynamodb), self.emulator)
+            turns = in_turn(cast("DynamoDBClient", dynamodb), self.emulator, self._turn)
             ledger = DynamoLedger(turns, self.table, worker, count_every=every, monotonic=monotonic)
             await ledger.open(STAMP)
             try:
@@ -139,5 +142,5 @@ async def wired(emulator: Emulator) -> AsyncIterator[tuple[Wire, str]]:
 async def rollout_behind_a_wire(emulator: Emulator) -> AsyncIterator[Rollout]:
     """A new table."""
     async with wired(emulator) as (wire, url), _session().client("dynamodb", endpoint_url=emulator.url) as dynamodb:
-        straight = in_turn(dynamodb, emulator)
-        yield Rollout(emulator, straight, await create_table(straight), wire, url)
+        straight = in_turn(dynamodb, emulator, turn := asyncio.Lock())
+        yield Rollout(emulator, straight, turn, await create_table(straight), wire, url)

@@ -56,7 +56,7 @@ async def open_ledger(
         emulator: Emulator = request.getfixturevalue(request.param.removeprefix("dynamodb, "))
         monkeypatch.setattr(dynamodb_reads, "PAGE", PAGE)
         aws = await stack.enter_async_context(emulator.aws())
-        dynamodb = in_turn(await aws.dynamodb(), emulator)
+        dynamodb = in_turn(await aws.dynamodb(), emulator, asyncio.Lock())
         yield _dynamodb(dynamodb, await create_table(dynamodb))
 
 
@@ -86,15 +86,18 @@ def _sqlite(path: Path, *, with_queue: bool) -> OpenLedger:
     return opened
 
 
-def in_turn(dynamodb: DynamoDBClient, emulator: Emulator) -> DynamoDBClient:
-    """The client; for moto one request at a time, since what it undoes with a transaction is all others' work too."""
-    return cast("DynamoDBClient", _InTurn(dynamodb)) if emulator.name == "moto" else dynamodb
+def in_turn(dynamodb: DynamoDBClient, emulator: Emulator, turn: asyncio.Lock) -> DynamoDBClient:
+    """The client; for moto one request at a time of all clients that share ``turn``.
+
+    What moto undoes with a transaction is all others' work too, and of two updates of an item at once it loses one.
+    """
+    return cast("DynamoDBClient", _InTurn(dynamodb, turn)) if emulator.name == "moto" else dynamodb
 
 
 class _InTurn:
-    def __init__(self, dynamodb: DynamoDBClient) -> None:
+    def __init__(self, dynamodb: DynamoDBClient, turn: asyncio.Lock) -> None:
         self._dynamodb = dynamodb
-        self._turn = asyncio.Lock()
+        self._turn = turn
 
     def __getattr__(self, operation: str) -> Callable[..., Awaitable[Any]]:
         async def called(**arguments: Any) -> Any:

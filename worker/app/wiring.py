@@ -27,8 +27,8 @@ from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 
 WAF_PATIENCE = 45.0
-"""Seconds for which calls that WAF refuses are tried again before the run ends: its rate rules stop refusing after 30 s
-at the earliest."""
+"""Seconds for which calls that WAF refuses are tried again before the run ends. Once few enough requests come, a rate
+rule usually stops refusing within 30 s (AWS WAF developer guide, "Rate-based rule caveats")."""
 SECONDS_AHEAD = 0.1
 """Seconds of work that is claimed ahead and waits for the pacer: about as much as a slice of the shared pace, so that
 no part of a slice is lost when the ledger becomes slow."""

@@ -19,7 +19,8 @@ from worker.core.model import Enrolment
 from worker.core.ports import Clock
 
 MAX_REMEMBERED = 10_000
-"""Claims that are remembered before old ones are forgotten. Workers hold far fewer at a time; it bounds the memory."""
+"""Claims that are remembered before those too old to matter are forgotten, so that a long run needs no more memory than
+a short one. Workers hold far fewer at a time."""
 
 
 class ClaimExpiry:

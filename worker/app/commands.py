@@ -17,6 +17,7 @@ from worker.core.errors import Malformed, UsageError
 from worker.core.model import Counts, Request, State
 from worker.core.ports import Backlog
 from worker.core.record import rfc3339
+from worker.requests.feed import BATCH
 from worker.requests.lines import digest, read_lines, shrink_pipe
 from worker.requests.usernames import usernames
 from worker.settings import Settings
@@ -85,7 +86,7 @@ async def _next_batch(lines: Iterator[bytes], stores: Stores, result: PushResult
         except Malformed as malformed:
             result.malformed[str(malformed)] += 1
             await stores.queue.put_aside(str(malformed), digest(line))
-        if len(batch) == 500:  # the most messages in one call of the queue, so that its transactions stay small
+        if len(batch) == BATCH:
             break
     return batch
 

@@ -28,7 +28,8 @@ from worker.core.model import (
     TryAgain,
     WriteResult,
 )
-from worker.core.ports import Backlog, Lease
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, Deadlines, Lease
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -115,9 +116,21 @@ class SimulatedLedger(_Port):
 class SimulatedQueue(_Port):
     """``Queue``."""
 
-    async def lease(self, most: int) -> Sequence[Lease]:
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
-        return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most))
+        return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most, outlook))
+
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """Looking costs nothing and cannot fail where nobody is dead: the embedded queue only reads then."""
+        queue, process = self._world.queue, self._process
+        if not any(message.request.expires_at <= now for message in queue.messages):
+            return ()
+        return await self._operation(
+            "lease", "the dead", QueueUnavailable, lambda: queue.lease_expired(process, most, now)
+        )
+
+    async def deadlines(self, now: float) -> Deadlines:
+        return Deadlines()
 
     async def acknowledge(self, lease: Lease) -> None:
         queue, process, message = self._world.queue, self._process, cast("Waiting", lease.receipt)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.history import Acknowledgement, Delivery, UserHistory, Write
 from tests.simulation.scenario import VISIBILITY
 from worker.core.model import Enrolment, Lost, Request, Sealed, WriteResult, Written
+from worker.core.outlook import Outlook
 from worker.core.ports import Lease
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Waiting:
     leased_at: float = 0.0
 
 
+def _deadline(message: Waiting) -> float:
+    return message.request.expires_at
+
+
 class QueueStore:
     """Messages with leases; at least once, and sometimes once more."""
 
@@ -66,13 +71,24 @@ class QueueStore:
     def push(self, request: Request, *, again: float | None = None) -> None:
         self.messages.append(Waiting(request, self._world.now, self._world.now, again))
 
-    def lease(self, process: Process, most: int) -> list[Lease]:
-        now = self._world.now
-        free = [message for message in self.messages if message.visible_at <= now and not self._held(message)]
-        free.sort(key=lambda message: message.request.expires_at)
-        for message in free[:most]:
-            message.holder, message.leased_at = process, now
-        return [Lease(message.request, message) for message in free[:most]]
+    def lease(self, process: Process, most: int, outlook: Outlook) -> list[Lease]:
+        free = sorted(self._free(), key=_deadline)
+        chosen = [message for message in free if _deadline(message) > outlook.late][:most]
+        late = [message for message in reversed(free) if outlook.hopeless < _deadline(message) <= outlook.late]
+        return self._lease(process, chosen + late[: most - len(chosen)])
+
+    def lease_expired(self, process: Process, most: int, now: float) -> list[Lease]:
+        alive = {message.request.username for message in self.messages if _deadline(message) > now}
+        dead = [message for message in self._free() if _deadline(message) <= now]
+        return self._lease(process, [one for one in dead if one.request.username not in alive][:most])
+
+    def _free(self) -> list[Waiting]:
+        return [one for one in self.messages if one.visible_at <= self._world.now and not self._held(one)]
+
+    def _lease(self, process: Process, messages: list[Waiting]) -> list[Lease]:
+        for message in messages:
+            message.holder, message.leased_at = process, self._world.now
+        return [Lease(message.request, message) for message in messages]
 
     def _held(self, message: Waiting) -> bool:
         """Whoever runs keeps his leases alive."""

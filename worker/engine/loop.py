@@ -11,7 +11,7 @@ gives back the messages of users who only wait, and lets the others finish.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -27,7 +27,9 @@ from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
+from worker.engine.aside import AT_ONCE, Aside
 from worker.engine.failure_rate import FailureRate
+from worker.engine.lead_time import LeadTime
 from worker.engine.shutdown import Shutdown
 from worker.engine.watchdog import ClockSkew, watch
 
@@ -77,7 +79,13 @@ class WorkerLoop:
         """One task for each user who is worked on."""
         self._users: set[str] = set()
         """The usernames of these users."""
+        self._aside: set[asyncio.Task[None]] = set()
+        """Those of the tasks that settle dead requests."""
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
+        spacing = 1 / config.rate if config.rate else 0.0
+        self._lead_time = LeadTime(clock, spacing, lambda: breaker.held_up_until)
+        self._found_nobody = False
+        """Whether the queue had nobody to call for when it was asked last."""
         self._settled = 0
         """How many users this loop brought to an outcome."""
         self._next_sweep = 0.0
@@ -99,23 +107,30 @@ class WorkerLoop:
                 lambda: bool(self._tasks),
             )
         )
+        aside = asyncio.create_task(Aside(self._queue, self._clock, self._start_aside, self._may_settle_aside).run())
+        aside.add_done_callback(lambda _: self._shutdown.wake.set())
         try:
-            await self._work(follow)
+            await self._work(follow, aside)
         except WorkerError as error:
             self._shutdown.request(error)
         finally:
             watchdog.cancel()
+            aside.cancel()
+            await asyncio.wait([aside])  # what it is leasing is given back with the queue
             await self._wind_down()
 
-    async def _work(self, follow: asyncio.Event | None) -> None:
+    async def _work(self, follow: asyncio.Event | None, aside: asyncio.Task[None]) -> None:
         while self._shutdown.reason is None:
             self._shutdown.wake.clear()
+            if aside.done():
+                aside.result()
             if self._clock.monotonic() >= self._next_sweep:
                 await self._unless_unavailable(self._sweep(State.SEALED))
             most = self._messages_wanted()
-            leases = await self._queue.lease(most) if most > 0 else ()
+            leases = await self._queue.lease(most, self._lead_time.outlook()) if most > 0 else ()
             for lease in leases:
                 self._start(lease)
+            self._found_nobody = most > 0 and not leases
             if leases:
                 continue
             if not self._tasks and await self._unless_unavailable(self._is_finished(follow)):
@@ -131,7 +146,8 @@ class WorkerLoop:
 
     def _messages_wanted(self) -> int:
         """How many messages to lease now: limited by free slots, by ``concurrency`` and by ``max_users``."""
-        return min(self._admission.free, self._config.concurrency - len(self._tasks), self._users_left())
+        calling = len(self._tasks) - len(self._aside)
+        return min(self._admission.free, self._config.concurrency - calling, self._users_left())
 
     def _users_left(self) -> int:
         """How many more users may be started before ``max_users`` is reached; ``concurrency`` if there is no limit."""
@@ -152,8 +168,35 @@ class WorkerLoop:
             self._warned_of_sessions = True
             log.warning("sessions_without_handoff", cure=HANDOFF_CURE)
         slot = self._admission.take()
-        scope = CancellationScope(on_call=slot.release)
+        leased_at = self._clock.monotonic()
+
+        def called() -> None:
+            if slot.release():
+                self._lead_time.took(leased_at)
+
+        scope = CancellationScope(on_call=called)
         self._start_task(self._work_on(lease, scope), scope).add_done_callback(lambda _: slot.release())
+
+    def _may_settle_aside(self) -> int:
+        """How many dead requests may be settled now. With ``max_users``, those who can be called come first."""
+        if self._config.max_users is None:
+            return AT_ONCE
+        return self._users_left() if self._found_nobody else 0
+
+    def _start_aside(self, leases: Sequence[Lease]) -> asyncio.Task[None]:
+        """Settle a user's dead requests, without a slot."""
+        scope = CancellationScope()
+        task = self._start_task(self._settle_aside(leases, scope), scope)
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+        return task
+
+    async def _settle_aside(self, leases: Sequence[Lease], scope: CancellationScope) -> None:
+        for lease in leases:
+            if lease.request.expires_at > self._clock.utc():  # the queue knows it by another deadline than its own
+                self._start(lease)
+            else:
+                await self._work_on(lease, scope)
 
     def _start_task(self, work: Coroutine[Any, Any, None], scope: CancellationScope) -> asyncio.Task[None]:
         task = scope.task = asyncio.create_task(work)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +15,8 @@ import structlog
 
 from worker.core.errors import MaxUsersReached, UsageError
 from worker.core.model import Counts, Enrolment, State
-from worker.core.ports import Backlog, CountedLedger, Lease, Ledger, Queue
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, CountedLedger, Deadlines, Lease, Ledger, Queue
 from worker.engine.shutdown import Shutdown
 from worker.requests.usernames import usernames
 
@@ -108,8 +109,19 @@ class WaveQueue:
         self._hidden_now = 0
         """How many messages of other users are hidden now."""
 
-    async def lease(self, most: int) -> Sequence[Lease]:
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         """See ``ports.Queue``."""
+        return await self._ours(lambda: self._queue.lease(most, outlook))
+
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """See ``ports.Queue``."""
+        return await self._ours(lambda: self._queue.lease_expired(most, now))
+
+    async def deadlines(self, now: float) -> Deadlines:  # noqa: ARG002 - the port's
+        """None: SQS cannot tell those of some users alone."""
+        return Deadlines()
+
+    async def _ours(self, lease: Callable[[], Awaitable[Sequence[Lease]]]) -> Sequence[Lease]:
         now = self._now()
         while self._hidden and self._hidden[0][0] <= now:
             self._hidden_now -= self._hidden.popleft()[1]
@@ -117,12 +129,12 @@ class WaveQueue:
             return ()
         ours: list[Lease] = []
         others = 0
-        while not ours and self._hidden_now + others < MAX_HIDDEN and (leases := await self._queue.lease(most)):
-            for lease in leases:
-                if lease.request.username in self._usernames:
-                    ours.append(lease)
+        while not ours and self._hidden_now + others < MAX_HIDDEN and (leases := await lease()):
+            for found in leases:
+                if found.request.username in self._usernames:
+                    ours.append(found)
                 else:
-                    await self._queue.give_back(lease, HIDDEN_FOR)
+                    await self._queue.give_back(found, HIDDEN_FOR)
                     others += 1
         if others:
             self._hidden.append((now + HIDDEN_FOR, others))

@@ -13,14 +13,18 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import structlog
 
 from worker.adapters.queues.sqlite import wave
+from worker.adapters.queues.sqlite.choice import BEGINNING, Position, any_expired, deadlines, expired, to_call
+from worker.adapters.queues.sqlite.messages import Found, Viewer
 from worker.adapters.sqlite.database import Database
 from worker.core.errors import DependencyUnavailable, Malformed, QueueUnavailable
 from worker.core.model import Request
-from worker.core.ports import Backlog, Lease, Pushed
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, Deadlines, Lease, Pushed
 from worker.requests.lines import digest
 from worker.requests.message import Parser
 
@@ -33,6 +37,7 @@ CREATE TABLE IF NOT EXISTS messages (
     UNIQUE (username, request_id)
 );
 CREATE INDEX IF NOT EXISTS by_deadline ON messages (deadline, id);
+CREATE INDEX IF NOT EXISTS by_user ON messages (username, deadline);
 CREATE INDEX IF NOT EXISTS held ON messages (holder) WHERE holder IS NOT NULL;
 CREATE TABLE IF NOT EXISTS put_aside (
     digest TEXT NOT NULL, reason TEXT NOT NULL, number INTEGER NOT NULL, last_seen REAL NOT NULL,
@@ -50,24 +55,37 @@ by a clock that has been set back since; it counts as visible."""
 
 
 @dataclass(frozen=True, slots=True)
-class _LeaseOrder:
-    """What a worker asks for when it leases messages."""
-
-    holder: str
-    most: int
-    now: float
-    visibility: float
-    is_dead: Callable[[str], bool]
-    wave: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _GiveBack:
     """One message to give back, and when it becomes visible again (UTC seconds)."""
 
     id: int
     holder: str
     visible_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _LeaseOrder:
+    """What a worker asks for when it leases messages to call for."""
+
+    viewer: Viewer
+    visibility: float
+    is_dead: Callable[[str], bool]
+    outlook: Outlook
+    most: int
+    at_once: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ExpiredOrder:
+    """What a worker asks for when it leases dead messages; those that it held itself until now are in ``held``."""
+
+    viewer: Viewer
+    visibility: float
+    held: Sequence[_GiveBack]
+    after: Position
+    now: float
+    most: int
 
 
 class SqliteQueue:
@@ -96,6 +114,10 @@ class SqliteQueue:
         self._look_ahead = look_ahead
         self._wave = False
         self._ahead: deque[Lease] = deque()
+        self._late: list[Lease] = []
+        """Leased ahead, and passed over since: too late when their turn came, and not dead."""
+        self._expired_after = BEGINNING
+        """Where the search for dead messages goes on."""
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -108,6 +130,7 @@ class SqliteQueue:
             self._heartbeat.cancel()
             self._heartbeat = None
         self._ahead.clear()
+        self._late.clear()
         await self._database.write(_free, self._holder, QueueUnavailable)
 
     async def only(self, usernames: Collection[str]) -> None:
@@ -115,26 +138,70 @@ class SqliteQueue:
         await self._database.write(wave.begin, usernames, QueueUnavailable)
         self._wave = True
 
-    async def lease(self, most: int) -> Sequence[Lease]:
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         """See ``ports.Queue``."""
         if self._heartbeat is None:
             await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
             self._heartbeat = asyncio.create_task(self._beat())
-        if not self._ahead:
-            self._ahead.extend(await self._lease(max(most, self._look_ahead)))
-        return [self._ahead.popleft() for _ in range(min(most, len(self._ahead)))]
+        leases = self._take_ahead(most, outlook)
+        if len(leases) < most and not self._ahead:
+            late = most - len(self._late)
+            self._ahead.extend(await self._lease(max(most, self._look_ahead), most, max(0, late), outlook))
+            leases += self._take_ahead(most - len(leases), outlook)
+        if len(leases) < most:
+            leases += self._take_late(most - len(leases), outlook)
+        return leases
 
-    async def _lease(self, most: int) -> Sequence[Lease]:
+    def _take_ahead(self, most: int, outlook: Outlook) -> list[Lease]:
+        """Those leased ahead that can still make it, earliest deadline first; the late ones among them are kept."""
+        taken: list[Lease] = []
+        while self._ahead and len(taken) < most:
+            lease = self._ahead.popleft()
+            (taken if lease.request.expires_at > outlook.late else self._late).append(lease)
+        return taken
+
+    def _take_late(self, most: int, outlook: Outlook) -> list[Lease]:
+        """Those that hardly can, latest deadline first; whoever is not worth a call any more is kept."""
+        self._late.sort(key=lambda lease: lease.request.expires_at)
+        taken: list[Lease] = []
+        while self._late and len(taken) < most and self._late[-1].request.expires_at > outlook.hopeless:
+            taken.append(self._late.pop())
+        return taken
+
+    async def _lease(self, most: int, at_once: int, late: int, outlook: Outlook) -> Sequence[Lease]:
+        order = _LeaseOrder(self._viewer(), self._visibility, self._is_dead, outlook, most, at_once, late)
+        return await self._parsed(await self._database.write(_lease, order, QueueUnavailable))
+
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """See ``ports.Queue``; the queue knows of all requests of a user."""
+        dead = [lease for lease in self._late if lease.request.expires_at <= now]
+        if not dead and not await self._database.read(
+            lambda connection: any_expired(connection, now), QueueUnavailable
+        ):
+            return ()
+        self._late = [lease for lease in self._late if lease.request.expires_at > now]
+        held = [_GiveBack(cast("int", lease.receipt), self._holder, 0.0) for lease in dead]
+        order = _ExpiredOrder(self._viewer(), self._visibility, held, self._expired_after, now, most)
+        rows, self._expired_after = await self._database.write(_lease_expired, order, QueueUnavailable)
+        return await self._parsed(rows)
+
+    def _viewer(self) -> Viewer:
         now = time.time()
-        order = _LeaseOrder(self._holder, most, now, self._visibility, self._is_dead, self._wave)
-        rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, order, QueueUnavailable)
+        return Viewer(self._holder, now, now + self._visibility + _HIDDEN_BY_A_WRONG_CLOCK, self._wave)
+
+    async def _parsed(self, rows: Sequence[Found]) -> list[Lease]:
+        now = time.time()
         leases = []
-        for id_, body in rows:
+        for id_, body, _ in rows:
             try:
                 leases.append(Lease(self._parser.parse(body, now), id_))
             except Malformed as malformed:
                 await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueUnavailable)
         return leases
+
+    async def deadlines(self, now: float) -> Deadlines:
+        """See ``ports.Queue``; all requests are counted, of which a million take some 0.1 s in the reading thread."""
+        return Deadlines(await self._database.read(lambda connection: deadlines(connection, now), QueueUnavailable))
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
@@ -214,31 +281,40 @@ async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
 # --- in the database's threads ----------------------------------------------------------------------------------------
 
 
-def _lease(connection: sqlite3.Connection, orders: Sequence[_LeaseOrder]) -> Sequence[Sequence[tuple[int, bytes]]]:
+def _lease(connection: sqlite3.Connection, orders: Sequence[_LeaseOrder]) -> Sequence[Sequence[Found]]:
     return [_lease_one(connection, order) for order in orders]
 
 
-def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[tuple[int, bytes]]:
-    rows = _visible(connection, order)
+def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[Found]:
+    rows = _choose(connection, order)
     if len(rows) < order.most and any(_free_leases_of_the_dead(connection, [order.is_dead])):
-        rows = _visible(connection, order)
-    if rows:
-        connection.execute(
-            f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
-            (order.holder, order.now + order.visibility, *(id_ for id_, _ in rows)),
-        )
+        rows = _choose(connection, order)
+    _hold(connection, order.viewer, order.visibility, rows)
     return rows
 
 
-def _visible(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[tuple[int, bytes]]:
-    latest = order.now + order.visibility + _HIDDEN_BY_A_WRONG_CLOCK
-    if order.wave:
-        return wave.visible(connection, order.most, order.holder, order.now, latest)
-    return connection.execute(
-        "SELECT id, body FROM messages INDEXED BY by_deadline "
-        "WHERE (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? ORDER BY deadline, id LIMIT ?",
-        (order.now, latest, order.holder, order.most),
-    ).fetchall()
+def _choose(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[Found]:
+    return to_call(connection, order.viewer, order.outlook, most=order.most, at_once=order.at_once, late=order.late)
+
+
+def _lease_expired(
+    connection: sqlite3.Connection, orders: Sequence[_ExpiredOrder]
+) -> Sequence[tuple[Sequence[Found], Position]]:
+    results = []
+    for order in orders:
+        _give_back(connection, order.held)
+        rows, after = expired(connection, order.viewer, order.after, order.now, order.most)
+        _hold(connection, order.viewer, order.visibility, rows)
+        results.append((rows, after))
+    return results
+
+
+def _hold(connection: sqlite3.Connection, viewer: Viewer, visibility: float, rows: Sequence[Found]) -> None:
+    if rows:
+        connection.execute(
+            f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
+            (viewer.holder, viewer.now + visibility, *(row.id for row in rows)),
+        )
 
 
 def _free_leases_of_the_dead(

@@ -10,11 +10,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
+from worker.adapters.queues.sqlite.messages import Found, Viewer
+
 _SCHEMA = (
     "CREATE TEMP TABLE IF NOT EXISTS wave_users (username TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TEMP TABLE IF NOT EXISTS wave (deadline REAL, id INTEGER, PRIMARY KEY (deadline, id)) WITHOUT ROWID",
     "CREATE TEMP TABLE IF NOT EXISTS wave_seen (id INTEGER)",
 )
+_BETWEEN = (
+    "SELECT w.deadline, w.id, m.body, (m.visible_at <= ? OR m.visible_at > ?) AND m.holder IS NOT ? "
+    "FROM temp.wave w LEFT JOIN main.messages m ON m.id = w.id WHERE w.deadline > ? AND w.deadline <= ? "
+)
+_EARLIEST_FIRST = _BETWEEN + "ORDER BY w.deadline, w.id"
+_LATEST_FIRST = _BETWEEN + "ORDER BY w.deadline DESC, w.id DESC"
 
 
 def begin(connection: sqlite3.Connection, waves: Sequence[Collection[str]]) -> Sequence[None]:
@@ -33,26 +41,29 @@ def begin(connection: sqlite3.Connection, waves: Sequence[Collection[str]]) -> S
 
 
 def visible(
-    connection: sqlite3.Connection, most: int, holder: str, now: float, latest: float
-) -> Sequence[tuple[int, bytes]]:
-    """Up to ``most`` messages (id and body) that may be leased, earliest deadline first.
+    connection: sqlite3.Connection,
+    viewer: Viewer,
+    after: float,
+    up_to: float,
+    most: int,
+    *,
+    latest_first: bool = False,
+) -> Sequence[Found]:
+    """Up to ``most`` messages that may be leased, whose deadline is later than ``after``, and not later than ``up_to``.
 
-    A message is hidden until its ``visible_at``; a value later than ``latest`` can only come from a wrong clock, so the
-    message counts as visible. Messages that ``holder`` has leased itself are left out.
+    The earliest deadline comes first, or the latest. Messages that ``viewer`` has leased itself are left out.
     """
     _find_new_messages(connection)
-    found: list[tuple[int, bytes]] = []
+    found: list[Found] = []
     deleted: list[tuple[float, int]] = []
     for deadline, id_, body, is_visible in connection.execute(
-        "SELECT deadline, id, body, (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? FROM "
-        "(SELECT w.deadline, w.id, m.body, m.visible_at, m.holder "
-        "FROM temp.wave w LEFT JOIN main.messages m ON m.id = w.id ORDER BY w.deadline, w.id)",
-        (now, latest, holder),
+        _LATEST_FIRST if latest_first else _EARLIEST_FIRST,
+        (viewer.now, viewer.latest, viewer.holder, after, up_to),
     ):
         if body is None:
             deleted.append((deadline, id_))
         elif is_visible:
-            found.append((id_, body))
+            found.append(Found(id_, body, deadline))
             if len(found) == most:
                 break
     connection.executemany("DELETE FROM temp.wave WHERE deadline = ? AND id = ?", deleted)

@@ -17,20 +17,22 @@ from typing import Any
 
 import structlog
 
+from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.errors import LedgerUnavailable, MaxUsersReached, WorkerError
 from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
-from worker.core.ports import Clock, CountedLedger, Lease, Queue
+from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
+from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
 from worker.engine.takeover import Takeover
-from worker.engine.watchdog import ClockSkew, watch
+from worker.engine.watchdog import watch
 
 log = structlog.get_logger()
 
@@ -57,8 +59,8 @@ class WorkerLoop:
         ledger: CountedLedger,
         pipeline: Pipeline,
         breaker: CircuitBreaker,
-        provider: ClockSkew,
-        clock: Clock,
+        time_source: TimeSource,
+        clock: EndpointClock,
         stats: RunStats,
         shutdown: Shutdown,
         config: WorkerConfig,
@@ -68,12 +70,12 @@ class WorkerLoop:
         self._ledger = ledger
         self._pipeline = pipeline
         self._breaker = breaker
-        self._provider = provider
         self._clock = clock
         self._stats = stats
         self._shutdown = shutdown
         self._config = config
         self._failure_rate = failure_rate
+        self._time = EndpointTime(time_source, clock, stats, shutdown, config.endpoint_patience)
         self._tasks: dict[asyncio.Task[None], CancellationScope] = {}
         """One task for each user who is worked on."""
         self._users: set[str] = set()
@@ -95,7 +97,7 @@ class WorkerLoop:
         """
         watchdog = asyncio.create_task(
             watch(
-                self._provider,
+                self._clock,
                 self._breaker,
                 self._stats,
                 self._shutdown,
@@ -103,18 +105,23 @@ class WorkerLoop:
                 lambda: bool(self._tasks),
             )
         )
+        asking = asyncio.create_task(self._time.learn())
         try:
+            while not self._time.has_asked and self._shutdown.reason is None:
+                self._shutdown.wake.clear()
+                await self._pause()
             await self._work(follow)
         except WorkerError as error:
             self._shutdown.request(error)
         finally:
             watchdog.cancel()
+            asking.cancel()
             await self._wind_down()
 
     async def _work(self, follow: asyncio.Event | None) -> None:
         while self._shutdown.reason is None:
             self._shutdown.wake.clear()
-            if self._clock.monotonic() >= self._next_sweep:
+            if self._time.known and self._clock.monotonic() >= self._next_sweep:
                 self._begin_takeover(State.SEALED)
             nobody_left = self._takeover.has_ended and await self._unless_unavailable(self._takeover_ended())
             most = self._messages_wanted()
@@ -135,7 +142,12 @@ class WorkerLoop:
             await self._pause()
 
     def _messages_wanted(self) -> int:
-        """How many messages to lease now: limited by free slots, by ``concurrency`` and by ``max_users``."""
+        """How many messages to lease now: limited by free slots, by ``concurrency`` and by ``max_users``.
+
+        None before the time is known, by which their deadlines are judged.
+        """
+        if not self._time.known:
+            return 0
         return min(self._admission.free, self._config.concurrency - self._under_way, self._users_left())
 
     def _users_left(self) -> int:
@@ -262,8 +274,8 @@ class WorkerLoop:
         return self._takeover.found_nobody()
 
     def is_free(self, row: Enrolment) -> bool:
-        """See ``takeover.Work``."""
-        return row.username not in self._users and self._pipeline.is_free(row)
+        """See ``takeover.Work``. Before the time is known, by which claims are judged, nobody is free."""
+        return self._time.known and row.username not in self._users and self._pipeline.is_free(row)
 
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
         """See ``takeover.Work``."""

@@ -8,11 +8,11 @@ harmless (``LedgerStats.count`` alone may then count twice).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.core.model import Counts, Enrolment, Reply, Request, Sealed, State, WriteResult
+from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
 from worker.core.outlook import UNJUDGED, Outlook
 
 
@@ -47,6 +47,16 @@ class Deadlines:
 
     buckets: Sequence[tuple[float, int]] = ()
     """Pairs of a deadline (UTC seconds, the latest of its bucket) and a number of requests, earliest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAnswer:
+    """What came of asking Cognito's endpoint for its time."""
+
+    told: bool
+    """Whether the answer named a time; the clock knows of it then."""
+    trouble: str = ""
+    """Why no answer came, in words; empty where one came."""
 
 
 class Queue(Protocol):
@@ -135,7 +145,7 @@ class Ledger(Protocol):
         """The user's row."""
         ...
 
-    def unfinished(self) -> AsyncIterator[Enrolment]:
+    def unfinished(self) -> AsyncGenerator[Enrolment]:
         """Every row in progress or sealed, whoever has claimed it."""
         ...
 
@@ -155,8 +165,8 @@ class LedgerStats(Protocol):
         """The same by looking at every row, which is what an exit code rests on; corrects what ``counts`` gives."""
         ...
 
-    def rows(self, state: State) -> AsyncIterator[Enrolment]:
-        """Every row in that state, in no particular order; memory does not grow with their number."""
+    def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
+        """Every user in that state, in pages, in no particular order; memory does not grow with their number."""
         ...
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
@@ -205,6 +215,14 @@ class Provider(Protocol):
 
     async def associate(self, request: Request) -> Reply:
         """Make exactly one wire attempt of AssociateSoftwareToken, and say what came of it. Raises only on bugs."""
+        ...
+
+
+class TimeSource(Protocol):
+    """What tells the time that deadlines are judged by."""
+
+    async def ask_time(self) -> TimeAnswer:
+        """Ask Cognito's endpoint once, without a credential and beside the quota. Raises only on bugs."""
         ...
 
 

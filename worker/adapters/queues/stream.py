@@ -23,7 +23,7 @@ from typing import cast
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
-from worker.core.ports import Backlog, Deadlines, Lease, Producer, Queue
+from worker.core.ports import Backlog, Clock, Deadlines, Lease, Producer, Queue
 from worker.requests.lines import LineSplitter, digest, shrink_pipe
 from worker.requests.message import Parser
 
@@ -51,12 +51,14 @@ def _deadline(lease: Lease) -> float:
 class StreamQueue:
     """``Queue`` over the lines of ``source`` (``-`` is standard input), and then the messages of the queue ``behind``.
 
-    ``producer`` puts the unused lines of a pipe on the queue behind. Raises ``UsageError`` if the source cannot be
+    ``clock`` dates what was read, as a Session may not say when it was issued. ``producer`` puts the unused lines of a
+    pipe on the queue behind. Raises ``UsageError`` if the source cannot be
     read.
     """
 
-    def __init__(self, source: str, parser: Parser, behind: Queue, producer: Producer) -> None:
+    def __init__(self, source: str, parser: Parser, clock: Clock, behind: Queue, producer: Producer) -> None:
         self._parser = parser
+        self._clock = clock
         self._behind = behind
         self._producer = producer
         self._lines = LineSplitter()
@@ -157,7 +159,7 @@ class StreamQueue:
 
     def _take(self, chunk: bytes) -> None:
         self._ended = not chunk
-        now = time.time()
+        now = self._clock.utc()
         self._ready.extend(_Line(raw, now) for raw in self._lines.feed(chunk))
 
     def _readable(self) -> bool:

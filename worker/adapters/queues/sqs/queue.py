@@ -28,7 +28,7 @@ from worker.adapters.queues.sqs.receiver import Receiver
 from worker.core.errors import Malformed, QueueUnavailable
 from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
-from worker.core.ports import Backlog, Deadlines, Lease, Pushed
+from worker.core.ports import Backlog, Clock, Deadlines, Lease, Pushed
 from worker.core.resilience.backoff import Outage
 from worker.requests.lines import digest
 from worker.requests.message import Parser
@@ -68,6 +68,7 @@ class SqsQueue:
         url: str,
         parser: Parser,
         *,
+        clock: Clock,
         visibility: float,
         look_ahead: int,
         dead_letter_url: str | None,
@@ -77,6 +78,7 @@ class SqsQueue:
         self._sqs = sqs
         self._url = url
         self._parser = parser
+        self._clock = clock
         self._visibility = max(1, min(LONGEST, math.ceil(visibility)))
         self._dead_letter_url = dead_letter_url
         self._count_malformed = count_malformed
@@ -205,8 +207,9 @@ class SqsQueue:
             elif not self._in_flight.came(key, handle, now):
                 raw = message["Body"].encode("utf-8", "surrogatepass")
                 sent = message.get("Attributes", {}).get("SentTimestamp")
+                sent_at = float(sent) / 1000 if sent else None
                 try:
-                    request = self._parser.parse(raw, float(sent) / 1000 if sent else time.time())
+                    request = self._parser.parse(raw, sent_at or self._clock.utc(), latest=sent_at)
                 except Malformed as reason:
                     malformed.append((message, str(reason), digest(raw)))
                 else:

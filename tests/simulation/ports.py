@@ -21,6 +21,7 @@ from worker.core.model import (
     UNFINISHED,
     Counts,
     Enrolment,
+    Listed,
     Reply,
     Request,
     Sealed,
@@ -105,7 +106,7 @@ class SimulatedLedger(_Port):
 
         return await self._operation("unfinished", "", LedgerUnavailable, counted)
 
-    def rows(self, state: State) -> AsyncIterator[Enrolment]:
+    def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         raise NotImplementedError
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:

@@ -157,6 +157,16 @@ class Enrolment(NamedTuple):
     """The ids of this user's requests that reached an outcome."""
 
 
+class Listed(NamedTuple):
+    """What a list of users says of each one; much cheaper to read than the whole row."""
+
+    username: str
+    reason: str | None
+    """Why the user is in that state, where there is a reason."""
+    since: float
+    """When the state was entered (UTC seconds)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """The ledger's answer to a conditional write: the row is in the ledger, durably."""

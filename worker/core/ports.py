@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.core.model import Counts, Enrolment, Reply, Request, Sealed, State, WriteResult
+from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,8 @@ class LedgerStats(Protocol):
         """The same by looking at every row, which is what an exit code rests on; corrects what ``counts`` gives."""
         ...
 
-    def rows(self, state: State) -> AsyncIterator[Enrolment]:
-        """Every row in that state, in no particular order; memory does not grow with their number."""
+    def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
+        """Every user in that state, in pages, in no particular order; memory does not grow with their number."""
         ...
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:

@@ -63,7 +63,7 @@ class WaveLedger:
         self.read = ledger.read
         self.is_dead = ledger.is_dead
         self.counts = ledger.counts
-        self.rows = ledger.rows
+        self.listed = ledger.listed
         self.count = ledger.count
 
     async def unfinished(self) -> AsyncIterator[Enrolment]:

@@ -171,6 +171,7 @@ async def test_all_messages_of_a_user_are_found_and_nobody_elses(intake: Intake)
     leases = await of_ana(intake.queue, 5)
     assert sorted(ids(leases)) == ["0", "1", "2", "3", "4"]
     assert list(await intake.queue.lease_others("ana", 9)) == list(await intake.queue.lease_others("ben", 9)) == []
+    assert list(await intake.queue.lease(9)) == []
     assert (await intake.queue.backlog()).waiting == 5
     for found in leases:
         await intake.queue.acknowledge(found)

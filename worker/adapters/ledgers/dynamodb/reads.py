@@ -12,6 +12,7 @@ from worker.adapters.ledgers.dynamodb.coalescing import Coalescer
 from worker.adapters.ledgers.dynamodb.rows import (
     REASON,
     ROSTER,
+    ROW,
     SHARDS,
     STATE,
     VERSION,
@@ -129,16 +130,16 @@ class Reads:
             )
         return [username_of(item) for item in answer["Items"]], shard, answer.get("LastEvaluatedKey")
 
-    async def in_state(self, state: State) -> AsyncGenerator[Item, None]:
-        """Every item in that state, a page at a time."""
+    async def in_state(self, state: State) -> AsyncGenerator[list[Item], None]:
+        """Every item in that state, in pages: its ``key``, ``reason`` and ``row``."""
         request = {
             "FilterExpression": "#state = :state",
-            "ExpressionAttributeNames": {"#state": STATE},
+            "ProjectionExpression": "#key, #reason, #row",
+            "ExpressionAttributeNames": {"#key": KEY, "#state": STATE, "#reason": REASON, "#row": ROW},
             "ExpressionAttributeValues": {":state": {"S": state.value}},
         }
         async for page in self._scan(request):
-            for item in page:
-                yield item
+            yield page
 
     async def unrequested(self) -> AsyncGenerator[str, None]:
         """Every user who is only on the roster."""

@@ -12,7 +12,7 @@ from typing import Any
 from zlib import crc32
 
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
-from worker.core.model import UNFINISHED, CredentialKind, Enrolment, Reason, Sealed, State
+from worker.core.model import UNFINISHED, CredentialKind, Enrolment, Listed, Reason, Sealed, State
 from worker.core.settled import load as load_settled
 
 Item = dict[str, Any]
@@ -103,6 +103,12 @@ def to_enrolment(item: Item | None) -> Enrolment | None:
     generation, attempt_id, associated_at, session_expires_at = fields["sealed"]
     blob = bytes(item[BLOB]["B"])
     return row._replace(sealed=Sealed(generation, attempt_id, associated_at, blob, session_expires_at))
+
+
+def to_listed(item: Item) -> Listed:
+    """What a list of users says of this one; the item has the attributes ``key``, ``reason`` and ``row``."""
+    reason = item[REASON]["S"] if REASON in item else None
+    return Listed(username_of(item), reason, json.loads(item[ROW]["S"])["since"])
 
 
 def username_of(item: Item) -> str:

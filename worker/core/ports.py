@@ -8,7 +8,7 @@ harmless (``LedgerStats.count`` alone may then count twice).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,16 @@ class Backlog:
 
     waiting: int
     expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAnswer:
+    """What came of asking Cognito's endpoint for its time."""
+
+    told: bool
+    """Whether the answer named a time; the clock knows of it then."""
+    trouble: str = ""
+    """Why no answer came, in words; empty where one came."""
 
 
 class Queue(Protocol):
@@ -119,7 +129,7 @@ class Ledger(Protocol):
         """The user's row."""
         ...
 
-    def unfinished(self) -> AsyncIterator[Enrolment]:
+    def unfinished(self) -> AsyncGenerator[Enrolment]:
         """Every row in progress or sealed, whoever has claimed it."""
         ...
 
@@ -189,6 +199,14 @@ class Provider(Protocol):
 
     async def associate(self, request: Request) -> Reply:
         """Make exactly one wire attempt of AssociateSoftwareToken, and say what came of it. Raises only on bugs."""
+        ...
+
+
+class TimeSource(Protocol):
+    """What tells the time that deadlines are judged by."""
+
+    async def ask_time(self) -> TimeAnswer:
+        """Ask Cognito's endpoint once, without a credential and beside the quota. Raises only on bugs."""
         ...
 
 

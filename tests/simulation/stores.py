@@ -72,23 +72,37 @@ class QueueStore:
         self.messages.append(Waiting(request, self._world.now, self._world.now, again))
 
     def lease(self, process: Process, most: int, outlook: Outlook) -> list[Lease]:
-        free = sorted(self._free(), key=_deadline)
+        free = self._one_of_each([one for one in self._free() if _deadline(one) > outlook.hopeless])
         chosen = [message for message in free if _deadline(message) > outlook.late][:most]
-        late = [message for message in reversed(free) if outlook.hopeless < _deadline(message) <= outlook.late]
+        late = [message for message in reversed(free) if _deadline(message) <= outlook.late]
         return self._lease(process, chosen + late[: most - len(chosen)])
 
     def lease_expired(self, process: Process, most: int, now: float) -> list[Lease]:
         alive = {message.request.username for message in self.messages if _deadline(message) > now}
-        dead = [message for message in self._free() if _deadline(message) <= now]
-        return self._lease(process, [one for one in dead if one.request.username not in alive][:most])
+        dead = [one for one in self._free() if _deadline(one) <= now and one.request.username not in alive]
+        return self._lease(process, self._one_of_each(dead)[:most])
+
+    def lease_others(self, process: Process, username: str, most: int) -> list[Lease]:
+        of_user = [message for message in self.messages if message.request.username == username]
+        return self._lease(process, [message for message in of_user if not self._held(message)][:most])
 
     def _free(self) -> list[Waiting]:
         return [one for one in self.messages if one.visible_at <= self._world.now and not self._held(one)]
 
+    def _one_of_each(self, free: list[Waiting]) -> list[Waiting]:
+        """Earliest first. As from the embedded queue, where deaths are known: one of each user at a time."""
+        free = sorted(free, key=_deadline)
+        if not self._world.scenario.deaths_known:
+            return free
+        held = {message.request.username for message in self.messages if self._held(message)}
+        first = {message.request.username: message for message in reversed(free)}
+        return [message for message in free if message in first.values() and message.request.username not in held]
+
     def _lease(self, process: Process, messages: list[Waiting]) -> list[Lease]:
         for message in messages:
             message.holder, message.leased_at = process, self._world.now
-        return [Lease(message.request, message) for message in messages]
+        usernames = [message.request.username for message in self.messages]
+        return [Lease(each.request, each, usernames.count(each.request.username) > 1) for each in messages]
 
     def _held(self, message: Waiting) -> bool:
         """Whoever runs keeps his leases alive."""

@@ -23,6 +23,8 @@ class Lease:
     request: Request
     receipt: object
     """The adapter's own handle."""
+    others: bool = False
+    """Whether the queue holds other messages of this user, for ``lease_others``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,13 @@ class Queue(Protocol):
 
     async def deadlines(self, now: float) -> Deadlines:
         """How many requests wait, by deadline, as far as the queue can tell; those that are dead ``now`` left out."""
+        ...
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """Up to ``most`` messages of this user that nobody has leased, wherever they stand, also delayed ones.
+
+        None where the queue cannot search for a user's messages.
+        """
         ...
 
     async def acknowledge(self, lease: Lease) -> None:

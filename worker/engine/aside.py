@@ -8,8 +8,7 @@ saved. Many at once share the ledger's commits and the queue's deletes.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from worker.core.ports import Clock, Lease, Queue
 
@@ -24,7 +23,7 @@ last ones to die, and one read a second costs nothing."""
 
 
 class Aside:
-    """Leases the dead requests of ``queue``; ``settle`` begins with those of one user, one after the other.
+    """Leases the dead requests of ``queue``; ``settle`` begins with one, and returns its task, or ``None``.
 
     ``may_begin`` returns how many may be begun now.
     """
@@ -33,7 +32,7 @@ class Aside:
         self,
         queue: Queue,
         clock: Clock,
-        settle: Callable[[Sequence[Lease]], asyncio.Task[None]],
+        settle: Callable[[Lease], Awaitable[asyncio.Task[None] | None]],
         may_begin: Callable[[], int],
     ) -> None:
         self._queue = queue
@@ -52,9 +51,8 @@ class Aside:
             if not leases:
                 await asyncio.sleep(LOOK_EVERY)
                 continue
-            by_user: dict[str, list[Lease]] = defaultdict(list)
-            for lease in leases:
-                by_user[lease.request.username].append(lease)
-            self._under_way |= (begun := {self._settle(theirs) for theirs in by_user.values()})
-            await asyncio.wait(begun, timeout=LOOK_EVERY)  # one that waits for the channel does not hold up the others
+            begun = {task for lease in leases if (task := await self._settle(lease)) is not None}
+            if begun:
+                self._under_way |= begun
+                await asyncio.wait(begun, timeout=LOOK_EVERY)  # one that waits for the channel holds up no other
             await asyncio.sleep((self._clock.monotonic() - began) * (1 / SHARE - 1))

@@ -20,17 +20,35 @@ lives stay on the queue; without this bound every search would look at all of th
 BUCKETS = 200
 """Into so many spans of deadlines ``deadlines`` divides an hour; whoever dies later is counted by the hour."""
 
+NEVER = 1e300
+"""UTC seconds later than any deadline; SQLite's shell knows no infinity."""
+
 Position = tuple[float, int]
 """Deadline and id: where a message stands in the order."""
 BEGINNING: Position = (-inf, 0)
 
 
-_BETWEEN = (
-    "SELECT id, body, deadline FROM messages INDEXED BY by_deadline "
-    "WHERE (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? AND deadline > ? AND deadline <= ? "
+_OTHERS = "EXISTS (SELECT 1 FROM main.messages o WHERE o.username = m.username AND o.id <> m.id)"
+"""Whether the user of the message ``m`` has others. An index answers it in one step."""
+_MAY_BE_LEASED = (
+    "(m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder AND m.username NOT IN "
+    "(SELECT username FROM main.messages WHERE holder IS NOT NULL "
+    "AND (holder = :holder OR visible_at > :now AND visible_at <= :latest))"
 )
-_EARLIEST_FIRST = _BETWEEN + "ORDER BY deadline, id LIMIT ?"
-_LATEST_FIRST = _BETWEEN + "ORDER BY deadline DESC, id DESC LIMIT ?"
+"""That the message ``m`` is visible, and no message of its user is leased. SQLite lists the leased ones once for a
+query, by the index ``held``; they are few."""
+_BETWEEN = (
+    f"SELECT m.id, m.username, m.body, m.deadline, {_OTHERS} FROM messages m INDEXED BY by_deadline "  # noqa: S608
+    f"WHERE {_MAY_BE_LEASED} AND m.deadline > :after AND m.deadline <= :up_to "
+)
+_EARLIEST_FIRST = _BETWEEN + "ORDER BY m.deadline, m.id LIMIT :most"
+_LATEST_FIRST = _BETWEEN + "ORDER BY m.deadline DESC, m.id DESC LIMIT :most"
+_EXPIRED = (
+    f"SELECT m.id, m.username, CASE WHEN {_MAY_BE_LEASED} AND NOT EXISTS (SELECT 1 FROM messages l "  # noqa: S608
+    f"INDEXED BY by_user WHERE l.username = m.username AND l.deadline > :dead) THEN m.body END, m.deadline, {_OTHERS} "
+    "FROM messages m INDEXED BY by_deadline WHERE (m.deadline, m.id) > (:deadline, :id) AND m.deadline <= :dead "
+    "ORDER BY m.deadline, m.id LIMIT :window"
+)
 
 
 def to_call(
@@ -42,19 +60,25 @@ def to_call(
     ones come only where fewer than ``at_once`` were found, and the latest deadline first.
     """
     found: list[Found] = []
-    after = outlook.late
+    users: set[str] = set()
+    after, missing = outlook.late, 0
     while len(found) < most:
         wanted = most - len(found)
         rows = _between(connection, viewer, after, inf, wanted)
         for row in rows:
             if row.deadline <= (after := outlook.late_as(max(0, len(found) + 1 - at_once))):
                 break  # it dies while it waits for its turn; seek the first one that does not
-            found.append(row)
+            if row.username not in users:
+                users.add(row.username)
+                found.append(row)
         else:
-            if len(rows) < wanted:
-                break
-    if missing := min(at_once - len(found), late):
-        found += _between(connection, viewer, outlook.hopeless, outlook.late, missing, latest_first=True)
+            missing = min(at_once - len(found), late) if len(rows) < wanted else 0
+            break
+    if missing > 0 and outlook.late > outlook.hopeless:
+        for row in _between(connection, viewer, outlook.hopeless, outlook.late, missing, latest_first=True):
+            if row.username not in users:
+                users.add(row.username)
+                found.append(row)
     return found
 
 
@@ -68,39 +92,34 @@ def expired(
     if viewer.wave:
         rows = [row for row in wave.visible(connection, viewer, -inf, now, most) if not _has_live(connection, row, now)]
         return rows, BEGINNING
-    found: list[Found] = []
-    window = connection.execute(
-        "SELECT deadline, id, CASE "
-        "WHEN (visible_at <= :now OR visible_at > :latest) AND holder IS NOT :holder AND NOT EXISTS "
-        "(SELECT 1 FROM messages live INDEXED BY by_user WHERE username = dead.username AND deadline > :dead) "
-        "THEN body END FROM messages dead INDEXED BY by_deadline "
-        "WHERE (deadline, id) > (:deadline, :id) AND deadline <= :dead ORDER BY deadline, id LIMIT :window",
-        {
-            "now": viewer.now,
-            "latest": viewer.latest,
-            "holder": viewer.holder,
-            "dead": now,
-            "deadline": after[0],
-            "id": after[1],
-            "window": WINDOW,
-        },
-    )
+    found: dict[str, Found] = {}
     looked_at = 0
-    for deadline, id_, body in window:
+    window = {"dead": now, "deadline": after[0], "id": after[1], "window": WINDOW}
+    for row in connection.execute(_EXPIRED, {**viewer.names(), **window}):
         looked_at += 1
-        after = (deadline, id_)
-        if body is not None:
-            found.append(Found(id_, body, deadline))
+        one = Found(*row)
+        after = (one.deadline, one.id)
+        if one.body is not None:
+            found.setdefault(one.username, one)
             if len(found) == most:
-                return found, after
-    return found, after if looked_at == WINDOW else BEGINNING
+                return list(found.values()), after
+    return list(found.values()), after if looked_at == WINDOW else BEGINNING
+
+
+def others(connection: sqlite3.Connection, viewer: Viewer, username: str, most: int) -> Sequence[Found]:
+    """Up to ``most`` messages of one user that nobody holds, in the order of an index: it looks at nobody else's."""
+    rows = connection.execute(
+        "SELECT id, username, body, deadline, 1 FROM messages WHERE username = :username AND (holder IS NULL OR "
+        "holder <> :holder AND (visible_at <= :now OR visible_at > :latest)) LIMIT :most",
+        {**viewer.names(), "username": username, "most": most},
+    )
+    return [Found(*row) for row in rows]
 
 
 def _has_live(connection: sqlite3.Connection, row: Found, now: float) -> bool:
     (found,) = connection.execute(
-        "SELECT EXISTS (SELECT 1 FROM messages INDEXED BY by_user WHERE deadline > ? "
-        "AND username = (SELECT username FROM messages WHERE id = ?))",
-        (now, row.id),
+        "SELECT EXISTS (SELECT 1 FROM messages INDEXED BY by_user WHERE deadline > ? AND username = ?)",
+        (now, row.username),
     ).fetchone()
     return bool(found)
 
@@ -123,7 +142,7 @@ def _between(
     """Up to ``most`` messages whose deadline is later than ``after``, and not later than ``up_to``."""
     if viewer.wave:
         return wave.visible(connection, viewer, after, up_to, most, latest_first=latest_first)
-    arguments = (viewer.now, viewer.latest, viewer.holder, after, up_to, most)
+    arguments = {**viewer.names(), "after": max(after, -NEVER), "up_to": min(up_to, NEVER), "most": most}
     return [Found(*row) for row in connection.execute(_LATEST_FIRST if latest_first else _EARLIEST_FIRST, arguments)]
 
 

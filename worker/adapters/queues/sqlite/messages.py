@@ -9,8 +9,11 @@ class Found(NamedTuple):
     """A message that may be leased."""
 
     id: int
+    username: str
     body: bytes
     deadline: float
+    others: int
+    """Whether its user has other messages (0 or 1)."""
 
 
 class Viewer(NamedTuple):
@@ -22,3 +25,7 @@ class Viewer(NamedTuple):
     """A message that is hidden beyond this moment was hidden by a wrong clock, and counts as visible."""
     wave: bool
     """Whether only the messages of some users count (``wave``)."""
+
+    def names(self) -> dict[str, object]:
+        """As the parameters of a query."""
+        return {"holder": self.holder, "now": self.now, "latest": self.latest}

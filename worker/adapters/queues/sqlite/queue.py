@@ -18,7 +18,7 @@ from typing import cast
 import structlog
 
 from worker.adapters.queues.sqlite import wave
-from worker.adapters.queues.sqlite.choice import BEGINNING, Position, any_expired, deadlines, expired, to_call
+from worker.adapters.queues.sqlite.choice import BEGINNING, Position, any_expired, deadlines, expired, others, to_call
 from worker.adapters.queues.sqlite.messages import Found, Viewer
 from worker.adapters.sqlite.database import Database
 from worker.core.errors import DependencyUnavailable, Malformed, QueueUnavailable
@@ -53,6 +53,16 @@ _PAGE = 500
 _HIDDEN_BY_A_WRONG_CLOCK = 60.0
 """Seconds. No worker hides a message for longer than the visibility. One that is hidden for this much longer was hidden
 by a clock that has been set back since; it counts as visible."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OthersOrder:
+    """Whose messages a worker asks for, wherever they stand."""
+
+    viewer: Viewer
+    visibility: float
+    username: str
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +187,22 @@ class SqliteQueue:
 
     async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
         """See ``ports.Queue``; the queue knows of all requests of a user."""
-        dead = [lease for lease in self._late if lease.request.expires_at <= now]
-        if not dead and not await self._database.read(
-            lambda connection: any_expired(connection, now), QueueUnavailable
-        ):
+        dead = [lease for lease in (*self._ahead, *self._late) if lease.request.expires_at <= now]
+        if not dead and not await self._database.read(lambda found: any_expired(found, now), QueueUnavailable):
             return ()
+        self._ahead = deque(lease for lease in self._ahead if lease.request.expires_at > now)
         self._late = [lease for lease in self._late if lease.request.expires_at > now]
         held = [_GiveBack(cast("int", lease.receipt), self._holder, 0.0) for lease in dead]
         order = _ExpiredOrder(self._viewer(), self._visibility, held, self._expired_after, now, most)
         rows, self._expired_after = await self._database.write(_lease_expired, order, QueueUnavailable)
         return await self._parsed(rows)
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``."""
+        if most <= 0:
+            return ()
+        order = _OthersOrder(self._viewer(), self._visibility, username, most)
+        return await self._parsed(await self._database.write(_lease_others, order, QueueUnavailable))
 
     def _viewer(self) -> Viewer:
         now = time.time()
@@ -195,9 +211,9 @@ class SqliteQueue:
     async def _parsed(self, rows: Sequence[Found]) -> list[Lease]:
         now = time.time()
         leases = []
-        for id_, body, _ in rows:
+        for id_, _, body, __, has_others in rows:
             try:
-                leases.append(Lease(self._parser.parse(body, now), id_))
+                leases.append(Lease(self._parser.parse(body, now), id_, bool(has_others)))
             except Malformed as malformed:
                 await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueUnavailable)
         return leases
@@ -318,6 +334,14 @@ def _hold(connection: sqlite3.Connection, viewer: Viewer, visibility: float, row
             f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
             (viewer.holder, viewer.now + visibility, *(row.id for row in rows)),
         )
+
+
+def _lease_others(connection: sqlite3.Connection, orders: Sequence[_OthersOrder]) -> Sequence[Sequence[Found]]:
+    results = []
+    for order in orders:
+        results.append(rows := others(connection, order.viewer, order.username, order.most))
+        _hold(connection, order.viewer, order.visibility, rows)
+    return results
 
 
 def _free_leases_of_the_dead(

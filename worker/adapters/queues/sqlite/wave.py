@@ -18,7 +18,7 @@ _SCHEMA = (
     "CREATE TEMP TABLE IF NOT EXISTS wave_seen (id INTEGER)",
 )
 _BETWEEN = (
-    "SELECT w.deadline, w.id, m.body, (m.visible_at <= ? OR m.visible_at > ?) AND m.holder IS NOT ? "
+    "SELECT w.deadline, w.id, m.username, m.body, (m.visible_at <= ? OR m.visible_at > ?) AND m.holder IS NOT ? "
     "FROM temp.wave w LEFT JOIN main.messages m ON m.id = w.id WHERE w.deadline > ? AND w.deadline <= ? "
 )
 _EARLIEST_FIRST = _BETWEEN + "ORDER BY w.deadline, w.id"
@@ -51,19 +51,29 @@ def visible(
 ) -> Sequence[Found]:
     """Up to ``most`` messages that may be leased, whose deadline is later than ``after``, and not later than ``up_to``.
 
-    The earliest deadline comes first, or the latest. Messages that ``viewer`` has leased itself are left out.
+    The earliest deadline comes first, or the latest. Messages of users of whom somebody has leased another one are left
+    out.
     """
     _find_new_messages(connection)
+    held = {
+        username
+        for (username,) in connection.execute(
+            "SELECT username FROM main.messages WHERE holder IS NOT NULL "
+            "AND (holder = ? OR visible_at > ? AND visible_at <= ?)",
+            (viewer.holder, viewer.now, viewer.latest),
+        )
+    }
     found: list[Found] = []
     deleted: list[tuple[float, int]] = []
-    for deadline, id_, body, is_visible in connection.execute(
+    for deadline, id_, username, body, is_visible in connection.execute(
         _LATEST_FIRST if latest_first else _EARLIEST_FIRST,
         (viewer.now, viewer.latest, viewer.holder, after, up_to),
     ):
         if body is None:
             deleted.append((deadline, id_))
-        elif is_visible:
-            found.append(Found(id_, body, deadline))
+        elif is_visible and username not in held:
+            found.append(Found(id_, username, body, deadline, 1))
+            held.add(username)
             if len(found) == most:
                 break
     connection.executemany("DELETE FROM temp.wave WHERE deadline = ? AND id = ?", deleted)

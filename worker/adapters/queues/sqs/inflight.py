@@ -52,6 +52,7 @@ class InFlight:
         self._numbers = itertools.count()
         self._acknowledged: OrderedDict[Key, None] = OrderedDict()
         self._memory = memory
+        self._users_ahead: Counter[str] = Counter()
         self._late: list[tuple[float, int, Message]] = []
         """Messages ahead that were passed over, as hardly anybody could still call for them: a heap by -deadline."""
         self._alive: Counter[str] = Counter()
@@ -88,6 +89,7 @@ class InFlight:
         heapq.heappush(self._ahead, (request.expires_at, next(self._numbers), message))
         self._alive[request.username] += 1
         self.ahead += 1
+        self._users_ahead[request.username] += 1
 
     def take(self, most: int, now: float, outlook: Outlook = UNJUDGED) -> list[Message]:
         """Take up to ``most`` of the messages ahead, in the order of ``ports.Queue.lease``.
@@ -108,20 +110,39 @@ class InFlight:
             taken += self._taken(heapq.heappop(self._late)[2], now)
         return taken
 
+    def take_of(self, username: str, most: int, now: float) -> list[Message]:
+        """Take up to ``most`` of this user's messages ahead, dead ones too, in no particular order."""
+        if not self.has_ahead(username):
+            return []
+        found = [each for each in self._messages.values() if each.is_ahead and each.request.username == username]
+        return [message for each in found[:most] for message in self._taken(each, now)]
+
+    def has_ahead(self, username: str) -> bool:
+        """Whether any of the messages ahead is this user's."""
+        return username in self._users_ahead
+
     def _taken(self, message: Message, now: float) -> list[Message]:
         """The message, if it is still ours to hand out."""
-        if not message.is_ahead or self._messages.get(message.key) is not message:
+        if not self._is_ahead(message):
             return []
         if message.hidden_until <= now:
             self.drop(message)
             return []
-        self._is_ahead_no_longer(message)
+        self._no_longer_ahead(message)
         return [message]
 
-    def _is_ahead_no_longer(self, message: Message) -> None:
-        message.is_ahead = False
-        self.ahead -= not message.is_dead
-        self.dead -= message.is_dead
+    def _is_ahead(self, message: Message) -> bool:
+        return message.is_ahead and self._messages.get(message.key) is message
+
+    def _no_longer_ahead(self, message: Message) -> None:
+        if message.is_ahead:
+            message.is_ahead = False
+            self.dead -= message.is_dead
+            self.ahead -= not message.is_dead
+            username = message.request.username
+            self._users_ahead[username] -= 1
+            if not self._users_ahead[username]:
+                del self._users_ahead[username]
 
     def bury(self, dead_at: float) -> None:
         """Note which messages ahead are dead by that time (UTC seconds): they take up no room ahead any more."""
@@ -136,7 +157,7 @@ class InFlight:
             self._late = late
 
     def _bury(self, message: Message) -> None:
-        if self._messages.get(message.key) is message:
+        if self._is_ahead(message):
             message.is_dead = True
             self.ahead -= 1
             self.dead += 1
@@ -180,11 +201,9 @@ class InFlight:
         if self._messages.get(message.key) is not message:
             return False
         del self._messages[message.key]
-        if message.is_dead:
-            self.dead -= message.is_ahead
-            return True
-        self.ahead -= message.is_ahead
-        self._died(message)
+        self._no_longer_ahead(message)
+        if not message.is_dead:
+            self._died(message)
         return True
 
     def messages(self) -> list[Message]:

@@ -66,10 +66,10 @@ class QueueStore:
     def push(self, request: Request, *, again: float | None = None) -> None:
         self.messages.append(Waiting(request, self._world.now, self._world.now, again))
 
-    def lease(self, process: Process, most: int) -> list[Lease]:
+    def lease(self, process: Process, most: int, *, elsewhere: bool = False) -> list[Lease]:
         now = self._world.now
         free = [message for message in self.messages if message.visible_at <= now and not self._held(message)]
-        free.sort(key=lambda message: message.request.expires_at)
+        free.sort(key=lambda message: message.request.expires_at, reverse=elsewhere)
         for message in free[:most]:
             message.holder, message.leased_at = process, now
         return [Lease(message.request, message) for message in free[:most]]

@@ -23,7 +23,7 @@ PARSER = Parser(POOL, session_validity=180.0)
 async def push_raw(queue: Producer, bodies: Sequence[bytes]) -> None:
     """Put bodies on the queue as somebody would who does not look at them."""
     for body in bodies:
-        await queue.push([(Request("somebody", CredentialKind.SESSION, Secret("-"), version(), 0.0), body)])
+        await queue.push([(Request("somebody", CredentialKind.SESSION, Secret("-"), version(), 4e9), body)])
 
 
 def body(username: str = "ana", id: str | None = None, *, expires_in: float = 60.0, **keys: Any) -> bytes:  # noqa: A002

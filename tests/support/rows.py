@@ -72,4 +72,5 @@ enrolments = st.builds(
     kind=st.none() | st.sampled_from(CredentialKind),
     sealed=st.none() | sealeds,
     settled=st.lists(ids, max_size=4, unique=True).map(tuple),
+    detail=st.none() | st.just("ForbiddenException"),
 )

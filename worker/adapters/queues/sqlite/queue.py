@@ -7,6 +7,7 @@ dead worker of this host had leased are visible again at once.
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import time
 from collections import deque
@@ -59,6 +60,8 @@ class _LeaseOrder:
     visibility: float
     is_dead: Callable[[str], bool]
     wave: bool
+    elsewhere: bool
+    """Not those with the earliest deadlines, but from anywhere in the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +120,28 @@ class SqliteQueue:
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
-        if self._heartbeat is None:
-            await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
-            self._heartbeat = asyncio.create_task(self._beat())
+        await self._keep_beating()
         if not self._ahead:
             self._ahead.extend(await self._lease(max(most, self._look_ahead)))
         return [self._ahead.popleft() for _ in range(min(most, len(self._ahead)))]
 
-    async def _lease(self, most: int) -> Sequence[Lease]:
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; only messages whose credential is not known to be dead."""
+        await self._keep_beating()
+        leases = list(await self._lease(most, elsewhere=True))
+        while self._ahead and len(leases) < most:  # no others are left: the latest of those that were leased ahead
+            leases.append(self._ahead.pop())
+        return leases
+
+    async def _keep_beating(self) -> None:
+        """Begin to renew this worker's leases, unless that is under way."""
+        if self._heartbeat is None:
+            await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
+            self._heartbeat = asyncio.create_task(self._beat())
+
+    async def _lease(self, most: int, *, elsewhere: bool = False) -> Sequence[Lease]:
         now = time.time()
-        order = _LeaseOrder(self._holder, most, now, self._visibility, self._is_dead, self._wave)
+        order = _LeaseOrder(self._holder, most, now, self._visibility, self._is_dead, self._wave, elsewhere)
         rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, order, QueueUnavailable)
         leases = []
         for id_, body in rows:
@@ -232,6 +247,8 @@ def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[t
 
 def _visible(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[tuple[int, bytes]]:
     latest = order.now + order.visibility + _HIDDEN_BY_A_WRONG_CLOCK
+    if order.elsewhere:
+        return _sample(connection, order, latest)
     if order.wave:
         return wave.visible(connection, order.most, order.holder, order.now, latest)
     return connection.execute(
@@ -239,6 +256,31 @@ def _visible(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[tup
         "WHERE (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? ORDER BY deadline, id LIMIT ?",
         (order.now, latest, order.holder, order.most),
     ).fetchall()
+
+
+def _sample(connection: sqlite3.Connection, order: _LeaseOrder, latest: float) -> Sequence[tuple[int, bytes]]:
+    """Visible messages of living credentials, each the next one after a random id.
+
+    Each is looked for by itself, because messages that were pushed together may have something in common.
+    """
+    if order.wave:
+        return wave.sample(connection, order.most, order.holder, order.now, latest)
+    first, last = connection.execute("SELECT min(id), max(id) FROM messages").fetchone()
+    if last is None:
+        return []
+    found: dict[int, bytes] = {}
+    for _ in range(order.most):
+        start = random.randint(first, last)  # noqa: S311 - a sample, not a key
+        for low, high in ((start, last), (first, start - 1)):
+            row = connection.execute(
+                "SELECT id, body FROM messages WHERE id BETWEEN ? AND ? AND deadline > ? "
+                "AND (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? ORDER BY id LIMIT 1",
+                (low, high, order.now, order.now, latest, order.holder),
+            ).fetchone()
+            if row is not None:
+                found[row[0]] = row[1]
+                break
+    return list(found.items())
 
 
 def _free_leases_of_the_dead(

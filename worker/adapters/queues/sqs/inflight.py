@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -83,15 +84,26 @@ class InFlight:
         taken: list[Message] = []
         while self._ahead and len(taken) < most:
             message = heapq.heappop(self._ahead)[2]
-            if self._messages.get(message.key) is not message:
-                continue
-            if message.hidden_until <= now:
-                self.drop(message)
-                continue
-            message.is_ahead = False
-            self.ahead -= 1
-            taken.append(message)
+            if self._lease(message, now):
+                taken.append(message)
         return taken
+
+    def take_any(self, most: int, now: float) -> list[Message]:
+        """The same, but any of the messages ahead, whatever their deadlines."""
+        waiting = [message for _, _, message in self._ahead if message.is_ahead and message.key in self._messages]
+        random.shuffle(waiting)
+        return list(itertools.islice((message for message in waiting if self._lease(message, now)), most))
+
+    def _lease(self, message: Message, now: float) -> bool:
+        """Mark a message that was ahead as leased; ``False`` if it cannot be, because it is no longer ours or ahead."""
+        if self._messages.get(message.key) is not message or not message.is_ahead:
+            return False
+        if message.hidden_until <= now:
+            self.drop(message)
+            return False
+        message.is_ahead = False
+        self.ahead -= 1
+        return True
 
     def drop(self, message: Message) -> bool:
         """Forget the message; return whether it was in flight."""

@@ -8,12 +8,13 @@ process.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from tests.simulation.history import Call
-from tests.simulation.scenario import CALL_TIMEOUT, Operation, Wrong
+from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, Operation, Wrong
 from tests.simulation.stores import Waiting
 from tests.simulation.truth import NO_ANSWER, Course
 from worker.core.errors import ChannelUnavailable, DependencyUnavailable, LedgerUnavailable, QueueUnavailable
@@ -29,13 +30,15 @@ from worker.core.model import (
     TryAgain,
     WriteResult,
 )
-from worker.core.ports import Backlog, Lease
+from worker.core.ports import Backlog, Lease, TimeAnswer
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
 
 Result = TypeVar("Result")
 REQUESTS_PER_SECOND = 5.0
+TIME_TAKES = 0.01
+"""Seconds that the endpoint takes to tell its time."""
 
 
 class _Port:
@@ -168,11 +171,17 @@ class SimulatedChannel(_Port):
 
 
 class SimulatedProvider(_Port):
-    """``Provider``."""
+    """``Provider`` and ``TimeSource``."""
 
-    @property
-    def skew(self) -> float:
-        return -self._process.skew
+    async def ask_time(self) -> TimeAnswer:
+        process, world = self._process, self._world
+        asked_at = world.now
+        await asyncio.sleep(TIME_TAKES)
+        if world.now < world.scenario.silent_until:
+            return TimeAnswer(told=False, trouble="away")
+        if world.scenario.names_time:
+            process.clock.heard(math.floor(EPOCH + world.now), world.now - asked_at)
+        return TimeAnswer(told=world.scenario.names_time)
 
     async def associate(self, request: Request) -> Reply:
         process, world, cognito = self._process, self._world, self._world.cognito

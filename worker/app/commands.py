@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, TextIO
 
 from worker.app.feed import feed
+from worker.app.push_time import learn_time
 from worker.app.stores import Stores, open_stores
 from worker.core.errors import Malformed, UsageError
 from worker.core.model import Counts, Listed, Request, State
@@ -40,6 +40,7 @@ async def push(settings: Settings, stream: BinaryIO) -> PushResult:
     """Put every line of ``stream`` on the queue, durably; malformed ones are put aside by reason and digest."""
     result = PushResult()
     async with open_stores(settings) as stores:
+        await learn_time(settings, stores.clock)
         lines = read_lines(stream)
         while batch := await _next_batch(lines, stores, result):
             pushed = await stores.queue.push(batch)
@@ -80,7 +81,7 @@ async def _next_batch(lines: Iterator[bytes], stores: Stores, result: PushResult
     """Return the next requests to push together, with their bodies; count malformed lines and put them aside."""
     batch: list[tuple[Request, bytes]] = []
     for line in lines:
-        now = time.time()
+        now = stores.clock.utc()
         try:
             batch.append((stores.parser.parse(line, now), stores.parser.body(line, now)))
         except Malformed as malformed:

@@ -14,6 +14,7 @@ from worker.adapters import channels
 from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
+from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
 from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
@@ -52,6 +53,8 @@ class Stores:
     parser: Parser
     queue: StoredQueue
     ledger: StoredLedger
+    clock: EndpointClock
+    """By which the deadlines of requests are judged; the machine's own until an endpoint told its time."""
 
     async def counts(self) -> Counts:
         """Return the ledger's last known counts, with the duplicates and malformed messages that the queue counted."""
@@ -107,24 +110,28 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
     """
     worker = uuid.uuid4().hex[:16]
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    clock = EndpointClock(SystemClock())
     async with AsyncExitStack() as stack:
-        opening = _Opening(settings, worker, parser, stack)
+        opening = _Opening(settings, worker, parser, clock, stack)
         # A queue on AWS is opened first: if its settings are wrong, no ledger has been begun.
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
             queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
         ledger = await opening.ledger(must_exist=must_exist or settings.ledger.must_exist)
         queue = queue or await opening.sqlite_queue()
-        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger)
+        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, clock)
 
 
 class _Opening:
     """Opens stores that share things: two stores may be in one SQLite file, and all AWS services use one session."""
 
-    def __init__(self, settings: Settings, worker: str, parser: Parser, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, settings: Settings, worker: str, parser: Parser, clock: EndpointClock, stack: AsyncExitStack
+    ) -> None:
         self._settings = settings
         self._worker = worker
         self._parser = parser
+        self._clock = clock
         self._stack = stack
         self._databases: dict[Path, Database] = {}
         self._aws: Aws | None = None
@@ -173,6 +180,7 @@ class _Opening:
             await (await self._session()).sqs(),
             settings.url,
             self._parser,
+            clock=self._clock,
             visibility=settings.visibility,
             look_ahead=max(MIN_SQS_LOOK_AHEAD, math.ceil(rate * SQS_LOOK_AHEAD)),
             dead_letter_url=settings.dead_letter_url,
@@ -212,7 +220,7 @@ async def open_intake(
         elif source is None:
             yield stores.queue
         else:
-            stream = StreamQueue(source, stores.parser, stores.queue, stores.queue)
+            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue)
             stack.push_async_callback(stream.close)
             yield stream
 

@@ -40,6 +40,16 @@ class Backlog:
     expired: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TimeAnswer:
+    """What came of asking Cognito's endpoint for its time."""
+
+    told: bool
+    """Whether the answer named a time; the clock knows of it then."""
+    trouble: str = ""
+    """Why no answer came, in words; empty where one came."""
+
+
 class Queue(Protocol):
     """Where requests wait. Leases are kept alive by the adapter until they are acknowledged or given back."""
 
@@ -187,6 +197,14 @@ class Provider(Protocol):
 
     async def associate(self, request: Request) -> Reply:
         """Make exactly one wire attempt of AssociateSoftwareToken, and say what came of it. Raises only on bugs."""
+        ...
+
+
+class TimeSource(Protocol):
+    """What tells the time that deadlines are judged by."""
+
+    async def ask_time(self) -> TimeAnswer:
+        """Ask Cognito's endpoint once, without a credential and beside the quota. Raises only on bugs."""
         ...
 
 

@@ -17,19 +17,21 @@ from typing import Any
 
 import structlog
 
+from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.errors import LedgerUnavailable, MaxUsersReached, WorkerError
 from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
-from worker.core.ports import Clock, CountedLedger, Lease, Queue
+from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
+from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
-from worker.engine.watchdog import ClockSkew, watch
+from worker.engine.watchdog import watch
 
 log = structlog.get_logger()
 
@@ -56,8 +58,8 @@ class WorkerLoop:
         ledger: CountedLedger,
         pipeline: Pipeline,
         breaker: CircuitBreaker,
-        provider: ClockSkew,
-        clock: Clock,
+        time_source: TimeSource,
+        clock: EndpointClock,
         stats: RunStats,
         shutdown: Shutdown,
         config: WorkerConfig,
@@ -67,12 +69,12 @@ class WorkerLoop:
         self._ledger = ledger
         self._pipeline = pipeline
         self._breaker = breaker
-        self._provider = provider
         self._clock = clock
         self._stats = stats
         self._shutdown = shutdown
         self._config = config
         self._failure_rate = failure_rate
+        self._time = EndpointTime(time_source, clock, stats, shutdown, config.endpoint_patience)
         self._tasks: dict[asyncio.Task[None], CancellationScope] = {}
         """One task for each user who is worked on."""
         self._users: set[str] = set()
@@ -91,7 +93,7 @@ class WorkerLoop:
         """
         watchdog = asyncio.create_task(
             watch(
-                self._provider,
+                self._clock,
                 self._breaker,
                 self._stats,
                 self._shutdown,
@@ -99,12 +101,17 @@ class WorkerLoop:
                 lambda: bool(self._tasks),
             )
         )
+        asking = asyncio.create_task(self._time.learn())
         try:
+            while not self._time.has_asked and self._shutdown.reason is None:
+                self._shutdown.wake.clear()
+                await self._pause()
             await self._work(follow)
         except WorkerError as error:
             self._shutdown.request(error)
         finally:
             watchdog.cancel()
+            asking.cancel()
             await self._wind_down()
 
     async def _work(self, follow: asyncio.Event | None) -> None:
@@ -130,7 +137,12 @@ class WorkerLoop:
             await self._pause()
 
     def _messages_wanted(self) -> int:
-        """How many messages to lease now: limited by free slots, by ``concurrency`` and by ``max_users``."""
+        """How many messages to lease now: limited by free slots, by ``concurrency`` and by ``max_users``.
+
+        None before the time is known, by which their deadlines are judged.
+        """
+        if not self._time.known:
+            return 0
         return min(self._admission.free, self._config.concurrency - len(self._tasks), self._users_left())
 
     def _users_left(self) -> int:
@@ -235,14 +247,17 @@ class WorkerLoop:
         return bool(found)
 
     async def _sweep(self, *states: State) -> int:
-        """Start to finish the rows in these states that no worker claims any more; return how many rows there are."""
+        """Start to finish the rows in these states that no worker claims any more; return how many rows there are.
+
+        Before the time is known they are only counted.
+        """
         self._next_sweep = self._clock.monotonic() + self._config.sweep
         found = 0
         async for row in self._ledger.unfinished():
             if row.state not in states:
                 continue
             found += 1
-            if row.username in self._users or len(self._tasks) >= self._config.concurrency:
+            if not self._time.known or row.username in self._users or len(self._tasks) >= self._config.concurrency:
                 continue
             if self._pipeline.is_free(row):
                 scope = CancellationScope()

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Request
-from worker.core.ports import Backlog, Lease, Producer, Queue
+from worker.core.ports import Backlog, Clock, Lease, Producer, Queue
 from worker.requests.lines import LineSplitter, digest, shrink_pipe
 from worker.requests.message import Parser
 
@@ -43,12 +43,14 @@ class _Line:
 class StreamQueue:
     """``Queue`` over the lines of ``source`` (``-`` is standard input), and then the messages of the queue ``behind``.
 
-    ``producer`` puts the unused lines of a pipe on the queue behind. Raises ``UsageError`` if the source cannot be
+    ``clock`` dates what was read, as a Session may not say when it was issued. ``producer`` puts the unused lines of a
+    pipe on the queue behind. Raises ``UsageError`` if the source cannot be
     read.
     """
 
-    def __init__(self, source: str, parser: Parser, behind: Queue, producer: Producer) -> None:
+    def __init__(self, source: str, parser: Parser, clock: Clock, behind: Queue, producer: Producer) -> None:
         self._parser = parser
+        self._clock = clock
         self._behind = behind
         self._producer = producer
         self._lines = LineSplitter()
@@ -115,7 +117,7 @@ class StreamQueue:
 
     def _take(self, chunk: bytes) -> None:
         self._ended = not chunk
-        now = time.time()
+        now = self._clock.utc()
         self._ready.extend(_Line(raw, now) for raw in self._lines.feed(chunk))
 
     def _readable(self) -> bool:

@@ -27,7 +27,7 @@ from worker.adapters.queues.sqs.producer import SqsProducer
 from worker.adapters.queues.sqs.receiver import Receiver
 from worker.core.errors import Malformed, QueueUnavailable
 from worker.core.model import Request
-from worker.core.ports import Backlog, Lease, Pushed
+from worker.core.ports import Backlog, Clock, Lease, Pushed
 from worker.core.resilience.backoff import Outage
 from worker.requests.lines import digest
 from worker.requests.message import Parser
@@ -65,6 +65,7 @@ class SqsQueue:
         url: str,
         parser: Parser,
         *,
+        clock: Clock,
         visibility: float,
         look_ahead: int,
         dead_letter_url: str | None,
@@ -74,6 +75,7 @@ class SqsQueue:
         self._sqs = sqs
         self._url = url
         self._parser = parser
+        self._clock = clock
         self._visibility = max(1, min(LONGEST, math.ceil(visibility)))
         self._dead_letter_url = dead_letter_url
         self._count_malformed = count_malformed
@@ -195,8 +197,9 @@ class SqsQueue:
             elif not self._in_flight.came(key, handle, now):
                 raw = message["Body"].encode("utf-8", "surrogatepass")
                 sent = message.get("Attributes", {}).get("SentTimestamp")
+                sent_at = float(sent) / 1000 if sent else None
                 try:
-                    request = self._parser.parse(raw, float(sent) / 1000 if sent else time.time())
+                    request = self._parser.parse(raw, sent_at or self._clock.utc(), latest=sent_at)
                 except Malformed as reason:
                     malformed.append((message, str(reason), digest(raw)))
                 else:

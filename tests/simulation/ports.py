@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from tests.simulation.history import Call
@@ -84,7 +84,7 @@ class SimulatedLedger(_Port):
         rows = self._world.ledger.rows
         return await self._operation("read", username, LedgerUnavailable, lambda: rows.get(username))
 
-    async def unfinished(self) -> AsyncIterator[Enrolment]:
+    async def unfinished(self) -> AsyncGenerator[Enrolment]:
         process, rows = self._process, self._world.ledger.rows
 
         def found() -> list[Enrolment]:

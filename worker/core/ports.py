@@ -8,7 +8,7 @@ harmless (``LedgerStats.count`` alone may then count twice).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -127,7 +127,7 @@ class Ledger(Protocol):
         """The user's row."""
         ...
 
-    def unfinished(self) -> AsyncIterator[Enrolment]:
+    def unfinished(self) -> AsyncGenerator[Enrolment]:
         """Every row in progress or sealed, whoever has claimed it."""
         ...
 

@@ -31,6 +31,7 @@ from worker.engine.admission import AdmissionControl
 from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
+from worker.engine.takeover import Takeover
 from worker.engine.watchdog import watch
 
 log = structlog.get_logger()
@@ -82,6 +83,9 @@ class WorkerLoop:
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
         self._settled = 0
         """How many users this loop brought to an outcome."""
+        self._takeover = Takeover(ledger, self, clock, shutdown.wake.set)
+        self._finishing: set[asyncio.Task[None]] = set()
+        """Those of the tasks that finish what a dead worker left."""
         self._next_sweep = 0.0
         self._ledger_outage = Outage(config.ledger_patience, clock.monotonic)
         self._warned_of_sessions = not config.warn_of_sessions
@@ -117,15 +121,16 @@ class WorkerLoop:
     async def _work(self, follow: asyncio.Event | None) -> None:
         while self._shutdown.reason is None:
             self._shutdown.wake.clear()
-            if self._clock.monotonic() >= self._next_sweep:
-                await self._unless_unavailable(self._sweep(State.SEALED))
+            if self._time.known and self._clock.monotonic() >= self._next_sweep:
+                self._begin_takeover(State.SEALED)
+            nobody_left = self._takeover.has_ended and await self._unless_unavailable(self._takeover_ended())
             most = self._messages_wanted()
             leases = await self._queue.lease(most) if most > 0 else ()
             for lease in leases:
                 self._start(lease)
             if leases:
                 continue
-            if not self._tasks and await self._unless_unavailable(self._is_finished(follow)):
+            if not self._tasks and await self._is_finished(follow, nobody_left):
                 return
             if not self._tasks and self._users_left() == 0:
                 self._shutdown.request(
@@ -143,13 +148,18 @@ class WorkerLoop:
         """
         if not self._time.known:
             return 0
-        return min(self._admission.free, self._config.concurrency - len(self._tasks), self._users_left())
+        return min(self._admission.free, self._config.concurrency - self._under_way, self._users_left())
 
     def _users_left(self) -> int:
         """How many more users may be started before ``max_users`` is reached; ``concurrency`` if there is no limit."""
         if self._config.max_users is None:
             return self._config.concurrency
-        return max(0, self._config.max_users - self._settled - len(self._tasks))
+        return max(0, self._config.max_users - self._settled - self._under_way)
+
+    @property
+    def _under_way(self) -> int:
+        """How many leased messages are worked on."""
+        return len(self._tasks) - len(self._finishing)
 
     async def _pause(self) -> None:
         """Wait until there may be something to do, at most ``poll`` seconds."""
@@ -175,6 +185,7 @@ class WorkerLoop:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
+        self._finishing.discard(task)
         self._shutdown.wake.set()
 
     async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
@@ -223,14 +234,23 @@ class WorkerLoop:
 
     # --- what dead workers left ---------------------------------------------------------------------------------------
 
-    async def _is_finished(self, follow: asyncio.Event | None) -> bool:
-        """Whether no worker has an unfinished user and no message waits; starts to finish the rows that it finds."""
+    async def _is_finished(self, follow: asyncio.Event | None, nobody_left: bool) -> bool:
+        """Whether no worker has an unfinished user and no message waits.
+
+        ``nobody_left``: a pass over all unfinished rows has just ended, and there was none; without it one is begun.
+        """
         # Asked while following too: an SQS queue counts as empty only after several questions over some time, and a run
         # that is interrupted asks only once more at its end.
         is_empty = await self._queue.is_empty()
-        if not is_empty or (follow is not None and not follow.is_set()) or await self._sweep(*UNFINISHED):
+        if not is_empty or (follow is not None and not follow.is_set()):
             return False
-        return not (await self._ledger.recount()).unfinished and await self._queue.is_empty()
+        if not nobody_left:
+            self._begin_takeover(*UNFINISHED)
+            return False
+        return await self._unless_unavailable(self._nobody_is_unfinished()) and await self._queue.is_empty()
+
+    async def _nobody_is_unfinished(self) -> bool:
+        return not (await self._ledger.recount()).unfinished
 
     async def _unless_unavailable(self, query: Awaitable[bool | int]) -> bool:
         """Return whether the query found something; ``False`` too while the ledger is unavailable.
@@ -246,23 +266,23 @@ class WorkerLoop:
         self._ledger_outage.recovered()
         return bool(found)
 
-    async def _sweep(self, *states: State) -> int:
-        """Start to finish the rows in these states that no worker claims any more; return how many rows there are.
+    def _begin_takeover(self, *states: State) -> None:
+        if self._takeover.begin(states):
+            self._next_sweep = self._clock.monotonic() + self._config.sweep
 
-        Before the time is known they are only counted.
-        """
-        self._next_sweep = self._clock.monotonic() + self._config.sweep
-        found = 0
-        async for row in self._ledger.unfinished():
-            if row.state not in states:
-                continue
-            found += 1
-            if not self._time.known or row.username in self._users or len(self._tasks) >= self._config.concurrency:
-                continue
-            if self._pipeline.is_free(row):
-                scope = CancellationScope()
-                self._start_task(self._finish(row, scope), scope)
-        return found
+    async def _takeover_ended(self) -> bool:
+        return self._takeover.found_nobody()
+
+    def is_free(self, row: Enrolment) -> bool:
+        """See ``takeover.Work``. Before the time is known, by which claims are judged, nobody is free."""
+        return self._time.known and row.username not in self._users and self._pipeline.is_free(row)
+
+    def finish(self, row: Enrolment) -> asyncio.Task[None]:
+        """See ``takeover.Work``."""
+        scope = CancellationScope()
+        task = self._start_task(self._finish(row, scope), scope)
+        self._finishing.add(task)
+        return task
 
     async def _finish(self, row: Enrolment, scope: CancellationScope) -> None:
         self._users.add(row.username)
@@ -280,6 +300,7 @@ class WorkerLoop:
 
     async def _wind_down(self) -> None:
         """Give back users who only wait, let the others finish for ``grace`` seconds, and then cut off their calls."""
+        await self._takeover.stop()
         if not self._tasks:
             return
         for scope in list(self._tasks.values()):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -66,11 +67,12 @@ class WaveLedger:
         self.listed = ledger.listed
         self.count = ledger.count
 
-    async def unfinished(self) -> AsyncIterator[Enrolment]:
+    async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``."""
-        async for row in self._ledger.unfinished():
-            if row.username in self._usernames:
-                yield row
+        async with aclosing(self._ledger.unfinished()) as rows:
+            async for row in rows:
+                if row.username in self._usernames:
+                    yield row
 
     async def recount(self) -> Counts:
         """Count the named users who are unfinished, and nobody else."""

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from functools import cache, partial
 from itertools import islice
@@ -122,7 +122,7 @@ class SqliteLedger:
         """See ``ports.Ledger``."""
         return await self._database.read(lambda connection: _read(connection, username), LedgerUnavailable)
 
-    async def unfinished(self) -> AsyncIterator[Enrolment]:
+    async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``."""
         async for page in self._pages(f"{_SELECT} WHERE state IN ('in_progress', 'sealed')", _PAGE):
             for row in page:

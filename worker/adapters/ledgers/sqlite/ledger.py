@@ -87,9 +87,11 @@ _COUNT_UNREQUESTED = f"SELECT count(*) FROM roster WHERE {_HAS_NO_ROW}"  # noqa:
 class SqliteLedger:
     """``Ledger``, ``LedgerStats`` and ``PaceStore`` in one file. Safe for several processes on one host."""
 
-    def __init__(self, database: Database, liveness: Liveness) -> None:
+    def __init__(self, database: Database, liveness: Liveness, *, gather: float = 0.0) -> None:
+        """``gather``: for how many seconds a write may wait for others to share their commit, unless it is urgent."""
         self._database = database
         self._liveness = liveness
+        self._gather = gather
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
         """Open the file, and check that it belongs to this rollout: ``stamp`` is written to it at its first use.
@@ -114,8 +116,12 @@ class SqliteLedger:
                 )
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
-        """See ``ports.Ledger``."""
-        put: WriteResult = await self._database.write(_put, (row, replaces), LedgerUnavailable)
+        """See ``ports.Ledger``.
+
+        A secret that is recorded never waits for other writes, because a crash meanwhile would lose it.
+        """
+        gather = 0.0 if row.state is State.SEALED else self._gather
+        put: WriteResult = await self._database.write(_put, (row, replaces), LedgerUnavailable, gather=gather)
         return put
 
     async def read(self, username: str) -> Enrolment | None:

@@ -42,7 +42,8 @@ CREATE TABLE IF NOT EXISTS put_aside (
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 _GATHER = 0.05
-"""Seconds for which a delete waits for other writes, to share their commit: nothing depends on a quick delete."""
+"""Seconds for which a delete waits at least for other writes, to share their commit: nothing depends on a quick delete.
+"""
 _PAGE = 500
 """Messages that are written in one commit while pushing, and that ``bodies`` reads at a time."""
 _HIDDEN_BY_A_WRONG_CLOCK = 60.0
@@ -78,7 +79,7 @@ class SqliteQueue:
 
     ``holder``: this worker's identity, stored with the messages it leases; ``is_dead``: whether another worker is dead;
     ``visibility``: seconds; ``look_ahead``: how many messages may be leased in advance, because every lease costs a
-    commit.
+    commit; ``gather``: for how many seconds a delete may wait for other writes to share their commit.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class SqliteQueue:
         is_dead: Callable[[str], bool],
         visibility: float,
         look_ahead: int = 0,
+        gather: float = 0.0,
     ) -> None:
         self._database = database
         self._parser = parser
@@ -97,6 +99,7 @@ class SqliteQueue:
         self._is_dead = is_dead
         self._visibility = visibility
         self._look_ahead = look_ahead
+        self._gather = max(gather, _GATHER)
         self._wave = False
         self._ahead: deque[Lease] = deque()
         self._heartbeat: asyncio.Task[None] | None = None
@@ -153,7 +156,7 @@ class SqliteQueue:
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
-        await self._database.write(_delete, lease.receipt, QueueUnavailable, gather=_GATHER)
+        await self._database.write(_delete, lease.receipt, QueueUnavailable, gather=self._gather)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
         """See ``ports.Queue``; ``delay`` is limited to the visibility."""

@@ -58,16 +58,20 @@ def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
     return {
         "states": {state.value: counts.states.get(state, 0) for state in State},
         "reasons": {str(reason): number for reason, number in sorted(counts.reasons.items()) if number},
-        "codes": {
-            str(reason): {code: number for code, number in sorted(found.items()) if number}
-            for reason, found in sorted(counts.codes.items())
-        },
         "accepted": counts.accepted,
         "backlog": backlog.waiting,
         "duplicates": counts.duplicates,
         "malformed": counts.malformed,
         "past_session_expiry": backlog.expired,
+        **({"codes": _codes(counts)} if counts.codes else {}),
         **({} if counts.unrequested is None else {"roster": {"unrequested": counts.unrequested}}),
+    }
+
+
+def _codes(counts: Counts) -> dict[str, dict[str, int]]:
+    return {
+        str(reason): {code: number for code, number in sorted(found.items()) if number}
+        for reason, found in sorted(counts.codes.items())
     }
 
 

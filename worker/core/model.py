@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, NoReturn
 
+from worker.core.settled import NOTHING_SETTLED, Settled
+
 
 class Secret:
     """A string that is never shown by accident: ``repr`` and formatting give ``***``; ``reveal()`` gives the value."""
@@ -155,8 +157,8 @@ class Enrolment(NamedTuple):
     """The kind of that request's credential."""
     sealed: Sealed | None = None
     """The user's newest secret; after its delivery without the bytes."""
-    settled: tuple[str, ...] = ()
-    """Ids of this user's requests that reached an outcome."""
+    settled: Settled = NOTHING_SETTLED
+    """The ids of this user's requests that reached an outcome."""
     detail: str | None = None
     """Cognito's code for the refusal, where the reason is ``REFUSED`` or ``THROTTLED_ALONE``."""
 

@@ -141,6 +141,12 @@ class WaveQueue:
             self._leased += len(ours)
         return ours
 
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; asked for named users only."""
+        leases = await self._queue.lease_others(username, most)
+        self._leased += len(leases)
+        return leases
+
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
         await self._queue.acknowledge(lease)

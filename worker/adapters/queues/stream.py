@@ -139,6 +139,10 @@ class StreamQueue:
         finally:
             loop.remove_reader(self._descriptor)
 
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; only the queue behind can search."""
+        return await self._behind.lease_others(username, most)
+
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
         if isinstance(lease.receipt, _Line):

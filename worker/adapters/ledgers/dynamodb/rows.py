@@ -13,6 +13,7 @@ from zlib import crc32
 
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
 from worker.core.model import UNFINISHED, CredentialKind, Enrolment, Listed, Reason, Sealed, State
+from worker.core.settled import load as load_settled
 
 Item = dict[str, Any]
 """Attribute → value in the form of the low-level client, such as ``{"S": "text"}``."""
@@ -38,7 +39,7 @@ SHARDS = tuple("0123")
 takes 1,000 writes/s (DynamoDB developer guide)."""
 
 _DEFAULTS = Enrolment("", State.IN_PROGRESS, 0.0, 0)
-_PLAIN = ("worker", "lease_until", "doubt", "crashes", "before", "request_id", "kind", "settled")
+_PLAIN = ("worker", "lease_until", "doubt", "crashes", "before", "request_id", "kind")
 """Fields that are in the JSON text if they differ from their default."""
 
 
@@ -59,6 +60,8 @@ def to_item(row: Enrolment) -> Item:
         value = getattr(row, name)
         if value != getattr(_DEFAULTS, name):
             fields[name] = value
+    if settled := row.settled.dump():
+        fields["settled"] = settled
     item: Item = {
         KEY: {"S": USER + row.username},
         VERSION: {"S": row.version},
@@ -97,7 +100,7 @@ def to_enrolment(item: Item | None) -> Enrolment | None:
         before=State(fields["before"]) if "before" in fields else None,
         request_id=fields.get("request_id"),
         kind=CredentialKind(fields["kind"]) if "kind" in fields else None,
-        settled=tuple(fields.get("settled", ())),
+        settled=load_settled(fields.get("settled", ())),
         detail=item[DETAIL]["S"] if DETAIL in item else None,
     )
     if "sealed" not in fields:

@@ -27,6 +27,7 @@ from worker.core.model import (
     WriteResult,
     Written,
 )
+from worker.core.settled import load as load_settled
 from worker.pacing.pace import Pace
 
 _SCHEMA = """
@@ -357,7 +358,7 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
         row.before,
         row.request_id,
         row.kind,
-        json.dumps(row.settled) if row.settled else "[]",
+        json.dumps(row.settled.dump()),
         *(
             (sealed.generation, sealed.attempt_id, sealed.associated_at, sealed.session_expires_at, sealed.blob)
             if sealed
@@ -385,7 +386,7 @@ def _enrolment(row: Sequence[Any]) -> Enrolment:
         before=State(row[10]) if row[10] else None,
         request_id=row[11],
         kind=CredentialKind(row[12]) if row[12] else None,
-        settled=tuple(json.loads(row[13])),
+        settled=load_settled(json.loads(row[13])),
         sealed=sealed,
         detail=row[19],
     )

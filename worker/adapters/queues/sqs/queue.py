@@ -155,7 +155,7 @@ class SqsQueue:
         messages = take(most, time.monotonic())
         if messages:
             self._receiver.want()
-        return [Lease(message.request, message) for message in messages]
+        return self._leases(messages)
 
     def _want(self) -> None:
         """Start polls as needed; raise what the work in the background has been failing with."""
@@ -224,6 +224,15 @@ class SqsQueue:
             elif message.get("Attributes", {}).get("ApproximateReceiveCount", "1") != "1":
                 continue
             await self._count_malformed(1)
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; among the messages that were received already, for SQS cannot search."""
+        return self._leases(self._in_flight.take_of(username, most, time.monotonic()))
+
+    def _leases(self, messages: Sequence[Message]) -> Sequence[Lease]:
+        return [
+            Lease(message.request, message, self._in_flight.has_ahead(message.request.username)) for message in messages
+        ]
 
     # --- acknowledging and giving back --------------------------------------------------------------------------------
 

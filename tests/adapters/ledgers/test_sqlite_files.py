@@ -28,7 +28,7 @@ async def opened(path: Path) -> AsyncIterator[SqliteLedger]:
 
 async def test_a_file_without_the_later_columns_gets_them_and_keeps_its_rows(tmp_path: Path) -> None:
     path = tmp_path / "rollout.db"
-    old = row(state=State.SEALED, sealed=sealed(), settled=("1",))
+    old = row(state=State.SEALED, sealed=sealed())
     async with opened(path) as ledger:
         await ledger.put(old, None)
     with closing(sqlite3.connect(path)) as connection:

@@ -21,7 +21,7 @@ import uvloop
 
 from tests.support.pace_stores import MemoryPaceStore
 from worker.adapters.cognito.client import cognito
-from worker.core.clock import SystemClock
+from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import CredentialKind, Request, Secret, Trouble, TryAgain
 from worker.core.ports import Pacer, Provider
 from worker.pacing.pacer import SharedPacer
@@ -63,7 +63,7 @@ async def measure(row: Row, quota: float, seconds: float) -> tuple[Stats, float]
     config = FakeCognitoConfig(quota=quota, latency=LATENCY, faults=row.faults)
     async with start_fake_cognito(config) as fake_cognito:
         requests = await _requests(fake_cognito, quota)
-        clock = SystemClock()
+        clock = EndpointClock(SystemClock())
         concurrency = int(10 + 4 * quota * LATENCY)
         async with (
             cognito(config.region, endpoint_url=fake_cognito.url, concurrency=concurrency, clock=clock) as provider,

@@ -67,7 +67,7 @@ async def test_what_is_sent_is_allowed(ministack: Emulator, aws_credentials: Non
             await asyncio.sleep(0.05)
         row = Enrolment("ana", State.IN_PROGRESS, time.time(), 1, "one")
         await stores.ledger.put(row, None)
-        assert [found.username async for found in stores.ledger.rows(State.IN_PROGRESS)] == ["ana"]
+        assert [found.username async for page in stores.ledger.listed(State.IN_PROGRESS) for found in page] == ["ana"]
         assert [found.username async for found in stores.ledger.unfinished()] == ["ana"]
         await channel.deliver("ana", Sealed(1, "attempt", "2025-01-01T00:00:00Z", b"sealed"))
         await stores.queue.acknowledge(leases[0])

@@ -275,17 +275,6 @@ async def test_nobody_to_seal_to_is_refused_with_2_and_nothing_is_touched(rollou
     assert not rollout.ledger.exists()
 
 
-async def test_a_clock_that_is_wrong_stops_the_run(rollout: Rollout) -> None:
-    rollout.configure(run={"watchdog": 1.0}, rate={"requests_per_second": 5})
-    await rollout.fake_cognito.configure(clock_skew=300.0)
-    await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(50))))
-
-    ended = await rollout.run()
-
-    assert ended.code == 3
-    assert "clock" in ended.logged("stopped")[0]["cause"]
-
-
 async def test_raw_sessions_that_nobody_verifies_in_time_are_warned_of(rollout: Rollout) -> None:
     rollout.configure(cognito={"session_handoff": None})
 

@@ -8,12 +8,13 @@ process.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from tests.simulation.history import Call
-from tests.simulation.scenario import CALL_TIMEOUT, Operation, Wrong
+from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, Operation, Wrong
 from tests.simulation.stores import Waiting
 from tests.simulation.truth import NO_ANSWER, Course
 from worker.core.errors import ChannelUnavailable, DependencyUnavailable, LedgerUnavailable, QueueUnavailable
@@ -21,6 +22,7 @@ from worker.core.model import (
     UNFINISHED,
     Counts,
     Enrolment,
+    Listed,
     Reply,
     Request,
     Sealed,
@@ -28,13 +30,15 @@ from worker.core.model import (
     TryAgain,
     WriteResult,
 )
-from worker.core.ports import Backlog, Lease
+from worker.core.ports import Backlog, Lease, TimeAnswer
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
 
 Result = TypeVar("Result")
 REQUESTS_PER_SECOND = 5.0
+TIME_TAKES = 0.01
+"""Seconds that the endpoint takes to tell its time."""
 
 
 class _Port:
@@ -80,7 +84,7 @@ class SimulatedLedger(_Port):
         rows = self._world.ledger.rows
         return await self._operation("read", username, LedgerUnavailable, lambda: rows.get(username))
 
-    async def unfinished(self) -> AsyncIterator[Enrolment]:
+    async def unfinished(self) -> AsyncGenerator[Enrolment]:
         process, rows = self._process, self._world.ledger.rows
 
         def found() -> list[Enrolment]:
@@ -105,7 +109,7 @@ class SimulatedLedger(_Port):
 
         return await self._operation("unfinished", "", LedgerUnavailable, counted)
 
-    def rows(self, state: State) -> AsyncIterator[Enrolment]:
+    def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         raise NotImplementedError
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
@@ -118,6 +122,18 @@ class SimulatedQueue(_Port):
     async def lease(self, most: int) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
         return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most))
+
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        queue, process = self._world.queue, self._process
+        return await self._operation(
+            "lease", "elsewhere", QueueUnavailable, lambda: queue.lease(process, most, elsewhere=True)
+        )
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        queue, process = self._world.queue, self._process
+        return await self._operation(
+            "lease", f"others of {username}", QueueUnavailable, lambda: queue.lease_others(process, username, most)
+        )
 
     async def acknowledge(self, lease: Lease) -> None:
         queue, process, message = self._world.queue, self._process, cast("Waiting", lease.receipt)
@@ -161,11 +177,17 @@ class SimulatedChannel(_Port):
 
 
 class SimulatedProvider(_Port):
-    """``Provider``."""
+    """``Provider`` and ``TimeSource``."""
 
-    @property
-    def skew(self) -> float:
-        return -self._process.skew
+    async def ask_time(self) -> TimeAnswer:
+        process, world = self._process, self._world
+        asked_at = world.now
+        await asyncio.sleep(TIME_TAKES)
+        if world.now < world.scenario.silent_until:
+            return TimeAnswer(told=False, trouble="away")
+        if world.scenario.names_time:
+            process.clock.heard(math.floor(EPOCH + world.now), world.now - asked_at)
+        return TimeAnswer(told=world.scenario.names_time)
 
     async def associate(self, request: Request) -> Reply:
         process, world, cognito = self._process, self._world, self._world.cognito

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation import ports
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY, SESSION_VALIDITY
+from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.errors import Interrupted
 from worker.core.record import RecordFormat
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
 
 
 class Process:
-    """Runs, is paused, or is gone for good. Also the ``Clock`` of its worker."""
+    """Runs, is paused, or is gone for good. Also its machine's clock."""
 
     def __init__(self, world: World, name: str, skew: float) -> None:
         self.world = world
         self.name = name
-        self.skew = skew
+        self.own_skew = skew
+        """Seconds by which its machine's clock is wrong."""
+        self.clock = EndpointClock(self)
         self.running = True
         self.is_dead = False
         self.stopped_at = 0.0
@@ -46,7 +49,12 @@ class Process:
         return self.world.now
 
     def utc(self) -> float:
-        return EPOCH + self.world.now + self.skew
+        return EPOCH + self.world.now + self.own_skew
+
+    @property
+    def skew(self) -> float:
+        """Seconds by which its worker's clock is wrong now."""
+        return self.clock.utc() - EPOCH - self.world.now
 
     def may_run(self) -> bool:
         return self.running and not self.main.done()
@@ -88,7 +96,7 @@ class Process:
                 provider=ports.SimulatedProvider(self),
                 pacer=ports.SimulatedPacer(self),
                 sealer=ports.OpenSealer(),
-                clock=self,
+                clock=self.clock,
             ),
             WorkerConfig(
                 worker=self.name,

@@ -91,7 +91,11 @@ class Scenario:
     faults: tuple[Fault, ...] = ()
     workers: int = 1
     skews: tuple[float, ...] = (0.0,)
-    """Seconds by which the UTC clocks of the processes are wrong, in the order of their starts, again and again."""
+    """Seconds by which the machines' clocks are wrong, in the order of the processes' starts, again and again."""
+    names_time: bool = False
+    """Cognito's answers are dated, so that the workers know what time it is there."""
+    silent_until: float = 0.0
+    """Cognito does not tell its time for so many seconds from the start of the rollout."""
     deaths_known: bool = True
     """The ledger and the queue know who is dead, as the embedded ones do."""
     killer: str | None = None

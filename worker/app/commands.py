@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 import json
-import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, TextIO
 
 from worker.app.feed import feed
+from worker.app.push_time import learn_time
 from worker.app.stores import Stores, open_stores
 from worker.core.errors import Malformed, UsageError
-from worker.core.model import Counts, Request, State
+from worker.core.model import Counts, Listed, Request, State
 from worker.core.ports import Backlog
 from worker.core.record import rfc3339
 from worker.requests.feed import BATCH
@@ -40,6 +40,7 @@ async def push(settings: Settings, stream: BinaryIO) -> PushResult:
     """Put every line of ``stream`` on the queue, durably; malformed ones are put aside by reason and digest."""
     result = PushResult()
     async with open_stores(settings) as stores:
+        await learn_time(settings, stores.clock)
         lines = read_lines(stream)
         while batch := await _next_batch(lines, stores, result):
             pushed = await stores.queue.push(batch)
@@ -80,7 +81,7 @@ async def _next_batch(lines: Iterator[bytes], stores: Stores, result: PushResult
     """Return the next requests to push together, with their bodies; count malformed lines and put them aside."""
     batch: list[tuple[Request, bytes]] = []
     for line in lines:
-        now = time.time()
+        now = stores.clock.utc()
         try:
             batch.append((stores.parser.parse(line, now), stores.parser.body(line, now)))
         except Malformed as malformed:
@@ -111,9 +112,18 @@ def state(text: str) -> State:
 async def export(settings: Settings, wanted: State, out: TextIO) -> None:
     """Write the users in that state to ``out``, one JSON object per line; control characters are escaped."""
     async with open_stores(settings, must_exist=True) as stores:
-        async for row in stores.ledger.rows(wanted):
-            user = {"username": row.username, "state": row.state, "reason": row.reason, "since": rfc3339(row.since)}
-            out.write(json.dumps(user) + "\n")
+        async for page in stores.ledger.listed(wanted):
+            out.write("".join(_lines(wanted, page)))
+
+
+def _lines(state: State, users: Sequence[Listed]) -> Iterator[str]:
+    """Yield the line of each user: the same as ``json.dumps`` of an object, but several times as fast."""
+    reasons = {reason: json.dumps(reason) for reason in {user.reason for user in users}}
+    for username, reason, since, detail in users:
+        said = f'"state": "{state.value}", "reason": {reasons[reason]}, "since": "{rfc3339(since)}"'
+        if detail is not None:
+            said += f', "detail": {json.dumps(detail)}'
+        yield f'{{"username": {json.dumps(username)}, {said}}}\n'
 
 
 async def export_unrequested(settings: Settings, out: TextIO) -> None:

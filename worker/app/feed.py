@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from worker.core.clock import SystemClock
+from worker.app.push_time import learn_time
 from worker.requests.backpressure import SHARE_IN_ORDER, SHARE_WITHOUT_ORDER, FeedConfig
 from worker.requests.feed import Feed
 from worker.settings import Settings
@@ -33,8 +33,7 @@ async def feed(settings: Settings) -> AsyncIterator[Feed]:
         share=SHARE_IN_ORDER if exact else SHARE_WITHOUT_ORDER,
         lag=0.0 if exact else settings.queue.empty_after,
     )
-    async with (
-        open_stores(settings) as stores,
-        Feed(stores.queue, stores.ledger, stores.parser, SystemClock(), config) as opened,
-    ):
-        yield opened
+    async with open_stores(settings) as stores:
+        await learn_time(settings, stores.clock)
+        async with Feed(stores.queue, stores.ledger, stores.parser, stores.clock, config) as opened:
+            yield opened

@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from worker.adapters import channels
 from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
+from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
 from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
@@ -25,6 +26,16 @@ SQLITE_LOOK_AHEAD = 1.0
 """Seconds of work that one transaction leases from the embedded queue: each transaction costs a sync of the disk."""
 MAX_SQLITE_LOOK_AHEAD = 64
 """The most messages that one transaction leases, however high the rate. An assumption, not a measurement."""
+MAX_GATHER = 0.1
+"""The most seconds for which a write to a file on this host waits for others to share their sync, unless it is urgent.
+At 20 users/s claims and outcomes then go with the commit of the next secret, and two deliveries share a sync: half the
+syncs and system calls, and a third less CPU (``tests.benchmarks.cost``)."""
+GATHER_SHARE = 0.05
+"""The part of the time for which ``run.concurrency`` lasts at the configured rate that one such wait may take: a user
+has three, and the rest is for Cognito's answer and slow disks."""
+MIN_GATHER = 0.001
+"""Seconds: timers are no finer (uvloop). Where writes come more often, a commit is always under way, and all that come
+meanwhile share the next one."""
 SQS_LOOK_AHEAD = 5.0
 """Seconds of work that are received from SQS ahead of their turn. SQS keeps no order, so these are enough to choose the
 earliest deadlines from, and few enough that a killed worker hides few messages until their visibility ends."""
@@ -52,6 +63,8 @@ class Stores:
     parser: Parser
     queue: StoredQueue
     ledger: StoredLedger
+    clock: EndpointClock
+    """By which the deadlines of requests are judged; the machine's own until an endpoint told its time."""
 
     async def counts(self) -> Counts:
         """Return the ledger's last known counts, with the duplicates and malformed messages that the queue counted."""
@@ -74,6 +87,12 @@ def stamp(settings: Settings) -> Mapping[str, str]:
         "region": cognito.region,
         "user pool": cognito.user_pool_id,
     }
+
+
+def gather_time(settings: Settings) -> float:
+    """Return for how many seconds a write to a file on this host may wait for others, unless it is urgent."""
+    wait = min(MAX_GATHER, GATHER_SHARE * settings.run.concurrency / settings.rate.effective)
+    return wait if wait >= MIN_GATHER else 0.0
 
 
 def aws_target(settings: Settings) -> AwsTarget:
@@ -107,24 +126,28 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
     """
     worker = uuid.uuid4().hex[:16]
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    clock = EndpointClock(SystemClock())
     async with AsyncExitStack() as stack:
-        opening = _Opening(settings, worker, parser, stack)
+        opening = _Opening(settings, worker, parser, clock, stack)
         # A queue on AWS is opened first: if its settings are wrong, no ledger has been begun.
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
             queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
         ledger = await opening.ledger(must_exist=must_exist or settings.ledger.must_exist)
         queue = queue or await opening.sqlite_queue()
-        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger)
+        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, clock)
 
 
 class _Opening:
     """Opens stores that share things: two stores may be in one SQLite file, and all AWS services use one session."""
 
-    def __init__(self, settings: Settings, worker: str, parser: Parser, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, settings: Settings, worker: str, parser: Parser, clock: EndpointClock, stack: AsyncExitStack
+    ) -> None:
         self._settings = settings
         self._worker = worker
         self._parser = parser
+        self._clock = clock
         self._stack = stack
         self._databases: dict[Path, Database] = {}
         self._aws: Aws | None = None
@@ -137,7 +160,7 @@ class _Opening:
             from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
 
             assert self.liveness is not None
-            embedded = SqliteLedger(self._database(settings.path), self.liveness)
+            embedded = SqliteLedger(self._database(settings.path), self.liveness, gather=gather_time(self._settings))
             await embedded.open(stamp(self._settings), must_exist=must_exist)
             return embedded
         from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
@@ -160,6 +183,7 @@ class _Opening:
             is_dead=self.liveness.is_dead,
             visibility=settings.visibility,
             look_ahead=math.ceil(min(MAX_SQLITE_LOOK_AHEAD, rate * SQLITE_LOOK_AHEAD)),
+            gather=gather_time(self._settings),
         )
         await queue.open()
         return queue
@@ -173,6 +197,7 @@ class _Opening:
             await (await self._session()).sqs(),
             settings.url,
             self._parser,
+            clock=self._clock,
             visibility=settings.visibility,
             look_ahead=max(MIN_SQS_LOOK_AHEAD, math.ceil(rate * SQS_LOOK_AHEAD)),
             dead_letter_url=settings.dead_letter_url,
@@ -212,7 +237,7 @@ async def open_intake(
         elif source is None:
             yield stores.queue
         else:
-            stream = StreamQueue(source, stores.parser, stores.queue, stores.queue)
+            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue)
             stack.push_async_callback(stream.close)
             yield stream
 
@@ -224,11 +249,20 @@ def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
     return bodies(settings.queue.path)
 
 
+@runtime_checkable
+class _Gathering(Protocol):
+    """A channel on this host whose deliveries share their syncs."""
+
+    gather: float
+
+
 @asynccontextmanager
 async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
     """Open the channel. Raises ``UsageError`` if it is not safe, ``ChannelUnavailable``, ``PersonMustAct``."""
     async with Aws(aws_target(settings)) as aws:  # opens no connection for a channel that does not use AWS
         channel = await channels.kind_of(settings.channel).make(settings.channel, aws)
+        if isinstance(channel, _Gathering):
+            channel.gather = gather_time(settings)
         await channel.open()
         try:
             yield channel

@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from worker.adapters.cognito.client import cognito
 from worker.app.stores import Stores, open_channel
-from worker.core.clock import SystemClock
 from worker.core.config import WorkerConfig
 from worker.core.ports import Queue
 from worker.core.record import RecordFormat
@@ -52,7 +51,7 @@ async def open_worker(
 
     Raises ``UsageError`` for recipients that are not valid, ``ChannelUnavailable``.
     """
-    clock = SystemClock()
+    clock = stores.clock
     sealer = AgeSealer(settings.seal.recipients)
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(settings))

@@ -8,11 +8,11 @@ harmless (``LedgerStats.count`` alone may then count twice).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.core.model import Counts, Enrolment, Reply, Request, Sealed, State, WriteResult
+from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Lease:
     request: Request
     receipt: object
     """The adapter's own handle."""
+    others: bool = False
+    """Whether the queue holds other messages of this user, for ``lease_others``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,35 @@ class Backlog:
     expired: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TimeAnswer:
+    """What came of asking Cognito's endpoint for its time."""
+
+    told: bool
+    """Whether the answer named a time; the clock knows of it then."""
+    trouble: str = ""
+    """Why no answer came, in words; empty where one came."""
+
+
 class Queue(Protocol):
     """Where requests wait. Leases are kept alive by the adapter until they are acknowledged or given back."""
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """Up to ``most`` messages, earliest deadline first; none when none is ready. Puts malformed ones aside."""
+        ...
+
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """Up to ``most`` messages from anywhere in the queue, like a random sample, rather than the earliest deadlines.
+
+        For asking whether a refusal concerns everybody: the users with the earliest deadlines may have it in common.
+        """
+        ...
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """Up to ``most`` messages of this user that nobody has leased, wherever they stand, also delayed ones.
+
+        None where the queue cannot search for a user's messages.
+        """
         ...
 
     async def acknowledge(self, lease: Lease) -> None:
@@ -110,7 +136,7 @@ class Ledger(Protocol):
         """The user's row."""
         ...
 
-    def unfinished(self) -> AsyncIterator[Enrolment]:
+    def unfinished(self) -> AsyncGenerator[Enrolment]:
         """Every row in progress or sealed, whoever has claimed it."""
         ...
 
@@ -130,8 +156,8 @@ class LedgerStats(Protocol):
         """The same by looking at every row, which is what an exit code rests on; corrects what ``counts`` gives."""
         ...
 
-    def rows(self, state: State) -> AsyncIterator[Enrolment]:
-        """Every row in that state, in no particular order; memory does not grow with their number."""
+    def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
+        """Every user in that state, in pages, in no particular order; memory does not grow with their number."""
         ...
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
@@ -180,6 +206,14 @@ class Provider(Protocol):
 
     async def associate(self, request: Request) -> Reply:
         """Make exactly one wire attempt of AssociateSoftwareToken, and say what came of it. Raises only on bugs."""
+        ...
+
+
+class TimeSource(Protocol):
+    """What tells the time that deadlines are judged by."""
+
+    async def ask_time(self) -> TimeAnswer:
+        """Ask Cognito's endpoint once, without a credential and beside the quota. Raises only on bugs."""
         ...
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.call import Caller
+from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.pipeline import Pipeline
-from worker.core.ports import Channel, Clock, CountedLedger, Pacer, Provider, Queue, Sealer
+from worker.core.ports import Channel, CountedLedger, Pacer, Provider, Queue, Sealer, TimeSource
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.writer import LedgerWriter
@@ -20,12 +21,11 @@ from worker.core.stats import RunStats
 from worker.engine.failure_rate import FailureRate
 from worker.engine.loop import WorkerLoop
 from worker.engine.shutdown import Shutdown
-from worker.engine.watchdog import ClockSkew
 from worker.engine.waves import Wave, WaveLedger
 
 
-class CognitoProvider(Provider, ClockSkew, Protocol):
-    """Cognito, which also tells by how much its clock differs from ours."""
+class CognitoProvider(Provider, TimeSource, Protocol):
+    """Cognito, whose answers also tell the clock what time it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Ports:
     provider: CognitoProvider
     pacer: Pacer
     sealer: Sealer
-    clock: Clock
+    clock: EndpointClock
 
 
 def assemble(
@@ -89,7 +89,7 @@ def assemble(
         ledger=ports.ledger if wave is None else WaveLedger(ports.ledger, wave),
         pipeline=pipeline,
         breaker=breaker,
-        provider=ports.provider,
+        time_source=ports.provider,
         clock=clock,
         stats=stats,
         shutdown=shutdown,

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
-from worker.core.errors import NoProgress, PersonMustAct
+from worker.core.clock import EndpointClock
+from worker.core.errors import NoProgress
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.stats import RunStats
 from worker.engine.shutdown import Shutdown
 
-MAX_SKEW = 60.0
-"""Seconds by which our clock may differ from Cognito's. It is a third of the three minutes that a Session lives by
-default ("AuthSessionValidity", Cognito API reference); with more, no deadline could be trusted."""
-
-
-class ClockSkew(Protocol):
-    """Something that knows by how much Cognito's clock differs from ours."""
-
-    @property
-    def skew(self) -> float | None:
-        """Seconds by which Cognito's clock is ahead of ours; ``None`` before Cognito's first answer."""
-        ...
-
 
 async def watch(
-    provider: ClockSkew,
+    clock: EndpointClock,
     breaker: CircuitBreaker,
     stats: RunStats,
     shutdown: Shutdown,
@@ -40,14 +27,8 @@ async def watch(
     while True:
         await asyncio.sleep(min(1.0, longest_idle / 4))
         stats.waiting_for = breaker.waiting_for or stats.waiting_for
-        skew = provider.skew
-        if skew is not None and abs(skew) > MAX_SKEW:
-            shutdown.request(
-                PersonMustAct(
-                    f"this machine's clock differs from Cognito's by {skew:+.0f} s, so no deadline can be trusted",
-                    "set the clock (NTP), then run again",
-                )
-            )
+        if wrong := clock.wrong():
+            shutdown.request(wrong)
         if not has_work():
             stats.progressed()
         elif stats.idle > longest_idle:

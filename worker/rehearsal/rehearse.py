@@ -158,8 +158,9 @@ async def _enrol_everybody(scenario: Scenario, settings: Settings, fake_cognito:
 
 async def _needing_a_session(settings: Settings) -> AsyncIterator[str]:
     async with open_stores(settings) as stores:
-        async for row in stores.ledger.rows(State.NEEDS_SESSION):
-            yield row.username
+        async for page in stores.ledger.listed(State.NEEDS_SESSION):
+            for user in page:
+                yield user.username
 
 
 async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str]) -> int:
@@ -214,7 +215,7 @@ def _batches(usernames: Iterable[str], size: int) -> Iterator[list[str]]:
 async def _prove(proof: Proof, settings: Settings, fake_cognito: FakeCognito, identity: Path) -> None:
     async with open_stores(settings) as stores:
         counts: Counts = await stores.counts()
-        enrolled = {row.username async for row in stores.ledger.rows(State.DELIVERED)}
+        enrolled = {user.username async for page in stores.ledger.listed(State.DELIVERED) for user in page}
         waiting = (await stores.queue.backlog()).waiting
     proof.states = {state.value: number for state, number in counts.states.items()}
     proof.unaccounted = max(0, proof.users - counts.accepted - waiting)

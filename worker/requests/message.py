@@ -23,7 +23,7 @@ from worker.core.model import CredentialKind, Request, Secret
 from worker.core.text import escape
 from worker.requests.lines import MAX_MESSAGE
 
-_IGNORED = {"state", "reason", "since"}
+_IGNORED = {"state", "reason", "since", "detail"}
 """Keys that ``export`` adds. They are allowed, so that its lines can be pushed again, and they are not sent on."""
 
 _MAX_NAME = 40
@@ -93,8 +93,11 @@ class Parser:
         self._pool = user_pool_id
         self._validity = session_validity
 
-    def parse(self, raw: bytes, now: float) -> Request:
+    def parse(self, raw: bytes, now: float, *, latest: float | None = None) -> Request:
         """Return the request in one message. A session without times counts as issued at ``now`` (UTC seconds).
+
+        ``latest``: when the message was sent, by a clock that is right (SQS); no session was issued later, even if it
+        says so.
 
         Raises ``Malformed``, and nothing else, whatever the bytes are.
         """
@@ -102,6 +105,7 @@ class Parser:
         if message.session:
             kind, credential = CredentialKind.SESSION, message.session
             issued = now if message.issued_at is None else message.issued_at
+            issued = issued if latest is None else min(issued, latest)
             deadline, mismatch = issued + self._validity, False
         else:
             kind, credential = CredentialKind.ACCESS_TOKEN, message.access_token

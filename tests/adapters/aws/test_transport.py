@@ -23,7 +23,7 @@ from tests.support.wire import GOOD, SECRET, Authority, answer, listening, proxy
 from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.aws.transport import Transport
 from worker.adapters.cognito.client import cognito
-from worker.core.clock import SystemClock
+from worker.core.clock import EndpointClock, SystemClock
 from worker.core.errors import UsageError
 from worker.core.model import CredentialKind, Issued, Reply, Request, Secret, Trouble, TryAgain
 
@@ -47,7 +47,7 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch, aws_credentials: None) ->
 async def called(url: str, times: int = 1) -> Reply:
     """What the last of so many calls to Cognito at that address came to."""
     request = Request("ana", CredentialKind.SESSION, Secret(CREDENTIAL), "1", 2e9)
-    async with cognito(REGION, endpoint_url=url, call_timeout=2.0, clock=SystemClock()) as client:
+    async with cognito(REGION, endpoint_url=url, call_timeout=2.0, clock=EndpointClock(SystemClock())) as client:
         replies = [await client.associate(request) for _ in range(times)]
     return replies[-1]
 
@@ -107,7 +107,7 @@ async def test_certificates_are_read_before_the_first_call(proxy: str, monkeypat
     monkeypatch.setenv("AWS_CA_BUNDLE", "/nonexistent.pem")
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     with pytest.raises(UsageError, match="No such file"):
-        async with cognito(REGION, clock=SystemClock()):
+        async with cognito(REGION, clock=EndpointClock(SystemClock())):
             pass
 
 
@@ -287,7 +287,10 @@ async def test_a_failure_has_the_name_that_the_sdks_own_transport_gives_it(does:
 
 async def test_a_call_costs_no_more_than_a_call_of_the_sdk() -> None:
     """The reason why the SDK only drafts the request: half of what its own call costs, at the most."""
-    async with listening() as wire, cognito(REGION, endpoint_url=wire.url, clock=SystemClock()) as client:
+    async with (
+        listening() as wire,
+        cognito(REGION, endpoint_url=wire.url, clock=EndpointClock(SystemClock())) as client,
+    ):
         request = Request("ana", CredentialKind.SESSION, Secret(CREDENTIAL), "1", 2e9)
         session = aioboto3.Session(aws_access_key_id="x", aws_secret_access_key="x")
         async with session.client("cognito-idp", REGION, endpoint_url=wire.url) as sdk:

@@ -15,8 +15,10 @@ import pytest
 
 from tests.support.wire import GOOD, SECRET, Behaviour, Wire, answer, listening, unused_port
 from worker.adapters.cognito.client import CognitoClient, cognito
+from worker.core.clock import AGREEING_ANSWERS, EndpointClock
 from worker.core.errors import UsageError
 from worker.core.model import CredentialKind, Issued, PoolFault, Reply, Request, Secret, Trouble, TryAgain
+from worker.core.ports import TimeAnswer
 
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
 
@@ -52,7 +54,9 @@ async def wire() -> AsyncIterator[Wire]:
 def client(
     url: str, clock: StillClock | None = None, timeout: float = 5.0
 ) -> AbstractAsyncContextManager[CognitoClient]:
-    return cognito("eu-west-1", endpoint_url=url, call_timeout=timeout, concurrency=4, clock=clock or StillClock())
+    return cognito(
+        "eu-west-1", endpoint_url=url, call_timeout=timeout, concurrency=4, clock=EndpointClock(clock or StillClock())
+    )
 
 
 # What leaves.
@@ -83,7 +87,7 @@ async def test_the_draft_of_the_request_is_never_sent(wire: Wire) -> None:
 async def test_the_region_and_not_the_environment_says_where_credentials_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://127.0.0.1:1")
-    async with cognito("eu-west-1", clock=StillClock()) as provider:
+    async with cognito("eu-west-1", clock=EndpointClock(StillClock())) as provider:
         assert provider._draft.url == "https://cognito-idp.eu-west-1.amazonaws.com/"
 
 
@@ -98,7 +102,7 @@ async def test_a_proxy_of_the_environment_is_used(wire: Wire, monkeypatch: pytes
 
 async def test_a_region_that_is_no_region_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
-        async with cognito("not a region", clock=StillClock()):
+        async with cognito("not a region", clock=EndpointClock(StillClock())):
             pass
 
 
@@ -226,35 +230,81 @@ async def test_a_cancelled_call_stops_at_once(wire: Wire) -> None:
 # The server's clock.
 
 
-@pytest.mark.parametrize("skew", [-7200.0, -61.0, 0.0, 61.0, 7200.0])
+def dated(now: float, *headers: str) -> bytes:
+    return answer(GOOD, "200 OK", f"Date: {formatdate(now, usegmt=True)}", *headers)
+
+
+async def ask(wire: Wire, clock: StillClock, times: int = AGREEING_ANSWERS) -> EndpointClock:
+    """The clock after so many questions."""
+    endpoint_clock = EndpointClock(clock)
+    async with cognito("eu-west-1", endpoint_url=wire.url, clock=endpoint_clock) as provider:
+        for _ in range(times):
+            assert (await provider.ask_time()).told
+    return endpoint_clock
+
+
+async def test_asking_for_the_time_holds_no_credential_and_does_not_count_against_the_enrolments(wire: Wire) -> None:
+    clock = StillClock()
+    wire.does = dated(clock.now)
+    await ask(wire, clock, 1)
+    ((head, body),) = wire.seen
+    assert head.lower().startswith("post / http/1.1")
+    assert "x-amz-target: awscognitoidentityproviderservice.getuser\r\n" in head.lower()
+    assert body == b'{"AccessToken": "none"}'
+
+
+@pytest.mark.parametrize("skew", [-7200.0, -61.0, -40.0, 0.0, 40.0, 61.0, 7200.0])
 async def test_the_date_of_an_answer_shows_how_far_our_clock_is_off(wire: Wire, skew: float) -> None:
     clock = StillClock()
-    wire.does = answer(GOOD, "200 OK", f"Date: {formatdate(clock.now + skew, usegmt=True)}")
-    async with client(wire.url, clock) as provider:
-        assert provider.skew == 0.0
-        await provider.associate(request())
-        assert abs(provider.skew - skew) <= 1
+    wire.does = dated(clock.now + skew)
+    endpoint_clock = await ask(wire, clock)
+    assert endpoint_clock.skew == skew
+    assert endpoint_clock.utc() == clock.now + skew
 
 
-async def test_one_slow_answer_does_not_make_a_skew(wire: Wire) -> None:
+async def test_the_answers_to_calls_are_dated_too(wire: Wire) -> None:
     clock = StillClock()
-    async with client(wire.url, clock) as provider:
-        for late in (0, 90, 0):
-            stamp = formatdate(clock.now, usegmt=True)
-
-            async def slowly(writer: asyncio.StreamWriter, stamp: str = stamp, late: int = late) -> None:
-                clock.now += late
-                writer.write(answer(GOOD, "200 OK", f"Date: {stamp}"))
-
-            wire.does = slowly
+    endpoint_clock = EndpointClock(clock)
+    async with cognito("eu-west-1", endpoint_url=wire.url, clock=endpoint_clock) as provider:
+        for _ in range(AGREEING_ANSWERS):
+            wire.does = dated(clock.now + 40)
             await provider.associate(request())
             clock.now += 1
-        assert provider.skew == 0.0
+    assert endpoint_clock.skew == 40
 
 
-@pytest.mark.parametrize("date", ["nonsense", "Sat, 99 Nov 9999 00:00:00 GMT"])
+@pytest.mark.parametrize("date", ["nonsense", "", "Sat, 99 Nov 9999 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"])
 async def test_a_date_that_is_none_says_nothing(wire: Wire, date: str) -> None:
     wire.does = answer(GOOD, "200 OK", f"Date: {date}")
-    async with client(wire.url) as provider:
+    endpoint_clock = EndpointClock(StillClock())
+    async with cognito("eu-west-1", endpoint_url=wire.url, clock=endpoint_clock) as provider:
         assert isinstance(await provider.associate(request()), Issued)
-        assert provider.skew == 0.0
+        assert await provider.ask_time() == TimeAnswer(told=False)
+    assert endpoint_clock.skew is None
+
+
+@pytest.mark.parametrize(("seconds", "what"), [(0, "1970"), (-86_400, "1969")])
+async def test_a_date_of_a_clock_that_never_ran_says_nothing(wire: Wire, seconds: float, what: str) -> None:
+    wire.does = dated(seconds)
+    endpoint_clock = EndpointClock(StillClock())
+    async with cognito("eu-west-1", endpoint_url=wire.url, clock=endpoint_clock) as provider:
+        assert not (await provider.ask_time()).told, what
+
+
+@pytest.mark.parametrize(
+    ("status", "trouble"), [("502 Bad Gateway", "HTTP502"), ("503 Sorry", "HTTP503"), ("404 Not Found", "")]
+)
+async def test_the_date_of_a_proxy_is_not_cognitos(wire: Wire, status: str, trouble: str) -> None:
+    page = answer(b"<html>", status, f"Date: {formatdate(1.8e9, usegmt=True)}")
+    wire.does = page.replace(b"x-amzn-requestid: r-1\r\n", b"")
+    endpoint_clock = EndpointClock(StillClock())
+    async with cognito("eu-west-1", endpoint_url=wire.url, clock=endpoint_clock) as provider:
+        assert await provider.ask_time() == TimeAnswer(told=False, trouble=trouble)
+        await provider.associate(request())
+    assert endpoint_clock.skew is None
+
+
+async def test_an_endpoint_that_cannot_be_reached_says_why_in_words() -> None:
+    with unused_port() as url:
+        async with client(url) as provider:
+            assert await provider.ask_time() == TimeAnswer(told=False, trouble="Connection refused")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.adapters.ledgers.rigs import STAMP, OpenLedger, WholeLedger
 from tests.support.rows import NASTY_NAMES, enrolments, row, sealed, version
 from worker.core.errors import UsageError
-from worker.core.model import UNFINISHED, Enrolment, Lost, Reason, State, WriteResult, Written
+from worker.core.model import UNFINISHED, Enrolment, Listed, Lost, Reason, State, WriteResult, Written
 from worker.pacing.pace import Pace
 
 quick = settings(
@@ -151,6 +151,10 @@ async def test_any_sequence_of_writes_ends_as_compare_and_set_says(
 # --- counting and listing ---------------------------------------------------------------------------------------------
 
 
+async def listed(ledger: WholeLedger, state: State) -> list[Listed]:
+    return [user async for page in ledger.listed(state) for user in page]
+
+
 async def test_unfinished_is_whoever_is_in_progress_or_sealed_and_nobody_else(ledger: WholeLedger) -> None:
     rows = [
         row(f"{state} {number}", state, worker=worker) for state in State for number, worker in enumerate((None, "w"))
@@ -166,27 +170,32 @@ async def test_a_user_who_is_finished_leaves_the_unfinished(ledger: WholeLedger)
     assert [row async for row in ledger.unfinished()] == []
 
 
-async def test_rows_gives_everybody_in_a_state_once_however_many(ledger: WholeLedger, crowd: int) -> None:
+async def test_listed_gives_everybody_in_a_state_once_however_many(ledger: WholeLedger, crowd: int) -> None:
     many = [row(f"user {number:04}", State.NEEDS_SESSION, reason=Reason.REPLY_LOST) for number in range(crowd)]
     await put_all(ledger, [*many, row("other", State.FAILED)])
-    assert sorted([row async for row in ledger.rows(State.NEEDS_SESSION)]) == many
-    assert [row async for row in ledger.rows(State.ACTIVE)] == []
+    assert sorted(await listed(ledger, State.NEEDS_SESSION)) == [
+        Listed(each.username, "reply_lost", each.since) for each in many
+    ]
+    assert await listed(ledger, State.ACTIVE) == []
 
 
-async def test_rows_misses_no_name_between_two_pages(ledger: WholeLedger, crowd: int) -> None:
+async def test_listed_misses_no_name_between_two_pages(ledger: WholeLedger, crowd: int) -> None:
     names = [f"user\0{number}" if number % 2 else f"{chr(number)}😀'" for number in range(1, crowd // 2)]
     await put_all(ledger, many := [row(name, State.DELIVERED) for name in names])
-    assert {row.username async for row in ledger.rows(State.DELIVERED)} == {row.username for row in many}
+    assert {user.username for user in await listed(ledger, State.DELIVERED)} == {row.username for row in many}
 
 
-async def test_rows_may_change_while_they_are_listed(ledger: WholeLedger, crowd: int) -> None:
+async def test_users_may_change_while_they_are_listed(ledger: WholeLedger, crowd: int) -> None:
     many = [row(f"user {number:04}", State.NEEDS_SESSION) for number in range(crowd // 2 + 10)]
     await put_all(ledger, many)
     seen = []
-    async for found in ledger.rows(State.NEEDS_SESSION):
-        seen.append(found.username)
-        if len(seen) % 10 == 0:
-            await ledger.put(row(found.username, State.FAILED), found.version)
+    async for page in ledger.listed(State.NEEDS_SESSION):
+        for user in page:
+            seen.append(user.username)
+            if len(seen) % 10 == 0:
+                stands = await ledger.read(user.username)
+                assert stands is not None
+                await ledger.put(row(user.username, State.FAILED), stands.version)
     assert sorted(seen) == [row.username for row in many]
 
 
@@ -204,6 +213,22 @@ async def test_the_census_counts_every_user_once_under_state_and_reason(ledger: 
     assert dict(counts.reasons) == {"reply_lost": 2, "session_spent": 1}
     assert counts.unfinished == sum(row.state in UNFINISHED for row in rows)
     assert (counts.duplicates, counts.malformed) == (0, 0)
+
+
+async def test_codes_are_counted_apart_and_leave_with_their_rows(ledger: WholeLedger) -> None:
+    codes = ("ForbiddenException", "ForbiddenException", "ResourceNotFoundException")
+    rows = [
+        row(f"user-{number}", State.FAILED, reason=Reason.REFUSED, detail=code) for number, code in enumerate(codes)
+    ]
+    await put_all(ledger, [*rows, row("other", State.FAILED, reason=Reason.WORKER_CRASHED)])
+    counts = await ledger.counts()
+    assert counts.reasons == {"refused": 3, "worker_crashed": 1}
+    assert counts.codes == {"refused": {"ForbiddenException": 2, "ResourceNotFoundException": 1}}
+    assert (await ledger.recount()).codes == counts.codes
+
+    await ledger.put(row("user-2", State.IN_PROGRESS), rows[2].version)
+    assert (await ledger.counts()).codes == {"refused": {"ForbiddenException": 2}}
+    assert {found.detail for found in await listed(ledger, State.FAILED)} == {"ForbiddenException", None}
 
 
 async def test_duplicates_add_up(ledger: WholeLedger) -> None:

@@ -20,6 +20,7 @@ from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.adapters.queues.sqs.queue import SqsQueue
 from worker.adapters.queues.stream import StreamQueue
 from worker.adapters.sqlite.database import Database
+from worker.core.clock import SystemClock
 from worker.core.ports import Producer, Queue
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class SqsQueues:
                 "count_malformed": self._count,
                 "empty_after": EMPTY_AFTER,
             }
-            queue = SqsQueue(sqs, settings.pop("url", self.url), PARSER, **(usual | settings))
+            queue = SqsQueue(sqs, settings.pop("url", self.url), PARSER, clock=SystemClock(), **(usual | settings))
             if not self.long_polls:
                 queue._wait = queue._receiver._wait = 0
             await queue.open()
@@ -258,7 +259,8 @@ async def intake(request: pytest.FixtureRequest, tmp_path: Path, pipe: Pipe) -> 
             return
         lines = tmp_path / "requests.jsonl"
         lines.touch()
-        stream = StreamQueue(str(lines if request.param.endswith("file") else pipe.path), PARSER, behind, behind)
+        source = str(lines if request.param.endswith("file") else pipe.path)
+        stream = StreamQueue(source, PARSER, SystemClock(), behind, behind)
 
         async def give(bodies: Sequence[bytes]) -> None:
             data = b"".join(body + b"\n" for body in bodies)

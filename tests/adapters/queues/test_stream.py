@@ -14,6 +14,7 @@ from tests.adapters.queues.test_every_queue import ids, lease
 from tests.support.messages import PARSER, Pipe, body, pushed
 from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.adapters.queues.stream import StreamQueue
+from worker.core.clock import SystemClock
 from worker.core.errors import QueueUnavailable, UsageError
 from worker.core.ports import Backlog, Producer, Pushed
 from worker.requests.lines import MAX_MESSAGE, digest
@@ -26,7 +27,7 @@ async def behind(sqlite_queues: SqliteQueues) -> AsyncIterator[SqliteQueue]:
 
 
 def stream(source: Path, behind: SqliteQueue, inbox: Producer | None = None) -> StreamQueue:
-    return StreamQueue(str(source), PARSER, behind, inbox or behind)
+    return StreamQueue(str(source), PARSER, SystemClock(), behind, inbox or behind)
 
 
 def file(tmp_path: Path, data: bytes) -> Path:
@@ -248,7 +249,7 @@ async def test_a_named_pipe_is_waited_for_until_somebody_has_written_and_gone(
 @pytest.mark.parametrize("source", ["missing", "."])
 def test_a_source_that_cannot_be_read_is_a_usage_error(source: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read") as caught:
-        StreamQueue(str(tmp_path / source), PARSER, None, None)  # type: ignore[arg-type]
+        StreamQueue(str(tmp_path / source), PARSER, SystemClock(), None, None)  # type: ignore[arg-type]
     assert caught.value.hint
 
 
@@ -262,3 +263,15 @@ async def test_a_source_that_breaks_ends_the_run_as_something_away(
     monkeypatch.setattr("worker.adapters.queues.stream.os.read", fail)
     with pytest.raises(QueueUnavailable, match="Input/output error"):
         await queue.lease(1)
+
+
+async def test_a_sample_takes_the_lines_read_last_and_then_from_the_queue_behind(
+    tmp_path: Path, behind: SqliteQueue
+) -> None:
+    await behind.push(pushed(body(id="behind")))
+    queue = stream(file(tmp_path, b"".join(body(id=str(number)) + b"\n" for number in range(4))), behind)
+    assert ids(list(await queue.lease(1))) == ["0"]
+    assert ids(list(await queue.lease_elsewhere(2))) == ["3", "2"]
+    assert ids(list(await queue.lease(2))) == ["1"]
+    assert ids(list(await queue.lease_elsewhere(2))) == ["behind"]
+    assert (await queue.backlog()).waiting == 5

@@ -8,8 +8,11 @@ code takes precedence over the status. Only codes leave this module, because an 
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from worker.core.model import (
@@ -106,6 +109,9 @@ _CURES_BY_STATUS = {
     407: "Give the proxy the credentials that it asks for.",
 }
 """HTTP status of an answer without a code → what a person must do."""
+
+_ANY_TIME_NOW = range(1_577_836_800, 4_102_444_800)
+"""UTC seconds from 2020 to 2099. A date outside is no clock that runs: those of machines without one begin in 1970."""
 
 _BASE32 = re.compile(r"(?=.{16})[A-Z2-7]+={0,6}", re.IGNORECASE)
 """A complete secret: base32 (RFC 4648) of at least 16 characters (API reference: ``SecretCodeType``)."""
@@ -204,3 +210,30 @@ def read_fault(error: Exception) -> TryAgain:
 
     unsent = isinstance(error, ClientConnectorError | ClientHttpProxyError | ConnectionTimeoutError)
     return TryAgain(Trouble.UNSENT if unsent else Trouble.NO_ANSWER, type(error).__name__)
+
+
+def read_date(headers: Mapping[str, str]) -> float | None:
+    """When Cognito dated this answer (UTC seconds); ``None`` where the answer is not Cognito's own or has no such date.
+
+    An answer without AWS's request id is that of a proxy, firewall or load balancer in between, dated by its own clock.
+    """
+    if "x-amzn-requestid" not in headers:
+        return None
+    try:
+        date = parsedate_to_datetime(headers.get("date", ""))
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if int(seconds) in _ANY_TIME_NOW else None
+
+
+def why(error: Exception) -> str:
+    """What an exception of the transport says to a person, in a few words; only for requests without a credential."""
+    from aiohttp import ClientConnectorCertificateError, ClientConnectorError
+
+    if isinstance(error, ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
+        return f"its certificate is refused: {reason}"
+    if isinstance(error, ClientConnectorError) and (number := error.os_error.errno):
+        return os.strerror(number) if number > 0 else str(error.os_error.strerror)  # below 0: of the name's look-up
+    return type(error).__name__

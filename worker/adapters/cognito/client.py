@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from worker.adapters.cognito.answers import read_answer, read_fault
+from worker.adapters.cognito.answers import read_answer, read_date, read_fault, why
+from worker.core.clock import EndpointClock
 from worker.core.errors import UsageError
-from worker.core.model import CredentialKind, Reply, Request
-from worker.core.ports import Clock
+from worker.core.model import CredentialKind, Reply, Request, Trouble, TryAgain
+from worker.core.ports import TimeAnswer
 from worker.settings.types import is_loopback
 
 if TYPE_CHECKING:
@@ -37,8 +36,11 @@ It is shorter than the call's time-out, so that it is known if nothing was sent:
 attempt. Three seconds leave room for one lost packet (TCP sends it again after one second, RFC 6298).
 """
 
-SKEW_SAMPLES = 8
-"""How many of the last answers are used to estimate the error of this machine's clock: a single one may have been slow.
+_ASKS_THE_TIME = ("AWSCognitoIdentityProviderService.GetUser", b'{"AccessToken": "none"}')
+"""Target and body of the request that only asks what time it is: its answer, a refusal, is dated like any other.
+
+It is a POST, as a cache may answer a GET; an operation that the service, proxies and policies know; and one that counts
+against another quota than the enrolments (*UserRead*, 120/s: "Quotas in Amazon Cognito"). "none" is nobody's token.
 """
 
 _FIELD = {CredentialKind.SESSION: "Session", CredentialKind.ACCESS_TOKEN: "AccessToken"}
@@ -60,18 +62,34 @@ class Draft:
 class CognitoClient:
     """``ports.Provider`` for Cognito; ``cognito`` creates it."""
 
-    def __init__(self, transport: Transport, draft: Draft, call_timeout: float, clock: Clock) -> None:
+    def __init__(self, transport: Transport, draft: Draft, call_timeout: float, clock: EndpointClock) -> None:
         self._transport = transport
         self._draft = draft
         self._call_timeout = call_timeout
         self._clock = clock
-        self._estimates: deque[float] = deque(maxlen=SKEW_SAMPLES)
         self._last_date = ""
 
-    @property
-    def skew(self) -> float:
-        """Seconds by which the server's clock is ahead of ours: the smallest of the last estimates, or 0."""
-        return min(self._estimates, key=abs, default=0.0)
+    async def ask_time(self) -> TimeAnswer:
+        """See ``ports.TimeSource``; takes at most ``call_timeout`` seconds."""
+        from aiohttp import ClientError
+
+        draft, (target, body) = self._draft, _ASKS_THE_TIME
+        headers = draft.headers.copy()
+        headers["X-Amz-Target"] = target
+        sent = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._call_timeout):
+                answer = await self._transport.request(draft.method, draft.url, headers, body)
+                content = await answer.read()
+        except (ClientError, OSError, ValueError) as error:
+            return TimeAnswer(told=False, trouble=why(error))
+        if (date := read_date(answer.headers)) is not None:
+            self._clock.heard(date, self._clock.monotonic() - sent)
+            return TimeAnswer(told=True)
+        match read_answer(CredentialKind.ACCESS_TOKEN, answer.status, answer.headers, content):
+            case TryAgain(trouble=Trouble.NO_ANSWER, detail=detail):  # of a load balancer or a proxy in between
+                return TimeAnswer(told=False, trouble=detail)
+        return TimeAnswer(told=False)
 
     async def associate(self, request: Request) -> Reply:
         """Make exactly one wire attempt of AssociateSoftwareToken, in at most ``call_timeout`` seconds."""
@@ -79,29 +97,18 @@ class CognitoClient:
 
         draft = self._draft
         body = json.dumps({_FIELD[request.kind]: request.credential.reveal()}).encode()
-        sent = self._clock.utc()
+        sent = self._clock.monotonic()
         try:
             async with asyncio.timeout(self._call_timeout):
                 answer = await self._transport.request(draft.method, draft.url, draft.headers, body)
                 content = await answer.read()
         except (ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             return read_fault(error)
-        if (date := answer.headers.get("Date", "")) != self._last_date:
-            self._learn_skew(date, sent)
+        if (date := answer.headers.get("Date", "")) != self._last_date:  # at most once a second: reading it takes time
+            self._last_date = date
+            if (told := read_date(answer.headers)) is not None:
+                self._clock.heard(told, self._clock.monotonic() - sent)
         return read_answer(request.kind, answer.status, answer.headers, content)
-
-    def _learn_skew(self, date: str, sent: float) -> None:
-        """Estimate the error of this machine's clock from an answer's ``Date`` and the time its request was sent (UTC).
-
-        ``Date`` has whole seconds: the answer was written within the second that begins there.
-        """
-        self._last_date = date
-        try:
-            second = parsedate_to_datetime(date).timestamp()
-        except (ValueError, OverflowError):
-            return
-        least, most = second - self._clock.utc(), second + 1 - sent
-        self._estimates.append(0.0 if least <= 0 <= most else min(least, most, key=abs))
 
 
 @asynccontextmanager
@@ -112,12 +119,12 @@ async def cognito(
     fips: bool = False,
     call_timeout: float = 10.0,
     concurrency: int = 64,
-    clock: Clock,
+    clock: EndpointClock,
 ) -> AsyncIterator[CognitoClient]:
     """A client for Cognito in ``region``, with at most ``concurrency`` connections.
 
     ``endpoint_url``: another URL of Cognito, such as a VPC endpoint. ``fips``: use AWS's FIPS endpoint.
-    ``call_timeout``: seconds for one wire attempt.
+    ``call_timeout``: seconds for one wire attempt. ``clock`` is told the date of Cognito's answers.
 
     Raises ``UsageError`` if the SDK cannot work with the region, the URL or its own configuration.
     """

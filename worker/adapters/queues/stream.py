@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Request
-from worker.core.ports import Backlog, Lease, Producer, Queue
+from worker.core.ports import Backlog, Clock, Lease, Producer, Queue
 from worker.requests.lines import LineSplitter, digest, shrink_pipe
 from worker.requests.message import Parser
 
@@ -43,12 +43,14 @@ class _Line:
 class StreamQueue:
     """``Queue`` over the lines of ``source`` (``-`` is standard input), and then the messages of the queue ``behind``.
 
-    ``producer`` puts the unused lines of a pipe on the queue behind. Raises ``UsageError`` if the source cannot be
+    ``clock`` dates what was read, as a Session may not say when it was issued. ``producer`` puts the unused lines of a
+    pipe on the queue behind. Raises ``UsageError`` if the source cannot be
     read.
     """
 
-    def __init__(self, source: str, parser: Parser, behind: Queue, producer: Producer) -> None:
+    def __init__(self, source: str, parser: Parser, clock: Clock, behind: Queue, producer: Producer) -> None:
         self._parser = parser
+        self._clock = clock
         self._behind = behind
         self._producer = producer
         self._lines = LineSplitter()
@@ -76,6 +78,20 @@ class StreamQueue:
             self._ready.popleft()
         return leases or await self._behind.lease(most)
 
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``: the lines read last, since nobody can look further ahead in a pipe."""
+        leases: list[Lease] = []
+        while len(leases) < most and await self._has_line(may_wait=False):
+            line = self._ready[-1]
+            try:
+                leases.append(Lease(self._parser.parse(line.raw, line.read_at), line))
+            except Malformed as malformed:
+                await self._producer.put_aside(str(malformed), digest(line.raw))
+            else:
+                self._in_flight.add(line)
+            self._ready.pop()
+        return leases or await self._behind.lease_elsewhere(most)
+
     def _due(self, most: int) -> list[Lease]:
         now, due = time.monotonic(), list[Lease]()
         while self._later and self._later[0][0] <= now and len(due) < most:
@@ -101,7 +117,7 @@ class StreamQueue:
 
     def _take(self, chunk: bytes) -> None:
         self._ended = not chunk
-        now = time.time()
+        now = self._clock.utc()
         self._ready.extend(_Line(raw, now) for raw in self._lines.feed(chunk))
 
     def _readable(self) -> bool:
@@ -122,6 +138,10 @@ class StreamQueue:
             return True
         finally:
             loop.remove_reader(self._descriptor)
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; only the queue behind can search."""
+        return await self._behind.lease_others(username, most)
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""

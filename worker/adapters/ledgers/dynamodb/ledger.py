@@ -8,7 +8,7 @@ which says to which rollout the table belongs. ``schema`` defines the table, ``r
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,11 @@ from worker.adapters.aws.errors import code, faults
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
 from worker.adapters.ledgers.dynamodb.pace import SharedPace
 from worker.adapters.ledgers.dynamodb.reads import Reads
-from worker.adapters.ledgers.dynamodb.rows import ROSTER, to_enrolment, username_of
+from worker.adapters.ledgers.dynamodb.rows import ROSTER, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT
 from worker.adapters.ledgers.dynamodb.writes import Writes
 from worker.core.errors import LedgerUnavailable, UsageError
-from worker.core.model import UNFINISHED, Counts, Enrolment, State, WriteResult
+from worker.core.model import UNFINISHED, Counts, Enrolment, Listed, State, WriteResult
 from worker.pacing.pace import Pace
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class DynamoLedger:
         self._writes.saw(username, item)
         return to_enrolment(item)
 
-    async def unfinished(self) -> AsyncIterator[Enrolment]:
+    async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``. The index is behind the table, usually by less than a second; ``recount`` is exact."""
         async with aclosing(self._reads.unfinished()) as items:
             async for item in items:
@@ -155,13 +155,11 @@ class DynamoLedger:
         """
         return counts(await self._counters.recount(self._reads.count))
 
-    async def rows(self, state: State) -> AsyncIterator[Enrolment]:
-        """See ``ports.LedgerStats``."""
-        async with aclosing(self._reads.in_state(state)) as items:
-            async for item in items:
-                row = to_enrolment(item)
-                if row is not None:
-                    yield row
+    async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
+        """See ``ports.LedgerStats``. Every item of the table is read."""
+        async with aclosing(self._reads.in_state(state)) as pages:
+            async for page in pages:
+                yield [to_listed(item) for item in page]
 
     async def count(self, *, duplicates: int = 0, malformed: int = 0) -> None:
         """See ``ports.LedgerStats``.

@@ -27,7 +27,7 @@ from worker.adapters.queues.sqs.producer import SqsProducer
 from worker.adapters.queues.sqs.receiver import Receiver
 from worker.core.errors import Malformed, QueueUnavailable
 from worker.core.model import Request
-from worker.core.ports import Backlog, Lease, Pushed
+from worker.core.ports import Backlog, Clock, Lease, Pushed
 from worker.core.resilience.backoff import Outage
 from worker.requests.lines import digest
 from worker.requests.message import Parser
@@ -65,6 +65,7 @@ class SqsQueue:
         url: str,
         parser: Parser,
         *,
+        clock: Clock,
         visibility: float,
         look_ahead: int,
         dead_letter_url: str | None,
@@ -74,6 +75,7 @@ class SqsQueue:
         self._sqs = sqs
         self._url = url
         self._parser = parser
+        self._clock = clock
         self._visibility = max(1, min(LONGEST, math.ceil(visibility)))
         self._dead_letter_url = dead_letter_url
         self._count_malformed = count_malformed
@@ -142,11 +144,18 @@ class SqsQueue:
 
         Raises ``QueueUnavailable`` at once if a person must act, otherwise after a minute of outage.
         """
+        return self._take(most, self._in_flight.take)
+
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``: any of the messages that were received ahead, since SQS itself has no order."""
+        return self._take(most, self._in_flight.take_any)
+
+    def _take(self, most: int, take: Callable[[int, float], Sequence[Message]]) -> Sequence[Lease]:
         self._want()
-        messages = self._in_flight.take(most, time.monotonic())
+        messages = take(most, time.monotonic())
         if messages:
             self._receiver.want()
-        return [Lease(message.request, message) for message in messages]
+        return self._leases(messages)
 
     def _want(self) -> None:
         """Start polls as needed; raise what the work in the background has been failing with."""
@@ -188,8 +197,9 @@ class SqsQueue:
             elif not self._in_flight.came(key, handle, now):
                 raw = message["Body"].encode("utf-8", "surrogatepass")
                 sent = message.get("Attributes", {}).get("SentTimestamp")
+                sent_at = float(sent) / 1000 if sent else None
                 try:
-                    request = self._parser.parse(raw, float(sent) / 1000 if sent else time.time())
+                    request = self._parser.parse(raw, sent_at or self._clock.utc(), latest=sent_at)
                 except Malformed as reason:
                     malformed.append((message, str(reason), digest(raw)))
                 else:
@@ -214,6 +224,15 @@ class SqsQueue:
             elif message.get("Attributes", {}).get("ApproximateReceiveCount", "1") != "1":
                 continue
             await self._count_malformed(1)
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; among the messages that were received already, for SQS cannot search."""
+        return self._leases(self._in_flight.take_of(username, most, time.monotonic()))
+
+    def _leases(self, messages: Sequence[Message]) -> Sequence[Lease]:
+        return [
+            Lease(message.request, message, self._in_flight.has_ahead(message.request.username)) for message in messages
+        ]
 
     # --- acknowledging and giving back --------------------------------------------------------------------------------
 

@@ -136,6 +136,15 @@ class SimulatedQueue(_Port):
     async def deadlines(self, now: float) -> Deadlines:
         return Deadlines()
 
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        queue, process = self._world.queue, self._process
+        return await self._operation(
+            "lease",
+            "elsewhere",
+            QueueUnavailable,
+            lambda: queue.lease(process, most, Outlook(process.utc()), elsewhere=True),
+        )
+
     async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
         return await self._operation(

@@ -71,8 +71,10 @@ class QueueStore:
     def push(self, request: Request, *, again: float | None = None) -> None:
         self.messages.append(Waiting(request, self._world.now, self._world.now, again))
 
-    def lease(self, process: Process, most: int, outlook: Outlook) -> list[Lease]:
+    def lease(self, process: Process, most: int, outlook: Outlook, *, elsewhere: bool = False) -> list[Lease]:
         free = self._one_of_each([one for one in self._free() if _deadline(one) > outlook.hopeless])
+        if elsewhere:
+            return self._lease(process, free[::-1][:most])
         chosen = [message for message in free if _deadline(message) > outlook.late][:most]
         late = [message for message in reversed(free) if _deadline(message) <= outlook.late]
         return self._lease(process, chosen + late[: most - len(chosen)])

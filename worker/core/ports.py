@@ -84,6 +84,13 @@ class Queue(Protocol):
         """How many requests wait, by deadline, as far as the queue can tell; those that are dead ``now`` left out."""
         ...
 
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """Up to ``most`` messages from anywhere in the queue, like a random sample, rather than the earliest deadlines.
+
+        For asking whether a refusal concerns everybody: the users with the earliest deadlines may have it in common.
+        """
+        ...
+
     async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
         """Up to ``most`` messages of this user that nobody has leased, wherever they stand, also delayed ones.
 

@@ -123,6 +123,10 @@ class WaveQueue:
         """None: SQS cannot tell those of some users alone."""
         return Deadlines()
 
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``."""
+        return await self._ours(lambda: self._queue.lease_elsewhere(most))
+
     async def _ours(self, lease: Callable[[], Awaitable[Sequence[Lease]]]) -> Sequence[Lease]:
         now = self._now()
         while self._hidden and self._hidden[0][0] <= now:

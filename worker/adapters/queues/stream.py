@@ -122,6 +122,16 @@ class StreamQueue:
             self._dead += [lease for lease in self._ahead if _deadline(lease) <= now]
             self._ahead = [lease for lease in self._ahead if _deadline(lease) > now]
 
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``: the lines read last, since nobody can look further ahead in a pipe."""
+        before = len(self._ahead)
+        while len(self._ahead) - before < most and await self._has_line(may_wait=False):
+            await self._parse(self._ready[-1])
+            self._ready.pop()
+        last = self._ahead[before:] or self._ahead[::-1][:most]
+        living = [lease for lease in last if _deadline(lease) > self._clock.utc()]
+        return self._hand_out(living) or await self._behind.lease_elsewhere(most)
+
     async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
         """See ``ports.Queue``; the stream can tell of the lines read ahead, the queue behind of its own messages."""
         self._become_due()

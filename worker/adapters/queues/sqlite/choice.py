@@ -6,6 +6,7 @@ thousand dead requests do not delay a live one.
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Sequence
 from math import inf
@@ -43,6 +44,10 @@ _BETWEEN = (
 )
 _EARLIEST_FIRST = _BETWEEN + "ORDER BY m.deadline, m.id LIMIT :most"
 _LATEST_FIRST = _BETWEEN + "ORDER BY m.deadline DESC, m.id DESC LIMIT :most"
+_NEXT = (
+    f"SELECT m.id, m.username, m.body, m.deadline, {_OTHERS} FROM messages m "  # noqa: S608
+    f"WHERE m.id BETWEEN :low AND :high AND m.deadline > :now AND {_MAY_BE_LEASED} ORDER BY m.id LIMIT 1"
+)
 _EXPIRED = (
     f"SELECT m.id, m.username, CASE WHEN {_MAY_BE_LEASED} AND NOT EXISTS (SELECT 1 FROM messages l "  # noqa: S608
     f"INDEXED BY by_user WHERE l.username = m.username AND l.deadline > :dead) THEN m.body END, m.deadline, {_OTHERS} "
@@ -114,6 +119,27 @@ def others(connection: sqlite3.Connection, viewer: Viewer, username: str, most: 
         {**viewer.names(), "username": username, "most": most},
     )
     return [Found(*row) for row in rows]
+
+
+def sample(connection: sqlite3.Connection, viewer: Viewer, most: int) -> Sequence[Found]:
+    """Messages of living credentials, each the next one after a random id.
+
+    Each is looked for by itself, because messages that were pushed together may have something in common.
+    """
+    if viewer.wave:
+        return wave.sample(connection, viewer, most)
+    first, last = connection.execute("SELECT min(id), max(id) FROM messages").fetchone()
+    if last is None:
+        return []
+    found: dict[str, Found] = {}
+    for _ in range(most):
+        start = random.randint(first, last)  # noqa: S311 - a sample, not a key
+        for low, high in ((start, last), (first, start - 1)):
+            row = connection.execute(_NEXT, {**viewer.names(), "low": low, "high": high}).fetchone()
+            if row is not None:
+                found.setdefault(row[1], Found(*row))
+                break
+    return list(found.values())
 
 
 def _has_live(connection: sqlite3.Connection, row: Found, now: float) -> bool:

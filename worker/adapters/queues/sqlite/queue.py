@@ -18,7 +18,16 @@ from typing import cast
 import structlog
 
 from worker.adapters.queues.sqlite import wave
-from worker.adapters.queues.sqlite.choice import BEGINNING, Position, any_expired, deadlines, expired, others, to_call
+from worker.adapters.queues.sqlite.choice import (
+    BEGINNING,
+    Position,
+    any_expired,
+    deadlines,
+    expired,
+    others,
+    sample,
+    to_call,
+)
 from worker.adapters.queues.sqlite.messages import Found, Viewer
 from worker.adapters.sqlite.database import Database
 from worker.core.errors import DependencyUnavailable, Malformed, QueueUnavailable
@@ -53,6 +62,15 @@ _PAGE = 500
 _HIDDEN_BY_A_WRONG_CLOCK = 60.0
 """Seconds. No worker hides a message for longer than the visibility. One that is hidden for this much longer was hidden
 by a clock that has been set back since; it counts as visible."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SampleOrder:
+    """How many messages a worker asks for from anywhere in the queue."""
+
+    viewer: Viewer
+    visibility: float
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +171,7 @@ class SqliteQueue:
 
     async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         """See ``ports.Queue``."""
-        if self._heartbeat is None:
-            await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
-            self._heartbeat = asyncio.create_task(self._beat())
+        await self._keep_beating()
         leases = self._take_ahead(most, outlook)
         if len(leases) < most and not self._ahead:
             late = most - len(self._late)
@@ -184,6 +200,21 @@ class SqliteQueue:
     async def _lease(self, most: int, at_once: int, late: int, outlook: Outlook) -> Sequence[Lease]:
         order = _LeaseOrder(self._viewer(), self._visibility, self._is_dead, outlook, most, at_once, late)
         return await self._parsed(await self._database.write(_lease, order, QueueUnavailable))
+
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; only messages whose credential is not known to be dead."""
+        await self._keep_beating()
+        order = _SampleOrder(self._viewer(), self._visibility, most)
+        leases = await self._parsed(await self._database.write(_lease_elsewhere, order, QueueUnavailable))
+        while self._ahead and len(leases) < most:  # no others are left: the latest of those that were leased ahead
+            leases.append(self._ahead.pop())
+        return leases
+
+    async def _keep_beating(self) -> None:
+        """Begin to renew this worker's leases, unless that is under way."""
+        if self._heartbeat is None:
+            await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
+            self._heartbeat = asyncio.create_task(self._beat())
 
     async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
         """See ``ports.Queue``; the queue knows of all requests of a user."""
@@ -340,6 +371,14 @@ def _lease_others(connection: sqlite3.Connection, orders: Sequence[_OthersOrder]
     results = []
     for order in orders:
         results.append(rows := others(connection, order.viewer, order.username, order.most))
+        _hold(connection, order.viewer, order.visibility, rows)
+    return results
+
+
+def _lease_elsewhere(connection: sqlite3.Connection, orders: Sequence[_SampleOrder]) -> Sequence[Sequence[Found]]:
+    results = []
+    for order in orders:
+        results.append(rows := sample(connection, order.viewer, order.most))
         _hold(connection, order.viewer, order.visibility, rows)
     return results
 

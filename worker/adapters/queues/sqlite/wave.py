@@ -80,6 +80,19 @@ def visible(
     return found
 
 
+def sample(connection: sqlite3.Connection, viewer: Viewer, most: int) -> Sequence[Found]:
+    """Like ``visible``, but from anywhere in the wave, and only messages of credentials that are not dead."""
+    _find_new_messages(connection)
+    rows = connection.execute(
+        "SELECT m.id, m.username, m.body, m.deadline, 1 FROM temp.wave w CROSS JOIN main.messages m ON m.id = w.id "
+        "WHERE w.deadline > :now AND (m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder "
+        "AND m.username NOT IN (SELECT username FROM main.messages WHERE holder IS NOT NULL "
+        "AND (holder = :holder OR visible_at > :now AND visible_at <= :latest)) ORDER BY random() LIMIT :most",
+        {**viewer.names(), "most": most},
+    )
+    return [Found(*row) for row in rows]
+
+
 def any_left(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[bool]:
     """Whether any message of these users is left, leased ones included."""
     _find_new_messages(connection)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass
 
@@ -195,6 +196,12 @@ class InFlight:
         """The deadlines of the messages ahead that are not dead by that time (UTC seconds)."""
         ahead = (message.request.expires_at for message in self._messages.values() if message.is_ahead)
         return [deadline for deadline in ahead if deadline > dead_at]
+
+    def take_any(self, most: int, now: float) -> list[Message]:
+        """Take up to ``most`` of the messages ahead, whatever their deadlines."""
+        waiting = [message for message in self._messages.values() if message.is_ahead and not message.is_dead]
+        random.shuffle(waiting)
+        return list(itertools.islice((one for message in waiting for one in self._taken(message, now)), most))
 
     def drop(self, message: Message) -> bool:
         """Forget the message; return whether it was in flight."""

@@ -58,8 +58,18 @@ LIKELY: dict[str, Scenario] = {
     ),
     "retries while the last attempt may act": Scenario((TOKEN,), faults=(Fault("associate", 1, Wrong.RESET, 3),)),
     "takes over from itself": random_scenario(458),
+    "calls for whoever dies first": Scenario(
+        (*(Message(f"u{number}", life=-1.0) for number in range(200)), TOKEN), rounds=0
+    ),
+    "never uses whom it passed over": Scenario(
+        (*(Message(f"u{number}") for number in range(12)), Message("bob", arrives=404.0, life=432.0)),
+        rounds=0,
+        is_quick=True,
+    ),
 }
 CAUGHT_BY = {
+    "calls for whoever dies first": "13",
+    "never uses whom it passed over": "13",
     "acknowledges before it settles": "4",
     "delivers before it records": "4",
     "calls before it claims": "1",
@@ -94,6 +104,7 @@ def scenarios_for(name: str) -> Iterator[Scenario]:
         disturbances = (
             Disturbance(0, "kill"),
             Disturbance(0, "pause", 200.0),
+            Disturbance(0, "pause", 400.0),
             Disturbance(0, "pause", 45.0),
             Disturbance(0, "hurry"),
         )

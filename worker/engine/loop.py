@@ -26,6 +26,7 @@ from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
+from worker.core.rules import too_late
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
 from worker.engine.aside import AT_ONCE, Aside
@@ -218,8 +219,13 @@ class WorkerLoop:
             if slot.release():
                 self._lead_time.took(leased_at)
 
+        def ended() -> None:
+            if slot.release() and too_late(lease.request, self._clock.utc()):  # it died on the way to its call
+                self._lead_time.took(leased_at)
+
         scope = CancellationScope(on_call=called)
-        self._start_task(self._work_on(lease, scope), scope).add_done_callback(lambda _: slot.release())
+        task = self._start_task(self._work_on(lease, scope), scope)
+        task.add_done_callback(lambda _: ended())
 
     def _may_settle_aside(self) -> int:
         """How many dead requests may be settled now. With ``max_users``, those who can be called come first.

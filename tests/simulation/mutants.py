@@ -35,6 +35,7 @@ from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.rules import Claimant, Step
+from worker.core.settled import NOTHING_SETTLED
 from worker.engine import assembly, loop
 from worker.engine.loop import WorkerLoop
 from worker.engine.takeover import Takeover
@@ -72,8 +73,8 @@ class LeavesTheUnfinished(Takeover):
 
 
 class MayTakeOverFromItself(WorkerLoop):
-    async def _enrol(self, request: Request, scope: CancellationScope) -> Verdict:
-        return await self._pipeline.enrol(request, scope)
+    def _must_wait(self, username: str) -> bool:
+        return False
 
 
 class CallsFirst(Pipeline):
@@ -158,10 +159,9 @@ def settled_ignored(
 ) -> Step:
     if row is None or request.id not in row.settled:
         return next_step(request, row, me, seconds_until_free)
-    others = tuple(id_ for id_ in row.settled if id_ != request.id)
-    step = next_step(request, row._replace(settled=others), me, seconds_until_free)
-    if isinstance(step, rules.Call):
-        return rules.Call(step.row._replace(settled=row.settled))
+    step = next_step(request, row._replace(settled=NOTHING_SETTLED), me, seconds_until_free)
+    if isinstance(step, rules.Call | rules.Deliver | rules.Conclude):
+        return type(step)(step.row._replace(settled=row.settled))
     return step
 
 

@@ -11,7 +11,7 @@ gives back the messages of users who only wait, and lets the others finish.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ import structlog
 from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.errors import LedgerUnavailable, MaxUsersReached, WorkerError
-from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
+from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, State
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
 from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
@@ -31,6 +31,7 @@ from worker.engine.admission import AdmissionControl
 from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
+from worker.engine.siblings import Siblings
 from worker.engine.takeover import Takeover
 from worker.engine.watchdog import watch
 
@@ -39,6 +40,9 @@ log = structlog.get_logger()
 BUG_PAUSE = 1.0
 """Seconds until a message is visible again after a bug. Without a pause it would be leased again at once, and a bug
 that always happens would repeat as fast as the loop runs."""
+OTHERS_AT_ONCE = 256
+"""Messages of one user that are looked at together: as many as one commit of the embedded queue deletes, and few enough
+that reading them does not hold up the next call for more than some 10 ms."""
 HURRY_TIMEOUT = 10.0
 """Seconds that writes to ledger and queue get after calls were cut off. The manifests in ``config`` give a container
 longer to stop than ``run.grace`` and this together."""
@@ -80,6 +84,8 @@ class WorkerLoop:
         """One task for each user who is worked on."""
         self._users: set[str] = set()
         """The usernames of these users."""
+        self._siblings = Siblings(clock.monotonic)
+        """Leased messages of users who are worked on or must wait."""
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
         self._settled = 0
         """How many users this loop brought to an outcome."""
@@ -125,9 +131,10 @@ class WorkerLoop:
                 self._begin_takeover(State.SEALED)
             nobody_left = self._takeover.has_ended and await self._unless_unavailable(self._takeover_ended())
             most = self._messages_wanted()
-            leases = await self._queue.lease(most) if most > 0 else ()
+            leases: Sequence[Lease] = self._siblings.due(most, self._users) if most > 0 else ()
+            leases = leases or (await self._queue.lease(most) if most > 0 else ())
             for lease in leases:
-                self._start(lease)
+                await self._start_or_keep(lease)
             if leases:
                 continue
             if not self._tasks and await self._is_finished(follow, nobody_left):
@@ -169,10 +176,24 @@ class WorkerLoop:
 
     # --- one message --------------------------------------------------------------------------------------------------
 
+    async def _start_or_keep(self, lease: Lease) -> None:
+        if not self._must_wait(lease.request.username):
+            self._start(lease)
+        elif not self._siblings.is_full:
+            self._siblings.add([lease])
+        else:
+            self._stats.given_back()
+            await self._queue.give_back(lease, LOOK_AGAIN_AFTER)
+
+    def _must_wait(self, username: str) -> bool:
+        """Whether the user is worked on already, or was found not to be free a moment ago."""
+        return username in self._users or self._siblings.rests(username)
+
     def _start(self, lease: Lease) -> None:
         if not self._warned_of_sessions and lease.request.kind is CredentialKind.SESSION:
             self._warned_of_sessions = True
             log.warning("sessions_without_handoff", cure=HANDOFF_CURE)
+        self._users.add(lease.request.username)
         slot = self._admission.take()
         scope = CancellationScope(on_call=slot.release)
         self._start_task(self._work_on(lease, scope), scope).add_done_callback(lambda _: slot.release())
@@ -189,36 +210,79 @@ class WorkerLoop:
         self._shutdown.wake.set()
 
     async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
+        username, rests_for, is_settled = lease.request.username, 0.0, False
         try:
-            match await self._enrol(lease.request, scope):
+            match await self._pipeline.enrol(lease.request, scope):
                 case Done(state, reason):
                     self._settled += 1
                     if self._failure_rate and (stop := self._failure_rate.settled(state, reason)):
                         self._shutdown.request(stop)
                     await self._queue.acknowledge(lease)
+                    is_settled = True
                 case Duplicate():
-                    self._stats.duplicate()
-                    await self._ledger.count(duplicates=1)
-                    await self._queue.acknowledge(lease)
+                    await self._acknowledge_duplicates([lease])
+                    is_settled = True
                 case GiveBack(delay):
+                    rests_for = delay
                     self._stats.given_back()
                     await self._queue.give_back(lease, delay)
         except WorkerError as error:
             self._shutdown.request(error)
         except Exception:
             self._stats.bugs += 1
-            log.exception("bug", username=lease.request.username)
+            log.exception("bug", username=username)
+            rests_for = BUG_PAUSE
             await self._contain_bug(lease, scope)
-
-    async def _enrol(self, request: Request, scope: CancellationScope) -> Verdict:
-        """Enrol the user, unless another task already works on them: then the message comes back later."""
-        if request.username in self._users:
-            return GiveBack(LOOK_AGAIN_AFTER)
-        self._users.add(request.username)
-        try:
-            return await self._pipeline.enrol(request, scope)
         finally:
-            self._users.discard(request.username)
+            if is_settled and (lease.others or username in self._siblings) and self._shutdown.reason is None:
+                self._start_task(self._settle_others(username), CancellationScope())
+            else:
+                self._release(username, rests_for)
+
+    def _release(self, username: str, rests_for: float = 0.0) -> None:
+        """Nobody works on the user any more; their other messages may be tried after so many seconds."""
+        self._users.discard(username)
+        self._siblings.released(username, rests_for)
+        if rests_for > 0:
+            asyncio.get_running_loop().call_later(rests_for, self._shutdown.wake.set)
+
+    async def _acknowledge_duplicates(self, leases: Sequence[Lease]) -> None:
+        self._stats.duplicate(len(leases))
+        await self._ledger.count(duplicates=len(leases))
+        await asyncio.gather(*(self._queue.acknowledge(lease) for lease in leases))
+
+    async def _settle_others(self, username: str) -> None:
+        """Acknowledge the duplicates among a user's other messages, now that the user has an outcome."""
+        rests_for = 0.0
+        try:
+            while self._shutdown.reason is None and await self._settle_page(username):
+                pass
+        except WorkerError as error:
+            self._shutdown.request(error)
+        except Exception:
+            self._stats.bugs += 1
+            log.exception("bug", username=username)
+            rests_for = BUG_PAUSE
+        finally:
+            self._release(username, rests_for)
+
+    async def _settle_page(self, username: str) -> bool:
+        """Whether there were messages, and all of them duplicates: then there may be more."""
+        leases = self._siblings.take(username)
+        try:
+            leases += await self._queue.lease_others(username, max(0, OTHERS_AT_ONCE - len(leases)))
+            if not leases:
+                return False
+            # The row is read after the messages were leased: another worker may have written it since our outcome.
+            are_duplicates = await self._pipeline.duplicates([lease.request for lease in leases])
+            found = [lease for lease, is_duplicate in zip(leases, are_duplicates, strict=True) if is_duplicate]
+            left = [lease for lease, is_duplicate in zip(leases, are_duplicates, strict=True) if not is_duplicate]
+            if found:
+                await self._acknowledge_duplicates(found)
+            leases = left
+            return not leases
+        finally:
+            self._siblings.add(leases)
 
     async def _contain_bug(self, lease: Lease, scope: CancellationScope) -> None:
         """Release the user and give the message back, so that a bug in one user's work does not affect the others."""
@@ -280,12 +344,12 @@ class WorkerLoop:
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
         """See ``takeover.Work``."""
         scope = CancellationScope()
+        self._users.add(row.username)
         task = self._start_task(self._finish(row, scope), scope)
         self._finishing.add(task)
         return task
 
     async def _finish(self, row: Enrolment, scope: CancellationScope) -> None:
-        self._users.add(row.username)
         try:
             await self._pipeline.finish(row, scope)
         except WorkerError as error:
@@ -294,7 +358,7 @@ class WorkerLoop:
             self._stats.bugs += 1
             log.exception("bug", username=row.username)
         finally:
-            self._users.discard(row.username)
+            self._release(row.username)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 

@@ -109,7 +109,7 @@ class Process:
                 channel_patience=60.0,
                 endpoint_patience=120.0,
                 refusal_patience=45.0,
-                rate=0.0,
+                rate=ports.REQUESTS_PER_SECOND,
                 concurrency=4,
                 ahead=2,
                 poll=5.0,

@@ -134,6 +134,16 @@ async def test_the_patient_wait_for_others_and_are_done_all_the_same() -> None:
     await grouped.close()
 
 
+async def test_the_batch_starts_as_soon_as_the_least_patient_of_the_waiting_wants() -> None:
+    grouped = ThreadBatcher(work := Work(), "doubling")
+    patient = grouped.submit(1, gather=60.0)
+    less_patient = grouped.submit(2, gather=0.02)
+    more_patient = grouped.submit(3, gather=60.0)
+    await asyncio.wait_for(asyncio.gather(patient, less_patient, more_patient), 10)
+    assert work.groups == [[1, 2, 3]]
+    await grouped.close()
+
+
 async def test_the_patient_who_come_while_a_group_is_done_are_in_the_next_group() -> None:
     grouped = ThreadBatcher(work := Work(), "doubling")
     work.open.clear()

@@ -100,3 +100,29 @@ def test_what_was_seen_is_forgotten_in_time_and_nothing_too_early(bench: Bench) 
     bench.virtual.now = 300.0
     bench.left(claimed())
     assert len(bench.claim_expiry._first_seen) == 1
+
+
+def test_all_claims_of_a_worker_that_is_dead_end_together_however_late_each_is_seen(bench: Bench) -> None:
+    """It makes no call after its death was seen, so none of its claims has to be watched for itself."""
+    bench.dead.add("other")
+    assert bench.left(claimed()) == pytest.approx(10.0)
+    bench.virtual.now = 10.0
+    assert [bench.left(claimed()) for _ in range(3)] == [0.0, 0.0, 0.0]
+
+
+def test_many_young_claims_are_not_looked_through_for_each_one_that_comes(bench: Bench) -> None:
+    """Forgetting looks at all that is remembered; with all of it young it would find nothing, each time anew."""
+    bench.skewed = -1e6
+    looks = 0
+    forget = bench.claim_expiry._forget_old
+
+    def counted(now: float) -> None:
+        nonlocal looks
+        looks += 1
+        forget(now)
+
+    bench.claim_expiry._forget_old = counted  # type: ignore[method-assign]
+    for number in range(2 * MAX_REMEMBERED):
+        bench.virtual.now = 30.0 * number / (2 * MAX_REMEMBERED)
+        bench.left(claimed())
+    assert looks <= 3

@@ -11,6 +11,7 @@ from tests.support.rows import row, sealed
 from worker.core import rules
 from worker.core.model import ENROLLED, CredentialKind, Enrolment, Reason, Request, Secret, State
 from worker.core.rules import Call, Claimant, Conclude, Deliver, Skip, Step, Wait
+from worker.core.settled import NOTHING_SETTLED, load
 
 NOW = 1.7e9
 ME = Claimant("me", NOW, 60.0)
@@ -55,7 +56,7 @@ def test_what_a_request_does_follows_from_the_state(state: State | None) -> None
     assert isinstance(step(stands), fresh)
     assert isinstance(step(stands, replace=True), replaced)
     if stands is not None and settled:
-        assert isinstance(step(stands._replace(settled=("old", "new")), replace=True), settled)
+        assert isinstance(step(stands._replace(settled=load(["old", "new"])), replace=True), settled)
 
 
 @pytest.mark.parametrize("state", [State.IN_PROGRESS, State.SEALED])
@@ -67,7 +68,7 @@ def test_whom_somebody_else_holds_is_waited_for(state: State) -> None:
 
 
 def test_a_claim_says_who_for_what_and_until_when() -> None:
-    for stands in (None, in_state(State.NEEDS_SESSION, reason=Reason.REPLY_LOST, settled=("old",))):
+    for stands in (None, in_state(State.NEEDS_SESSION, reason=Reason.REPLY_LOST, settled=load(["old"]))):
         call = step(stands, kind=CredentialKind.ACCESS_TOKEN)
         assert isinstance(call, Call)
         claim = call.row
@@ -75,7 +76,7 @@ def test_a_claim_says_who_for_what_and_until_when() -> None:
         assert (claim.since, claim.lease_until) == (NOW, NOW + 60)
         assert (claim.request_id, claim.kind) == ("new", CredentialKind.ACCESS_TOKEN)
         assert (claim.doubt, claim.crashes, claim.before) == (False, 0, None)
-        assert claim.settled == (stands.settled if stands else ())
+        assert claim.settled == (stands.settled if stands else NOTHING_SETTLED)
 
 
 @pytest.mark.parametrize(
@@ -89,20 +90,44 @@ def test_a_claim_says_who_for_what_and_until_when() -> None:
 def test_a_request_that_cannot_succeed_is_concluded_without_a_call(
     fields: dict[str, Any], state: State, reason: Reason
 ) -> None:
-    for stands in (None, in_state(State.NEEDS_SESSION), in_state(State.FAILED)):
+    for stands in (None, in_state(State.IN_PROGRESS)):
         found = step(stands, **fields)
         assert isinstance(found, Conclude)
         assert (found.row.state, found.row.reason) == (state, reason)
-        assert found.row.settled == ("new",)
+        assert found.row.settled == load(["new"])
         assert (found.row.worker, found.row.lease_until, found.row.request_id) == (None, 0.0, None)
 
 
-@pytest.mark.parametrize("state", sorted(ENROLLED))
-def test_a_replacement_that_cannot_succeed_leaves_the_user_as_before(state: State) -> None:
-    for fields in ({"mismatch": True}, {"expires_at": NOW}):
-        found = step(in_state(state), replace=True, **fields)
+@pytest.mark.parametrize("state", [State.NEEDS_SESSION, State.FAILED, *sorted(ENROLLED)])
+def test_a_dead_request_of_a_user_with_an_outcome_changes_nothing(state: State) -> None:
+    for replaces in (False, True):
+        assert step(in_state(state), expires_at=NOW + 0.5, replace=replaces) == Skip()
+        assert step(in_state(state), expires_at=NOW - 1e9, replace=replaces, claimed=5.0) == Skip()
+    live = step(in_state(state), expires_at=NOW + 5, replace=True)
+    assert isinstance(live, Call), "and a request that may still be tried is"
+
+
+def test_a_mismatch_is_told_once() -> None:
+    for stands in (in_state(State.NEEDS_SESSION), in_state(State.FAILED, reason=Reason.RETRIES_EXHAUSTED)):
+        found = step(stands, mismatch=True)
         assert isinstance(found, Conclude)
-        assert (found.row.state, found.row.reason, found.row.settled) == (state, None, ("new",))
+        assert (found.row.state, found.row.reason) == (State.FAILED, Reason.CREDENTIAL_MISMATCH)
+        assert step(found.row, id="newer", mismatch=True) == Skip()
+
+
+@pytest.mark.parametrize("state", sorted(ENROLLED))
+def test_a_replacement_that_cannot_succeed_is_a_duplicate(state: State) -> None:
+    for fields in ({"mismatch": True}, {"expires_at": NOW}):
+        assert step(in_state(state), replace=True, **fields) == Skip()
+
+
+@pytest.mark.parametrize("state", sorted(ENROLLED))
+def test_a_replacement_that_died_under_its_claim_leaves_the_user_as_before(state: State) -> None:
+    begun = in_state(State.IN_PROGRESS, before=state, request_id="new")
+    for fields in ({"mismatch": True}, {"expires_at": NOW}):
+        found = step(begun, replace=True, **fields)
+        assert isinstance(found, Conclude)
+        assert (found.row.state, found.row.reason, found.row.settled) == (state, None, load(["new"]))
 
 
 def test_a_taken_over_claim_counts_a_crash_and_leaves_a_doubt() -> None:
@@ -130,10 +155,10 @@ def test_a_replacement_that_another_request_carries_on_is_not_made_twice() -> No
     begun = in_state(State.IN_PROGRESS, worker="dead", before=State.DELIVERED, request_id="old")
     call = step(begun)
     assert isinstance(call, Call)
-    assert (call.row.before, call.row.request_id, call.row.settled) == (State.DELIVERED, "new", ("old",))
+    assert (call.row.before, call.row.request_id, call.row.settled) == (State.DELIVERED, "new", load(["old"]))
     again = step(begun, id="old")
     assert isinstance(again, Call)
-    assert again.row.settled == ()
+    assert again.row.settled == NOTHING_SETTLED
 
 
 # --- without a request ------------------------------------------------------------------------------------------------
@@ -159,7 +184,7 @@ def test_whoever_was_left_in_progress_must_sign_in_again(fields: dict[str, Any],
     found = rules.without_request(in_state(State.IN_PROGRESS, request_id="old", **fields), ME, nobody)
     assert isinstance(found, Conclude)
     assert (found.row.state, found.row.reason) == (State.NEEDS_SESSION, reason)
-    assert found.row.settled == (), "should the message still come, it may be tried"
+    assert found.row.settled == NOTHING_SETTLED, "should the message still come, it may be tried"
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
@@ -192,9 +217,9 @@ def test_a_recorded_secret_is_delivered_and_its_blob_forgotten() -> None:
     claim = in_state(State.IN_PROGRESS, worker="me", request_id="new", doubt=True, before=State.ACTIVE, crashes=2)
     recorded = rules.recorded(claim, sealed(), NOW)
     assert (recorded.state, recorded.sealed, recorded.worker) == (State.SEALED, sealed(), "me")
-    assert (recorded.doubt, recorded.before, recorded.settled) == (False, None, ())
+    assert (recorded.doubt, recorded.before, recorded.settled) == (False, None, NOTHING_SETTLED)
     delivered = rules.delivered(recorded, NOW)
-    assert (delivered.state, delivered.reason, delivered.settled) == (State.DELIVERED, None, ("new",))
+    assert (delivered.state, delivered.reason, delivered.settled) == (State.DELIVERED, None, load(["new"]))
     assert delivered.sealed == sealed(blob=b"")
     assert (delivered.worker, delivered.crashes, delivered.request_id) == (None, 0, None)
 
@@ -206,7 +231,7 @@ def test_a_secret_whose_session_dies_too_soon_is_void() -> None:
     assert not rules.too_late_to_verify(in_state(State.SEALED), 30.0, NOW + 1e6), "an access token's secret keeps"
     voided = rules.voided(stands, NOW)
     assert (voided.state, voided.reason) == (State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST)
-    assert (voided.settled, voided.sealed) == (("new",), sealed(blob=b"", session_expires_at=NOW + 30))
+    assert (voided.settled, voided.sealed) == (load(["new"]), sealed(blob=b"", session_expires_at=NOW + 30))
 
 
 def test_giving_back_a_replacement_that_issued_nothing_leaves_the_user_as_before() -> None:
@@ -224,7 +249,7 @@ def test_a_hold_is_prolonged_and_nothing_else() -> None:
 
 
 def test_the_overtaken_leave_a_doubt_and_settle_their_own_request() -> None:
-    other = in_state(State.DELIVERED, settled=("theirs",))
+    other = in_state(State.DELIVERED, settled=load(["theirs"]))
     found = rules.in_doubt(other, "mine", NOW, late_effect_for=0.0)
     assert (found.state, found.reason) == (State.NEEDS_SESSION, Reason.REPLY_LOST)
-    assert found.settled == ("theirs", "mine")
+    assert found.settled == load(["theirs", "mine"])

@@ -43,7 +43,7 @@ def test_every_row_that_could_ever_be_has_a_next_step(wanted: Request, stands: E
     if isinstance(found, Call | Conclude | Deliver):
         assert not claimed
         assert found.row.username == stands.username
-        assert set(stands.settled) <= set(found.row.settled)
+        assert set(stands.settled.newest) <= set(found.row.settled.newest)
     if isinstance(found, Call):
         assert found.row.generation > stands.generation
         assert found.row.generation >= NOW * 1000

@@ -36,6 +36,7 @@ from tests.simulation.losses import (
 from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, MIN_VALIDITY, SESSION_VALIDITY
 from tests.simulation.undone import few_are_undelivered, nobody_is_given_up_alive
 from worker.core.model import ENROLLED, UNFINISHED, Reason, State
+from worker.core.rules import DEADLINE_MARGIN
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -169,7 +170,8 @@ def a_record_was_durable_first(world: World, delivery: Delivery) -> None:
 def an_outcome_was_durable_first(world: World, acknowledgement: Acknowledgement) -> None:
     """4. Every acknowledgement follows a durable outcome for that request or user.
 
-    For the request; or, while this worker had the message, the user was one for whom it is a duplicate.
+    For the request; or, while this worker had the message, the user was one for whom it is a duplicate: enrolled; or
+    with an outcome, and the request too late for a call.
     """
     request = acknowledgement.request
     writes = world.users[request.username].writes
@@ -177,10 +179,17 @@ def an_outcome_was_durable_first(world: World, acknowledgement: Acknowledgement)
         return
     for number, write in enumerate(writes):
         until = writes[number + 1].at if number + 1 < len(writes) else world.now
-        if until >= acknowledgement.leased_at and write.row.state in ENROLLED:
+        if until >= acknowledgement.leased_at and (
+            write.row.state in ENROLLED or (write.row.state not in UNFINISHED and _is_too_late(world, acknowledgement))
+        ):
             return
     stands = writes[-1].row if writes else None
     raise Violation(f"4: {request.id} is acknowledged without an outcome: {stands}")
+
+
+def _is_too_late(world: World, acknowledgement: Acknowledgement) -> bool:
+    now = EPOCH + world.now + acknowledgement.process.skew
+    return acknowledgement.request.expires_at - now <= DEADLINE_MARGIN + ROUNDING
 
 
 # --- 5 ----------------------------------------------------------------------------------------------------------------
@@ -198,11 +207,11 @@ def delivered_is_left_for_a_reason(world: World, write: Write) -> None:
     old, new = write.before, write.row
     if old is None:
         return
-    if set(old.settled) - set(new.settled):
+    if any(id_ in old.settled and id_ not in new.settled for id_ in world.requests):
         raise Violation(f"5: {new.username} forgets settled requests")
     if old.state not in ENROLLED or new.state in ENROLLED or new.reason is Reason.REPLY_LOST:
         return
-    if new.request_id not in world.replacing or new.request_id in old.settled:
+    if new.request_id not in world.replacing or (new.request_id and new.request_id in old.settled):
         raise Violation(f"5: {new.username} was {old.state}, and is {new.state} {new.reason} for {new.request_id}")
 
 

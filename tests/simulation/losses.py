@@ -8,6 +8,7 @@ from tests.simulation.history import Call, UserHistory, Violation, Write, secret
 from tests.simulation.scenario import EPOCH
 from worker.core.model import UNFINISHED, Enrolment, Reason, State
 from worker.core.rules import MAX_CRASHES
+from worker.core.settled import NOTHING_SETTLED
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -117,7 +118,8 @@ def _could_ask(world: World, write: Write) -> bool:
     if mine and mine[-1].answered and mine[-1].secret is None:
         return False
     most_skew = max(abs(skew) for skew in world.scenario.skews)
-    settled = set(write.row.settled) - set(write.before.settled if write.before else ())
+    before = write.before.settled if write.before else NOTHING_SETTLED
+    settled = [id_ for id_ in world.requests if id_ in write.row.settled and id_ not in before]
     requests = [world.requests[id_] for id_ in settled] or [
         message.request
         for message in world.queue.messages

@@ -6,7 +6,7 @@ time of a test.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +37,11 @@ from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.rules import Claimant, Step
+from worker.core.settled import NOTHING_SETTLED
 from worker.engine import assembly, loop
 from worker.engine.endpoint_time import EndpointTime
 from worker.engine.loop import WorkerLoop
+from worker.engine.takeover import Takeover
 
 Apply = Callable[[pytest.MonkeyPatch], None]
 next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
@@ -68,14 +70,14 @@ class AcknowledgesFirst(WorkerLoop):
         await super()._work_on(lease, scope)
 
 
-class LeavesTheUnfinished(WorkerLoop):
-    async def _sweep(self, *states: State) -> int:
+class LeavesTheUnfinished(Takeover):
+    async def _sweep(self, states: Collection[State]) -> int:
         return 0
 
 
 class MayTakeOverFromItself(WorkerLoop):
-    async def _enrol(self, request: Request, scope: CancellationScope) -> Verdict:
-        return await self._pipeline.enrol(request, scope)
+    def _must_wait(self, username: str) -> bool:
+        return False
 
 
 class CallsFirst(Pipeline):
@@ -116,7 +118,7 @@ class TakesOverFromTheDeadAtOnce(ClaimExpiry):
 
 class CountsFromBeforeTheDeath(ClaimExpiry):
     def seconds_left(self, row: Enrolment) -> float:
-        seen = self._first_seen.get((row.version, False))
+        seen = self._first_seen.get(row.version)
         if row.worker is not None and self._is_dead(row.worker) and seen is not None:
             return max(0.0, self._call_timeout - (self._clock.monotonic() - seen))
         return super().seconds_left(row)
@@ -160,10 +162,9 @@ def settled_ignored(
 ) -> Step:
     if row is None or request.id not in row.settled:
         return next_step(request, row, me, seconds_until_free)
-    others = tuple(id_ for id_ in row.settled if id_ != request.id)
-    step = next_step(request, row._replace(settled=others), me, seconds_until_free)
-    if isinstance(step, rules.Call):
-        return rules.Call(step.row._replace(settled=row.settled))
+    step = next_step(request, row._replace(settled=NOTHING_SETTLED), me, seconds_until_free)
+    if isinstance(step, rules.Call | rules.Deliver | rules.Conclude):
+        return type(step)(step.row._replace(settled=row.settled))
     return step
 
 
@@ -231,7 +232,7 @@ MUTANTS: dict[str, Apply] = {
     "restores a replacement in doubt": Patched(
         rules, {"conclude": restored_in_doubt, "released": released_without_doubt}
     ),
-    "leaves unfinished rows": made_of(WorkerLoop=LeavesTheUnfinished),
+    "leaves unfinished rows": Patched(loop, {"Takeover": LeavesTheUnfinished}),
     "delivers dead sessions": Patched(rules, {"too_late_to_verify": lambda row, min_validity, now: False}),
     "tries a deadly user for ever": Patched(rules, {"MAX_CRASHES": 10**9}),
     "forgets the request that it doubts": Patched(rules, {"in_doubt": doubted_but_not_settled}),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from tests.simulation.history import Call
@@ -83,7 +83,7 @@ class SimulatedLedger(_Port):
         rows = self._world.ledger.rows
         return await self._operation("read", username, LedgerUnavailable, lambda: rows.get(username))
 
-    async def unfinished(self) -> AsyncIterator[Enrolment]:
+    async def unfinished(self) -> AsyncGenerator[Enrolment]:
         process, rows = self._process, self._world.ledger.rows
 
         def found() -> list[Enrolment]:
@@ -121,6 +121,18 @@ class SimulatedQueue(_Port):
     async def lease(self, most: int) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
         return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most))
+
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        queue, process = self._world.queue, self._process
+        return await self._operation(
+            "lease", "elsewhere", QueueUnavailable, lambda: queue.lease(process, most, elsewhere=True)
+        )
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        queue, process = self._world.queue, self._process
+        return await self._operation(
+            "lease", f"others of {username}", QueueUnavailable, lambda: queue.lease_others(process, username, most)
+        )
 
     async def acknowledge(self, lease: Lease) -> None:
         queue, process, message = self._world.queue, self._process, cast("Waiting", lease.receipt)

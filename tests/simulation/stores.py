@@ -66,13 +66,26 @@ class QueueStore:
     def push(self, request: Request, *, again: float | None = None) -> None:
         self.messages.append(Waiting(request, self._world.now, self._world.now, again))
 
-    def lease(self, process: Process, most: int) -> list[Lease]:
+    def lease(self, process: Process, most: int, *, elsewhere: bool = False) -> list[Lease]:
         now = self._world.now
         free = [message for message in self.messages if message.visible_at <= now and not self._held(message)]
-        free.sort(key=lambda message: message.request.expires_at)
-        for message in free[:most]:
-            message.holder, message.leased_at = process, now
-        return [Lease(message.request, message) for message in free[:most]]
+        free.sort(key=lambda message: message.request.expires_at)  # so that the first of each user is found
+        if self._world.scenario.deaths_known:  # as the embedded queue does: one message of a user at a time
+            held = {message.request.username for message in self.messages if self._held(message)}
+            first = {message.request.username: message for message in reversed(free)}
+            free = [message for username, message in first.items() if username not in held]
+        free.sort(key=lambda message: message.request.expires_at, reverse=elsewhere)
+        return self._lease(process, free[:most])
+
+    def lease_others(self, process: Process, username: str, most: int) -> list[Lease]:
+        of_user = [message for message in self.messages if message.request.username == username]
+        return self._lease(process, [message for message in of_user if not self._held(message)][:most])
+
+    def _lease(self, process: Process, messages: list[Waiting]) -> list[Lease]:
+        for message in messages:
+            message.holder, message.leased_at = process, self._world.now
+        usernames = [message.request.username for message in self.messages]
+        return [Lease(each.request, each, usernames.count(each.request.username) > 1) for each in messages]
 
     def _held(self, message: Waiting) -> bool:
         """Whoever runs keeps his leases alive."""

@@ -28,9 +28,7 @@ def describe(scenario: Scenario) -> str:
 
 
 def _stand(row: Enrolment) -> str:
-    return (
-        f"{row.username}: {row.state} {row.reason or ''} generation {row.generation} settled {', '.join(row.settled)}"
-    )
+    return f"{row.username}: {row.state} {row.reason or ''} generation {row.generation} settled {row.settled}"
 
 
 def check(scenario: Scenario, hint: str = "") -> World:

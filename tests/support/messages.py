@@ -23,11 +23,20 @@ PARSER = Parser(POOL, session_validity=180.0)
 async def push_raw(queue: Producer, bodies: Sequence[bytes]) -> None:
     """Put bodies on the queue as somebody would who does not look at them."""
     for body in bodies:
-        await queue.push([(Request("somebody", CredentialKind.SESSION, Secret("-"), version(), 0.0), body)])
+        await queue.push(
+            [(Request(f"somebody {version()}", CredentialKind.SESSION, Secret("-"), version(), 4e9), body)]
+        )
 
 
-def body(username: str = "ana", id: str | None = None, *, expires_in: float = 60.0, **keys: Any) -> bytes:  # noqa: A002
-    """A message whose credential expires in so many seconds."""
+def body(
+    username: str | None = None,
+    id: str | None = None,  # noqa: A002
+    *,
+    expires_in: float = 60.0,
+    **keys: Any,
+) -> bytes:
+    """A message whose credential expires in so many seconds, of a user of its own unless one is named."""
+    username = username or f"ana {id or ''}".strip()
     expires = datetime.fromtimestamp(time.time() + expires_in, UTC).isoformat()
     return json.dumps(
         {"username": username, "session": "s" * 40, "id": id or username, "expires_at": expires} | keys

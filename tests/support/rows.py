@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from worker.core.model import CredentialKind, Enrolment, Reason, Sealed, State
+from worker.core.settled import load
 
 NASTY_NAMES = (
     "a\0b",
@@ -71,5 +72,6 @@ enrolments = st.builds(
     request_id=st.none() | ids,
     kind=st.none() | st.sampled_from(CredentialKind),
     sealed=st.none() | sealeds,
-    settled=st.lists(ids, max_size=4, unique=True).map(tuple),
+    settled=st.lists(ids, max_size=4, unique=True).map(load),
+    detail=st.none() | st.just("ForbiddenException"),
 )

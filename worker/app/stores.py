@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from worker.adapters import channels
 from worker.adapters.aws.session import Aws, AwsTarget
@@ -26,6 +26,16 @@ SQLITE_LOOK_AHEAD = 1.0
 """Seconds of work that one transaction leases from the embedded queue: each transaction costs a sync of the disk."""
 MAX_SQLITE_LOOK_AHEAD = 64
 """The most messages that one transaction leases, however high the rate. An assumption, not a measurement."""
+MAX_GATHER = 0.1
+"""The most seconds for which a write to a file on this host waits for others to share their sync, unless it is urgent.
+At 20 users/s claims and outcomes then go with the commit of the next secret, and two deliveries share a sync: half the
+syncs and system calls, and a third less CPU (``tests.benchmarks.cost``)."""
+GATHER_SHARE = 0.05
+"""The part of the time for which ``run.concurrency`` lasts at the configured rate that one such wait may take: a user
+has three, and the rest is for Cognito's answer and slow disks."""
+MIN_GATHER = 0.001
+"""Seconds: timers are no finer (uvloop). Where writes come more often, a commit is always under way, and all that come
+meanwhile share the next one."""
 SQS_LOOK_AHEAD = 5.0
 """Seconds of work that are received from SQS ahead of their turn. SQS keeps no order, so these are enough to choose the
 earliest deadlines from, and few enough that a killed worker hides few messages until their visibility ends."""
@@ -77,6 +87,12 @@ def stamp(settings: Settings) -> Mapping[str, str]:
         "region": cognito.region,
         "user pool": cognito.user_pool_id,
     }
+
+
+def gather_time(settings: Settings) -> float:
+    """Return for how many seconds a write to a file on this host may wait for others, unless it is urgent."""
+    wait = min(MAX_GATHER, GATHER_SHARE * settings.run.concurrency / settings.rate.effective)
+    return wait if wait >= MIN_GATHER else 0.0
 
 
 def aws_target(settings: Settings) -> AwsTarget:
@@ -144,7 +160,7 @@ class _Opening:
             from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
 
             assert self.liveness is not None
-            embedded = SqliteLedger(self._database(settings.path), self.liveness)
+            embedded = SqliteLedger(self._database(settings.path), self.liveness, gather=gather_time(self._settings))
             await embedded.open(stamp(self._settings), must_exist=must_exist)
             return embedded
         from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
@@ -167,6 +183,7 @@ class _Opening:
             is_dead=self.liveness.is_dead,
             visibility=settings.visibility,
             look_ahead=math.ceil(min(MAX_SQLITE_LOOK_AHEAD, rate * SQLITE_LOOK_AHEAD)),
+            gather=gather_time(self._settings),
         )
         await queue.open()
         return queue
@@ -232,11 +249,20 @@ def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
     return bodies(settings.queue.path)
 
 
+@runtime_checkable
+class _Gathering(Protocol):
+    """A channel on this host whose deliveries share their syncs."""
+
+    gather: float
+
+
 @asynccontextmanager
 async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
     """Open the channel. Raises ``UsageError`` if it is not safe, ``ChannelUnavailable``, ``PersonMustAct``."""
     async with Aws(aws_target(settings)) as aws:  # opens no connection for a channel that does not use AWS
         channel = await channels.kind_of(settings.channel).make(settings.channel, aws)
+        if isinstance(channel, _Gathering):
+            channel.gather = gather_time(settings)
         await channel.open()
         try:
             yield channel

@@ -12,6 +12,7 @@ row; this module does it. ``engine.loop`` runs it for many users at once, and ac
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from worker.core import rules
 from worker.core.call import Caller, Claim, Overtaken, TooLate
@@ -117,6 +118,15 @@ class Pipeline:
                         return GiveBack(LOOK_AGAIN_AFTER)
                     if result.row.request_id == request.id:
                         return Done(row.state, row.reason)
+
+    async def duplicates(self, requests: Sequence[Request]) -> Sequence[bool]:
+        """Which of these requests of one user change nothing, going by the user's row now.
+
+        Raises ``LedgerUnavailable`` when patience is over.
+        """
+        row = await self._ledger.read(requests[0].username)
+        now = self._me().now
+        return [row is not None and rules.is_duplicate(request, row, now) for request in requests]
 
     def is_free(self, row: Enrolment) -> bool:
         """Whether the row may be claimed now."""

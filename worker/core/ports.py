@@ -8,7 +8,7 @@ harmless (``LedgerStats.count`` alone may then count twice).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,8 @@ class Lease:
     request: Request
     receipt: object
     """The adapter's own handle."""
+    others: bool = False
+    """Whether the queue holds other messages of this user, for ``lease_others``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,20 @@ class Queue(Protocol):
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """Up to ``most`` messages, earliest deadline first; none when none is ready. Puts malformed ones aside."""
+        ...
+
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """Up to ``most`` messages from anywhere in the queue, like a random sample, rather than the earliest deadlines.
+
+        For asking whether a refusal concerns everybody: the users with the earliest deadlines may have it in common.
+        """
+        ...
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """Up to ``most`` messages of this user that nobody has leased, wherever they stand, also delayed ones.
+
+        None where the queue cannot search for a user's messages.
+        """
         ...
 
     async def acknowledge(self, lease: Lease) -> None:
@@ -120,7 +136,7 @@ class Ledger(Protocol):
         """The user's row."""
         ...
 
-    def unfinished(self) -> AsyncIterator[Enrolment]:
+    def unfinished(self) -> AsyncGenerator[Enrolment]:
         """Every row in progress or sealed, whoever has claimed it."""
         ...
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from worker.core.model import (
     ENROLLED,
     EXPIRED,
+    UNFINISHED,
     Enrolment,
     Reason,
     Request,
@@ -93,7 +94,7 @@ def next_step(
     """
     if row is None:
         return _call_or_conclude(request, _new_row(request, me.now), me)
-    if request.id in row.settled or row.state is State.SKIPPED:
+    if is_duplicate(request, row, me.now):
         return Skip()
     if (left := seconds_until_free(row)) > 0:
         return Wait(left)
@@ -102,10 +103,25 @@ def next_step(
     if row.state is State.IN_PROGRESS:
         return _call_or_conclude(request, _settle_interrupted_replacement(_after_takeover(row), request), me)
     if row.state in ENROLLED:
-        if not request.replace:
-            return Skip()
         return _call_or_conclude(request, row._replace(before=row.state), me)
     return _call_or_conclude(request, row._replace(before=None, doubt=False, crashes=0), me)
+
+
+def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
+    """Whether the request changes nothing about the user, whoever has claimed them.
+
+    Its id had an outcome; or the user has one, and needs no other; or the user has one, and no call could be made with
+    this credential, which makes nothing better or worse. Only a mismatch is still told to who did not know of one.
+    """
+    if request.id in row.settled or row.state is State.SKIPPED:
+        return True
+    if row.state in UNFINISHED:
+        return False
+    if row.state in ENROLLED and not request.replace:
+        return True
+    if request.mismatch:
+        return row.state in ENROLLED or row.reason is Reason.CREDENTIAL_MISMATCH
+    return too_late(request, now)
 
 
 def without_request(
@@ -137,9 +153,9 @@ def _after_takeover(row: Enrolment) -> Enrolment:
 
 def _settle_interrupted_replacement(row: Enrolment, request: Request) -> Enrolment:
     """Where another request takes over a replacement, the one that began it is settled: it must not replace again."""
-    if row.before is None or row.request_id is None or row.request_id in (request.id, *row.settled):
+    if row.before is None or row.request_id is None or row.request_id == request.id:
         return row
-    return row._replace(settled=(*row.settled, row.request_id))
+    return row._replace(settled=row.settled.add(row.request_id))
 
 
 def _claimed(row: Enrolment, me: Claimant) -> Enrolment:
@@ -158,6 +174,7 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
         row._replace(
             state=State.IN_PROGRESS,
             reason=None,
+            detail=None,
             since=me.now,
             # at least the clock in milliseconds, so that it still rises where a lost ledger was begun anew
             generation=max(int(me.now * 1000), row.generation + 1),
@@ -178,19 +195,25 @@ def renewed(row: Enrolment, lease_until: float) -> Enrolment:
 
 
 def conclude(
-    row: Enrolment, state: State, reason: Reason | None, now: float, *, late_effect_for: float = 0.0
+    row: Enrolment,
+    state: State,
+    reason: Reason | None,
+    now: float,
+    *,
+    late_effect_for: float = 0.0,
+    detail: str | None = None,
 ) -> Enrolment:
     """The outcome of a request that brought no secret.
 
-    ``late_effect_for``: seconds for which one of its calls may still take effect. Where the refusal may mean that a
-    call with a lost reply succeeded, or a replacement is in doubt, the user must sign in again. A replacement that
-    surely issued nothing leaves the user as before.
+    ``late_effect_for``: seconds for which one of its calls may still take effect. ``detail``: Cognito's code. Where the
+    refusal may mean that a call with a lost reply succeeded, or a replacement is in doubt, the user must sign in again.
+    A replacement that surely issued nothing leaves the user as before.
     """
     if row.doubt and (row.before is not None or reason in MAY_MEAN_IT_WORKED):
-        state, reason = State.NEEDS_SESSION, Reason.REPLY_LOST
+        state, reason, detail = State.NEEDS_SESSION, Reason.REPLY_LOST, None
     elif row.before is not None:
-        state, reason = row.before, None
-    return _finished(row, state, reason, now, late_effect_for)
+        state, reason, detail = row.before, None, None
+    return _finished(row, state, reason, now, late_effect_for)._replace(detail=detail)
 
 
 def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
@@ -250,9 +273,6 @@ def _late_effect_until(now: float, late_effect_for: float) -> float:
 def _finished(
     row: Enrolment, state: State, reason: Reason | None, now: float, late_effect_for: float = 0.0
 ) -> Enrolment:
-    settled = row.settled
-    if row.request_id is not None and row.request_id not in settled:
-        settled = (*settled, row.request_id)
     return row._replace(
         state=state,
         reason=reason,
@@ -263,6 +283,7 @@ def _finished(
         crashes=0,
         before=None,
         request_id=None,
-        settled=settled,
+        settled=row.settled if row.request_id is None else row.settled.add(row.request_id),
         sealed=row.sealed._replace(blob=b"") if row.sealed else None,
+        detail=None,
     )

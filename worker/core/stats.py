@@ -48,9 +48,9 @@ class RunStats:
             self.reasons[reason] += 1
         self._users.add(self.progressed())
 
-    def duplicate(self) -> None:
-        """There was nothing to do for a request."""
-        self.duplicates += 1
+    def duplicate(self, number: int = 1) -> None:
+        """There was nothing to do for so many requests."""
+        self.duplicates += number
         self.progressed()
 
     def given_back(self) -> None:

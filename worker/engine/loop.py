@@ -11,7 +11,7 @@ gives back the messages of users who only wait, and lets the others finish.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +20,7 @@ import structlog
 from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.errors import LedgerUnavailable, MaxUsersReached, WorkerError
-from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Request, State, Verdict
+from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, State
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
 from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
@@ -32,6 +32,8 @@ from worker.engine.admission import AdmissionControl
 from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
+from worker.engine.siblings import Siblings
+from worker.engine.takeover import Takeover
 from worker.engine.watchdog import watch
 
 log = structlog.get_logger()
@@ -39,6 +41,9 @@ log = structlog.get_logger()
 BUG_PAUSE = 1.0
 """Seconds until a message is visible again after a bug. Without a pause it would be leased again at once, and a bug
 that always happens would repeat as fast as the loop runs."""
+OTHERS_AT_ONCE = 256
+"""Messages of one user that are looked at together: as many as one commit of the embedded queue deletes, and few enough
+that reading them does not hold up the next call for more than some 10 ms."""
 HURRY_TIMEOUT = 10.0
 """Seconds that writes to ledger and queue get after calls were cut off. The manifests in ``config`` give a container
 longer to stop than ``run.grace`` and this together."""
@@ -82,9 +87,14 @@ class WorkerLoop:
         """One task for each user who is worked on."""
         self._users: set[str] = set()
         """The usernames of these users."""
+        self._siblings = Siblings(clock.monotonic)
+        """Leased messages of users who are worked on or must wait."""
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
         self._settled = 0
         """How many users this loop brought to an outcome."""
+        self._takeover = Takeover(ledger, self, clock, shutdown.wake.set)
+        self._finishing: set[asyncio.Task[None]] = set()
+        """Those of the tasks that finish what a dead worker left."""
         self._next_sweep = 0.0
         self._ledger_outage = Outage(config.ledger_patience, clock.monotonic)
         self._warned_of_sessions = not config.warn_of_sessions
@@ -120,15 +130,17 @@ class WorkerLoop:
     async def _work(self, follow: asyncio.Event | None) -> None:
         while self._shutdown.reason is None:
             self._shutdown.wake.clear()
-            if self._clock.monotonic() >= self._next_sweep:
-                await self._unless_unavailable(self._sweep(State.SEALED))
+            if self._time.known and self._clock.monotonic() >= self._next_sweep:
+                self._begin_takeover(State.SEALED)
+            nobody_left = self._takeover.has_ended and await self._unless_unavailable(self._takeover_ended())
             most = self._messages_wanted()
-            leases = await self._queue.lease(most) if most > 0 else ()
+            leases: Sequence[Lease] = self._siblings.due(most, self._users) if most > 0 else ()
+            leases = leases or (await self._queue.lease(most) if most > 0 else ())
             for lease in leases:
-                self._start(lease)
+                await self._start_or_keep(lease)
             if leases:
                 continue
-            if not self._tasks and await self._unless_unavailable(self._is_finished(follow)):
+            if not self._tasks and await self._is_finished(follow, nobody_left):
                 return
             if not self._tasks and self._users_left() == 0:
                 self._shutdown.request(
@@ -146,13 +158,18 @@ class WorkerLoop:
         """
         if not self._time.known:
             return 0
-        return min(self._admission.free, self._config.concurrency - len(self._tasks), self._users_left())
+        return min(self._admission.free, self._config.concurrency - self._under_way, self._users_left())
 
     def _users_left(self) -> int:
         """How many more users may be started before ``max_users`` is reached; ``concurrency`` if there is no limit."""
         if self._config.max_users is None:
             return self._config.concurrency
-        return max(0, self._config.max_users - self._settled - len(self._tasks))
+        return max(0, self._config.max_users - self._settled - self._under_way)
+
+    @property
+    def _under_way(self) -> int:
+        """How many leased messages are worked on."""
+        return len(self._tasks) - len(self._finishing)
 
     async def _pause(self) -> None:
         """Wait until there may be something to do, at most ``poll`` seconds."""
@@ -162,10 +179,24 @@ class WorkerLoop:
 
     # --- one message --------------------------------------------------------------------------------------------------
 
+    async def _start_or_keep(self, lease: Lease) -> None:
+        if not self._must_wait(lease.request.username):
+            self._start(lease)
+        elif not self._siblings.is_full:
+            self._siblings.add([lease])
+        else:
+            self._stats.given_back()
+            await self._queue.give_back(lease, LOOK_AGAIN_AFTER)
+
+    def _must_wait(self, username: str) -> bool:
+        """Whether the user is worked on already, or was found not to be free a moment ago."""
+        return username in self._users or self._siblings.rests(username)
+
     def _start(self, lease: Lease) -> None:
         if not self._warned_of_sessions and lease.request.kind is CredentialKind.SESSION:
             self._warned_of_sessions = True
             log.warning("sessions_without_handoff", cure=HANDOFF_CURE)
+        self._users.add(lease.request.username)
         slot = self._admission.take()
         scope = CancellationScope(on_call=slot.release)
         self._start_task(self._work_on(lease, scope), scope).add_done_callback(lambda _: slot.release())
@@ -178,39 +209,83 @@ class WorkerLoop:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
+        self._finishing.discard(task)
         self._shutdown.wake.set()
 
     async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
+        username, rests_for, is_settled = lease.request.username, 0.0, False
         try:
-            match await self._enrol(lease.request, scope):
+            match await self._pipeline.enrol(lease.request, scope):
                 case Done(state, reason):
                     self._settled += 1
                     if self._failure_rate and (stop := self._failure_rate.settled(state, reason)):
                         self._shutdown.request(stop)
                     await self._queue.acknowledge(lease)
+                    is_settled = True
                 case Duplicate():
-                    self._stats.duplicate()
-                    await self._ledger.count(duplicates=1)
-                    await self._queue.acknowledge(lease)
+                    await self._acknowledge_duplicates([lease])
+                    is_settled = True
                 case GiveBack(delay):
+                    rests_for = delay
                     self._stats.given_back()
                     await self._queue.give_back(lease, delay)
         except WorkerError as error:
             self._shutdown.request(error)
         except Exception:
             self._stats.bugs += 1
-            log.exception("bug", username=lease.request.username)
+            log.exception("bug", username=username)
+            rests_for = BUG_PAUSE
             await self._contain_bug(lease, scope)
-
-    async def _enrol(self, request: Request, scope: CancellationScope) -> Verdict:
-        """Enrol the user, unless another task already works on them: then the message comes back later."""
-        if request.username in self._users:
-            return GiveBack(LOOK_AGAIN_AFTER)
-        self._users.add(request.username)
-        try:
-            return await self._pipeline.enrol(request, scope)
         finally:
-            self._users.discard(request.username)
+            if is_settled and (lease.others or username in self._siblings) and self._shutdown.reason is None:
+                self._start_task(self._settle_others(username), CancellationScope())
+            else:
+                self._release(username, rests_for)
+
+    def _release(self, username: str, rests_for: float = 0.0) -> None:
+        """Nobody works on the user any more; their other messages may be tried after so many seconds."""
+        self._users.discard(username)
+        self._siblings.released(username, rests_for)
+        if rests_for > 0:
+            asyncio.get_running_loop().call_later(rests_for, self._shutdown.wake.set)
+
+    async def _acknowledge_duplicates(self, leases: Sequence[Lease]) -> None:
+        self._stats.duplicate(len(leases))
+        await self._ledger.count(duplicates=len(leases))
+        await asyncio.gather(*(self._queue.acknowledge(lease) for lease in leases))
+
+    async def _settle_others(self, username: str) -> None:
+        """Acknowledge the duplicates among a user's other messages, now that the user has an outcome."""
+        rests_for = 0.0
+        try:
+            while self._shutdown.reason is None and await self._settle_page(username):
+                pass
+        except WorkerError as error:
+            self._shutdown.request(error)
+        except Exception:
+            self._stats.bugs += 1
+            log.exception("bug", username=username)
+            rests_for = BUG_PAUSE
+        finally:
+            self._release(username, rests_for)
+
+    async def _settle_page(self, username: str) -> bool:
+        """Whether there were messages, and all of them duplicates: then there may be more."""
+        leases = self._siblings.take(username)
+        try:
+            leases += await self._queue.lease_others(username, max(0, OTHERS_AT_ONCE - len(leases)))
+            if not leases:
+                return False
+            # The row is read after the messages were leased: another worker may have written it since our outcome.
+            are_duplicates = await self._pipeline.duplicates([lease.request for lease in leases])
+            found = [lease for lease, is_duplicate in zip(leases, are_duplicates, strict=True) if is_duplicate]
+            left = [lease for lease, is_duplicate in zip(leases, are_duplicates, strict=True) if not is_duplicate]
+            if found:
+                await self._acknowledge_duplicates(found)
+            leases = left
+            return not leases
+        finally:
+            self._siblings.add(leases)
 
     async def _contain_bug(self, lease: Lease, scope: CancellationScope) -> None:
         """Release the user and give the message back, so that a bug in one user's work does not affect the others."""
@@ -226,14 +301,23 @@ class WorkerLoop:
 
     # --- what dead workers left ---------------------------------------------------------------------------------------
 
-    async def _is_finished(self, follow: asyncio.Event | None) -> bool:
-        """Whether no worker has an unfinished user and no message waits; starts to finish the rows that it finds."""
+    async def _is_finished(self, follow: asyncio.Event | None, nobody_left: bool) -> bool:
+        """Whether no worker has an unfinished user and no message waits.
+
+        ``nobody_left``: a pass over all unfinished rows has just ended, and there was none; without it one is begun.
+        """
         # Asked while following too: an SQS queue counts as empty only after several questions over some time, and a run
         # that is interrupted asks only once more at its end.
         is_empty = await self._queue.is_empty()
-        if not is_empty or (follow is not None and not follow.is_set()) or await self._sweep(*UNFINISHED):
+        if not is_empty or (follow is not None and not follow.is_set()):
             return False
-        return not (await self._ledger.recount()).unfinished and await self._queue.is_empty()
+        if not nobody_left:
+            self._begin_takeover(*UNFINISHED)
+            return False
+        return await self._unless_unavailable(self._nobody_is_unfinished()) and await self._queue.is_empty()
+
+    async def _nobody_is_unfinished(self) -> bool:
+        return not (await self._ledger.recount()).unfinished
 
     async def _unless_unavailable(self, query: Awaitable[bool | int]) -> bool:
         """Return whether the query found something; ``False`` too while the ledger is unavailable.
@@ -249,26 +333,26 @@ class WorkerLoop:
         self._ledger_outage.recovered()
         return bool(found)
 
-    async def _sweep(self, *states: State) -> int:
-        """Start to finish the rows in these states that no worker claims any more; return how many rows there are.
+    def _begin_takeover(self, *states: State) -> None:
+        if self._takeover.begin(states):
+            self._next_sweep = self._clock.monotonic() + self._config.sweep
 
-        Before the time is known they are only counted.
-        """
-        self._next_sweep = self._clock.monotonic() + self._config.sweep
-        found = 0
-        async for row in self._ledger.unfinished():
-            if row.state not in states:
-                continue
-            found += 1
-            if not self._time.known or row.username in self._users or len(self._tasks) >= self._config.concurrency:
-                continue
-            if self._pipeline.is_free(row):
-                scope = CancellationScope()
-                self._start_task(self._finish(row, scope), scope)
-        return found
+    async def _takeover_ended(self) -> bool:
+        return self._takeover.found_nobody()
+
+    def is_free(self, row: Enrolment) -> bool:
+        """See ``takeover.Work``. Before the time is known, by which claims are judged, nobody is free."""
+        return self._time.known and row.username not in self._users and self._pipeline.is_free(row)
+
+    def finish(self, row: Enrolment) -> asyncio.Task[None]:
+        """See ``takeover.Work``."""
+        scope = CancellationScope()
+        self._users.add(row.username)
+        task = self._start_task(self._finish(row, scope), scope)
+        self._finishing.add(task)
+        return task
 
     async def _finish(self, row: Enrolment, scope: CancellationScope) -> None:
-        self._users.add(row.username)
         try:
             await self._pipeline.finish(row, scope)
         except WorkerError as error:
@@ -277,12 +361,13 @@ class WorkerLoop:
             self._stats.bugs += 1
             log.exception("bug", username=row.username)
         finally:
-            self._users.discard(row.username)
+            self._release(row.username)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
     async def _wind_down(self) -> None:
         """Give back users who only wait, let the others finish for ``grace`` seconds, and then cut off their calls."""
+        await self._takeover.stop()
         if not self._tasks:
             return
         for scope in list(self._tasks.values()):

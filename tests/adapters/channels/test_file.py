@@ -54,6 +54,16 @@ async def test_a_record_is_one_line_of_ascii_whatever_the_name(channel: FileChan
     assert data.count(b"\n") == len(NASTY_NAMES)
 
 
+async def test_records_that_may_wait_share_one_write(channel: FileChannel, path: Path) -> None:
+    channel.gather = 60.0
+    waiting = asyncio.ensure_future(channel.deliver("ana", sealed()))
+    await asyncio.sleep(0)
+    channel.gather = 0.0
+    await asyncio.wait_for(channel.deliver("bob", sealed()), 10)
+    assert waiting.done()
+    assert users(path) == ["ana", "bob"]
+
+
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(usernames, sealeds), max_size=5, unique_by=lambda item: item[1].attempt_id))
 async def test_any_record_of_any_user_arrives(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from tests.support.rows import NASTY_NAMES, enrolments, row, sealed
 from worker.adapters.ledgers.dynamodb.rows import (
     ROSTER,
+    ROW,
     SHARDS,
     bucket,
     bucket_of,
@@ -78,3 +81,27 @@ def test_a_reason_is_counted_with_its_state() -> None:
     failed = row(state=State.FAILED, reason=Reason.WORKER_CRASHED)
     assert bucket(failed) == "failed:worker_crashed"
     assert bucket(row(state=State.SEALED, sealed=sealed())) == "sealed"
+
+
+def _of_an_earlier_version(ids: list[str]) -> dict[str, Any]:
+    item = to_item(row())
+    item[ROW]["S"] = json.dumps(json.loads(item[ROW]["S"]) | {"settled": ids})
+    return item
+
+
+def test_the_plain_ids_of_earlier_versions_are_read() -> None:
+    found = to_enrolment(_of_an_earlier_version(["one", "two"]))
+    assert found is not None
+    assert "one" in found.settled
+    assert "two" in found.settled
+    assert "three" not in found.settled
+
+
+def test_an_item_that_reached_the_limit_of_dynamodb_becomes_small_with_its_next_write() -> None:
+    ids = [f"{number:0256d}" for number in range(1_500)]
+    item = _of_an_earlier_version(ids)
+    assert len(item[ROW]["S"]) > 380_000
+    found = to_enrolment(item)
+    assert found is not None
+    assert len(str(to_item(found._replace(settled=found.settled.add("x" * 256))))) < 16_000
+    assert all(id_ in found.settled for id_ in ids)

@@ -72,6 +72,23 @@ async def test_no_more_are_leased_than_were_asked_for(intake: Intake) -> None:
     assert list(await intake.queue.lease(2)) == []
 
 
+async def test_messages_from_elsewhere_are_leases_like_the_others(intake: Intake) -> None:
+    await intake.give([body(f"user-{number}", str(number)) for number in range(9)])
+    leases = await lease(intake.queue, 1)
+
+    async def another_came() -> bool:
+        leases.extend(await intake.queue.lease_elsewhere(1))
+        return len(leases) == 4
+
+    await until(another_came)
+    leases += await lease(intake.queue, 5)
+    assert sorted(ids(leases)) == [str(number) for number in range(9)]
+    assert list(await intake.queue.lease_elsewhere(3)) == []
+    for found in leases:
+        await intake.queue.acknowledge(found)
+    assert (await intake.queue.backlog()).waiting == 0
+
+
 async def test_a_leased_message_is_not_leased_again(intake: Intake) -> None:
     await intake.give([body(id="1"), body(id="2")])
     assert sorted(ids([*await lease(intake.queue, 1), *await lease(intake.queue, 1)])) == ["1", "2"]
@@ -147,6 +164,56 @@ async def test_the_same_malformed_message_again_is_counted_again(intake: Intake)
     await lease(intake.queue, 1)
     assert list(await intake.queue.lease(9)) == []
     assert await put_aside(intake, 2) == [("has no username", digest(b"{}"), 2)]
+
+
+# --- several messages of one user -------------------------------------------------------------------------------------
+
+
+async def of_ana(queue: Queue, number: int) -> list[Lease]:
+    """So many messages of Ana: one of them is leased, the others are found, or leased too where nobody can search."""
+    leases = await lease(queue, 1)
+
+    async def enough() -> bool:
+        leases.extend(await queue.lease_others("ana", number - len(leases)))
+        if len(leases) < number:
+            leases.extend(await queue.lease(1))
+        return len(leases) >= number
+
+    await until(enough)
+    return leases
+
+
+async def test_all_messages_of_a_user_are_found_and_nobody_elses(intake: Intake) -> None:
+    await intake.give([body("ana", str(number)) for number in range(5)])
+    leases = await of_ana(intake.queue, 5)
+    assert sorted(ids(leases)) == ["0", "1", "2", "3", "4"]
+    assert list(await intake.queue.lease_others("ana", 9)) == list(await intake.queue.lease_others("ben", 9)) == []
+    assert list(await intake.queue.lease(9)) == []
+    assert (await intake.queue.backlog()).waiting == 5
+    for found in leases:
+        await intake.queue.acknowledge(found)
+    assert (await intake.queue.backlog()).waiting == 0
+
+
+async def test_what_was_found_can_be_given_back_and_comes_again(intake: Intake) -> None:
+    await intake.give([body("ana", str(number)) for number in range(3)])
+    for found in await of_ana(intake.queue, 3):
+        await intake.queue.give_back(found, 0)
+    assert sorted(ids(await of_ana(intake.queue, 3))) == ["0", "1", "2"]
+
+
+async def test_no_more_of_a_users_messages_are_found_than_were_asked_for(intake: Intake) -> None:
+    await intake.give([body("ana", str(number)) for number in range(3)])
+    leases = await of_ana(intake.queue, 2)
+    assert len(leases) == 2
+    assert list(await intake.queue.lease_others("ana", 0)) == []
+
+
+async def test_what_one_worker_holds_of_a_user_another_does_not_find(queues: Queues) -> None:
+    async with queues.open("one") as one, queues.open("two") as two:
+        await one.push(pushed(body("ana", "1"), body("ana", "2")))
+        await of_ana(one, 2)
+        assert list(await two.lease_others("ana", 9)) == list(await two.lease(9)) == []
 
 
 # --- a queue that outlives its workers --------------------------------------------------------------------------------

@@ -50,6 +50,84 @@ async def test_the_earliest_deadline_comes_first(sqlite_queue: SqliteQueue) -> N
     assert ids(list(await sqlite_queue.lease(3))) == ["40", "50"]
 
 
+async def test_a_sample_comes_from_anywhere_but_from_the_dead(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(*(body(id=f"{number}", expires_in=number - 100) for number in range(400))))
+    found = {int(each) for _ in range(20) for each in ids(list(await sqlite_queue.lease_elsewhere(3)))}
+    assert len(found) > 40
+    assert min(found) > 99, "those of 0 to 99 are dead"
+    assert max(found) - min(found) > 150
+
+
+async def test_a_sample_takes_from_those_leased_ahead_where_no_others_are_left(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open() as queue:
+        queue._look_ahead = 5
+        await queue.push(pushed(*(body(id=f"{number}", expires_in=100 + number) for number in range(5))))
+        assert ids(list(await queue.lease(1))) == ["0"]
+        assert ids(list(await queue.lease_elsewhere(2))) == ["4", "3"]
+        assert ids(list(await queue.lease(9))) == ["1", "2"]
+
+
+async def test_a_sample_of_a_wave_holds_nobody_else(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(*(body(f"user-{number}") for number in range(50))))
+    await sqlite_queue.only({"user-7", "user-8", "user-9"})
+    assert len(await sqlite_queue.lease(1)) == 1
+    assert {each.request.username for each in await sqlite_queue.lease_elsewhere(5)} < {"user-7", "user-8", "user-9"}
+
+
+async def test_one_message_of_a_user_is_leased_at_a_time(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open("one") as one, sqlite_queues.open("two") as two:
+        await one.push(
+            pushed(*(body("ana", str(number), expires_in=number / 10) for number in range(200)), body("ben"))
+        )
+        [first] = await one.lease(64)
+        assert (first.request.id, first.others) == ("0", True)
+        assert ids(list(await one.lease(64))) == ["ben"], "which stands behind all of them"
+        assert list(await two.lease(64)) == []
+        await one.give_back(first, 5)
+        assert ids(list(await two.lease(64))) == ["1"]
+        assert "0" in ids(list(await two.lease_others("ana", 300))), "delayed ones too"
+
+
+async def test_who_has_no_other_messages_is_known_by_the_lease(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(body("ana", "1"), body("ana", "2"), body("ben")))
+    assert {found.request.username: found.others for found in await sqlite_queue.lease(9)} == {
+        "ana": True,
+        "ben": False,
+    }
+
+
+async def test_a_dead_worker_does_not_keep_a_users_other_messages(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open("one") as one, sqlite_queues.open("two") as two:
+        await one.push(pushed(body("ana", "1"), body("ana", "2")))
+        await lease(one, 1)
+        sqlite_queues.dead.add("one")
+        assert ids(list(await two.lease(9))) == ["1"]
+
+
+async def test_leasing_looks_into_the_indexes_alone(sqlite_queues: SqliteQueues) -> None:
+    """Neither who else is at work, nor whether a user has more, is looked for among all messages."""
+    async with sqlite_queues.open("one") as one:
+        await one.push(pushed(body("ana", "1"), body("ana", "2"), body("ben")))
+        statements: list[str] = []
+        writing = one._database._writing
+        assert writing is not None
+        writing.set_trace_callback(statements.append)
+        await one.lease(9)
+        await one.lease_others("ana", 9)
+        writing.set_trace_callback(None)
+    selects = [statement for statement in statements if statement.startswith("SELECT") and "body" in statement]
+    with closing(sqlite3.connect(sqlite_queues.path)) as connection:
+        plans = [row[3] for each in selects for row in connection.execute(f"EXPLAIN QUERY PLAN {each}")]
+    assert [plan for plan in plans if "messages" in plan and "INDEX" not in plan] == []
+    used = [plan.partition("USING ")[2] for plan in plans if "USING" in plan]
+    assert used == [
+        "INDEX by_deadline",
+        "INDEX held (holder>?)",
+        "COVERING INDEX sqlite_autoindex_messages_1 (username=?)",
+        "INDEX sqlite_autoindex_messages_1 (username=?)",
+    ], plans
+
+
 async def test_a_request_is_known_at_the_door_by_username_and_id(sqlite_queue: SqliteQueue) -> None:
     first = pushed(body("ana", "1"), body("ben", "1"), body("ana", "2"), body("ana", "1"))
     assert await sqlite_queue.push(first) == Pushed(accepted=3, duplicates=1)

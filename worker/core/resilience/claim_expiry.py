@@ -20,7 +20,7 @@ from worker.core.ports import Clock
 
 MAX_REMEMBERED = 10_000
 """Claims that are remembered before those too old to matter are forgotten, so that a long run needs no more memory than
-a short one. Workers hold far fewer at a time."""
+a short one. Workers hold far fewer at a time; where more claims than that stand, each is remembered (200 bytes)."""
 
 
 class ClaimExpiry:
@@ -37,8 +37,12 @@ class ClaimExpiry:
         self._lease = lease
         self._clock_skew = clock_skew
         self._call_timeout = call_timeout
-        self._first_seen: dict[tuple[str, bool], float] = {}
-        """By the row's version and whether its worker was dead: when (monotonic seconds) we saw it first."""
+        self._first_seen: dict[str, float] = {}
+        """By the row's version: when (monotonic seconds) we saw that claim first."""
+        self._forgot_at = clock.monotonic()
+        """When old claims were forgotten last (monotonic seconds)."""
+        self._seen_dead: dict[str, float] = {}
+        """By worker: when (monotonic seconds) we first saw that it is dead. It makes no call after that."""
 
     def seconds_left(self, row: Enrolment) -> float:
         """Seconds until the row may be taken over; 0 when it may be now."""
@@ -46,9 +50,12 @@ class ClaimExpiry:
             return 0.0
         dead = row.worker is not None and self._is_dead(row.worker)
         now = self._clock.monotonic()
-        seen_for = now - self._first_seen.setdefault((row.version, dead), now)
-        if len(self._first_seen) > MAX_REMEMBERED:
-            self._forget_old(now)
+        if dead and row.worker is not None:
+            seen_for = now - self._seen_dead.setdefault(row.worker, now)
+        else:
+            seen_for = now - self._first_seen.setdefault(row.version, now)
+            if len(self._first_seen) > MAX_REMEMBERED and now - self._forgot_at >= self._call_timeout:
+                self._forget_old(now)
         if row.worker is None:  # given back, with a call that may still take effect for as long as the row says
             to_watch, after_lease = row.lease_until - row.since, 0.0
         else:
@@ -60,3 +67,4 @@ class ClaimExpiry:
     def _forget_old(self, now: float) -> None:
         oldest = now - 2 * (self._lease + self._call_timeout)
         self._first_seen = {claim: seen for claim, seen in self._first_seen.items() if seen > oldest}
+        self._forgot_at = now

@@ -20,6 +20,8 @@ class FileChannel:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.gather = 0.0
+        """For how many seconds a line may wait for others, to share their sync."""
         self._appends: ThreadBatcher[bytes, None] = ThreadBatcher(self._append, "file-channel")
 
     async def open(self) -> None:
@@ -28,7 +30,7 @@ class FileChannel:
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """See ``ports.Channel``."""
         try:
-            await self._appends.submit(record_line(username, sealed) + b"\n")
+            await self._appends.submit(record_line(username, sealed) + b"\n", gather=self.gather)
         except OSError as error:
             raise ChannelUnavailable(
                 f"{self._path}: {error.strerror}",

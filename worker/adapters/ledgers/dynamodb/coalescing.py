@@ -70,6 +70,11 @@ class Coalescer(Batcher[tuple[str, Asked], Answered], Generic[Asked, Answered]):
         self._busy.update(user for (user, _), _ in batch)
         return batch
 
-    def _ended(self, batch: Sequence[Waiting[tuple[str, Asked], Answered]], done: Any) -> None:
+    def _ended(
+        self,
+        batch: Sequence[Waiting[tuple[str, Asked], Answered]],
+        results: Sequence[Any],
+        error: BaseException | None = None,
+    ) -> None:
         self._busy.difference_update(user for (user, _), _ in batch)
-        super()._ended(batch, done)
+        super()._ended(batch, results, error)

@@ -8,7 +8,7 @@ which says to which rollout the table belongs. ``schema`` defines the table, ``r
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,7 @@ class DynamoLedger:
         self._writes.saw(username, item)
         return to_enrolment(item)
 
-    async def unfinished(self) -> AsyncIterator[Enrolment]:
+    async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``. The index is behind the table, usually by less than a second; ``recount`` is exact."""
         async with aclosing(self._reads.unfinished()) as items:
             async for item in items:

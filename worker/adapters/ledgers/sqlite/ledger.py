@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple
 from functools import cache, partial
 from itertools import islice
@@ -27,6 +27,7 @@ from worker.core.model import (
     WriteResult,
     Written,
 )
+from worker.core.settled import load as load_settled
 from worker.pacing.pace import Pace
 
 _SCHEMA = """
@@ -34,7 +35,8 @@ CREATE TABLE IF NOT EXISTS users (
     username TEXT PRIMARY KEY, version TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, since REAL NOT NULL,
     generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
     NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
-    sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT
+    sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT,
+    detail TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -65,10 +67,13 @@ _COLUMNS = (
     "associated_at",
     "session_expires_at",
     "blob",
+    "detail",
     "replaces",
 )
 """The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
 replaces, is only written: the condition of the write compares it."""
+_LATER_COLUMNS = {"detail": "TEXT"}
+"""Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened."""
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _PAGE = 500
 """Rows of one read: few enough to occupy the reading thread only briefly, and to need little memory."""
@@ -83,9 +88,11 @@ _COUNT_UNREQUESTED = f"SELECT count(*) FROM roster WHERE {_HAS_NO_ROW}"  # noqa:
 class SqliteLedger:
     """``Ledger``, ``LedgerStats`` and ``PaceStore`` in one file. Safe for several processes on one host."""
 
-    def __init__(self, database: Database, liveness: Liveness) -> None:
+    def __init__(self, database: Database, liveness: Liveness, *, gather: float = 0.0) -> None:
+        """``gather``: for how many seconds a write may wait for others to share their commit, unless it is urgent."""
         self._database = database
         self._liveness = liveness
+        self._gather = gather
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
         """Open the file, and check that it belongs to this rollout: ``stamp`` is written to it at its first use.
@@ -99,6 +106,7 @@ class SqliteLedger:
                 "correct ledger.path, or restore the file: it knows who was delivered already",
             )
         await self._database.open(_SCHEMA, LedgerUnavailable)
+        await self._database.write(_add_later_columns, None, LedgerUnavailable)
         found: Mapping[str, str] = await self._database.write(_stamp, stamp, LedgerUnavailable)
         for name, value in stamp.items():
             if found[name] != value:
@@ -109,15 +117,19 @@ class SqliteLedger:
                 )
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
-        """See ``ports.Ledger``."""
-        put: WriteResult = await self._database.write(_put, (row, replaces), LedgerUnavailable)
+        """See ``ports.Ledger``.
+
+        A secret that is recorded never waits for other writes, because a crash meanwhile would lose it.
+        """
+        gather = 0.0 if row.state is State.SEALED else self._gather
+        put: WriteResult = await self._database.write(_put, (row, replaces), LedgerUnavailable, gather=gather)
         return put
 
     async def read(self, username: str) -> Enrolment | None:
         """See ``ports.Ledger``."""
         return await self._database.read(lambda connection: _read(connection, username), LedgerUnavailable)
 
-    async def unfinished(self) -> AsyncIterator[Enrolment]:
+    async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``."""
         async for page in self._pages(f"{_SELECT} WHERE state IN ('in_progress', 'sealed')", _PAGE):
             for row in page:
@@ -137,7 +149,7 @@ class SqliteLedger:
 
     async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         """See ``ports.LedgerStats``."""
-        query = f"SELECT username, reason, since FROM users WHERE state = '{state.value}'"  # noqa: S608 - our own name
+        query = f"SELECT username, reason, since, detail FROM users WHERE state = '{state.value}'"  # noqa: S608 - our own name
         async for page in self._pages(query, _LONG_PAGE):
             yield list(map(Listed._make, page))
 
@@ -190,6 +202,14 @@ class SqliteLedger:
 
 
 # --- in the database's threads ----------------------------------------------------------------------------------------
+
+
+def _add_later_columns(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[None]:
+    present = {name for _, name, *_ in connection.execute("PRAGMA table_info(users)")}
+    for name, kind in _LATER_COLUMNS.items():
+        if name not in present:
+            connection.execute(f"ALTER TABLE users ADD COLUMN {name} {kind}")
+    return [None] * len(asked)
 
 
 def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]) -> Sequence[WriteResult]:
@@ -264,12 +284,16 @@ def _read(connection: sqlite3.Connection, username: str) -> Enrolment | None:
 def _counts(connection: sqlite3.Connection) -> Counts:
     states: Counter[State] = Counter()
     reasons: Counter[str] = Counter()
-    for state, reason, number in connection.execute("SELECT state, reason, count(*) FROM users GROUP BY 1, 2"):
+    codes: dict[str, Counter[str]] = {}
+    query = "SELECT state, reason, detail, count(*) FROM users GROUP BY 1, 2, 3"
+    for state, reason, detail, number in connection.execute(query):
         states[State(state)] += number
         if reason:
             reasons[reason] += number
+        if reason and detail:
+            codes.setdefault(reason, Counter())[detail] += number
     counted = dict(connection.execute("SELECT name, value FROM counters").fetchall())
-    return Counts(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0))
+    return Counts(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0), codes)
 
 
 def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -> Sequence[None]:
@@ -334,12 +358,13 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
         row.before,
         row.request_id,
         row.kind,
-        json.dumps(row.settled) if row.settled else "[]",
+        json.dumps(row.settled.dump()),
         *(
             (sealed.generation, sealed.attempt_id, sealed.associated_at, sealed.session_expires_at, sealed.blob)
             if sealed
             else (None, None, None, None, None)
         ),
+        row.detail,
         replaces,
     )
 
@@ -361,6 +386,7 @@ def _enrolment(row: Sequence[Any]) -> Enrolment:
         before=State(row[10]) if row[10] else None,
         request_id=row[11],
         kind=CredentialKind(row[12]) if row[12] else None,
-        settled=tuple(json.loads(row[13])),
+        settled=load_settled(json.loads(row[13])),
         sealed=sealed,
+        detail=row[19],
     )

@@ -7,6 +7,7 @@ dead worker of this host had leased are visible again at once.
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import time
 from collections import deque
@@ -40,8 +41,20 @@ CREATE TABLE IF NOT EXISTS put_aside (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
+_Row = tuple[int, str, bytes, int]
+"""Of a message: id, username, body, and whether its user has other messages."""
+_OTHERS = "EXISTS (SELECT 1 FROM main.messages o WHERE o.username = m.username AND o.id <> m.id)"
+"""Whether the user of the message ``m`` has others. The index of the UNIQUE constraint answers it in one step."""
+_NOBODY_IS_AT_WORK = (
+    "m.username NOT IN "
+    "(SELECT username FROM main.messages WHERE holder IS NOT NULL "
+    "AND (holder = :holder OR visible_at > :now AND visible_at <= :latest))"
+)
+"""That no message of the user of ``m`` is leased. SQLite lists the leased ones once for a query, by the index ``held``;
+they are few."""
 _GATHER = 0.05
-"""Seconds for which a delete waits for other writes, to share their commit: nothing depends on a quick delete."""
+"""Seconds for which a delete waits at least for other writes, to share their commit: nothing depends on a quick delete.
+"""
 _PAGE = 500
 """Messages that are written in one commit while pushing, and that ``bodies`` reads at a time."""
 _HIDDEN_BY_A_WRONG_CLOCK = 60.0
@@ -59,6 +72,19 @@ class _LeaseOrder:
     visibility: float
     is_dead: Callable[[str], bool]
     wave: bool
+    elsewhere: bool
+    """Not those with the earliest deadlines, but from anywhere in the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class _OthersOrder:
+    """Whose messages a worker asks for, wherever they stand."""
+
+    username: str
+    holder: str
+    most: int
+    now: float
+    visibility: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +101,7 @@ class SqliteQueue:
 
     ``holder``: this worker's identity, stored with the messages it leases; ``is_dead``: whether another worker is dead;
     ``visibility``: seconds; ``look_ahead``: how many messages may be leased in advance, because every lease costs a
-    commit.
+    commit; ``gather``: for how many seconds a delete may wait for other writes to share their commit.
     """
 
     def __init__(
@@ -87,6 +113,7 @@ class SqliteQueue:
         is_dead: Callable[[str], bool],
         visibility: float,
         look_ahead: int = 0,
+        gather: float = 0.0,
     ) -> None:
         self._database = database
         self._parser = parser
@@ -94,6 +121,7 @@ class SqliteQueue:
         self._is_dead = is_dead
         self._visibility = visibility
         self._look_ahead = look_ahead
+        self._gather = max(gather, _GATHER)
         self._wave = False
         self._ahead: deque[Lease] = deque()
         self._heartbeat: asyncio.Task[None] | None = None
@@ -117,28 +145,52 @@ class SqliteQueue:
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
-        if self._heartbeat is None:
-            await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
-            self._heartbeat = asyncio.create_task(self._beat())
+        await self._keep_beating()
         if not self._ahead:
             self._ahead.extend(await self._lease(max(most, self._look_ahead)))
         return [self._ahead.popleft() for _ in range(min(most, len(self._ahead)))]
 
-    async def _lease(self, most: int) -> Sequence[Lease]:
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; only messages whose credential is not known to be dead."""
+        await self._keep_beating()
+        leases = list(await self._lease(most, elsewhere=True))
+        while self._ahead and len(leases) < most:  # no others are left: the latest of those that were leased ahead
+            leases.append(self._ahead.pop())
+        return leases
+
+    async def _keep_beating(self) -> None:
+        """Begin to renew this worker's leases, unless that is under way."""
+        if self._heartbeat is None:
+            await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
+            self._heartbeat = asyncio.create_task(self._beat())
+
+    async def _lease(self, most: int, *, elsewhere: bool = False) -> Sequence[Lease]:
         now = time.time()
-        order = _LeaseOrder(self._holder, most, now, self._visibility, self._is_dead, self._wave)
-        rows: Sequence[tuple[int, bytes]] = await self._database.write(_lease, order, QueueUnavailable)
+        order = _LeaseOrder(self._holder, most, now, self._visibility, self._is_dead, self._wave, elsewhere)
+        rows: Sequence[_Row] = await self._database.write(_lease, order, QueueUnavailable)
+        return await self._leases(rows, now)
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``."""
+        if most <= 0:
+            return ()
+        now = time.time()
+        order = _OthersOrder(username, self._holder, most, now, self._visibility)
+        rows: Sequence[_Row] = await self._database.write(_lease_others, order, QueueUnavailable)
+        return await self._leases(rows, now)
+
+    async def _leases(self, rows: Sequence[_Row], now: float) -> Sequence[Lease]:
         leases = []
-        for id_, body in rows:
+        for id_, _, body, others in rows:
             try:
-                leases.append(Lease(self._parser.parse(body, now), id_))
+                leases.append(Lease(self._parser.parse(body, now), id_, bool(others)))
             except Malformed as malformed:
                 await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueUnavailable)
         return leases
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
-        await self._database.write(_delete, lease.receipt, QueueUnavailable, gather=_GATHER)
+        await self._database.write(_delete, lease.receipt, QueueUnavailable, gather=self._gather)
 
     async def give_back(self, lease: Lease, delay: float) -> None:
         """See ``ports.Queue``; ``delay`` is limited to the visibility."""
@@ -214,31 +266,88 @@ async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
 # --- in the database's threads ----------------------------------------------------------------------------------------
 
 
-def _lease(connection: sqlite3.Connection, orders: Sequence[_LeaseOrder]) -> Sequence[Sequence[tuple[int, bytes]]]:
+def _lease(connection: sqlite3.Connection, orders: Sequence[_LeaseOrder]) -> Sequence[Sequence[_Row]]:
     return [_lease_one(connection, order) for order in orders]
 
 
-def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[tuple[int, bytes]]:
+def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[_Row]:
     rows = _visible(connection, order)
     if len(rows) < order.most and any(_free_leases_of_the_dead(connection, [order.is_dead])):
         rows = _visible(connection, order)
+    first_of_each: dict[str, _Row] = {}
+    for row in rows:
+        first_of_each.setdefault(row[1], row)
+    return _held(connection, list(first_of_each.values()), order)
+
+
+def _held(connection: sqlite3.Connection, rows: Sequence[_Row], order: _LeaseOrder | _OthersOrder) -> Sequence[_Row]:
     if rows:
         connection.execute(
             f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
-            (order.holder, order.now + order.visibility, *(id_ for id_, _ in rows)),
+            (order.holder, order.now + order.visibility, *(row[0] for row in rows)),
         )
     return rows
 
 
-def _visible(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[tuple[int, bytes]]:
+def _visible(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[_Row]:
+    """Messages that may be leased, of users of whom nobody holds any."""
     latest = order.now + order.visibility + _HIDDEN_BY_A_WRONG_CLOCK
+    if order.elsewhere:
+        return _sample(connection, order, latest)
     if order.wave:
         return wave.visible(connection, order.most, order.holder, order.now, latest)
     return connection.execute(
-        "SELECT id, body FROM messages INDEXED BY by_deadline "
-        "WHERE (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? ORDER BY deadline, id LIMIT ?",
-        (order.now, latest, order.holder, order.most),
+        f"SELECT m.id, m.username, m.body, {_OTHERS} FROM messages m INDEXED BY by_deadline "  # noqa: S608
+        "WHERE (m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder "
+        f"AND {_NOBODY_IS_AT_WORK} ORDER BY m.deadline, m.id LIMIT :most",
+        {"now": order.now, "latest": latest, "holder": order.holder, "most": order.most},
     ).fetchall()
+
+
+def _lease_others(connection: sqlite3.Connection, orders: Sequence[_OthersOrder]) -> Sequence[Sequence[_Row]]:
+    return [_held(connection, _others(connection, order), order) for order in orders]
+
+
+def _others(connection: sqlite3.Connection, order: _OthersOrder) -> Sequence[_Row]:
+    """Messages of one user that nobody holds, in the order of the index, so that no others are looked at."""
+    return connection.execute(
+        "SELECT id, username, body, 1 FROM messages WHERE username = :username AND (holder IS NULL OR "
+        "holder <> :holder AND (visible_at <= :now OR visible_at > :latest)) LIMIT :most",
+        {
+            "username": order.username,
+            "holder": order.holder,
+            "now": order.now,
+            "latest": order.now + order.visibility + _HIDDEN_BY_A_WRONG_CLOCK,
+            "most": order.most,
+        },
+    ).fetchall()
+
+
+def _sample(connection: sqlite3.Connection, order: _LeaseOrder, latest: float) -> Sequence[_Row]:
+    """Visible messages of living credentials, each the next one after a random id.
+
+    Each is looked for by itself, because messages that were pushed together may have something in common.
+    """
+    if order.wave:
+        return wave.sample(connection, order.most, order.holder, order.now, latest)
+    first, last = connection.execute("SELECT min(id), max(id) FROM messages").fetchone()
+    if last is None:
+        return []
+    found: dict[int, _Row] = {}
+    for _ in range(order.most):
+        start = random.randint(first, last)  # noqa: S311 - a sample, not a key
+        for low, high in ((start, last), (first, start - 1)):
+            row = connection.execute(
+                f"SELECT m.id, m.username, m.body, {_OTHERS} FROM messages m "  # noqa: S608
+                "WHERE m.id BETWEEN :low AND :high AND m.deadline > :now "
+                "AND (m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder "
+                f"AND {_NOBODY_IS_AT_WORK} ORDER BY m.id LIMIT 1",
+                {"low": low, "high": high, "now": order.now, "latest": latest, "holder": order.holder},
+            ).fetchone()
+            if row is not None:
+                found[row[0]] = row
+                break
+    return list(found.values())
 
 
 def _free_leases_of_the_dead(

@@ -34,29 +34,52 @@ def begin(connection: sqlite3.Connection, waves: Sequence[Collection[str]]) -> S
 
 def visible(
     connection: sqlite3.Connection, most: int, holder: str, now: float, latest: float
-) -> Sequence[tuple[int, bytes]]:
-    """Up to ``most`` messages (id and body) that may be leased, earliest deadline first.
+) -> Sequence[tuple[int, str, bytes, int]]:
+    """Up to ``most`` messages that may be leased (id, username, body, 1), earliest deadline first.
 
     A message is hidden until its ``visible_at``; a value later than ``latest`` can only come from a wrong clock, so the
-    message counts as visible. Messages that ``holder`` has leased itself are left out.
+    message counts as visible. Messages of users of whom somebody has leased another one are left out.
     """
     _find_new_messages(connection)
-    found: list[tuple[int, bytes]] = []
+    held = {
+        username
+        for (username,) in connection.execute(
+            "SELECT username FROM main.messages WHERE holder IS NOT NULL "
+            "AND (holder = ? OR visible_at > ? AND visible_at <= ?)",
+            (holder, now, latest),
+        )
+    }
+    found: list[tuple[int, str, bytes, int]] = []
     deleted: list[tuple[float, int]] = []
-    for deadline, id_, body, is_visible in connection.execute(
-        "SELECT deadline, id, body, (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? FROM "
-        "(SELECT w.deadline, w.id, m.body, m.visible_at, m.holder "
+    for deadline, id_, username, body, is_visible in connection.execute(
+        "SELECT deadline, id, username, body, (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? FROM "
+        "(SELECT w.deadline, w.id, m.username, m.body, m.visible_at, m.holder "
         "FROM temp.wave w LEFT JOIN main.messages m ON m.id = w.id ORDER BY w.deadline, w.id)",
         (now, latest, holder),
     ):
         if body is None:
             deleted.append((deadline, id_))
-        elif is_visible:
-            found.append((id_, body))
+        elif is_visible and username not in held:
+            found.append((id_, username, body, 1))
+            held.add(username)
             if len(found) == most:
                 break
     connection.executemany("DELETE FROM temp.wave WHERE deadline = ? AND id = ?", deleted)
     return found
+
+
+def sample(
+    connection: sqlite3.Connection, most: int, holder: str, now: float, latest: float
+) -> Sequence[tuple[int, str, bytes, int]]:
+    """Like ``visible``, but from anywhere in the wave, and only messages of credentials that are not dead."""
+    _find_new_messages(connection)
+    return connection.execute(
+        "SELECT m.id, m.username, m.body, 1 FROM temp.wave w CROSS JOIN main.messages m ON m.id = w.id "
+        "WHERE w.deadline > ? AND (m.visible_at <= ? OR m.visible_at > ?) AND m.holder IS NOT ? "
+        "AND m.username NOT IN (SELECT username FROM main.messages WHERE holder IS NOT NULL "
+        "AND (holder = ? OR visible_at > ? AND visible_at <= ?)) ORDER BY random() LIMIT ?",
+        (now, now, latest, holder, holder, now, latest, most),
+    ).fetchall()
 
 
 def any_left(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[bool]:

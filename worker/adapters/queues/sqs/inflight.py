@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import OrderedDict
+import random
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
 from worker.core.model import Request
@@ -49,6 +50,7 @@ class InFlight:
         self._numbers = itertools.count()
         self._acknowledged: OrderedDict[Key, None] = OrderedDict()
         self._memory = memory
+        self._users_ahead: Counter[str] = Counter()
         self.ahead = 0
         """The number of messages with ``is_ahead``."""
 
@@ -74,6 +76,7 @@ class InFlight:
         self._messages[key] = message
         heapq.heappush(self._ahead, (request.expires_at, next(self._numbers), message))
         self.ahead += 1
+        self._users_ahead[request.username] += 1
 
     def take(self, most: int, now: float) -> list[Message]:
         """Take up to ``most`` of the messages ahead, earliest deadline first.
@@ -83,22 +86,49 @@ class InFlight:
         taken: list[Message] = []
         while self._ahead and len(taken) < most:
             message = heapq.heappop(self._ahead)[2]
-            if self._messages.get(message.key) is not message:
-                continue
-            if message.hidden_until <= now:
-                self.drop(message)
-                continue
+            if self._messages.get(message.key) is message and message.is_ahead and self._take(message, now):
+                taken.append(message)
+        return taken
+
+    def take_of(self, username: str, most: int, now: float) -> list[Message]:
+        """Take up to ``most`` of this user's messages ahead, in no particular order."""
+        if not self.has_ahead(username):
+            return []
+        found = [each for each in self._messages.values() if each.is_ahead and each.request.username == username]
+        return [message for message in found[:most] if self._take(message, now)]
+
+    def has_ahead(self, username: str) -> bool:
+        """Whether any of the messages ahead is this user's."""
+        return username in self._users_ahead
+
+    def _take(self, message: Message, now: float) -> bool:
+        if message.hidden_until <= now:
+            self.drop(message)
+            return False
+        self._no_longer_ahead(message)
+        return True
+
+    def _no_longer_ahead(self, message: Message) -> None:
+        if message.is_ahead:
             message.is_ahead = False
             self.ahead -= 1
-            taken.append(message)
-        return taken
+            username = message.request.username
+            self._users_ahead[username] -= 1
+            if not self._users_ahead[username]:
+                del self._users_ahead[username]
+
+    def take_any(self, most: int, now: float) -> list[Message]:
+        """Take up to ``most`` of the messages ahead, whatever their deadlines."""
+        waiting = [message for message in self._messages.values() if message.is_ahead]
+        random.shuffle(waiting)
+        return list(itertools.islice((message for message in waiting if self._take(message, now)), most))
 
     def drop(self, message: Message) -> bool:
         """Forget the message; return whether it was in flight."""
         if self._messages.get(message.key) is not message:
             return False
         del self._messages[message.key]
-        self.ahead -= message.is_ahead
+        self._no_longer_ahead(message)
         return True
 
     def messages(self) -> list[Message]:

@@ -144,11 +144,18 @@ class SqsQueue:
 
         Raises ``QueueUnavailable`` at once if a person must act, otherwise after a minute of outage.
         """
+        return self._take(most, self._in_flight.take)
+
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``: any of the messages that were received ahead, since SQS itself has no order."""
+        return self._take(most, self._in_flight.take_any)
+
+    def _take(self, most: int, take: Callable[[int, float], Sequence[Message]]) -> Sequence[Lease]:
         self._want()
-        messages = self._in_flight.take(most, time.monotonic())
+        messages = take(most, time.monotonic())
         if messages:
             self._receiver.want()
-        return [Lease(message.request, message) for message in messages]
+        return self._leases(messages)
 
     def _want(self) -> None:
         """Start polls as needed; raise what the work in the background has been failing with."""
@@ -217,6 +224,15 @@ class SqsQueue:
             elif message.get("Attributes", {}).get("ApproximateReceiveCount", "1") != "1":
                 continue
             await self._count_malformed(1)
+
+    async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; among the messages that were received already, for SQS cannot search."""
+        return self._leases(self._in_flight.take_of(username, most, time.monotonic()))
+
+    def _leases(self, messages: Sequence[Message]) -> Sequence[Lease]:
+        return [
+            Lease(message.request, message, self._in_flight.has_ahead(message.request.username)) for message in messages
+        ]
 
     # --- acknowledging and giving back --------------------------------------------------------------------------------
 

@@ -123,6 +123,12 @@ class SimulatedQueue(_Port):
         queue, process = self._world.queue, self._process
         return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most))
 
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        queue, process = self._world.queue, self._process
+        return await self._operation(
+            "lease", "elsewhere", QueueUnavailable, lambda: queue.lease(process, most, elsewhere=True)
+        )
+
     async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
         return await self._operation(

@@ -66,15 +66,15 @@ class QueueStore:
     def push(self, request: Request, *, again: float | None = None) -> None:
         self.messages.append(Waiting(request, self._world.now, self._world.now, again))
 
-    def lease(self, process: Process, most: int) -> list[Lease]:
+    def lease(self, process: Process, most: int, *, elsewhere: bool = False) -> list[Lease]:
         now = self._world.now
         free = [message for message in self.messages if message.visible_at <= now and not self._held(message)]
-        free.sort(key=lambda message: message.request.expires_at)
+        free.sort(key=lambda message: message.request.expires_at)  # so that the first of each user is found
         if self._world.scenario.deaths_known:  # as the embedded queue does: one message of a user at a time
             held = {message.request.username for message in self.messages if self._held(message)}
             first = {message.request.username: message for message in reversed(free)}
             free = [message for username, message in first.items() if username not in held]
-            free.sort(key=lambda message: message.request.expires_at)
+        free.sort(key=lambda message: message.request.expires_at, reverse=elsewhere)
         return self._lease(process, free[:most])
 
     def lease_others(self, process: Process, username: str, most: int) -> list[Lease]:

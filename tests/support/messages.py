@@ -24,7 +24,7 @@ async def push_raw(queue: Producer, bodies: Sequence[bytes]) -> None:
     """Put bodies on the queue as somebody would who does not look at them."""
     for body in bodies:
         await queue.push(
-            [(Request(f"somebody {version()}", CredentialKind.SESSION, Secret("-"), version(), 0.0), body)]
+            [(Request(f"somebody {version()}", CredentialKind.SESSION, Secret("-"), version(), 4e9), body)]
         )
 
 

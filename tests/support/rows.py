@@ -73,4 +73,5 @@ enrolments = st.builds(
     kind=st.none() | st.sampled_from(CredentialKind),
     sealed=st.none() | sealeds,
     settled=st.lists(ids, max_size=4, unique=True).map(load),
+    detail=st.none() | st.just("ForbiddenException"),
 )

@@ -119,8 +119,10 @@ async def export(settings: Settings, wanted: State, out: TextIO) -> None:
 def _lines(state: State, users: Sequence[Listed]) -> Iterator[str]:
     """Yield the line of each user: the same as ``json.dumps`` of an object, but several times as fast."""
     reasons = {reason: json.dumps(reason) for reason in {user.reason for user in users}}
-    for username, reason, since in users:
+    for username, reason, since, detail in users:
         said = f'"state": "{state.value}", "reason": {reasons[reason]}, "since": "{rfc3339(since)}"'
+        if detail is not None:
+            said += f', "detail": {json.dumps(detail)}'
         yield f'{{"username": {json.dumps(username)}, {said}}}\n'
 
 

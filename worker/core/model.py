@@ -100,6 +100,10 @@ class Reason(StrEnum):
     CREDENTIAL_MISMATCH = "credential_mismatch"
     RETRIES_EXHAUSTED = "retries_exhausted"
     WORKER_CRASHED = "worker_crashed"
+    REFUSED = "refused"
+    """Cognito refused this user, with a code that would concern everybody, while others got through."""
+    THROTTLED_ALONE = "throttled_alone"
+    """Every call for this user was "too many requests", while others got through."""
 
 
 EXPIRED = {CredentialKind.SESSION: Reason.SESSION_EXPIRED, CredentialKind.ACCESS_TOKEN: Reason.TOKEN_EXPIRED}
@@ -155,6 +159,8 @@ class Enrolment(NamedTuple):
     """The user's newest secret; after its delivery without the bytes."""
     settled: Settled = NOTHING_SETTLED
     """The ids of this user's requests that reached an outcome."""
+    detail: str | None = None
+    """Cognito's code for the refusal, where the reason is ``REFUSED`` or ``THROTTLED_ALONE``."""
 
 
 class Listed(NamedTuple):
@@ -165,6 +171,8 @@ class Listed(NamedTuple):
     """Why the user is in that state, where there is a reason."""
     since: float
     """When the state was entered (UTC seconds)."""
+    detail: str | None = None
+    """See ``Enrolment.detail``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +203,8 @@ class Counts:
     reasons: Mapping[str, int]
     duplicates: int = 0
     malformed: int = 0
+    codes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """For reasons that come with a code of Cognito's (``Enrolment.detail``): how many users there are of each code."""
     unrequested: int | None = None
     """Users of the roster without a row; ``None`` where nobody asked."""
 

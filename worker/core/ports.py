@@ -59,6 +59,13 @@ class Queue(Protocol):
         """Up to ``most`` messages, earliest deadline first; none when none is ready. Puts malformed ones aside."""
         ...
 
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """Up to ``most`` messages from anywhere in the queue, like a random sample, rather than the earliest deadlines.
+
+        For asking whether a refusal concerns everybody: the users with the earliest deadlines may have it in common.
+        """
+        ...
+
     async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
         """Up to ``most`` messages of this user that nobody has leased, wherever they stand, also delayed ones.
 

@@ -174,6 +174,7 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
         row._replace(
             state=State.IN_PROGRESS,
             reason=None,
+            detail=None,
             since=me.now,
             # at least the clock in milliseconds, so that it still rises where a lost ledger was begun anew
             generation=max(int(me.now * 1000), row.generation + 1),
@@ -194,19 +195,25 @@ def renewed(row: Enrolment, lease_until: float) -> Enrolment:
 
 
 def conclude(
-    row: Enrolment, state: State, reason: Reason | None, now: float, *, late_effect_for: float = 0.0
+    row: Enrolment,
+    state: State,
+    reason: Reason | None,
+    now: float,
+    *,
+    late_effect_for: float = 0.0,
+    detail: str | None = None,
 ) -> Enrolment:
     """The outcome of a request that brought no secret.
 
-    ``late_effect_for``: seconds for which one of its calls may still take effect. Where the refusal may mean that a
-    call with a lost reply succeeded, or a replacement is in doubt, the user must sign in again. A replacement that
-    surely issued nothing leaves the user as before.
+    ``late_effect_for``: seconds for which one of its calls may still take effect. ``detail``: Cognito's code. Where the
+    refusal may mean that a call with a lost reply succeeded, or a replacement is in doubt, the user must sign in again.
+    A replacement that surely issued nothing leaves the user as before.
     """
     if row.doubt and (row.before is not None or reason in MAY_MEAN_IT_WORKED):
-        state, reason = State.NEEDS_SESSION, Reason.REPLY_LOST
+        state, reason, detail = State.NEEDS_SESSION, Reason.REPLY_LOST, None
     elif row.before is not None:
-        state, reason = row.before, None
-    return _finished(row, state, reason, now, late_effect_for)
+        state, reason, detail = row.before, None, None
+    return _finished(row, state, reason, now, late_effect_for)._replace(detail=detail)
 
 
 def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
@@ -278,4 +285,5 @@ def _finished(
         request_id=None,
         settled=row.settled if row.request_id is None else row.settled.add(row.request_id),
         sealed=row.sealed._replace(blob=b"") if row.sealed else None,
+        detail=None,
     )

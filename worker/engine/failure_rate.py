@@ -32,6 +32,11 @@ CURES = {
     Reason.INVALID_PARAMETER: _WRONG,
     Reason.REPLY_LOST: _NO_ANSWER,
     Reason.RETRIES_EXHAUSTED: _NO_ANSWER,
+    Reason.REFUSED: (
+        "Cognito refuses these users and no others: look at the codes (mfa-worker status --json), at the app client of "
+        "their tokens and at the rules of the pool's WAF"
+    ),
+    Reason.THROTTLED_ALONE: "Cognito limits these users alone: look for what else calls it for them, and wait hours",
     Reason.WORKER_CRASHED: "workers died over these users: look at their logs and at their memory limits",
 }
 """What to do first, by the most common reason of the bad outcomes."""

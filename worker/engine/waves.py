@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -112,6 +112,13 @@ class WaveQueue:
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
+        return await self._lease(most, self._queue.lease)
+
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``."""
+        return await self._lease(most, self._queue.lease_elsewhere)
+
+    async def _lease(self, most: int, lease: Callable[[int], Awaitable[Sequence[Lease]]]) -> Sequence[Lease]:
         now = self._now()
         while self._hidden and self._hidden[0][0] <= now:
             self._hidden_now -= self._hidden.popleft()[1]
@@ -119,12 +126,12 @@ class WaveQueue:
             return ()
         ours: list[Lease] = []
         others = 0
-        while not ours and self._hidden_now + others < MAX_HIDDEN and (leases := await self._queue.lease(most)):
-            for lease in leases:
-                if lease.request.username in self._usernames:
-                    ours.append(lease)
+        while not ours and self._hidden_now + others < MAX_HIDDEN and (leases := await lease(most)):
+            for each in leases:
+                if each.request.username in self._usernames:
+                    ours.append(each)
                 else:
-                    await self._queue.give_back(lease, HIDDEN_FOR)
+                    await self._queue.give_back(each, HIDDEN_FOR)
                     others += 1
         if others:
             self._hidden.append((now + HIDDEN_FOR, others))

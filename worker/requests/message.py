@@ -23,7 +23,7 @@ from worker.core.model import CredentialKind, Request, Secret
 from worker.core.text import escape
 from worker.requests.lines import MAX_MESSAGE
 
-_IGNORED = {"state", "reason", "since"}
+_IGNORED = {"state", "reason", "since", "detail"}
 """Keys that ``export`` adds. They are allowed, so that its lines can be pushed again, and they are not sent on."""
 
 _MAX_NAME = 40

@@ -35,8 +35,22 @@ _FAILURES = {
     Reason.CREDENTIAL_MISMATCH,
     Reason.RETRIES_EXHAUSTED,
     Reason.WORKER_CRASHED,
+    Reason.REFUSED,
+    Reason.THROTTLED_ALONE,
 }
 """The reasons of users who are ``failed``; all other reasons are those of users who need a session."""
+
+
+_CURES = {
+    Reason.REFUSED: (
+        "Cognito refused these users while others got through. ResourceNotFoundException: sign them in through an app "
+        "client that exists; ForbiddenException: a rule of the pool's WAF matches their requests"
+    ),
+    Reason.THROTTLED_ALONE: (
+        "Cognito limits these users alone (attempt limit exceeded): let some hours pass, then push new requests"
+    ),
+}
+"""What to do about users whose reason does not say it, for people."""
 
 
 def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
@@ -49,7 +63,15 @@ def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
         "duplicates": counts.duplicates,
         "malformed": counts.malformed,
         "past_session_expiry": backlog.expired,
+        **({"codes": _codes(counts)} if counts.codes else {}),
         **({} if counts.unrequested is None else {"roster": {"unrequested": counts.unrequested}}),
+    }
+
+
+def _codes(counts: Counts) -> dict[str, dict[str, int]]:
+    return {
+        str(reason): {code: number for code, number in sorted(found.items()) if number}
+        for reason, found in sorted(counts.codes.items())
     }
 
 
@@ -137,6 +159,9 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
     for state, cure in ((State.NEEDS_SESSION, "sign them in again"), (State.FAILED, "see why")):
         if counts.states.get(state):
             yield f"{cure}: mfa-worker export --state {state.value}"
+    for reason, cure in _CURES.items():
+        if counts.reasons.get(reason):
+            yield f"{reason.value}: {cure}"
 
 
 def print_table(
@@ -149,7 +174,10 @@ def print_table(
     rows = [(word, counts.states.get(state, 0)) for state, word in _WORDS.items()]
     rows = [(word, number) for word, number in rows if number] or [("delivered", 0)]
     rows += [("accepted", counts.accepted), ("waiting", backlog.waiting)]
-    rows += [(f"  {reason}", number) for reason, number in sorted(counts.reasons.items()) if number]
+    for reason, number in sorted(counts.reasons.items()):
+        if number:
+            rows.append((f"  {reason}", number))
+            rows += [(f"    {code}", users) for code, users in sorted(counts.codes.get(reason, {}).items()) if users]
     others = {
         "past their deadline": backlog.expired,
         "duplicate requests": counts.duplicates,

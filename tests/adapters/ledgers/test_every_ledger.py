@@ -174,7 +174,7 @@ async def test_listed_gives_everybody_in_a_state_once_however_many(ledger: Whole
     many = [row(f"user {number:04}", State.NEEDS_SESSION, reason=Reason.REPLY_LOST) for number in range(crowd)]
     await put_all(ledger, [*many, row("other", State.FAILED)])
     assert sorted(await listed(ledger, State.NEEDS_SESSION)) == [
-        (each.username, "reply_lost", each.since) for each in many
+        Listed(each.username, "reply_lost", each.since) for each in many
     ]
     assert await listed(ledger, State.ACTIVE) == []
 
@@ -213,6 +213,22 @@ async def test_the_census_counts_every_user_once_under_state_and_reason(ledger: 
     assert dict(counts.reasons) == {"reply_lost": 2, "session_spent": 1}
     assert counts.unfinished == sum(row.state in UNFINISHED for row in rows)
     assert (counts.duplicates, counts.malformed) == (0, 0)
+
+
+async def test_codes_are_counted_apart_and_leave_with_their_rows(ledger: WholeLedger) -> None:
+    codes = ("ForbiddenException", "ForbiddenException", "ResourceNotFoundException")
+    rows = [
+        row(f"user-{number}", State.FAILED, reason=Reason.REFUSED, detail=code) for number, code in enumerate(codes)
+    ]
+    await put_all(ledger, [*rows, row("other", State.FAILED, reason=Reason.WORKER_CRASHED)])
+    counts = await ledger.counts()
+    assert counts.reasons == {"refused": 3, "worker_crashed": 1}
+    assert counts.codes == {"refused": {"ForbiddenException": 2, "ResourceNotFoundException": 1}}
+    assert (await ledger.recount()).codes == counts.codes
+
+    await ledger.put(row("user-2", State.IN_PROGRESS), rows[2].version)
+    assert (await ledger.counts()).codes == {"refused": {"ForbiddenException": 2}}
+    assert {found.detail for found in await listed(ledger, State.FAILED)} == {"ForbiddenException", None}
 
 
 async def test_duplicates_add_up(ledger: WholeLedger) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
 
-from tests.adapters.ledgers.rigs import STAMP
+from tests.adapters.ledgers.rigs import STAMP, forget_the_tally
 from tests.support.dynamodb_wire import rollout_behind_a_wire
 from tests.support.emulators import Emulator
 from tests.support.rows import row
 from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
+from worker.adapters.ledgers.sqlite.tally import count
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.clock import SystemClock
@@ -83,16 +85,44 @@ async def test_a_ledger_of_an_earlier_version_is_counted_when_it_is_opened(tmp_p
     async with opened(path) as ledger:
         await ledger.add_to_roster(["user 7", "nobody"])
     with sqlite3.connect(path) as connection:
-        for kind, name in connection.execute("SELECT type, name FROM sqlite_schema").fetchall():
-            if kind == "trigger" or name == "tally":
-                connection.execute(f"DROP {kind} {name}")
-        connection.execute("DELETE FROM counters")
+        forget_the_tally(connection)
         connection.execute(MANY)
     async with opened(path) as ledger:
         counts = await ledger.counts()
         assert counts.states == {State.DELIVERED: 15_000, State.NEEDS_SESSION: 5_000}
         assert counts.reasons == {Reason.TOKEN_EXPIRED: 5_000}
         assert await ledger.roster_count() == 1
+
+
+def _somebody(draw: random.Random) -> Enrolment:
+    state = draw.choice(list(State))
+    fields = {"reason": draw.choice([None, Reason.REFUSED, Reason.REPLY_LOST]), "detail": draw.choice([None, "Code"])}
+    return row(f"user {draw.randrange(12)}", state, **(fields if state not in UNFINISHED else {}))
+
+
+async def test_after_any_writes_the_counts_are_what_counting_every_row_gives(tmp_path: Path) -> None:
+    """Together and alone, first rows and later ones, with writes among them that come too late."""
+    draw = random.Random(7)
+    path = tmp_path / "rollout.db"
+    async with opened(path) as ledger:
+        await ledger.add_to_roster([f"user {number}" for number in range(0, 24, 2)])
+        for _ in range(60):
+            rows = [_somebody(draw) for _ in range(draw.randrange(1, 5))]
+            stands = [await ledger.read(each.username) for each in rows]
+            await asyncio.gather(
+                *(
+                    ledger.put(each, draw.choice([old.version if old else None, None, "late"]))
+                    for each, old in zip(rows, stands, strict=True)
+                )
+            )
+            with closing(sqlite3.connect(path)) as connection:
+                true = connection.execute("SELECT state, reason, detail, count(*) FROM users GROUP BY 1, 2, 3")
+                expected = sorted((state, why or "", what or "", number) for state, why, what, number in true)
+                counted = [(state, why or "", what or "", number) for state, why, what, number in count(connection)]
+                unrequested = "SELECT count(*) FROM roster WHERE username NOT IN (SELECT username FROM users)"
+                (absent,) = connection.execute(unrequested).fetchone()
+            assert sorted(counted) == expected
+            assert await ledger.roster_count() == absent
 
 
 async def test_a_row_that_somebody_changes_with_sql_is_counted_too(tmp_path: Path) -> None:

@@ -72,6 +72,23 @@ async def test_no_more_are_leased_than_were_asked_for(intake: Intake) -> None:
     assert list(await intake.queue.lease(2)) == []
 
 
+async def test_messages_from_elsewhere_are_leases_like_the_others(intake: Intake) -> None:
+    await intake.give([body(f"user-{number}", str(number)) for number in range(9)])
+    leases = await lease(intake.queue, 1)
+
+    async def another_came() -> bool:
+        leases.extend(await intake.queue.lease_elsewhere(1))
+        return len(leases) == 4
+
+    await until(another_came)
+    leases += await lease(intake.queue, 5)
+    assert sorted(ids(leases)) == [str(number) for number in range(9)]
+    assert list(await intake.queue.lease_elsewhere(3)) == []
+    for found in leases:
+        await intake.queue.acknowledge(found)
+    assert (await intake.queue.backlog()).waiting == 0
+
+
 async def test_a_leased_message_is_not_leased_again(intake: Intake) -> None:
     await intake.give([body(id="1"), body(id="2")])
     assert sorted(ids([*await lease(intake.queue, 1), *await lease(intake.queue, 1)])) == ["1", "2"]

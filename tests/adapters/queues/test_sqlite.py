@@ -50,6 +50,30 @@ async def test_the_earliest_deadline_comes_first(sqlite_queue: SqliteQueue) -> N
     assert ids(list(await sqlite_queue.lease(3))) == ["40", "50"]
 
 
+async def test_a_sample_comes_from_anywhere_but_from_the_dead(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(*(body(id=f"{number}", expires_in=number - 100) for number in range(400))))
+    found = {int(each) for _ in range(20) for each in ids(list(await sqlite_queue.lease_elsewhere(3)))}
+    assert len(found) > 40
+    assert min(found) > 99, "those of 0 to 99 are dead"
+    assert max(found) - min(found) > 150
+
+
+async def test_a_sample_takes_from_those_leased_ahead_where_no_others_are_left(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open() as queue:
+        queue._look_ahead = 5
+        await queue.push(pushed(*(body(id=f"{number}", expires_in=100 + number) for number in range(5))))
+        assert ids(list(await queue.lease(1))) == ["0"]
+        assert ids(list(await queue.lease_elsewhere(2))) == ["4", "3"]
+        assert ids(list(await queue.lease(9))) == ["1", "2"]
+
+
+async def test_a_sample_of_a_wave_holds_nobody_else(sqlite_queue: SqliteQueue) -> None:
+    await sqlite_queue.push(pushed(*(body(f"user-{number}") for number in range(50))))
+    await sqlite_queue.only({"user-7", "user-8", "user-9"})
+    assert len(await sqlite_queue.lease(1)) == 1
+    assert {each.request.username for each in await sqlite_queue.lease_elsewhere(5)} < {"user-7", "user-8", "user-9"}
+
+
 async def test_one_message_of_a_user_is_leased_at_a_time(sqlite_queues: SqliteQueues) -> None:
     async with sqlite_queues.open("one") as one, sqlite_queues.open("two") as two:
         await one.push(

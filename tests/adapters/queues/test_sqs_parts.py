@@ -48,6 +48,17 @@ def test_what_may_be_somebody_elses_by_now_is_not_handed_out() -> None:
     assert (len(here), here.ahead) == (1, 0)
 
 
+def test_any_message_ahead_may_be_taken_and_is_then_not_taken_again() -> None:
+    seen = set()
+    for _ in range(100):
+        here = in_flight(*range(1, 10))
+        taken = here.take_any(2, 0.0)
+        seen.update(numbers(taken))
+        assert (len(taken), here.ahead) == (2, 7)
+        assert not {*numbers(taken)} & {*numbers(here.take(9, 0.0)), *numbers(here.take_any(9, 0.0))}
+    assert len(seen) == 9
+
+
 def test_a_message_is_renewed_after_a_third_of_its_visibility_whoever_has_it() -> None:
     here = in_flight(1, 2)
     here.take(1, 0.0)

@@ -263,3 +263,15 @@ async def test_a_source_that_breaks_ends_the_run_as_something_away(
     monkeypatch.setattr("worker.adapters.queues.stream.os.read", fail)
     with pytest.raises(QueueUnavailable, match="Input/output error"):
         await queue.lease(1)
+
+
+async def test_a_sample_takes_the_lines_read_last_and_then_from_the_queue_behind(
+    tmp_path: Path, behind: SqliteQueue
+) -> None:
+    await behind.push(pushed(body(id="behind")))
+    queue = stream(file(tmp_path, b"".join(body(id=str(number)) + b"\n" for number in range(4))), behind)
+    assert ids(list(await queue.lease(1))) == ["0"]
+    assert ids(list(await queue.lease_elsewhere(2))) == ["3", "2"]
+    assert ids(list(await queue.lease(2))) == ["1"]
+    assert ids(list(await queue.lease_elsewhere(2))) == ["behind"]
+    assert (await queue.backlog()).waiting == 5

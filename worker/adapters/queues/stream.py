@@ -78,6 +78,20 @@ class StreamQueue:
             self._ready.popleft()
         return leases or await self._behind.lease(most)
 
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``: the lines read last, since nobody can look further ahead in a pipe."""
+        leases: list[Lease] = []
+        while len(leases) < most and await self._has_line(may_wait=False):
+            line = self._ready[-1]
+            try:
+                leases.append(Lease(self._parser.parse(line.raw, line.read_at), line))
+            except Malformed as malformed:
+                await self._producer.put_aside(str(malformed), digest(line.raw))
+            else:
+                self._in_flight.add(line)
+            self._ready.pop()
+        return leases or await self._behind.lease_elsewhere(most)
+
     def _due(self, most: int) -> list[Lease]:
         now, due = time.monotonic(), list[Lease]()
         while self._later and self._later[0][0] <= now and len(due) < most:

@@ -244,14 +244,17 @@ def counts(sums: Counter[Bucket]) -> Counts:
     """The sums as ``model.Counts``; no number is below zero, even if a killed worker has not written its changes."""
     states: Counter[State] = Counter()
     reasons: Counter[str] = Counter()
+    codes: dict[str, Counter[str]] = {}
     for bucket, number in sums.items():
         if number <= 0 or bucket in _NOT_IN_ROWS or bucket == ROSTER:
             continue
-        state, _, reason = bucket.partition(":")
+        state, reason, detail = [*bucket.split(":", 2), "", ""][:3]
         states[State(state)] += number
         if reason:
             reasons[reason] += number
-    return Counts(states, reasons, max(0, sums[DUPLICATES]), max(0, sums[MALFORMED]))
+        if detail:
+            codes.setdefault(reason, Counter())[detail] += number
+    return Counts(states, reasons, max(0, sums[DUPLICATES]), max(0, sums[MALFORMED]), codes)
 
 
 def _difference(found: Counter[Bucket], written: Snapshot) -> dict[Bucket, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from worker.adapters.aws.errors import faults
 from worker.adapters.ledgers.dynamodb.coalescing import Coalescer
 from worker.adapters.ledgers.dynamodb.rows import (
+    DETAIL,
     REASON,
     ROSTER,
     ROW,
@@ -131,11 +132,17 @@ class Reads:
         return [username_of(item) for item in answer["Items"]], shard, answer.get("LastEvaluatedKey")
 
     async def in_state(self, state: State) -> AsyncGenerator[list[Item], None]:
-        """Every item in that state, in pages: its ``key``, ``reason`` and ``row``."""
+        """Every item in that state, in pages: its ``key``, ``reason``, ``detail`` and ``row``."""
         request = {
             "FilterExpression": "#state = :state",
-            "ProjectionExpression": "#key, #reason, #row",
-            "ExpressionAttributeNames": {"#key": KEY, "#state": STATE, "#reason": REASON, "#row": ROW},
+            "ProjectionExpression": "#key, #reason, #detail, #row",
+            "ExpressionAttributeNames": {
+                "#key": KEY,
+                "#state": STATE,
+                "#reason": REASON,
+                "#detail": DETAIL,
+                "#row": ROW,
+            },
             "ExpressionAttributeValues": {":state": {"S": state.value}},
         }
         async for page in self._scan(request):
@@ -159,8 +166,8 @@ class Reads:
 
     async def _count_segment(self, segment: int) -> Counter[Bucket]:
         request = {
-            "ProjectionExpression": "#state, #reason, #roster",
-            "ExpressionAttributeNames": {"#state": STATE, "#reason": REASON, "#roster": ROSTER},
+            "ProjectionExpression": "#state, #reason, #detail, #roster",
+            "ExpressionAttributeNames": {"#state": STATE, "#reason": REASON, "#detail": DETAIL, "#roster": ROSTER},
             "Segment": segment,
             "TotalSegments": SEGMENTS,
         }

@@ -26,6 +26,8 @@ STATE = "state"
 """Attribute (S): the user's state, for counting and for ``export``."""
 REASON = "reason"
 """Attribute (S): the reason of the state, where there is one."""
+DETAIL = "detail"
+"""Attribute (S): Cognito's code for a refusal, where the row has one."""
 ROW = "row"
 """Attribute (S): the other fields of the row, as one JSON text."""
 BLOB = "blob"
@@ -67,6 +69,8 @@ def to_item(row: Enrolment) -> Item:
     }
     if row.reason is not None:
         item[REASON] = {"S": row.reason.value}
+    if row.detail is not None:
+        item[DETAIL] = {"S": row.detail}
     if row.state in UNFINISHED:
         item[SHARD] = {"S": shard(row.username)}
     if row.sealed is not None:
@@ -97,6 +101,7 @@ def to_enrolment(item: Item | None) -> Enrolment | None:
         request_id=fields.get("request_id"),
         kind=CredentialKind(fields["kind"]) if "kind" in fields else None,
         settled=load_settled(fields.get("settled", ())),
+        detail=item[DETAIL]["S"] if DETAIL in item else None,
     )
     if "sealed" not in fields:
         return row
@@ -106,9 +111,9 @@ def to_enrolment(item: Item | None) -> Enrolment | None:
 
 
 def to_listed(item: Item) -> Listed:
-    """What a list of users says of this one; the item has the attributes ``key``, ``reason`` and ``row``."""
-    reason = item[REASON]["S"] if REASON in item else None
-    return Listed(username_of(item), reason, json.loads(item[ROW]["S"])["since"])
+    """What a list of users says of this one; the item has the attributes ``key``, ``reason``, ``detail``, ``row``."""
+    reason, detail = (item[name]["S"] if name in item else None for name in (REASON, DETAIL))
+    return Listed(username_of(item), reason, json.loads(item[ROW]["S"])["since"], detail)
 
 
 def username_of(item: Item) -> str:
@@ -120,19 +125,28 @@ def username_of(item: Item) -> str:
 # --- counting ---------------------------------------------------------------------------------------------------------
 
 Bucket = str
-"""The class in which a user is counted: a state, ``state:reason``, or ``roster``."""
+"""The class in which a user is counted: a state, ``state:reason``, ``state:reason:code``, or ``roster``."""
 
 
 def bucket(row: Enrolment) -> Bucket:
     """The bucket of a row."""
-    return f"{row.state.value}:{row.reason.value}" if row.reason else row.state.value
+    return _bucket(row.state.value, row.reason.value if row.reason else None, row.detail)
 
 
 def bucket_of(item: Item | None) -> Bucket | None:
-    """The bucket of an item, by its ``state``, ``reason`` and ``roster``; ``None`` for no item, or no user's item."""
+    """The bucket of an item, by its ``state``, ``reason``, ``detail`` and ``roster``.
+
+    ``None`` for no item, or no user's item.
+    """
     if not item:
         return None
     if STATE in item:
-        state: str = item[STATE]["S"]
-        return f"{state}:{item[REASON]['S']}" if REASON in item else state
+        state, reason, detail = (item[name]["S"] if name in item else None for name in (STATE, REASON, DETAIL))
+        return _bucket(str(state), reason, detail)
     return ROSTER if ROSTER in item else None
+
+
+def _bucket(state: str, reason: str | None, detail: str | None) -> Bucket:
+    if reason is None:
+        return state
+    return f"{state}:{reason}:{detail}" if detail else f"{state}:{reason}"

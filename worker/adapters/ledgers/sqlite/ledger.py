@@ -36,7 +36,8 @@ CREATE TABLE IF NOT EXISTS users (
     username TEXT PRIMARY KEY, version TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, since REAL NOT NULL,
     generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
     NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
-    sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT
+    sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT,
+    detail TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -67,10 +68,13 @@ _COLUMNS = (
     "associated_at",
     "session_expires_at",
     "blob",
+    "detail",
     "replaces",
 )
 """The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
 replaces, is only written: the condition of the write compares it."""
+_LATER_COLUMNS = {"detail": "TEXT"}
+"""Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened."""
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _PAGE = 500
 """Rows of one read: few enough to occupy the reading thread only briefly, and to need little memory."""
@@ -102,6 +106,7 @@ class SqliteLedger:
                 "correct ledger.path, or restore the file: it knows who was delivered already",
             )
         await self._database.open(_SCHEMA, LedgerUnavailable)
+        await self._database.write(_add_later_columns, None, LedgerUnavailable)
         await self._database.write(tally.begin, None, LedgerUnavailable)
         found: Mapping[str, str] = await self._database.write(_stamp, stamp, LedgerUnavailable)
         for name, value in stamp.items():
@@ -145,7 +150,7 @@ class SqliteLedger:
 
     async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         """See ``ports.LedgerStats``."""
-        query = f"SELECT username, reason, since FROM users WHERE state = '{state.value}'"  # noqa: S608 - our own name
+        query = f"SELECT username, reason, since, detail FROM users WHERE state = '{state.value}'"  # noqa: S608 - our own name
         async for page in self._pages(query, _LONG_PAGE):
             yield list(map(Listed._make, page))
 
@@ -197,6 +202,14 @@ class SqliteLedger:
 
 
 # --- in the database's threads ----------------------------------------------------------------------------------------
+
+
+def _add_later_columns(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[None]:
+    present = {name for _, name, *_ in connection.execute("PRAGMA table_info(users)")}
+    for name, kind in _LATER_COLUMNS.items():
+        if name not in present:
+            connection.execute(f"ALTER TABLE users ADD COLUMN {name} {kind}")
+    return [None] * len(asked)
 
 
 def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]) -> Sequence[WriteResult]:
@@ -270,12 +283,15 @@ def _read(connection: sqlite3.Connection, username: str) -> Enrolment | None:
 def _counts(connection: sqlite3.Connection) -> Counts:
     states: Counter[State] = Counter()
     reasons: Counter[str] = Counter()
-    for state, reason, number in tally.count(connection):
+    codes: dict[str, Counter[str]] = {}
+    for state, reason, detail, number in tally.count(connection):
         states[State(state)] += number
         if reason:
             reasons[reason] += number
+        if reason and detail:
+            codes.setdefault(reason, Counter())[detail] += number
     counted = dict(connection.execute("SELECT name, value FROM counters").fetchall())
-    return Counts(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0))
+    return Counts(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0), codes)
 
 
 def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -> Sequence[None]:
@@ -345,6 +361,7 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
             if sealed
             else (None, None, None, None, None)
         ),
+        row.detail,
         replaces,
     )
 
@@ -368,4 +385,5 @@ def _enrolment(row: Sequence[Any]) -> Enrolment:
         kind=CredentialKind(row[12]) if row[12] else None,
         settled=load_settled(json.loads(row[13])),
         sealed=sealed,
+        detail=row[19],
     )

@@ -7,6 +7,7 @@ dead worker of this host had leased are visible again at once.
 from __future__ import annotations
 
 import asyncio
+import random
 import sqlite3
 import time
 from collections import deque
@@ -71,6 +72,8 @@ class _LeaseOrder:
     visibility: float
     is_dead: Callable[[str], bool]
     wave: bool
+    elsewhere: bool
+    """Not those with the earliest deadlines, but from anywhere in the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +145,28 @@ class SqliteQueue:
 
     async def lease(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
-        if self._heartbeat is None:
-            await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
-            self._heartbeat = asyncio.create_task(self._beat())
+        await self._keep_beating()
         if not self._ahead:
             self._ahead.extend(await self._lease(max(most, self._look_ahead)))
         return [self._ahead.popleft() for _ in range(min(most, len(self._ahead)))]
 
-    async def _lease(self, most: int) -> Sequence[Lease]:
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``; only messages whose credential is not known to be dead."""
+        await self._keep_beating()
+        leases = list(await self._lease(most, elsewhere=True))
+        while self._ahead and len(leases) < most:  # no others are left: the latest of those that were leased ahead
+            leases.append(self._ahead.pop())
+        return leases
+
+    async def _keep_beating(self) -> None:
+        """Begin to renew this worker's leases, unless that is under way."""
+        if self._heartbeat is None:
+            await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
+            self._heartbeat = asyncio.create_task(self._beat())
+
+    async def _lease(self, most: int, *, elsewhere: bool = False) -> Sequence[Lease]:
         now = time.time()
-        order = _LeaseOrder(self._holder, most, now, self._visibility, self._is_dead, self._wave)
+        order = _LeaseOrder(self._holder, most, now, self._visibility, self._is_dead, self._wave, elsewhere)
         rows: Sequence[_Row] = await self._database.write(_lease, order, QueueUnavailable)
         return await self._leases(rows, now)
 
@@ -277,6 +292,8 @@ def _held(connection: sqlite3.Connection, rows: Sequence[_Row], order: _LeaseOrd
 def _visible(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[_Row]:
     """Messages that may be leased, of users of whom nobody holds any."""
     latest = order.now + order.visibility + _HIDDEN_BY_A_WRONG_CLOCK
+    if order.elsewhere:
+        return _sample(connection, order, latest)
     if order.wave:
         return wave.visible(connection, order.most, order.holder, order.now, latest)
     return connection.execute(
@@ -304,6 +321,33 @@ def _others(connection: sqlite3.Connection, order: _OthersOrder) -> Sequence[_Ro
             "most": order.most,
         },
     ).fetchall()
+
+
+def _sample(connection: sqlite3.Connection, order: _LeaseOrder, latest: float) -> Sequence[_Row]:
+    """Visible messages of living credentials, each the next one after a random id.
+
+    Each is looked for by itself, because messages that were pushed together may have something in common.
+    """
+    if order.wave:
+        return wave.sample(connection, order.most, order.holder, order.now, latest)
+    first, last = connection.execute("SELECT min(id), max(id) FROM messages").fetchone()
+    if last is None:
+        return []
+    found: dict[int, _Row] = {}
+    for _ in range(order.most):
+        start = random.randint(first, last)  # noqa: S311 - a sample, not a key
+        for low, high in ((start, last), (first, start - 1)):
+            row = connection.execute(
+                f"SELECT m.id, m.username, m.body, {_OTHERS} FROM messages m "  # noqa: S608
+                "WHERE m.id BETWEEN :low AND :high AND m.deadline > :now "
+                "AND (m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder "
+                f"AND {_NOBODY_IS_AT_WORK} ORDER BY m.id LIMIT 1",
+                {"low": low, "high": high, "now": order.now, "latest": latest, "holder": order.holder},
+            ).fetchone()
+            if row is not None:
+                found[row[0]] = row
+                break
+    return list(found.values())
 
 
 def _free_leases_of_the_dead(

@@ -68,6 +68,20 @@ def visible(
     return found
 
 
+def sample(
+    connection: sqlite3.Connection, most: int, holder: str, now: float, latest: float
+) -> Sequence[tuple[int, str, bytes, int]]:
+    """Like ``visible``, but from anywhere in the wave, and only messages of credentials that are not dead."""
+    _find_new_messages(connection)
+    return connection.execute(
+        "SELECT m.id, m.username, m.body, 1 FROM temp.wave w CROSS JOIN main.messages m ON m.id = w.id "
+        "WHERE w.deadline > ? AND (m.visible_at <= ? OR m.visible_at > ?) AND m.holder IS NOT ? "
+        "AND m.username NOT IN (SELECT username FROM main.messages WHERE holder IS NOT NULL "
+        "AND (holder = ? OR visible_at > ? AND visible_at <= ?)) ORDER BY random() LIMIT ?",
+        (now, now, latest, holder, holder, now, latest, most),
+    ).fetchall()
+
+
 def any_left(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[bool]:
     """Whether any message of these users is left, leased ones included."""
     _find_new_messages(connection)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
@@ -115,6 +116,12 @@ class InFlight:
             self._users_ahead[username] -= 1
             if not self._users_ahead[username]:
                 del self._users_ahead[username]
+
+    def take_any(self, most: int, now: float) -> list[Message]:
+        """Take up to ``most`` of the messages ahead, whatever their deadlines."""
+        waiting = [message for message in self._messages.values() if message.is_ahead]
+        random.shuffle(waiting)
+        return list(itertools.islice((message for message in waiting if self._take(message, now)), most))
 
     def drop(self, message: Message) -> bool:
         """Forget the message; return whether it was in flight."""

@@ -144,8 +144,15 @@ class SqsQueue:
 
         Raises ``QueueUnavailable`` at once if a person must act, otherwise after a minute of outage.
         """
+        return self._take(most, self._in_flight.take)
+
+    async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
+        """See ``ports.Queue``: any of the messages that were received ahead, since SQS itself has no order."""
+        return self._take(most, self._in_flight.take_any)
+
+    def _take(self, most: int, take: Callable[[int, float], Sequence[Message]]) -> Sequence[Lease]:
         self._want()
-        messages = self._in_flight.take(most, time.monotonic())
+        messages = take(most, time.monotonic())
         if messages:
             self._receiver.want()
         return self._leases(messages)

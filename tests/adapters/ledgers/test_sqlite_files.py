@@ -1,0 +1,42 @@
+"""What the SQLite ledger promises beyond the port: it takes over the files of earlier versions as they are."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+from tests.adapters.ledgers.rigs import STAMP, forget_the_tally
+from tests.support.rows import row, sealed
+from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
+from worker.adapters.sqlite.database import Database
+from worker.adapters.sqlite.liveness import Liveness
+from worker.core.model import Reason, State, Written
+
+
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteLedger]:
+    database = Database(path)
+    try:
+        ledger = SqliteLedger(database, Liveness(path, "one"))
+        await ledger.open(STAMP)
+        yield ledger
+    finally:
+        await database.close()
+
+
+async def test_a_file_without_the_later_columns_gets_them_and_keeps_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rollout.db"
+    old = row(state=State.SEALED, sealed=sealed())
+    async with opened(path) as ledger:
+        await ledger.put(old, None)
+    with closing(sqlite3.connect(path)) as connection:
+        forget_the_tally(connection)
+        connection.execute("ALTER TABLE users DROP COLUMN detail")
+
+    refused = row("ben", State.FAILED, reason=Reason.REFUSED, detail="ForbiddenException")
+    async with opened(path) as ledger:
+        assert await ledger.read("ana") == old
+        assert await ledger.put(refused, None) == Written(refused)
+        assert await ledger.read("ben") == refused

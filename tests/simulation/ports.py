@@ -30,13 +30,13 @@ from worker.core.model import (
     TryAgain,
     WriteResult,
 )
-from worker.core.ports import Backlog, Lease, TimeAnswer
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, Deadlines, Lease, TimeAnswer
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
 
 Result = TypeVar("Result")
-REQUESTS_PER_SECOND = 5.0
 TIME_TAKES = 0.01
 """Seconds that the endpoint takes to tell its time."""
 
@@ -119,14 +119,29 @@ class SimulatedLedger(_Port):
 class SimulatedQueue(_Port):
     """``Queue``."""
 
-    async def lease(self, most: int) -> Sequence[Lease]:
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
-        return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most))
+        return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most, outlook))
+
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """Looking costs nothing and cannot fail where nobody is dead: the embedded queue only reads then."""
+        queue, process = self._world.queue, self._process
+        if not any(message.request.expires_at <= now for message in queue.messages):
+            return ()
+        return await self._operation(
+            "lease", "the dead", QueueUnavailable, lambda: queue.lease_expired(process, most, now)
+        )
+
+    async def deadlines(self, now: float) -> Deadlines:
+        return Deadlines()
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
         return await self._operation(
-            "lease", "elsewhere", QueueUnavailable, lambda: queue.lease(process, most, elsewhere=True)
+            "lease",
+            "elsewhere",
+            QueueUnavailable,
+            lambda: queue.lease(process, most, Outlook(process.utc()), elsewhere=True),
         )
 
     async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
@@ -173,7 +188,14 @@ class SimulatedChannel(_Port):
         def append() -> None:
             channel.append(process, username, sealed, started_at, late=process.pauses > pauses)
 
-        await self._operation("deliver", f"{username} g{sealed.generation}", ChannelUnavailable, append)
+        try:
+            await self._operation("deliver", f"{username} g{sealed.generation}", ChannelUnavailable, append)
+        except ChannelUnavailable:
+            if sealed.attempt_id not in process.undeliverable:  # else it failed before others succeeded
+                process.undeliverable.add(sealed.attempt_id)
+                process.channel_is_away = True
+            raise
+        process.channel_is_away = False
 
 
 class SimulatedProvider(_Port):
@@ -220,6 +242,9 @@ class SimulatedProvider(_Port):
         except asyncio.CancelledError:
             cognito.give_up(call)
             raise
+        else:
+            if world.scenario.names_time:
+                process.clock.heard(math.floor(EPOCH + world.now), world.now - call.sent_at)
         call.ambiguous = isinstance(reply, TryAgain) and reply.ambiguous
         call.answered = not call.ambiguous
         return reply
@@ -248,7 +273,7 @@ class SimulatedPacer:
     async def acquire(self) -> None:
         now = self._process.world.now
         self._next = max(now, self._next)
-        wait, self._next = self._next - now, self._next + 1 / REQUESTS_PER_SECOND
+        wait, self._next = self._next - now, self._next + 1 / self._process.world.scenario.rate
         if wait > 0:
             await asyncio.sleep(wait)
 

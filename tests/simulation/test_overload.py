@@ -10,20 +10,21 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.ports import REQUESTS_PER_SECOND
 from tests.simulation.scenario import Disturbance, Message, Scenario
 from tests.simulation.story import check
 from tests.simulation.world import World
 from worker.core.model import Reason, State
 
+REQUESTS_PER_SECOND = 5.0
+"""Of each simulated worker."""
 START = 0.5
 """Seconds that a simulated worker takes to its first call, at most."""
 
 
-def overload(lives: list[float], **more: int) -> Scenario:
+def overload(lives: list[float], *, seed: int = 0, workers: int = 1) -> Scenario:
     """A request for each life, all on the queue at the start; nobody signs in again."""
     messages = tuple(Message(f"u{number}", token=number % 2 == 0, life=life) for number, life in enumerate(lives))
-    return Scenario(messages, rounds=0, is_quick=True, **more)
+    return Scenario(messages, rounds=0, is_quick=True, seed=seed, workers=workers)
 
 
 def mixed(number: int, oldest: float, validity: float, seed: int = 0) -> list[float]:

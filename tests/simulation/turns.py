@@ -54,6 +54,8 @@ class Turns:
         world, request = self._world, message.request
         if message.visible_at > world.now or world.queue.is_held(message):
             return False
+        if not worker.worker._deliveries.admits(request.kind):
+            return False
         if request.expires_at <= worker.worker._clock.utc() + DEADLINE_MARGIN:
             return False
         row = world.ledger.rows.get(request.username)
@@ -73,5 +75,6 @@ def _could_call(process: Process) -> bool:
         and process.shutdown.reason is None
         and worker._time.known
         and worker._breaker.admits(probe=False)
+        and worker._deliveries.waiting_for is None
         and worker._under_way < worker._config.concurrency
     )

@@ -24,9 +24,9 @@ FIRST_GUESS = 0.5
 class LeadTime:
     """The longest lead time of late, in seconds. A single long one passes after some seconds.
 
-    ``spacing``: seconds between two calls at full pace. ``held_up_until`` returns when (monotonic seconds) the circuit
-    breaker last let a call go on that had to wait for it: such times say nothing about the next request, and would make
-    everybody look unsavable after an outage.
+    ``spacing``: seconds between two calls at full pace. ``held_up_until`` returns when (monotonic seconds) a call last
+    went on that had been held up, as by the circuit breaker or a channel that is away: such times say nothing about the
+    next request, and would make everybody look unsavable after an outage.
     """
 
     def __init__(self, clock: Clock, spacing: float, held_up_until: Callable[[], float]) -> None:

@@ -26,6 +26,7 @@ from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
+from worker.core.resilience.deliveries import Deliveries
 from worker.core.rules import too_late
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
@@ -66,6 +67,7 @@ class WorkerLoop:
         ledger: CountedLedger,
         pipeline: Pipeline,
         breaker: CircuitBreaker,
+        deliveries: Deliveries,
         time_source: TimeSource,
         clock: EndpointClock,
         stats: RunStats,
@@ -77,6 +79,7 @@ class WorkerLoop:
         self._ledger = ledger
         self._pipeline = pipeline
         self._breaker = breaker
+        self._deliveries = deliveries
         self._clock = clock
         self._stats = stats
         self._shutdown = shutdown
@@ -93,7 +96,7 @@ class WorkerLoop:
         """Leased messages of users who are worked on or must wait."""
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
         spacing = 1 / config.rate if config.rate else 0.0
-        self._lead_time = LeadTime(clock, spacing, lambda: breaker.held_up_until)
+        self._lead_time = LeadTime(clock, spacing, lambda: max(breaker.held_up_until, deliveries.held_up_until))
         self._found_nobody = False
         """Whether the queue had nobody to call for when it was asked last."""
         self._settled = 0
@@ -113,7 +116,7 @@ class WorkerLoop:
         watchdog = asyncio.create_task(
             watch(
                 self._clock,
-                self._breaker,
+                lambda: self._breaker.waiting_for or self._deliveries.waiting_for,
                 self._stats,
                 self._shutdown,
                 self._config.watchdog,

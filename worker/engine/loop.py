@@ -34,6 +34,7 @@ from worker.engine.aside import AT_ONCE, Aside
 from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
 from worker.engine.lead_time import LeadTime
+from worker.engine.overload import OverloadWarning
 from worker.engine.shutdown import Shutdown
 from worker.engine.siblings import Siblings
 from worker.engine.takeover import Takeover
@@ -125,6 +126,7 @@ class WorkerLoop:
         )
         aside = asyncio.create_task(Aside(self._queue, self._clock, self._settle_aside, self._may_settle_aside).run())
         aside.add_done_callback(lambda _: self._shutdown.wake.set())
+        warning = asyncio.create_task(OverloadWarning(self._queue, self._clock, self._stats, self._config.rate).run())
         asking = asyncio.create_task(self._time.learn())
         try:
             while not self._time.has_asked and self._shutdown.reason is None:
@@ -136,8 +138,9 @@ class WorkerLoop:
         finally:
             watchdog.cancel()
             asking.cancel()
+            warning.cancel()
             aside.cancel()
-            await asyncio.wait([aside])  # what it is leasing is given back with the queue
+            await asyncio.wait([aside, warning])  # what it is leasing is given back with the queue
             await self._wind_down()
 
     async def _work(self, follow: asyncio.Event | None, aside: asyncio.Task[None]) -> None:

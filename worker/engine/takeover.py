@@ -22,6 +22,9 @@ REST = 4.0
 """After a pass that had to leave rows to other workers, the next one waits for this many times as long as it took: so
 looking again and again at many rows takes at most a fifth of the time, and of what reading costs."""
 
+LONGEST_REST = 20.0
+"""Seconds: a pass in which the machine was suspended, or whose deliveries took long, delays the next by no more."""
+
 
 class Work(Protocol):
     """What a takeover needs of the loop that it belongs to."""
@@ -61,6 +64,11 @@ class Takeover:
         return True
 
     @property
+    def under_way(self) -> bool:
+        """Whether a pass has begun whose result was not asked for yet."""
+        return self._pass is not None
+
+    @property
     def has_ended(self) -> bool:
         """Whether a pass has ended whose result was not asked for yet."""
         return self._pass is not None and self._pass.done()
@@ -87,7 +95,7 @@ class Takeover:
         found = await self._sweep(states)
         if self._left:
             now = self._clock.monotonic()
-            self._rests_until = now + REST * (now - began)
+            self._rests_until = now + min(REST * (now - began), LONGEST_REST)
         return found
 
     async def _sweep(self, states: Collection[State]) -> int:

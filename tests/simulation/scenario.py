@@ -7,7 +7,7 @@ replayed.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -111,7 +111,7 @@ def random_scenario(seed: int) -> Scenario:
     dice = random.Random(seed)
     workers = dice.choice((1, 1, 2, 2, 3))
     return Scenario(
-        messages=_messages(dice),
+        messages=(*_messages(dice), *_many_of_one(random.Random(f"many of one {seed}"))),
         disturbances=tuple(_disturbance(dice) for _ in range(dice.choice((0, 1, 1, 2, 3, 4)))),
         faults=tuple(_fault(dice) for _ in range(dice.choice((0, 0, 1, 2, 4)))),
         workers=workers,
@@ -139,6 +139,23 @@ def _messages(dice: random.Random) -> tuple[Message, ...]:
                 )
             )
     return tuple(messages)
+
+
+def _many_of_one(dice: random.Random) -> tuple[Message, ...]:
+    """In one scenario of six: many requests of the first user, most of them alike."""
+    if dice.random() > 1 / 6:
+        return ()
+    usual = Message("u0", token=dice.random() < 0.5, life=dice.choice((10_000.0, 10_000.0, 180.0, 1.0)))
+    return tuple(
+        replace(
+            usual,
+            replace=dice.random() < 0.1,
+            life=dice.choice((usual.life, usual.life, usual.life, 10_000.0, dice.uniform(0, 200))),
+            arrives=dice.choice((0.0, 0.0, dice.uniform(0, 60))),
+            again=dice.choice((None, None, None, dice.uniform(0, 100))),
+        )
+        for _ in range(dice.randint(4, 25))
+    )
 
 
 def _disturbance(dice: random.Random) -> Disturbance:

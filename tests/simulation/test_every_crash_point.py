@@ -43,6 +43,14 @@ ROLLOUTS = {
             Fault("associate", 4, Wrong.FORBIDDEN),
         ),
     ),
+    "many requests of one user": Scenario(
+        (
+            *[replace(TOKEN, life=0.5)] * 3,
+            *[replace(TOKEN, again=9.0)] * 3,
+            *[replace(TOKEN, replace=True, again=9.0)] * 2,
+            replace(TOKEN, arrives=4.0),
+        )
+    ),
     "two workers": Scenario(
         (SESSION, TOKEN, Message("cat"), Message("dan", token=True)), workers=2, skews=(30.0, -30.0)
     ),

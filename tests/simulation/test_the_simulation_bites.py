@@ -57,6 +57,10 @@ LIKELY: dict[str, Scenario] = {
         faults=(Fault("associate", 2, Wrong.TIMED_OUT, 5),),
     ),
     "retries while the last attempt may act": Scenario((TOKEN,), faults=(Fault("associate", 1, Wrong.RESET, 3),)),
+    "forgets settled requests too early": replace(
+        REPLACED, messages=(TOKEN, replace(TOKEN, replace=True), replace(TOKEN, replace=True, again=30.0))
+    ),
+    "takes a live request for a duplicate": Scenario((replace(TOKEN, life=0.5), TOKEN)),
     "takes over from itself": random_scenario(458),
 }
 CAUGHT_BY = {
@@ -83,6 +87,8 @@ CAUGHT_BY = {
     "tries a deadly user for ever": "12",
     "forgets the request that it doubts": "4",
     "retries while the last attempt may act": "1",
+    "forgets settled requests too early": "5",
+    "takes a live request for a duplicate": "4",
     "takes over from itself": "1 10",
 }
 

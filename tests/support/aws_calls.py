@@ -13,26 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from worker import cli
-from worker.adapters.aws.session import Aws
+from worker.adapters.aws.transport import Transport
 
-_make = Aws._make
+_request = Transport.request
 counters: Counter[str] = Counter()
+SERVICES = {"DynamoDB_20120810": "dynamodb", "AmazonSQS": "sqs", "": "s3"}
+"""What ``X-Amz-Target`` begins with → the service; S3 has no such header."""
 
 
-async def _counting(self: Aws, service: str) -> Any:
-    client = await _make(self, service)
-
-    def count(request: Any, operation_name: str, **_: object) -> None:
-        counters[f"{service}.{operation_name}"] += 1
-
-    client.meta.events.register(f"request-created.{client.meta.service_model.service_id.hyphenize()}", count)
-    return client
+async def _counting(self: Transport, method: str, url: str, headers: Any, body: Any, **more: Any) -> Any:
+    target, _, operation = headers.get("X-Amz-Target", f".{method}").partition(".")
+    if target in SERVICES:  # and not Cognito
+        counters[f"{SERVICES[target]}.{operation}"] += 1
+    return await _request(self, method, url, headers, body, **more)
 
 
 def main() -> None:
     path = Path(sys.argv[1])
     sys.argv[1:] = sys.argv[2:]
-    Aws._make = _counting  # type: ignore[method-assign]
+    Transport.request = _counting  # type: ignore[method-assign]
     try:
         cli.main()
     finally:

@@ -41,6 +41,8 @@ class Wire:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                if "expect: 100-continue" in head.lower():
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0] or 0)
                 self.seen.append((head, await reader.readexactly(length)))
                 if callable(self.does):

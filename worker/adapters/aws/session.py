@@ -21,8 +21,8 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError
 
+from worker.adapters.aws.direct import direct
 from worker.adapters.aws.errors import refusal
-from worker.adapters.aws.s3_endpoint import ask_once_a_bucket
 from worker.adapters.aws.transport import Transport
 from worker.core.errors import UsageError
 from worker.settings.types import is_loopback
@@ -49,7 +49,8 @@ DYNAMODB_READ_TIMEOUT = 5.0
 is part of the user's claim."""
 
 ATTEMPTS = 4
-"""How often the SDK sends one request at most, the first time included; its pauses grow exponentially, with jitter."""
+"""How often the SDK sends one request at most, the first time included; its pauses grow exponentially, with jitter.
+A request that was first sent without the SDK (``direct``) has been sent once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Aws:
         self._target = target
         self._clients: dict[str, Any] = {}
         self._making = asyncio.Lock()
+        self._botocore = AioSession()
         self._session: aioboto3.Session | None = None
 
     async def __aenter__(self) -> Self:
@@ -128,6 +130,13 @@ class Aws:
             return self._clients[service]
 
     async def _make(self, service: str) -> Any:
+        transports: list[Transport] = []
+
+        def new_transport(**settings: Any) -> Transport:
+            """Create the SDK's transport, and remember it: the SDK has no public way to get at it."""
+            transports.append(Transport(**settings))
+            return transports[-1]
+
         config = AioConfig(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout={"sqs": SQS_READ_TIMEOUT, "dynamodb": DYNAMODB_READ_TIMEOUT}.get(service, READ_TIMEOUT),
@@ -137,21 +146,16 @@ class Aws:
             proxies={} if is_loopback(urlsplit(self._target.endpoints.get(service, "")).hostname or "") else None,
             parameter_validation=service != "dynamodb",  # it takes a tenth of a write's time
             user_agent="mfa-worker",  # building the default one takes a quarter of a request's time
-            http_session_cls=Transport,  # type: ignore[arg-type]
+            http_session_cls=new_transport,  # type: ignore[arg-type]
         )
         try:
             if self._session is None:
-                self._session = self._new_session()
+                self._session = aioboto3.Session(
+                    botocore_session=self._botocore, profile_name=self._target.profile, region_name=self._target.region
+                )
             client = await self._stack.enter_async_context(
                 self._session.client(service, endpoint_url=self._target.endpoints.get(service), config=config)  # type: ignore[call-overload]
             )
+            return await direct(service, client, transports[0], self._botocore)
         except BotoCoreError as error:
             raise refusal(error) from None
-        return client
-
-    def _new_session(self) -> aioboto3.Session:
-        session = AioSession()
-        ask_once_a_bucket(session)
-        return aioboto3.Session(
-            botocore_session=session, profile_name=self._target.profile, region_name=self._target.region
-        )

@@ -120,7 +120,7 @@ class Transport:
 
     async def send(self, request: Any) -> AioAWSResponse:
         """Send a request of the SDK (``botocore.awsrequest.AWSPreparedRequest``) once. Raises ``BotoCoreError``."""
-        headers = CIMultiDict({name: _text(value) for name, value in request.headers.items()})
+        headers = headers_of(request)
         headers["Accept-Encoding"] = "identity"  # objects of S3 must arrive unchanged
         chunked = headers.pop("Transfer-Encoding", "").lower() == "chunked" or None  # aiohttp needs it as an argument
         try:
@@ -144,6 +144,11 @@ def _demand_region(method: str, status: int, headers: Mapping[str, str]) -> None
     """
     if method == "HEAD" and status in REDIRECTS and "x-amz-bucket-region" not in headers:
         raise aiohttp.ClientConnectionError("a redirect that does not name the bucket's Region")
+
+
+def headers_of(request: Any) -> CIMultiDict[str]:
+    """The headers of a request of the SDK (``botocore.awsrequest.AWSPreparedRequest``), all as text."""
+    return CIMultiDict({name: _text(value) for name, value in request.headers.items()})
 
 
 def _text(value: str | bytes) -> str:

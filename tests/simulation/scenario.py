@@ -98,6 +98,8 @@ class Scenario:
     """Cognito does not tell its time for so many seconds from the start of the rollout."""
     deaths_known: bool = True
     """The ledger and the queue know who is dead, as the embedded ones do."""
+    one_at_a_time: bool = True
+    """The queue leases one message of a user at a time, as the embedded one does."""
     killer: str | None = None
     """A user whose call kills the worker."""
     rounds: int = 1
@@ -117,6 +119,7 @@ def random_scenario(seed: int) -> Scenario:
         workers=workers,
         skews=tuple(dice.choice((0.0, dice.uniform(-30, 30), -30.0, 30.0)) for _ in range(4)),
         deaths_known=dice.random() < 0.5,
+        one_at_a_time=random.Random(f"one at a time {seed}").random() < 0.5,
         killer="u0" if dice.random() < 0.05 else None,
         rounds=dice.choice((0, 1, 1, 2)),
         seed=seed,

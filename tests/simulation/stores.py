@@ -70,7 +70,7 @@ class QueueStore:
         now = self._world.now
         free = [message for message in self.messages if message.visible_at <= now and not self._held(message)]
         free.sort(key=lambda message: message.request.expires_at)  # so that the first of each user is found
-        if self._world.scenario.deaths_known:  # as the embedded queue does: one message of a user at a time
+        if self._world.scenario.one_at_a_time:
             held = {message.request.username for message in self.messages if self._held(message)}
             first = {message.request.username: message for message in reversed(free)}
             free = [message for username, message in first.items() if username not in held]

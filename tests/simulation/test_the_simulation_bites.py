@@ -37,13 +37,15 @@ LIKELY: dict[str, Scenario] = {
     "counts the wait from before the death": replace(
         TWO_WORKERS,
         messages=(TOKEN, replace(TOKEN, life=900.0, arrives=5.2)),
+        one_at_a_time=False,
         faults=(Fault("associate", 1, Wrong.THROTTLED, 10), Fault("associate", 11, Wrong.TIMED_OUT, 3)),
     ),
     "takes its own write for another's": Scenario(
         (replace(SESSION, life=20.0),), faults=(Fault("put", 1, Wrong.UNAVAILABLE_DONE),)
     ),
     "honours a replacement that another carried on": Scenario(
-        (TOKEN, replace(TOKEN, replace=True, arrives=8.0), replace(TOKEN, life=900.0, arrives=9.7))
+        (TOKEN, replace(TOKEN, replace=True, arrives=8.0), replace(TOKEN, life=900.0, arrives=9.7)),
+        one_at_a_time=False,
     ),
     "calls under any claim": Scenario((TOKEN,), faults=SILENT, rounds=0),
     "honours a replacement twice": replace(REPLACED, messages=(TOKEN, replace(TOKEN, replace=True, again=30.0))),
@@ -54,6 +56,7 @@ LIKELY: dict[str, Scenario] = {
     "forgets the request that it doubts": replace(
         TWO_WORKERS,
         messages=(TOKEN, replace(TOKEN, life=900.0, arrives=5.2)),
+        one_at_a_time=False,
         faults=(Fault("associate", 2, Wrong.TIMED_OUT, 5),),
     ),
     "retries while the last attempt may act": Scenario((TOKEN,), faults=(Fault("associate", 1, Wrong.RESET, 3),)),

@@ -68,7 +68,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The user may not be claimed yet; ask again in so many seconds."""
+    """The user may not be claimed yet, or is not worth a call and not dead yet; ask again in so many seconds."""
 
     seconds: float
 
@@ -110,8 +110,8 @@ def next_step(
 def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
     """Whether the request changes nothing about the user, whoever has claimed them.
 
-    Its id had an outcome; or the user has one, and needs no other; or the user has one, and no call could be made with
-    this credential, which makes nothing better or worse. Only a mismatch is still told to who did not know of one.
+    Its id had an outcome; or the user has one, and needs no other; or the user has one, and this credential is dead,
+    which makes nothing better or worse. So does a mismatch, but a user who has no secret is told of it, once.
     """
     if request.id in row.settled or row.state is State.SKIPPED:
         return True
@@ -121,7 +121,7 @@ def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
         return True
     if request.mismatch:
         return row.state in ENROLLED or row.reason is Reason.CREDENTIAL_MISMATCH
-    return too_late(request, now)
+    return is_dead(request, now)
 
 
 def without_request(
@@ -168,8 +168,10 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
         return Conclude(conclude(row, State.FAILED, Reason.WORKER_CRASHED, me.now))
     if request.mismatch:
         return Conclude(conclude(row, State.FAILED, Reason.CREDENTIAL_MISMATCH, me.now))
-    if too_late(request, me.now):
+    if is_dead(request, me.now):
         return Conclude(conclude(row, State.NEEDS_SESSION, EXPIRED[request.kind], me.now))
+    if too_late(request, me.now):
+        return Wait(request.expires_at - me.now)
     return Call(
         row._replace(
             state=State.IN_PROGRESS,
@@ -184,8 +186,13 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
     )
 
 
+def is_dead(request: Request, now: float) -> bool:
+    """Whether the credential has expired. Only then may that be the user's outcome."""
+    return request.expires_at <= now
+
+
 def too_late(request: Request, now: float) -> bool:
-    """Whether a call can no longer be made with this credential."""
+    """Whether a call with this credential is no longer worth its quota."""
     return request.expires_at - now <= DEADLINE_MARGIN
 
 

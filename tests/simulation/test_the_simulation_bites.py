@@ -64,6 +64,18 @@ LIKELY: dict[str, Scenario] = {
         REPLACED, messages=(TOKEN, replace(TOKEN, replace=True), replace(TOKEN, replace=True, again=30.0))
     ),
     "takes a live request for a duplicate": Scenario((replace(TOKEN, life=0.5), TOKEN)),
+    "believes its own clock": Scenario((Message("ann", life=50.0),), skews=(55.0,), names_time=True),
+    "judges before it knows the time": Scenario(
+        (Message("ann", life=50.0),), skews=(55.0,), names_time=True, silent_until=20.0
+    ),
+    "issues without bound": Scenario(
+        tuple(Message(f"u{number}", token=True) for number in range(4)),
+        faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 40),),
+        rate=1.0,
+    ),
+    "calls for Sessions into an absent channel": Scenario(
+        tuple(Message(f"u{number}") for number in range(4)), faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 40),)
+    ),
     "takes over from itself": random_scenario(458),
 }
 CAUGHT_BY = {
@@ -93,6 +105,10 @@ CAUGHT_BY = {
     "forgets settled requests too early": "5",
     "takes a live request for a duplicate": "4",
     "takes over from itself": "1 10",
+    "believes its own clock": "time",
+    "judges before it knows the time": "time",
+    "issues without bound": "undelivered",
+    "calls for Sessions into an absent channel": "undelivered",
 }
 
 

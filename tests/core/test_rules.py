@@ -10,7 +10,7 @@ import pytest
 from tests.support.rows import row, sealed
 from worker.core import rules
 from worker.core.model import ENROLLED, CredentialKind, Enrolment, Reason, Request, Secret, State
-from worker.core.rules import Call, Claimant, Conclude, Deliver, Skip, Step, Wait
+from worker.core.rules import DEADLINE_MARGIN, Call, Claimant, Conclude, Deliver, Skip, Step, Wait
 from worker.core.settled import NOTHING_SETTLED, load
 
 NOW = 1.7e9
@@ -79,11 +79,20 @@ def test_a_claim_says_who_for_what_and_until_when() -> None:
         assert claim.settled == (stands.settled if stands else NOTHING_SETTLED)
 
 
+@pytest.mark.parametrize("left", [0.125, 0.5, DEADLINE_MARGIN])
+def test_a_request_that_is_not_worth_a_call_waits_until_it_is_dead(left: float) -> None:
+    for stands in (None, in_state(State.IN_PROGRESS)):
+        found = step(stands, expires_at=NOW + left)
+        assert isinstance(found, Wait)
+        assert found.seconds == pytest.approx(left)
+
+
 @pytest.mark.parametrize(
     ("fields", "state", "reason"),
     [
         ({"mismatch": True}, State.FAILED, Reason.CREDENTIAL_MISMATCH),
-        ({"expires_at": NOW + 0.5}, State.NEEDS_SESSION, Reason.SESSION_EXPIRED),
+        ({"expires_at": NOW}, State.NEEDS_SESSION, Reason.SESSION_EXPIRED),
+        ({"expires_at": 0.0}, State.NEEDS_SESSION, Reason.SESSION_EXPIRED),
         ({"expires_at": NOW, "kind": CredentialKind.ACCESS_TOKEN}, State.NEEDS_SESSION, Reason.TOKEN_EXPIRED),
     ],
 )

@@ -16,7 +16,8 @@ from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.model import CredentialKind, Request, Secret, State
-from worker.core.ports import Backlog, Lease
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, Deadlines, Lease
 from worker.engine.waves import (
     HIDDEN_FOR,
     MAX_HIDDEN,
@@ -168,12 +169,18 @@ class Blind:
         self.acknowledged: list[str] = []
         self.empty = False
 
-    async def lease(self, most: int) -> Sequence[Lease]:
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         self.visible += [lease for until, lease in self.hidden if until <= self.now]
         self.hidden = [each for each in self.hidden if each[0] > self.now]
         taken, self.visible = self.visible[:most], self.visible[most:]
         self.receives.update(found(taken))
         return taken
+
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        return ()
+
+    async def deadlines(self, now: float) -> Deadlines:
+        return Deadlines()
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         return await self.lease(most)

@@ -30,7 +30,8 @@ from worker.core.model import (
     TryAgain,
     WriteResult,
 )
-from worker.core.ports import Backlog, Lease, TimeAnswer
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, Deadlines, Lease, TimeAnswer
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -119,14 +120,29 @@ class SimulatedLedger(_Port):
 class SimulatedQueue(_Port):
     """``Queue``."""
 
-    async def lease(self, most: int) -> Sequence[Lease]:
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
-        return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most))
+        return await self._operation("lease", "", QueueUnavailable, lambda: queue.lease(process, most, outlook))
+
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """Looking costs nothing and cannot fail where nobody is dead: the embedded queue only reads then."""
+        queue, process = self._world.queue, self._process
+        if not any(message.request.expires_at <= now for message in queue.messages):
+            return ()
+        return await self._operation(
+            "lease", "the dead", QueueUnavailable, lambda: queue.lease_expired(process, most, now)
+        )
+
+    async def deadlines(self, now: float) -> Deadlines:
+        return Deadlines()
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         queue, process = self._world.queue, self._process
         return await self._operation(
-            "lease", "elsewhere", QueueUnavailable, lambda: queue.lease(process, most, elsewhere=True)
+            "lease",
+            "elsewhere",
+            QueueUnavailable,
+            lambda: queue.lease(process, most, Outlook(process.utc()), elsewhere=True),
         )
 
     async def lease_others(self, username: str, most: int) -> Sequence[Lease]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.history import Acknowledgement, Delivery, UserHistory, Write
 from tests.simulation.scenario import VISIBILITY
 from worker.core.model import Enrolment, Lost, Request, Sealed, WriteResult, Written
+from worker.core.outlook import Outlook
 from worker.core.ports import Lease
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class Waiting:
     leased_at: float = 0.0
 
 
+def _deadline(message: Waiting) -> float:
+    return message.request.expires_at
+
+
 class QueueStore:
     """Messages with leases; at least once, and sometimes once more."""
 
@@ -66,20 +71,34 @@ class QueueStore:
     def push(self, request: Request, *, again: float | None = None) -> None:
         self.messages.append(Waiting(request, self._world.now, self._world.now, again))
 
-    def lease(self, process: Process, most: int, *, elsewhere: bool = False) -> list[Lease]:
-        now = self._world.now
-        free = [message for message in self.messages if message.visible_at <= now and not self._held(message)]
-        free.sort(key=lambda message: message.request.expires_at)  # so that the first of each user is found
-        if self._world.scenario.deaths_known:  # as the embedded queue does: one message of a user at a time
-            held = {message.request.username for message in self.messages if self._held(message)}
-            first = {message.request.username: message for message in reversed(free)}
-            free = [message for username, message in first.items() if username not in held]
-        free.sort(key=lambda message: message.request.expires_at, reverse=elsewhere)
-        return self._lease(process, free[:most])
+    def lease(self, process: Process, most: int, outlook: Outlook, *, elsewhere: bool = False) -> list[Lease]:
+        free = self._one_of_each([one for one in self._free() if _deadline(one) > outlook.hopeless])
+        if elsewhere:
+            return self._lease(process, free[::-1][:most])
+        chosen = [message for message in free if _deadline(message) > outlook.late][:most]
+        late = [message for message in reversed(free) if _deadline(message) <= outlook.late]
+        return self._lease(process, chosen + late[: most - len(chosen)])
+
+    def lease_expired(self, process: Process, most: int, now: float) -> list[Lease]:
+        alive = {message.request.username for message in self.messages if _deadline(message) > now}
+        dead = [one for one in self._free() if _deadline(one) <= now and one.request.username not in alive]
+        return self._lease(process, self._one_of_each(dead)[:most])
 
     def lease_others(self, process: Process, username: str, most: int) -> list[Lease]:
         of_user = [message for message in self.messages if message.request.username == username]
         return self._lease(process, [message for message in of_user if not self._held(message)][:most])
+
+    def _free(self) -> list[Waiting]:
+        return [one for one in self.messages if one.visible_at <= self._world.now and not self._held(one)]
+
+    def _one_of_each(self, free: list[Waiting]) -> list[Waiting]:
+        """Earliest first. As from the embedded queue, where deaths are known: one of each user at a time."""
+        free = sorted(free, key=_deadline)
+        if not self._world.scenario.deaths_known:
+            return free
+        held = {message.request.username for message in self.messages if self._held(message)}
+        first = {message.request.username: message for message in reversed(free)}
+        return [message for message in free if message in first.values() and message.request.username not in held]
 
     def _lease(self, process: Process, messages: list[Waiting]) -> list[Lease]:
         for message in messages:

@@ -168,7 +168,7 @@ class Pipeline:
             case Refused(state, reason):
                 return await self._conclude(claim, state, reason)
             case TooLate():
-                return await self._conclude(claim, State.NEEDS_SESSION, EXPIRED[request.kind])
+                return await self._too_late(request, claim)
             case Overtaken():
                 return await self._overtaken(claim)
             case PoolFault():
@@ -261,12 +261,18 @@ class Pipeline:
             return await self._overtaken(claim)
         return self._done(result.row)
 
-    async def _release(self, claim: Claim) -> Verdict:
+    async def _too_late(self, request: Request, claim: Claim) -> Verdict:
+        """Not worth a call any more. The outcome has to wait until the credential has surely expired."""
+        if (left := request.expires_at - self._clock.utc()) <= 0:
+            return await self._conclude(claim, State.NEEDS_SESSION, EXPIRED[request.kind])
+        return await self._release(claim, delay=left)
+
+    async def _release(self, claim: Claim, *, delay: float = 0.0) -> Verdict:
         late_effect_for = self._caller.late_effect_for(claim)
         row = rules.released(claim.row, self._clock.utc(), doubt=claim.doubt, late_effect_for=late_effect_for)
         if isinstance(await self._ledger.put(row, claim.row), Lost):
             return await self._overtaken(claim)
-        return GiveBack()
+        return GiveBack(delay)
 
     async def _overtaken(self, claim: Claim) -> Verdict:
         """Another worker took over. If a call of ours may have issued a secret, nobody knows which one is valid."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
+from worker.core.outlook import UNJUDGED, Outlook
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,14 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class Deadlines:
+    """How many requests wait for a call, by deadline."""
+
+    buckets: Sequence[tuple[float, int]] = ()
+    """Pairs of a deadline (UTC seconds, the latest of its bucket) and a number of requests, earliest first."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimeAnswer:
     """What came of asking Cognito's endpoint for its time."""
 
@@ -55,8 +64,24 @@ class TimeAnswer:
 class Queue(Protocol):
     """Where requests wait. Leases are kept alive by the adapter until they are acknowledged or given back."""
 
-    async def lease(self, most: int) -> Sequence[Lease]:
-        """Up to ``most`` messages, earliest deadline first; none when none is ready. Puts malformed ones aside."""
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
+        """Up to ``most`` messages to call for; none when none is ready. Puts malformed ones aside.
+
+        Of those who can still make it (``Outlook.late``) the earliest deadline comes first. Only where they are fewer
+        than ``most``, those who hardly can come too, the latest deadline first. Who is not worth a call never comes.
+        What was received ahead is judged again when it is handed out.
+        """
+        ...
+
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """Up to ``most`` messages whose deadline is not later than ``now`` (UTC seconds), to be settled without a call.
+
+        Left out are those of users for whom, as far as the queue can tell, a request waits that is not dead.
+        """
+        ...
+
+    async def deadlines(self, now: float) -> Deadlines:
+        """How many requests wait, by deadline, as far as the queue can tell; those that are dead ``now`` left out."""
         ...
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:

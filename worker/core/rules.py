@@ -68,7 +68,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The user may not be claimed yet; ask again in so many seconds."""
+    """The user may not be claimed yet, or is not worth a call and not dead yet; ask again in so many seconds."""
 
     seconds: float
 
@@ -168,8 +168,10 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
         return Conclude(conclude(row, State.FAILED, Reason.WORKER_CRASHED, me.now))
     if request.mismatch:
         return Conclude(conclude(row, State.FAILED, Reason.CREDENTIAL_MISMATCH, me.now))
-    if too_late(request, me.now):
+    if is_dead(request, me.now):
         return Conclude(conclude(row, State.NEEDS_SESSION, EXPIRED[request.kind], me.now))
+    if too_late(request, me.now):
+        return Wait(request.expires_at - me.now)
     return Call(
         row._replace(
             state=State.IN_PROGRESS,
@@ -184,8 +186,13 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
     )
 
 
+def is_dead(request: Request, now: float) -> bool:
+    """Whether the credential has expired. Only then may that be the user's outcome."""
+    return request.expires_at <= now
+
+
 def too_late(request: Request, now: float) -> bool:
-    """Whether a call can no longer be made with this credential."""
+    """Whether a call with this credential is no longer worth its quota."""
     return request.expires_at - now <= DEADLINE_MARGIN
 
 

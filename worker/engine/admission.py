@@ -54,8 +54,10 @@ class Slot:
         self._admission = admission
         self._taken = True
 
-    def release(self) -> None:
-        """Free the slot: the request is being sent, or never will be. A second call does nothing."""
-        if self._taken:
-            self._taken = False
-            self._admission._release()
+    def release(self) -> bool:
+        """Free the slot: the request is being sent, or never will be. A second call does nothing, and says so."""
+        if not self._taken:
+            return False
+        self._taken = False
+        self._admission._release()
+        return True

@@ -28,8 +28,10 @@ from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
+from worker.engine.aside import AT_ONCE, Aside
 from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
+from worker.engine.lead_time import LeadTime
 from worker.engine.shutdown import Shutdown
 from worker.engine.siblings import Siblings
 from worker.engine.takeover import Takeover
@@ -84,9 +86,15 @@ class WorkerLoop:
         """One task for each user who is worked on."""
         self._users: set[str] = set()
         """The usernames of these users."""
+        self._aside: set[asyncio.Task[None]] = set()
+        """Those of the tasks that settle dead requests."""
         self._siblings = Siblings(clock.monotonic)
         """Leased messages of users who are worked on or must wait."""
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
+        spacing = 1 / config.rate if config.rate else 0.0
+        self._lead_time = LeadTime(clock, spacing, lambda: breaker.held_up_until)
+        self._found_nobody = False
+        """Whether the queue had nobody to call for when it was asked last."""
         self._settled = 0
         """How many users this loop brought to an outcome."""
         self._takeover = Takeover(ledger, self, clock, shutdown.wake.set)
@@ -111,28 +119,36 @@ class WorkerLoop:
                 lambda: bool(self._tasks),
             )
         )
+        aside = asyncio.create_task(Aside(self._queue, self._clock, self._settle_aside, self._may_settle_aside).run())
+        aside.add_done_callback(lambda _: self._shutdown.wake.set())
         asking = asyncio.create_task(self._time.learn())
         try:
             while not self._time.has_asked and self._shutdown.reason is None:
                 self._shutdown.wake.clear()
                 await self._pause()
-            await self._work(follow)
+            await self._work(follow, aside)
         except WorkerError as error:
             self._shutdown.request(error)
         finally:
             watchdog.cancel()
             asking.cancel()
+            aside.cancel()
+            await asyncio.wait([aside])  # what it is leasing is given back with the queue
             await self._wind_down()
 
-    async def _work(self, follow: asyncio.Event | None) -> None:
+    async def _work(self, follow: asyncio.Event | None, aside: asyncio.Task[None]) -> None:
         while self._shutdown.reason is None:
             self._shutdown.wake.clear()
+            if aside.done():
+                aside.result()
             if self._time.known and self._clock.monotonic() >= self._next_sweep:
                 self._begin_takeover(State.SEALED)
             nobody_left = self._takeover.has_ended and await self._unless_unavailable(self._takeover_ended())
             most = self._messages_wanted()
             leases: Sequence[Lease] = self._siblings.due(most, self._users) if most > 0 else ()
-            leases = leases or (await self._queue.lease(most) if most > 0 else ())
+            if not leases and most > 0:
+                leases = await self._queue.lease(most, self._lead_time.outlook())
+                self._found_nobody = not leases
             for lease in leases:
                 await self._start_or_keep(lease)
             if leases:
@@ -155,7 +171,8 @@ class WorkerLoop:
         """
         if not self._time.known:
             return 0
-        return min(self._admission.free, self._config.concurrency - self._under_way, self._users_left())
+        to_call = self._under_way - len(self._aside)
+        return min(self._admission.free, self._config.concurrency - to_call, self._users_left())
 
     def _users_left(self) -> int:
         """How many more users may be started before ``max_users`` is reached; ``concurrency`` if there is no limit."""
@@ -195,8 +212,36 @@ class WorkerLoop:
             log.warning("sessions_without_handoff", cure=HANDOFF_CURE)
         self._users.add(lease.request.username)
         slot = self._admission.take()
-        scope = CancellationScope(on_call=slot.release)
+        leased_at = self._clock.monotonic()
+
+        def called() -> None:
+            if slot.release():
+                self._lead_time.took(leased_at)
+
+        scope = CancellationScope(on_call=called)
         self._start_task(self._work_on(lease, scope), scope).add_done_callback(lambda _: slot.release())
+
+    def _may_settle_aside(self) -> int:
+        """How many dead requests may be settled now. With ``max_users``, those who can be called come first.
+
+        None before the time is known: nobody is taken for dead by our clock alone.
+        """
+        if not self._time.known:
+            return 0
+        if self._config.max_users is None:
+            return AT_ONCE
+        return self._users_left() if self._found_nobody else 0
+
+    async def _settle_aside(self, lease: Lease) -> asyncio.Task[None] | None:
+        """Begin to settle a dead request, without a slot; ``None`` where its user must wait."""
+        if lease.request.expires_at > self._clock.utc() or self._must_wait(lease.request.username):
+            await self._start_or_keep(lease)  # it lives where the queue knows it by another deadline than its own
+            return None
+        self._users.add(lease.request.username)
+        scope = CancellationScope()
+        task = self._start_task(self._work_on(lease, scope), scope)
+        self._aside.add(task)
+        return task
 
     def _start_task(self, work: Coroutine[Any, Any, None], scope: CancellationScope) -> asyncio.Task[None]:
         task = scope.task = asyncio.create_task(work)
@@ -206,6 +251,7 @@ class WorkerLoop:
 
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
+        self._aside.discard(task)
         self._finishing.discard(task)
         self._shutdown.wake.set()
 

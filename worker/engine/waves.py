@@ -16,7 +16,8 @@ import structlog
 
 from worker.core.errors import MaxUsersReached, UsageError
 from worker.core.model import Counts, Enrolment, State
-from worker.core.ports import Backlog, CountedLedger, Lease, Ledger, Queue
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, CountedLedger, Deadlines, Lease, Ledger, Queue
 from worker.engine.shutdown import Shutdown
 from worker.requests.usernames import usernames
 
@@ -110,15 +111,23 @@ class WaveQueue:
         self._hidden_now = 0
         """How many messages of other users are hidden now."""
 
-    async def lease(self, most: int) -> Sequence[Lease]:
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         """See ``ports.Queue``."""
-        return await self._lease(most, self._queue.lease)
+        return await self._ours(lambda: self._queue.lease(most, outlook))
+
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """See ``ports.Queue``."""
+        return await self._ours(lambda: self._queue.lease_expired(most, now))
+
+    async def deadlines(self, now: float) -> Deadlines:  # noqa: ARG002 - the port's
+        """None: SQS cannot tell those of some users alone."""
+        return Deadlines()
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
-        return await self._lease(most, self._queue.lease_elsewhere)
+        return await self._ours(lambda: self._queue.lease_elsewhere(most))
 
-    async def _lease(self, most: int, lease: Callable[[int], Awaitable[Sequence[Lease]]]) -> Sequence[Lease]:
+    async def _ours(self, lease: Callable[[], Awaitable[Sequence[Lease]]]) -> Sequence[Lease]:
         now = self._now()
         while self._hidden and self._hidden[0][0] <= now:
             self._hidden_now -= self._hidden.popleft()[1]
@@ -126,12 +135,12 @@ class WaveQueue:
             return ()
         ours: list[Lease] = []
         others = 0
-        while not ours and self._hidden_now + others < MAX_HIDDEN and (leases := await lease(most)):
-            for each in leases:
-                if each.request.username in self._usernames:
-                    ours.append(each)
+        while not ours and self._hidden_now + others < MAX_HIDDEN and (leases := await lease()):
+            for found in leases:
+                if found.request.username in self._usernames:
+                    ours.append(found)
                 else:
-                    await self._queue.give_back(each, HIDDEN_FOR)
+                    await self._queue.give_back(found, HIDDEN_FOR)
                     others += 1
         if others:
             self._hidden.append((now + HIDDEN_FOR, others))

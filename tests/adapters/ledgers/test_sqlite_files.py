@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-from tests.adapters.ledgers.rigs import STAMP
+from tests.adapters.ledgers.rigs import STAMP, forget_the_tally
 from tests.support.rows import row, sealed
 from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
 from worker.adapters.sqlite.database import Database
@@ -32,6 +32,7 @@ async def test_a_file_without_the_later_columns_gets_them_and_keeps_its_rows(tmp
     async with opened(path) as ledger:
         await ledger.put(old, None)
     with closing(sqlite3.connect(path)) as connection:
+        forget_the_tally(connection)
         connection.execute("ALTER TABLE users DROP COLUMN detail")
 
     refused = row("ben", State.FAILED, reason=Reason.REFUSED, detail="ForbiddenException")

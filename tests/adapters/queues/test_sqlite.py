@@ -121,10 +121,10 @@ async def test_leasing_looks_into_the_indexes_alone(sqlite_queues: SqliteQueues)
     assert [plan for plan in plans if "messages" in plan and "INDEX" not in plan] == []
     used = [plan.partition("USING ")[2] for plan in plans if "USING" in plan]
     assert used == [
-        "INDEX by_deadline",
+        "INDEX by_deadline (deadline>? AND deadline<?)",
         "INDEX held (holder>?)",
-        "COVERING INDEX sqlite_autoindex_messages_1 (username=?)",
-        "INDEX sqlite_autoindex_messages_1 (username=?)",
+        "COVERING INDEX by_user (username=?)",
+        "INDEX by_user (username=?)",
     ], plans
 
 

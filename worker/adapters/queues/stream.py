@@ -18,10 +18,12 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import cast
 
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Request
-from worker.core.ports import Backlog, Clock, Lease, Producer, Queue
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, Clock, Deadlines, Lease, Producer, Queue
 from worker.requests.lines import LineSplitter, digest, shrink_pipe
 from worker.requests.message import Parser
 
@@ -29,6 +31,8 @@ _CHUNK = 16_384
 """Bytes of one read: some dozens of requests. Not more, because credentials expire while lines wait in memory."""
 _PATIENCE = 0.5
 """Seconds to wait for a line before looking at the queue behind."""
+_MOST_AHEAD = 10_000
+"""Lines kept at most that are dead or hardly in time, while it reads on for those that are: some 20 MB of Sessions."""
 _MAX_LEFT = 65_536
 """Bytes that are still read from a pipe at the end: more than its buffer (see ``shrink_pipe``) can contain, but
 limited, because a fast writer might never stop."""
@@ -38,6 +42,10 @@ limited, because a fast writer might never stop."""
 class _Line:
     raw: bytes
     read_at: float
+
+
+def _deadline(lease: Lease) -> float:
+    return lease.request.expires_at
 
 
 class StreamQueue:
@@ -55,50 +63,94 @@ class StreamQueue:
         self._producer = producer
         self._lines = LineSplitter()
         self._ready: deque[_Line] = deque()
-        self._later: list[tuple[float, int, _Line, Lease]] = []
+        self._ahead: list[Lease] = []
+        """Lines read ahead of their use that are not dead."""
+        self._dead: deque[Lease] = deque()
+        self._later: list[tuple[float, int, Lease]] = []
         self._numbers = itertools.count()
-        self._in_flight: set[_Line] = set()
+        self._in_flight: dict[_Line, Request] = {}
         self._ended = False
         self._source = source
         self._descriptor, mode = _open(source)
         self._is_pipe = not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or os.isatty(self._descriptor))
         shrink_pipe(self._descriptor)
 
-    async def lease(self, most: int) -> Sequence[Lease]:
-        """See ``ports.Queue``. Raises ``QueueUnavailable`` also if reading the source fails."""
-        leases = self._due(most)
-        while len(leases) < most and await self._has_line(may_wait=not leases):
-            line = self._ready[0]
-            try:
-                leases.append(Lease(self._parser.parse(line.raw, line.read_at), line))
-            except Malformed as malformed:
-                await self._producer.put_aside(str(malformed), digest(line.raw))
-            else:
-                self._in_flight.add(line)
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
+        """See ``ports.Queue``; the choice is among the lines read ahead, then among the messages of the queue behind.
+
+        Raises ``QueueUnavailable`` also if reading the source fails.
+        """
+        self._become_due()
+        self._bury(outlook.now)
+        while self._reads_on(most, outlook) and await self._has_line(may_wait=not self._in_time(outlook)):
+            await self._parse(self._ready[0])
             self._ready.popleft()
-        return leases or await self._behind.lease(most)
+            self._bury(outlook.now)
+        ahead = sorted(self._ahead, key=_deadline)
+        if in_time := [lease for lease in ahead if _deadline(lease) > outlook.late][:most]:
+            return self._hand_out(in_time)
+        if behind := await self._behind.lease(most, outlook):
+            return behind
+        return self._hand_out([lease for lease in reversed(ahead) if _deadline(lease) > outlook.hopeless][:most])
+
+    def _reads_on(self, most: int, outlook: Outlook) -> bool:
+        return self._in_time(outlook) < most and len(self._ahead) + len(self._dead) < _MOST_AHEAD
+
+    def _in_time(self, outlook: Outlook) -> int:
+        return sum(_deadline(lease) > outlook.late for lease in self._ahead)
+
+    def _hand_out(self, leases: list[Lease]) -> list[Lease]:
+        for lease in leases:
+            self._ahead.remove(lease)
+            self._in_flight[cast("_Line", lease.receipt)] = lease.request
+        return leases
+
+    async def _parse(self, line: _Line) -> None:
+        try:
+            self._ahead.append(Lease(self._parser.parse(line.raw, line.read_at), line))
+        except Malformed as malformed:
+            await self._producer.put_aside(str(malformed), digest(line.raw))
+
+    def _become_due(self) -> None:
+        now = time.monotonic()
+        while self._later and self._later[0][0] <= now:
+            self._ahead.append(heapq.heappop(self._later)[2])
+
+    def _bury(self, now: float) -> None:
+        """Keep the dead apart: they are settled aside (``lease_expired``)."""
+        if any(_deadline(lease) <= now for lease in self._ahead):
+            self._dead += [lease for lease in self._ahead if _deadline(lease) <= now]
+            self._ahead = [lease for lease in self._ahead if _deadline(lease) > now]
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``: the lines read last, since nobody can look further ahead in a pipe."""
-        leases: list[Lease] = []
-        while len(leases) < most and await self._has_line(may_wait=False):
-            line = self._ready[-1]
-            try:
-                leases.append(Lease(self._parser.parse(line.raw, line.read_at), line))
-            except Malformed as malformed:
-                await self._producer.put_aside(str(malformed), digest(line.raw))
-            else:
-                self._in_flight.add(line)
+        before = len(self._ahead)
+        while len(self._ahead) - before < most and await self._has_line(may_wait=False):
+            await self._parse(self._ready[-1])
             self._ready.pop()
-        return leases or await self._behind.lease_elsewhere(most)
+        last = self._ahead[before:] or self._ahead[::-1][:most]
+        living = [lease for lease in last if _deadline(lease) > self._clock.utc()]
+        return self._hand_out(living) or await self._behind.lease_elsewhere(most)
 
-    def _due(self, most: int) -> list[Lease]:
-        now, due = time.monotonic(), list[Lease]()
-        while self._later and self._later[0][0] <= now and len(due) < most:
-            line, lease = heapq.heappop(self._later)[2:]
-            self._in_flight.add(line)
-            due.append(lease)
-        return due
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """See ``ports.Queue``; the stream can tell of the lines read ahead, the queue behind of its own messages."""
+        self._become_due()
+        self._bury(now)
+        requests = [*(lease.request for lease in self._ahead), *self._in_flight.values()]
+        requests += (lease.request for _, __, lease in self._later)
+        alive = {request.username for request in requests if request.expires_at > now}
+        dead: list[Lease] = []
+        kept: deque[Lease] = deque()
+        while self._dead and len(dead) < most:
+            lease = self._dead.popleft()
+            (kept if lease.request.username in alive else dead).append(lease)
+        self._dead.extendleft(reversed(kept))
+        self._in_flight.update((cast("_Line", lease.receipt), lease.request) for lease in dead)
+        return dead or await self._behind.lease_expired(most, now)
+
+    async def deadlines(self, now: float) -> Deadlines:
+        """See ``ports.Queue``; what a pipe will bring is not known, so these are those of the queue behind."""
+        return await self._behind.deadlines(now)
 
     async def _has_line(self, *, may_wait: bool) -> bool:
         while not self._ready and not self._ended:
@@ -146,7 +198,7 @@ class StreamQueue:
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
         if isinstance(lease.receipt, _Line):
-            self._in_flight.discard(lease.receipt)
+            self._in_flight.pop(lease.receipt, None)
         else:
             await self._behind.acknowledge(lease)
 
@@ -156,8 +208,8 @@ class StreamQueue:
         if not isinstance(line, _Line):
             await self._behind.give_back(lease, delay)
         elif line in self._in_flight:
-            self._in_flight.remove(line)
-            heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), line, lease))
+            del self._in_flight[line]
+            heapq.heappush(self._later, (time.monotonic() + delay, next(self._numbers), lease))
 
     async def backlog(self) -> Backlog:
         """See ``ports.Queue``; a stream that has not ended counts as one more message."""
@@ -169,7 +221,8 @@ class StreamQueue:
         return self._waiting() == 0 and await self._behind.is_empty()
 
     def _waiting(self) -> int:
-        return len(self._ready) + len(self._later) + len(self._in_flight) + (not self._ended)
+        ahead = len(self._ready) + len(self._ahead) + len(self._dead)
+        return ahead + len(self._later) + len(self._in_flight) + (not self._ended)
 
     async def close(self) -> None:
         """Put the lines that were read from a pipe but not used on the queue behind. Raises ``QueueUnavailable``."""
@@ -180,7 +233,8 @@ class StreamQueue:
         if not self._is_pipe:
             return
         unused: list[tuple[Request, bytes]] = []
-        for line in [*self._in_flight, *self._ready, *(line for _, _, line, _ in self._later)]:
+        leases = [*self._ahead, *self._dead, *(lease for _, _, lease in self._later)]
+        for line in [*self._in_flight, *self._ready, *(cast("_Line", lease.receipt) for lease in leases)]:
             try:
                 request = self._parser.parse(line.raw, line.read_at)
             except Malformed as malformed:
@@ -188,7 +242,7 @@ class StreamQueue:
             else:
                 unused.append((request, self._parser.body(line.raw, line.read_at)))
         await self._producer.push(unused)
-        for lines in (self._in_flight, self._ready, self._later):
+        for lines in (self._in_flight, self._ready, self._ahead, self._dead, self._later):
             lines.clear()
 
     def _empty_pipe(self) -> None:

@@ -13,6 +13,7 @@ has been under way for too long. A secret that Cognito issues and the ledger can
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -57,6 +58,8 @@ class CircuitBreaker:
         """Why ledger calls failed that are being repeated."""
         self._slowest_ledger_call, self._slowest_seen_at = 0.0, clock.monotonic()
         self._probing = False
+        self.held_up_until = -math.inf
+        """When a call that had to wait here went on, the last time (monotonic seconds)."""
         self._close()
 
     # --- asked before a call ------------------------------------------------------------------------------------------
@@ -88,6 +91,7 @@ class CircuitBreaker:
                     self._probing = True
                     return True
             await self._wait_for_change(probe_in)
+            self.held_up_until = self._clock.monotonic()
         return False
 
     def _leave_probe(self) -> None:

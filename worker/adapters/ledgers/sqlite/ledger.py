@@ -12,6 +12,7 @@ from functools import cache, partial
 from itertools import islice
 from typing import Any
 
+from worker.adapters.ledgers.sqlite import tally
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.errors import LedgerUnavailable, UsageError
@@ -82,7 +83,6 @@ _LONG_PAGE = 5_000
 _ROSTER_PAGE = 5_000
 """Usernames that are added to the roster in one commit: few enough not to delay other writes for long."""
 _HAS_NO_ROW = "NOT EXISTS (SELECT 1 FROM users WHERE users.username = roster.username)"
-_COUNT_UNREQUESTED = f"SELECT count(*) FROM roster WHERE {_HAS_NO_ROW}"  # noqa: S608
 
 
 class SqliteLedger:
@@ -107,6 +107,7 @@ class SqliteLedger:
             )
         await self._database.open(_SCHEMA, LedgerUnavailable)
         await self._database.write(_add_later_columns, None, LedgerUnavailable)
+        await self._database.write(tally.begin, None, LedgerUnavailable)
         found: Mapping[str, str] = await self._database.write(_stamp, stamp, LedgerUnavailable)
         for name, value in stamp.items():
             if found[name] != value:
@@ -144,7 +145,7 @@ class SqliteLedger:
         return await self._database.read(_counts, LedgerUnavailable)
 
     async def recount(self) -> Counts:
-        """See ``ports.LedgerStats``; the same as ``counts``, which reads all rows here."""
+        """See ``ports.LedgerStats``; the same as ``counts``, which the database keeps exact in every transaction."""
         return await self.counts()
 
     async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
@@ -172,8 +173,7 @@ class SqliteLedger:
 
     async def roster_count(self) -> int:
         """See ``ports.Roster``."""
-        (number,) = await self._database.read(lambda c: c.execute(_COUNT_UNREQUESTED).fetchone(), LedgerUnavailable)
-        return int(number)
+        return await self._database.read(tally.unrequested, LedgerUnavailable)
 
     async def read_pace(self) -> Pace | None:
         """See ``pacing.pace.PaceStore``."""
@@ -255,9 +255,8 @@ def _upsert(connection: sqlite3.Connection, group: Sequence[tuple[Enrolment, str
 
     One statement takes Python's interpreter lock back only once, which is faster than a statement for each row.
     """
-    before = connection.total_changes
-    connection.execute(_upsert_statement(len(group)), [value for put in group for value in _values(*put)])
-    return connection.total_changes - before
+    values = [value for put in group for value in _values(*put)]
+    return connection.execute(_upsert_statement(len(group)), values).rowcount  # what triggers do is not in it
 
 
 @cache
@@ -266,7 +265,7 @@ def _upsert_statement(rows: int) -> str:
     marks = ", ".join([f"({', '.join('?' * len(_COLUMNS))})"] * rows)
     updates = ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[1:])
     return (
-        f"WITH new ({names}) AS (VALUES {marks}) INSERT INTO users ({names}) SELECT * FROM new "  # noqa: S608
+        f"INSERT INTO users ({names}) WITH new ({names}) AS (VALUES {marks}) SELECT * FROM new "  # noqa: S608
         "WHERE replaces IS NULL OR EXISTS (SELECT 1 FROM users WHERE users.username = new.username) "
         f"ON CONFLICT (username) DO UPDATE SET {updates} WHERE users.version = excluded.replaces"
     )
@@ -285,8 +284,7 @@ def _counts(connection: sqlite3.Connection) -> Counts:
     states: Counter[State] = Counter()
     reasons: Counter[str] = Counter()
     codes: dict[str, Counter[str]] = {}
-    query = "SELECT state, reason, detail, count(*) FROM users GROUP BY 1, 2, 3"
-    for state, reason, detail, number in connection.execute(query):
+    for state, reason, detail, number in tally.count(connection):
         states[State(state)] += number
         if reason:
             reasons[reason] += number
@@ -307,9 +305,8 @@ def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -
 def _add_to_roster(connection: sqlite3.Connection, pages: Sequence[Sequence[str]]) -> Sequence[int]:
     added = []
     for page in pages:
-        before = connection.total_changes
-        connection.executemany("INSERT OR IGNORE INTO roster VALUES (?)", ((username,) for username in page))
-        added.append(connection.total_changes - before)
+        names = ((username,) for username in page)
+        added.append(connection.executemany("INSERT OR IGNORE INTO roster VALUES (?)", names).rowcount)
     return added
 
 

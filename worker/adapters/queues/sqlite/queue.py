@@ -7,21 +7,33 @@ dead worker of this host had leased are visible again at once.
 from __future__ import annotations
 
 import asyncio
-import random
 import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import structlog
 
 from worker.adapters.queues.sqlite import wave
+from worker.adapters.queues.sqlite.choice import (
+    BEGINNING,
+    Position,
+    any_expired,
+    deadlines,
+    expired,
+    others,
+    sample,
+    to_call,
+)
+from worker.adapters.queues.sqlite.messages import Found, Viewer
 from worker.adapters.sqlite.database import Database
 from worker.core.errors import DependencyUnavailable, Malformed, QueueUnavailable
 from worker.core.model import Request
-from worker.core.ports import Backlog, Lease, Pushed
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, Deadlines, Lease, Pushed
 from worker.requests.lines import digest
 from worker.requests.message import Parser
 
@@ -34,6 +46,7 @@ CREATE TABLE IF NOT EXISTS messages (
     UNIQUE (username, request_id)
 );
 CREATE INDEX IF NOT EXISTS by_deadline ON messages (deadline, id);
+CREATE INDEX IF NOT EXISTS by_user ON messages (username, deadline);
 CREATE INDEX IF NOT EXISTS held ON messages (holder) WHERE holder IS NOT NULL;
 CREATE TABLE IF NOT EXISTS put_aside (
     digest TEXT NOT NULL, reason TEXT NOT NULL, number INTEGER NOT NULL, last_seen REAL NOT NULL,
@@ -41,17 +54,6 @@ CREATE TABLE IF NOT EXISTS put_aside (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
-_Row = tuple[int, str, bytes, int]
-"""Of a message: id, username, body, and whether its user has other messages."""
-_OTHERS = "EXISTS (SELECT 1 FROM main.messages o WHERE o.username = m.username AND o.id <> m.id)"
-"""Whether the user of the message ``m`` has others. The index of the UNIQUE constraint answers it in one step."""
-_NOBODY_IS_AT_WORK = (
-    "m.username NOT IN "
-    "(SELECT username FROM main.messages WHERE holder IS NOT NULL "
-    "AND (holder = :holder OR visible_at > :now AND visible_at <= :latest))"
-)
-"""That no message of the user of ``m`` is leased. SQLite lists the leased ones once for a query, by the index ``held``;
-they are few."""
 _GATHER = 0.05
 """Seconds for which a delete waits at least for other writes, to share their commit: nothing depends on a quick delete.
 """
@@ -63,28 +65,22 @@ by a clock that has been set back since; it counts as visible."""
 
 
 @dataclass(frozen=True, slots=True)
-class _LeaseOrder:
-    """What a worker asks for when it leases messages."""
+class _SampleOrder:
+    """How many messages a worker asks for from anywhere in the queue."""
 
-    holder: str
-    most: int
-    now: float
+    viewer: Viewer
     visibility: float
-    is_dead: Callable[[str], bool]
-    wave: bool
-    elsewhere: bool
-    """Not those with the earliest deadlines, but from anywhere in the queue."""
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
 class _OthersOrder:
     """Whose messages a worker asks for, wherever they stand."""
 
-    username: str
-    holder: str
-    most: int
-    now: float
+    viewer: Viewer
     visibility: float
+    username: str
+    most: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +90,31 @@ class _GiveBack:
     id: int
     holder: str
     visible_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _LeaseOrder:
+    """What a worker asks for when it leases messages to call for."""
+
+    viewer: Viewer
+    visibility: float
+    is_dead: Callable[[str], bool]
+    outlook: Outlook
+    most: int
+    at_once: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class _ExpiredOrder:
+    """What a worker asks for when it leases dead messages; those that it held itself until now are in ``held``."""
+
+    viewer: Viewer
+    visibility: float
+    held: Sequence[_GiveBack]
+    after: Position
+    now: float
+    most: int
 
 
 class SqliteQueue:
@@ -124,6 +145,10 @@ class SqliteQueue:
         self._gather = max(gather, _GATHER)
         self._wave = False
         self._ahead: deque[Lease] = deque()
+        self._late: list[Lease] = []
+        """Leased ahead, and passed over since: too late when their turn came, and not dead."""
+        self._expired_after = BEGINNING
+        """Where the search for dead messages goes on."""
         self._heartbeat: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -136,6 +161,7 @@ class SqliteQueue:
             self._heartbeat.cancel()
             self._heartbeat = None
         self._ahead.clear()
+        self._late.clear()
         await self._database.write(_free, self._holder, QueueUnavailable)
 
     async def only(self, usernames: Collection[str]) -> None:
@@ -143,17 +169,43 @@ class SqliteQueue:
         await self._database.write(wave.begin, usernames, QueueUnavailable)
         self._wave = True
 
-    async def lease(self, most: int) -> Sequence[Lease]:
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         """See ``ports.Queue``."""
         await self._keep_beating()
-        if not self._ahead:
-            self._ahead.extend(await self._lease(max(most, self._look_ahead)))
-        return [self._ahead.popleft() for _ in range(min(most, len(self._ahead)))]
+        leases = self._take_ahead(most, outlook)
+        if len(leases) < most and not self._ahead:
+            late = most - len(self._late)
+            self._ahead.extend(await self._lease(max(most, self._look_ahead), most, max(0, late), outlook))
+            leases += self._take_ahead(most - len(leases), outlook)
+        if len(leases) < most:
+            leases += self._take_late(most - len(leases), outlook)
+        return leases
+
+    def _take_ahead(self, most: int, outlook: Outlook) -> list[Lease]:
+        """Those leased ahead that can still make it, earliest deadline first; the late ones among them are kept."""
+        taken: list[Lease] = []
+        while self._ahead and len(taken) < most:
+            lease = self._ahead.popleft()
+            (taken if lease.request.expires_at > outlook.late else self._late).append(lease)
+        return taken
+
+    def _take_late(self, most: int, outlook: Outlook) -> list[Lease]:
+        """Those that hardly can, latest deadline first; whoever is not worth a call any more is kept."""
+        self._late.sort(key=lambda lease: lease.request.expires_at)
+        taken: list[Lease] = []
+        while self._late and len(taken) < most and self._late[-1].request.expires_at > outlook.hopeless:
+            taken.append(self._late.pop())
+        return taken
+
+    async def _lease(self, most: int, at_once: int, late: int, outlook: Outlook) -> Sequence[Lease]:
+        order = _LeaseOrder(self._viewer(), self._visibility, self._is_dead, outlook, most, at_once, late)
+        return await self._parsed(await self._database.write(_lease, order, QueueUnavailable))
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``; only messages whose credential is not known to be dead."""
         await self._keep_beating()
-        leases = list(await self._lease(most, elsewhere=True))
+        order = _SampleOrder(self._viewer(), self._visibility, most)
+        leases = await self._parsed(await self._database.write(_lease_elsewhere, order, QueueUnavailable))
         while self._ahead and len(leases) < most:  # no others are left: the latest of those that were leased ahead
             leases.append(self._ahead.pop())
         return leases
@@ -164,29 +216,42 @@ class SqliteQueue:
             await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
             self._heartbeat = asyncio.create_task(self._beat())
 
-    async def _lease(self, most: int, *, elsewhere: bool = False) -> Sequence[Lease]:
-        now = time.time()
-        order = _LeaseOrder(self._holder, most, now, self._visibility, self._is_dead, self._wave, elsewhere)
-        rows: Sequence[_Row] = await self._database.write(_lease, order, QueueUnavailable)
-        return await self._leases(rows, now)
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """See ``ports.Queue``; the queue knows of all requests of a user."""
+        dead = [lease for lease in (*self._ahead, *self._late) if lease.request.expires_at <= now]
+        if not dead and not await self._database.read(lambda found: any_expired(found, now), QueueUnavailable):
+            return ()
+        self._ahead = deque(lease for lease in self._ahead if lease.request.expires_at > now)
+        self._late = [lease for lease in self._late if lease.request.expires_at > now]
+        held = [_GiveBack(cast("int", lease.receipt), self._holder, 0.0) for lease in dead]
+        order = _ExpiredOrder(self._viewer(), self._visibility, held, self._expired_after, now, most)
+        rows, self._expired_after = await self._database.write(_lease_expired, order, QueueUnavailable)
+        return await self._parsed(rows)
 
     async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
         if most <= 0:
             return ()
-        now = time.time()
-        order = _OthersOrder(username, self._holder, most, now, self._visibility)
-        rows: Sequence[_Row] = await self._database.write(_lease_others, order, QueueUnavailable)
-        return await self._leases(rows, now)
+        order = _OthersOrder(self._viewer(), self._visibility, username, most)
+        return await self._parsed(await self._database.write(_lease_others, order, QueueUnavailable))
 
-    async def _leases(self, rows: Sequence[_Row], now: float) -> Sequence[Lease]:
+    def _viewer(self) -> Viewer:
+        now = time.time()
+        return Viewer(self._holder, now, now + self._visibility + _HIDDEN_BY_A_WRONG_CLOCK, self._wave)
+
+    async def _parsed(self, rows: Sequence[Found]) -> list[Lease]:
+        now = time.time()
         leases = []
-        for id_, _, body, others in rows:
+        for id_, _, body, __, has_others in rows:
             try:
-                leases.append(Lease(self._parser.parse(body, now), id_, bool(others)))
+                leases.append(Lease(self._parser.parse(body, now), id_, bool(has_others)))
             except Malformed as malformed:
                 await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueUnavailable)
         return leases
+
+    async def deadlines(self, now: float) -> Deadlines:
+        """See ``ports.Queue``; all requests are counted, of which a million take some 0.1 s in the reading thread."""
+        return Deadlines(await self._database.read(lambda connection: deadlines(connection, now), QueueUnavailable))
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
@@ -266,88 +331,56 @@ async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
 # --- in the database's threads ----------------------------------------------------------------------------------------
 
 
-def _lease(connection: sqlite3.Connection, orders: Sequence[_LeaseOrder]) -> Sequence[Sequence[_Row]]:
+def _lease(connection: sqlite3.Connection, orders: Sequence[_LeaseOrder]) -> Sequence[Sequence[Found]]:
     return [_lease_one(connection, order) for order in orders]
 
 
-def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[_Row]:
-    rows = _visible(connection, order)
+def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[Found]:
+    rows = _choose(connection, order)
     if len(rows) < order.most and any(_free_leases_of_the_dead(connection, [order.is_dead])):
-        rows = _visible(connection, order)
-    first_of_each: dict[str, _Row] = {}
-    for row in rows:
-        first_of_each.setdefault(row[1], row)
-    return _held(connection, list(first_of_each.values()), order)
-
-
-def _held(connection: sqlite3.Connection, rows: Sequence[_Row], order: _LeaseOrder | _OthersOrder) -> Sequence[_Row]:
-    if rows:
-        connection.execute(
-            f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
-            (order.holder, order.now + order.visibility, *(row[0] for row in rows)),
-        )
+        rows = _choose(connection, order)
+    _hold(connection, order.viewer, order.visibility, rows)
     return rows
 
 
-def _visible(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[_Row]:
-    """Messages that may be leased, of users of whom nobody holds any."""
-    latest = order.now + order.visibility + _HIDDEN_BY_A_WRONG_CLOCK
-    if order.elsewhere:
-        return _sample(connection, order, latest)
-    if order.wave:
-        return wave.visible(connection, order.most, order.holder, order.now, latest)
-    return connection.execute(
-        f"SELECT m.id, m.username, m.body, {_OTHERS} FROM messages m INDEXED BY by_deadline "  # noqa: S608
-        "WHERE (m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder "
-        f"AND {_NOBODY_IS_AT_WORK} ORDER BY m.deadline, m.id LIMIT :most",
-        {"now": order.now, "latest": latest, "holder": order.holder, "most": order.most},
-    ).fetchall()
+def _choose(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[Found]:
+    return to_call(connection, order.viewer, order.outlook, most=order.most, at_once=order.at_once, late=order.late)
 
 
-def _lease_others(connection: sqlite3.Connection, orders: Sequence[_OthersOrder]) -> Sequence[Sequence[_Row]]:
-    return [_held(connection, _others(connection, order), order) for order in orders]
+def _lease_expired(
+    connection: sqlite3.Connection, orders: Sequence[_ExpiredOrder]
+) -> Sequence[tuple[Sequence[Found], Position]]:
+    results = []
+    for order in orders:
+        _give_back(connection, order.held)
+        rows, after = expired(connection, order.viewer, order.after, order.now, order.most)
+        _hold(connection, order.viewer, order.visibility, rows)
+        results.append((rows, after))
+    return results
 
 
-def _others(connection: sqlite3.Connection, order: _OthersOrder) -> Sequence[_Row]:
-    """Messages of one user that nobody holds, in the order of the index, so that no others are looked at."""
-    return connection.execute(
-        "SELECT id, username, body, 1 FROM messages WHERE username = :username AND (holder IS NULL OR "
-        "holder <> :holder AND (visible_at <= :now OR visible_at > :latest)) LIMIT :most",
-        {
-            "username": order.username,
-            "holder": order.holder,
-            "now": order.now,
-            "latest": order.now + order.visibility + _HIDDEN_BY_A_WRONG_CLOCK,
-            "most": order.most,
-        },
-    ).fetchall()
+def _hold(connection: sqlite3.Connection, viewer: Viewer, visibility: float, rows: Sequence[Found]) -> None:
+    if rows:
+        connection.execute(
+            f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
+            (viewer.holder, viewer.now + visibility, *(row.id for row in rows)),
+        )
 
 
-def _sample(connection: sqlite3.Connection, order: _LeaseOrder, latest: float) -> Sequence[_Row]:
-    """Visible messages of living credentials, each the next one after a random id.
+def _lease_others(connection: sqlite3.Connection, orders: Sequence[_OthersOrder]) -> Sequence[Sequence[Found]]:
+    results = []
+    for order in orders:
+        results.append(rows := others(connection, order.viewer, order.username, order.most))
+        _hold(connection, order.viewer, order.visibility, rows)
+    return results
 
-    Each is looked for by itself, because messages that were pushed together may have something in common.
-    """
-    if order.wave:
-        return wave.sample(connection, order.most, order.holder, order.now, latest)
-    first, last = connection.execute("SELECT min(id), max(id) FROM messages").fetchone()
-    if last is None:
-        return []
-    found: dict[int, _Row] = {}
-    for _ in range(order.most):
-        start = random.randint(first, last)  # noqa: S311 - a sample, not a key
-        for low, high in ((start, last), (first, start - 1)):
-            row = connection.execute(
-                f"SELECT m.id, m.username, m.body, {_OTHERS} FROM messages m "  # noqa: S608
-                "WHERE m.id BETWEEN :low AND :high AND m.deadline > :now "
-                "AND (m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder "
-                f"AND {_NOBODY_IS_AT_WORK} ORDER BY m.id LIMIT 1",
-                {"low": low, "high": high, "now": order.now, "latest": latest, "holder": order.holder},
-            ).fetchone()
-            if row is not None:
-                found[row[0]] = row
-                break
-    return list(found.values())
+
+def _lease_elsewhere(connection: sqlite3.Connection, orders: Sequence[_SampleOrder]) -> Sequence[Sequence[Found]]:
+    results = []
+    for order in orders:
+        results.append(rows := sample(connection, order.viewer, order.most))
+        _hold(connection, order.viewer, order.visibility, rows)
+    return results
 
 
 def _free_leases_of_the_dead(

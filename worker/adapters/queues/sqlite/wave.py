@@ -10,11 +10,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
+from worker.adapters.queues.sqlite.messages import Found, Viewer
+
 _SCHEMA = (
     "CREATE TEMP TABLE IF NOT EXISTS wave_users (username TEXT PRIMARY KEY) WITHOUT ROWID",
     "CREATE TEMP TABLE IF NOT EXISTS wave (deadline REAL, id INTEGER, PRIMARY KEY (deadline, id)) WITHOUT ROWID",
     "CREATE TEMP TABLE IF NOT EXISTS wave_seen (id INTEGER)",
 )
+_BETWEEN = (
+    "SELECT w.deadline, w.id, m.username, m.body, (m.visible_at <= ? OR m.visible_at > ?) AND m.holder IS NOT ? "
+    "FROM temp.wave w LEFT JOIN main.messages m ON m.id = w.id WHERE w.deadline > ? AND w.deadline <= ? "
+)
+_EARLIEST_FIRST = _BETWEEN + "ORDER BY w.deadline, w.id"
+_LATEST_FIRST = _BETWEEN + "ORDER BY w.deadline DESC, w.id DESC"
 
 
 def begin(connection: sqlite3.Connection, waves: Sequence[Collection[str]]) -> Sequence[None]:
@@ -33,12 +41,18 @@ def begin(connection: sqlite3.Connection, waves: Sequence[Collection[str]]) -> S
 
 
 def visible(
-    connection: sqlite3.Connection, most: int, holder: str, now: float, latest: float
-) -> Sequence[tuple[int, str, bytes, int]]:
-    """Up to ``most`` messages that may be leased (id, username, body, 1), earliest deadline first.
+    connection: sqlite3.Connection,
+    viewer: Viewer,
+    after: float,
+    up_to: float,
+    most: int,
+    *,
+    latest_first: bool = False,
+) -> Sequence[Found]:
+    """Up to ``most`` messages that may be leased, whose deadline is later than ``after``, and not later than ``up_to``.
 
-    A message is hidden until its ``visible_at``; a value later than ``latest`` can only come from a wrong clock, so the
-    message counts as visible. Messages of users of whom somebody has leased another one are left out.
+    The earliest deadline comes first, or the latest. Messages of users of whom somebody has leased another one are left
+    out.
     """
     _find_new_messages(connection)
     held = {
@@ -46,21 +60,19 @@ def visible(
         for (username,) in connection.execute(
             "SELECT username FROM main.messages WHERE holder IS NOT NULL "
             "AND (holder = ? OR visible_at > ? AND visible_at <= ?)",
-            (holder, now, latest),
+            (viewer.holder, viewer.now, viewer.latest),
         )
     }
-    found: list[tuple[int, str, bytes, int]] = []
+    found: list[Found] = []
     deleted: list[tuple[float, int]] = []
     for deadline, id_, username, body, is_visible in connection.execute(
-        "SELECT deadline, id, username, body, (visible_at <= ? OR visible_at > ?) AND holder IS NOT ? FROM "
-        "(SELECT w.deadline, w.id, m.username, m.body, m.visible_at, m.holder "
-        "FROM temp.wave w LEFT JOIN main.messages m ON m.id = w.id ORDER BY w.deadline, w.id)",
-        (now, latest, holder),
+        _LATEST_FIRST if latest_first else _EARLIEST_FIRST,
+        (viewer.now, viewer.latest, viewer.holder, after, up_to),
     ):
         if body is None:
             deleted.append((deadline, id_))
         elif is_visible and username not in held:
-            found.append((id_, username, body, 1))
+            found.append(Found(id_, username, body, deadline, 1))
             held.add(username)
             if len(found) == most:
                 break
@@ -68,18 +80,17 @@ def visible(
     return found
 
 
-def sample(
-    connection: sqlite3.Connection, most: int, holder: str, now: float, latest: float
-) -> Sequence[tuple[int, str, bytes, int]]:
+def sample(connection: sqlite3.Connection, viewer: Viewer, most: int) -> Sequence[Found]:
     """Like ``visible``, but from anywhere in the wave, and only messages of credentials that are not dead."""
     _find_new_messages(connection)
-    return connection.execute(
-        "SELECT m.id, m.username, m.body, 1 FROM temp.wave w CROSS JOIN main.messages m ON m.id = w.id "
-        "WHERE w.deadline > ? AND (m.visible_at <= ? OR m.visible_at > ?) AND m.holder IS NOT ? "
+    rows = connection.execute(
+        "SELECT m.id, m.username, m.body, m.deadline, 1 FROM temp.wave w CROSS JOIN main.messages m ON m.id = w.id "
+        "WHERE w.deadline > :now AND (m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder "
         "AND m.username NOT IN (SELECT username FROM main.messages WHERE holder IS NOT NULL "
-        "AND (holder = ? OR visible_at > ? AND visible_at <= ?)) ORDER BY random() LIMIT ?",
-        (now, now, latest, holder, holder, now, latest, most),
-    ).fetchall()
+        "AND (holder = :holder OR visible_at > :now AND visible_at <= :latest)) ORDER BY random() LIMIT :most",
+        {**viewer.names(), "most": most},
+    )
+    return [Found(*row) for row in rows]
 
 
 def any_left(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[bool]:

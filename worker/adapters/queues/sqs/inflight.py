@@ -8,10 +8,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass
 
 from worker.core.model import Request
+from worker.core.outlook import UNJUDGED, Outlook
 
 Key = tuple[str, str]
 """A message's id and the MD5 digest of its body, as SQS returns them."""
@@ -34,6 +35,8 @@ class Message:
     """As far as we know; after that another worker may receive it."""
     is_ahead: bool = True
     """It was received ahead of its use: it waits here, and no worker task has leased it."""
+    is_dead: bool = False
+    """Its credential had expired while it waited here; such a message takes up no room."""
 
 
 class InFlight:
@@ -51,8 +54,18 @@ class InFlight:
         self._acknowledged: OrderedDict[Key, None] = OrderedDict()
         self._memory = memory
         self._users_ahead: Counter[str] = Counter()
+        self._late: list[tuple[float, int, Message]] = []
+        """Messages ahead that were passed over, as hardly anybody could still call for them: a heap by -deadline."""
+        self._alive: Counter[str] = Counter()
+        """How many messages of each user are in flight and not dead."""
+        self._dead: dict[str, list[Message]] = defaultdict(list)
+        """Dead messages ahead, by user."""
+        self._ready: list[str] = []
+        """Users who have dead messages here, and may have no others."""
         self.ahead = 0
-        """The number of messages with ``is_ahead``."""
+        """The number of messages with ``is_ahead`` that are not dead."""
+        self.dead = 0
+        """The number of those that are."""
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -75,53 +88,120 @@ class InFlight:
         message = Message(key, handle, request, now, now + _CERTAIN * self._visibility)
         self._messages[key] = message
         heapq.heappush(self._ahead, (request.expires_at, next(self._numbers), message))
+        self._alive[request.username] += 1
         self.ahead += 1
         self._users_ahead[request.username] += 1
 
-    def take(self, most: int, now: float) -> list[Message]:
-        """Take up to ``most`` of the messages ahead, earliest deadline first.
+    def take(self, most: int, now: float, outlook: Outlook = UNJUDGED) -> list[Message]:
+        """Take up to ``most`` of the messages ahead, in the order of ``ports.Queue.lease``.
 
         Those whose visibility is over are dropped: another worker may have them.
         """
+        self.bury(outlook.now)
+        while self._late and -self._late[0][0] > outlook.late:  # leasing and claiming take less time than they did
+            deadline, number, message = heapq.heappop(self._late)
+            heapq.heappush(self._ahead, (-deadline, number, message))
+        while self._ahead and self._ahead[0][0] <= outlook.late:
+            deadline, number, message = heapq.heappop(self._ahead)
+            heapq.heappush(self._late, (-deadline, number, message))
         taken: list[Message] = []
         while self._ahead and len(taken) < most:
-            message = heapq.heappop(self._ahead)[2]
-            if self._messages.get(message.key) is message and message.is_ahead and self._take(message, now):
-                taken.append(message)
+            taken += self._taken(heapq.heappop(self._ahead)[2], now)
+        while self._late and len(taken) < most and -self._late[0][0] > outlook.hopeless:
+            taken += self._taken(heapq.heappop(self._late)[2], now)
         return taken
 
     def take_of(self, username: str, most: int, now: float) -> list[Message]:
-        """Take up to ``most`` of this user's messages ahead, in no particular order."""
+        """Take up to ``most`` of this user's messages ahead, dead ones too, in no particular order."""
         if not self.has_ahead(username):
             return []
         found = [each for each in self._messages.values() if each.is_ahead and each.request.username == username]
-        return [message for message in found[:most] if self._take(message, now)]
+        return [message for each in found[:most] for message in self._taken(each, now)]
 
     def has_ahead(self, username: str) -> bool:
         """Whether any of the messages ahead is this user's."""
         return username in self._users_ahead
 
-    def _take(self, message: Message, now: float) -> bool:
+    def _taken(self, message: Message, now: float) -> list[Message]:
+        """The message, if it is still ours to hand out."""
+        if not self._is_ahead(message):
+            return []
         if message.hidden_until <= now:
             self.drop(message)
-            return False
+            return []
         self._no_longer_ahead(message)
-        return True
+        return [message]
+
+    def _is_ahead(self, message: Message) -> bool:
+        return message.is_ahead and self._messages.get(message.key) is message
 
     def _no_longer_ahead(self, message: Message) -> None:
         if message.is_ahead:
             message.is_ahead = False
-            self.ahead -= 1
+            self.dead -= message.is_dead
+            self.ahead -= not message.is_dead
             username = message.request.username
             self._users_ahead[username] -= 1
             if not self._users_ahead[username]:
                 del self._users_ahead[username]
 
+    def bury(self, dead_at: float) -> None:
+        """Note which messages ahead are dead by that time (UTC seconds): they take up no room ahead any more."""
+        while self._ahead and self._ahead[0][0] <= dead_at:
+            self._bury(heapq.heappop(self._ahead)[2])
+        late = [one for one in self._late if one[2].request.expires_at > dead_at]
+        if len(late) < len(self._late):
+            for _, __, message in self._late:
+                if message.request.expires_at <= dead_at:
+                    self._bury(message)
+            heapq.heapify(late)
+            self._late = late
+
+    def _bury(self, message: Message) -> None:
+        if self._is_ahead(message):
+            message.is_dead = True
+            self.ahead -= 1
+            self.dead += 1
+            self._dead[message.request.username].append(message)
+            self._died(message)
+
+    def take_dead(self, most: int, now: float, dead_at: float) -> list[Message]:
+        """Take up to ``most`` of the messages ahead that are dead by ``dead_at`` (UTC seconds).
+
+        Left out are those of users of whom another message is in flight that is not dead.
+        """
+        self.bury(dead_at)
+        taken: list[Message] = []
+        while self._ready and len(taken) < most:
+            username = self._ready[-1]
+            messages = self._dead.get(username)
+            if not messages or username in self._alive:
+                self._ready.pop()
+                continue
+            taken += self._taken(messages.pop(), now)
+            if not messages:
+                del self._dead[username]
+        return taken
+
+    def _died(self, message: Message) -> None:
+        """Note that a message can be called for no longer: it is dead, or no longer in flight."""
+        username = message.request.username
+        self._alive[username] -= 1
+        if not self._alive[username]:
+            del self._alive[username]
+            if username in self._dead:
+                self._ready.append(username)
+
+    def deadlines(self, dead_at: float) -> list[float]:
+        """The deadlines of the messages ahead that are not dead by that time (UTC seconds)."""
+        ahead = (message.request.expires_at for message in self._messages.values() if message.is_ahead)
+        return [deadline for deadline in ahead if deadline > dead_at]
+
     def take_any(self, most: int, now: float) -> list[Message]:
         """Take up to ``most`` of the messages ahead, whatever their deadlines."""
-        waiting = [message for message in self._messages.values() if message.is_ahead]
+        waiting = [message for message in self._messages.values() if message.is_ahead and not message.is_dead]
         random.shuffle(waiting)
-        return list(itertools.islice((message for message in waiting if self._take(message, now)), most))
+        return list(itertools.islice((one for message in waiting for one in self._taken(message, now)), most))
 
     def drop(self, message: Message) -> bool:
         """Forget the message; return whether it was in flight."""
@@ -129,6 +209,8 @@ class InFlight:
             return False
         del self._messages[message.key]
         self._no_longer_ahead(message)
+        if not message.is_dead:
+            self._died(message)
         return True
 
     def messages(self) -> list[Message]:

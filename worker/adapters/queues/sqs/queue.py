@@ -27,7 +27,8 @@ from worker.adapters.queues.sqs.producer import SqsProducer
 from worker.adapters.queues.sqs.receiver import Receiver
 from worker.core.errors import Malformed, QueueUnavailable
 from worker.core.model import Request
-from worker.core.ports import Backlog, Clock, Lease, Pushed
+from worker.core.outlook import UNJUDGED, Outlook
+from worker.core.ports import Backlog, Clock, Deadlines, Lease, Pushed
 from worker.core.resilience.backoff import Outage
 from worker.requests.lines import digest
 from worker.requests.message import Parser
@@ -43,6 +44,8 @@ poll has arrived, or the messages in it would stay hidden from all workers. An i
 REDRIVEN_WITHIN = 600.0
 """Seconds within which the queue's own redrive policy has to remove a malformed message; if it takes longer, the worker
 deletes the message itself, because a run does not end before the queue is empty."""
+MOST_DEAD = 1000
+"""Dead messages that may wait here to be settled aside before they take up the room of others: a second's work."""
 _LATE = 15.0
 """Seconds that the answer to a poll may take in addition to the poll's wait."""
 _CLOSING = 5.0
@@ -81,11 +84,10 @@ class SqsQueue:
         self._count_malformed = count_malformed
         self._wait = max(1, min(LONGEST_WAIT, int(empty_after / 2)))
         self._in_flight = InFlight(self._visibility)
+        self._look_ahead = max(1, look_ahead)
         self._emptiness = Emptiness(empty_after)
         self._counting = Outage(PATIENCE)
-        self._receiver = Receiver(
-            self._receive, lambda: max(1, look_ahead) - self._in_flight.ahead, look_ahead=look_ahead, wait=self._wait
-        )
+        self._receiver = Receiver(self._receive, self._room, look_ahead=look_ahead, wait=self._wait)
         self._deletes: Background[tuple[Key, str]] = Background(self._delete)
         self._returns: Background[tuple[Key, str, int]] = Background(self._return)
         self._heartbeat = Heartbeat(
@@ -139,12 +141,12 @@ class SqsQueue:
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 
-    async def lease(self, most: int) -> Sequence[Lease]:
-        """See ``ports.Queue``.
+    async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
+        """See ``ports.Queue``; the choice is among the messages received ahead, for SQS keeps no order.
 
         Raises ``QueueUnavailable`` at once if a person must act, otherwise after a minute of outage.
         """
-        return self._take(most, self._in_flight.take)
+        return self._take(most, lambda most, now: self._in_flight.take(most, now, outlook))
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``: any of the messages that were received ahead, since SQS itself has no order."""
@@ -156,6 +158,21 @@ class SqsQueue:
         if messages:
             self._receiver.want()
         return self._leases(messages)
+
+    async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
+        """See ``ports.Queue``; the queue can tell of the messages in flight here, and of no others. No request."""
+        messages = self._in_flight.take_dead(most, time.monotonic(), now)
+        if messages and not self._closed:
+            self._receiver.want()
+        return [Lease(message.request, message) for message in messages]
+
+    async def deadlines(self, now: float) -> Deadlines:
+        """See ``ports.Queue``; SQS tells no deadlines, so these are the messages received ahead."""
+        return Deadlines([(deadline, 1) for deadline in sorted(self._in_flight.deadlines(now))])
+
+    def _room(self) -> int:
+        """How many more messages may be received ahead: dead ones, which are settled aside, hardly count."""
+        return self._look_ahead - self._in_flight.ahead - max(0, self._in_flight.dead - MOST_DEAD)
 
     def _want(self) -> None:
         """Start polls as needed; raise what the work in the background has been failing with."""

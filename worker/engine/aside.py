@@ -1,0 +1,58 @@
+"""Settles dead requests beside the calls: without a slot, many at once, and never in the way of anybody alive.
+
+A request whose credential has expired needs no call, only a durable outcome and its message deleted. There may be tens
+of thousands of them (an overload, a night's break), and a handful of users at the end of the queue who can still be
+saved. Many at once share the ledger's commits and the queue's deletes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from worker.core.ports import Clock, Lease, Queue
+
+AT_ONCE = 100
+"""Requests under way at once: enough for one commit to serve many, and few enough that a round of them keeps the event
+loop from the calls for some milliseconds only."""
+SHARE = 0.5
+"""The part of the time that is spent on the dead, at most, so that the calls have the processor for the rest."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at a queue without dead requests: soon enough for the end of a run, which waits for the
+last ones to die, and one read a second costs nothing."""
+
+
+class Aside:
+    """Leases the dead requests of ``queue``; ``settle`` begins with one, and returns its task, or ``None``.
+
+    ``may_begin`` returns how many may be begun now.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        clock: Clock,
+        settle: Callable[[Lease], Awaitable[asyncio.Task[None] | None]],
+        may_begin: Callable[[], int],
+    ) -> None:
+        self._queue = queue
+        self._clock = clock
+        self._settle = settle
+        self._may_begin = may_begin
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Until cancelled; what was begun then goes on. Raises what the queue raises."""
+        while True:
+            began = self._clock.monotonic()
+            self._under_way = {task for task in self._under_way if not task.done()}
+            most = min(AT_ONCE - len(self._under_way), self._may_begin())
+            leases = await self._queue.lease_expired(most, self._clock.utc()) if most > 0 else ()
+            if not leases:
+                await asyncio.sleep(LOOK_EVERY)
+                continue
+            begun = {task for lease in leases if (task := await self._settle(lease)) is not None}
+            if begun:
+                self._under_way |= begun
+                await asyncio.wait(begun, timeout=LOOK_EVERY)  # one that waits for the channel holds up no other
+            await asyncio.sleep((self._clock.monotonic() - began) * (1 / SHARE - 1))

@@ -91,10 +91,10 @@ def test_without_setting_the_interval_the_quota_would_not_be_used(monkeypatch: p
 
         async def work() -> None:
             fleet.join()
-            await asyncio.sleep(8)
+            await asyncio.sleep(20)
 
         fleet.run(work)
-        return fleet.used(1002, 1008)
+        return fleet.used(1002, 1020)
 
     assert used() >= 0.99
     polling = property(lambda _: 0.01, lambda *_: None)  # asyncio-throttle's default, whatever is set

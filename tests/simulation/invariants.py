@@ -3,7 +3,8 @@
 Those that can be judged when something happens are judged then, and raise ``Violation`` with the moment still at
 hand; the others are judged at rest, when no process is left and nothing more will happen.
 
-Six, seven and ten, which are about secrets that may be lost, stand in ``losses``.
+Six, seven and ten, which are about secrets that may be lost, stand in ``losses``; what a wrong clock or a channel that
+is away must not bring about, in ``undone``.
 
 A paused process is the one thing that no fencing can stop: Cognito takes no fencing token, so a request that stood
 between the worker's last look at the clock and the wire while its process was paused leaves when the process goes on.
@@ -33,6 +34,7 @@ from tests.simulation.losses import (
     three_deaths_are_enough,
 )
 from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, MIN_VALIDITY, SESSION_VALIDITY
+from tests.simulation.undone import few_are_undelivered, nobody_is_given_up_alive
 from worker.core.model import ENROLLED, UNFINISHED, Reason, State
 from worker.core.rules import DEADLINE_MARGIN
 
@@ -52,11 +54,13 @@ def judge(world: World, event: Event) -> None:
             a_send_has_a_claim(world, event)
             calls_do_not_overlap(world, event)
             an_outcome_ends_a_request(world, event)
+            few_are_undelivered(world, event)
         case Write():
             three_deaths_are_enough(world, event)
             an_attempt_is_onesecret_of(world, event.row.username)
             delivered_is_left_for_a_reason(world, event)
             a_delivered_session_lived_long_enough(world, event)
+            nobody_is_given_up_alive(world, event)
             a_lost_reply_was_lost(world, event)
             a_drained_call_leaves_no_doubt(world, event)
         case Delivery():

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from worker.core import rules
+from worker.core import clock, rules
 from worker.core.call import Caller, Claim
 from worker.core.model import (
     EXPIRED,
+    CredentialKind,
     Enrolment,
     GiveBack,
     Issued,
@@ -33,10 +34,12 @@ from worker.core.record import RecordFormat, seal_record
 from worker.core.resilience import call_attempts
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
+from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.rules import Claimant, Step
 from worker.core.settled import NOTHING_SETTLED
 from worker.engine import assembly, loop
+from worker.engine.endpoint_time import EndpointTime
 from worker.engine.loop import WorkerLoop
 from worker.engine.takeover import Takeover
 
@@ -190,6 +193,22 @@ def retried_at_once(self: Any, state: Any) -> float:
     return 0.1
 
 
+class JudgesBeforeItKnowsTheTime(EndpointTime):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.known = self.has_asked = True
+
+
+class KnowsNoBound(Deliveries):
+    def admits(self, kind: CredentialKind) -> bool:
+        return bool(self._failing) <= (kind is not CredentialKind.SESSION)
+
+
+class CallsForSessionsIntoAnAbsentChannel(Deliveries):
+    def admits(self, kind: CredentialKind) -> bool:
+        return super().admits(CredentialKind.ACCESS_TOKEN)
+
+
 MUTANTS: dict[str, Apply] = {
     "acknowledges before it settles": made_of(WorkerLoop=AcknowledgesFirst),
     "delivers before it records": made_of(Pipeline=DeliversFirst),
@@ -218,5 +237,9 @@ MUTANTS: dict[str, Apply] = {
     "tries a deadly user for ever": Patched(rules, {"MAX_CRASHES": 10**9}),
     "forgets the request that it doubts": Patched(rules, {"in_doubt": doubted_but_not_settled}),
     "retries while the last attempt may act": Patched(call_attempts._Budget, {"pause": retried_at_once}),
+    "believes its own clock": Patched(clock.EndpointClock, {"utc": lambda self: self._own.utc()}),
+    "judges before it knows the time": Patched(loop, {"EndpointTime": JudgesBeforeItKnowsTheTime}),
+    "issues without bound": made_of(Deliveries=KnowsNoBound),
+    "calls for Sessions into an absent channel": made_of(Deliveries=CallsForSessionsIntoAnAbsentChannel),
     "takes over from itself": made_of(WorkerLoop=MayTakeOverFromItself),
 }

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from tests.simulation.process import Process
 
 Result = TypeVar("Result")
-REQUESTS_PER_SECOND = 5.0
 TIME_TAKES = 0.01
 """Seconds that the endpoint takes to tell its time."""
 
@@ -189,7 +188,14 @@ class SimulatedChannel(_Port):
         def append() -> None:
             channel.append(process, username, sealed, started_at, late=process.pauses > pauses)
 
-        await self._operation("deliver", f"{username} g{sealed.generation}", ChannelUnavailable, append)
+        try:
+            await self._operation("deliver", f"{username} g{sealed.generation}", ChannelUnavailable, append)
+        except ChannelUnavailable:
+            if sealed.attempt_id not in process.undeliverable:  # else it failed before others succeeded
+                process.undeliverable.add(sealed.attempt_id)
+                process.channel_is_away = True
+            raise
+        process.channel_is_away = False
 
 
 class SimulatedProvider(_Port):
@@ -236,6 +242,9 @@ class SimulatedProvider(_Port):
         except asyncio.CancelledError:
             cognito.give_up(call)
             raise
+        else:
+            if world.scenario.names_time:
+                process.clock.heard(math.floor(EPOCH + world.now), world.now - call.sent_at)
         call.ambiguous = isinstance(reply, TryAgain) and reply.ambiguous
         call.answered = not call.ambiguous
         return reply
@@ -264,7 +273,7 @@ class SimulatedPacer:
     async def acquire(self) -> None:
         now = self._process.world.now
         self._next = max(now, self._next)
-        wait, self._next = self._next - now, self._next + 1 / REQUESTS_PER_SECOND
+        wait, self._next = self._next - now, self._next + 1 / self._process.world.scenario.rate
         if wait > 0:
             await asyncio.sleep(wait)
 

@@ -37,6 +37,10 @@ class Process:
         """When it was paused last, or died; only where it does not run."""
         self.pauses = 0
         self.killed = False
+        self.channel_is_away = False
+        """Whether a delivery failed since the last one that did not."""
+        self.undeliverable: set[str] = set()
+        """The attempts whose delivery failed."""
         self.looked_at: float | None = None
         """When it searched the ledger for unfinished rows last."""
         self.counted_at = 0.0
@@ -109,7 +113,7 @@ class Process:
                 channel_patience=60.0,
                 endpoint_patience=120.0,
                 refusal_patience=45.0,
-                rate=0.0,
+                rate=self.world.scenario.rate,
                 concurrency=4,
                 ahead=2,
                 poll=5.0,

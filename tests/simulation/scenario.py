@@ -94,6 +94,8 @@ class Scenario:
     """Seconds by which the machines' clocks are wrong, in the order of the processes' starts, again and again."""
     names_time: bool = False
     """Cognito's answers are dated, so that the workers know what time it is there."""
+    rate: float = 5.0
+    """Calls/s of each worker; so many secrets may be undelivered, at least one."""
     silent_until: float = 0.0
     """Cognito does not tell its time for so many seconds from the start of the rollout."""
     deaths_known: bool = True
@@ -119,6 +121,9 @@ def random_scenario(seed: int) -> Scenario:
         deaths_known=dice.random() < 0.5,
         killer="u0" if dice.random() < 0.05 else None,
         rounds=dice.choice((0, 1, 1, 2)),
+        names_time=(names_time := dice.random() < 0.5),
+        silent_until=dice.choice((0.0, 0.0, 20.0)) if names_time else 0.0,
+        rate=dice.choice((5.0, 5.0, 1.0)),
         seed=seed,
     )
 

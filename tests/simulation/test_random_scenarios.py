@@ -70,6 +70,7 @@ SCENARIOS = st.builds(
     faults=st.lists(FAULTS, max_size=2).map(tuple),
     workers=st.integers(1, 3),
     skews=st.lists(st.sampled_from([0.0, -30.0, 30.0]), min_size=1, max_size=3).map(tuple),
+    names_time=st.booleans(),
     deaths_known=st.booleans(),
     rounds=st.integers(0, 1),
     seed=st.integers(0, 3),

@@ -57,6 +57,18 @@ LIKELY: dict[str, Scenario] = {
         faults=(Fault("associate", 2, Wrong.TIMED_OUT, 5),),
     ),
     "retries while the last attempt may act": Scenario((TOKEN,), faults=(Fault("associate", 1, Wrong.RESET, 3),)),
+    "believes its own clock": Scenario((Message("ann", life=50.0),), skews=(55.0,), names_time=True),
+    "judges before it knows the time": Scenario(
+        (Message("ann", life=50.0),), skews=(55.0,), names_time=True, silent_until=20.0
+    ),
+    "issues without bound": Scenario(
+        tuple(Message(f"u{number}", token=True) for number in range(4)),
+        faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 40),),
+        rate=1.0,
+    ),
+    "calls for Sessions into an absent channel": Scenario(
+        tuple(Message(f"u{number}") for number in range(4)), faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 40),)
+    ),
     "takes over from itself": random_scenario(458),
 }
 CAUGHT_BY = {
@@ -84,6 +96,10 @@ CAUGHT_BY = {
     "forgets the request that it doubts": "4",
     "retries while the last attempt may act": "1",
     "takes over from itself": "1 10",
+    "believes its own clock": "time",
+    "judges before it knows the time": "time",
+    "issues without bound": "undelivered",
+    "calls for Sessions into an absent channel": "undelivered",
 }
 
 

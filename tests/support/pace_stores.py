@@ -166,7 +166,7 @@ class TickingTime(VirtualTime):
         """See ``VirtualTime``; whoever asks the machine's clock, like the throttle, has this time as well."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(time, "monotonic", self.monotonic)
-            patch.setattr(time, "clock_gettime", lambda _: self.monotonic())  # ``SystemClock``'s, on Linux
+            patch.setattr(time, "clock_gettime", lambda _: self.monotonic())
             return super().run(main)
 
 

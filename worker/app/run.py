@@ -35,6 +35,11 @@ SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy event loop lets a thread that writes to disk run. Python's default is 5 ms; when the loop
 is busiest, every write would wait that long."""
 
+GC_THRESHOLD = 20_000
+"""New objects after which the garbage collector looks at them; Python's default is 700. Nearly everything is freed
+without it, but with many users under way it looked at what they need again and again: 71 µs of CPU a user, flat out,
+and 3 µs with this (measured). As many objects are some megabytes."""
+
 Result = TypeVar("Result")
 
 
@@ -122,6 +127,7 @@ async def _work(
                 stats, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
             ),
         ):
+            gc.freeze()  # what exists now, the SDK's models above all, is never garbage: it need not be looked at again
             await loop.run(follow)
     except DependencyUnavailable as unavailable:  # opening the channel, or giving back what is left
         shutdown.request(unavailable)
@@ -208,12 +214,13 @@ def _signals(shutdown: Shutdown) -> Iterator[None]:
 
 @contextmanager
 def _tuned_interpreter() -> Iterator[None]:
-    """Tune Python for a long run: the garbage collector skips what exists already, and writing threads wait less."""
-    interval = sys.getswitchinterval()
+    """Tune Python for a long run: garbage is collected less often, and threads that write wait less."""
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
     sys.setswitchinterval(SWITCH_INTERVAL)
-    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, *threshold[1:])
     try:
         yield
     finally:
         gc.unfreeze()
+        gc.set_threshold(*threshold)
         sys.setswitchinterval(interval)

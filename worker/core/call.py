@@ -10,11 +10,12 @@ import asyncio
 
 from worker.core import rules
 from worker.core.config import WorkerConfig
-from worker.core.model import Enrolment, Lost, Reply, Request, Trouble, TryAgain
+from worker.core.model import Enrolment, Issued, Lost, Reply, Request, Trouble, TryAgain
 from worker.core.ports import Clock, Pacer, Provider
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.call_attempts import until_decided
 from worker.core.resilience.cancellation import CancellationScope
+from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
 
@@ -61,6 +62,7 @@ class Caller:
         provider: Provider,
         pacer: Pacer,
         breaker: CircuitBreaker,
+        deliveries: Deliveries,
         ledger: LedgerWriter,
         clock: Clock,
         stats: RunStats,
@@ -69,6 +71,7 @@ class Caller:
         self._provider = provider
         self._pacer = pacer
         self._breaker = breaker
+        self._deliveries = deliveries
         self._ledger = ledger
         self._clock = clock
         self._stats = stats
@@ -106,16 +109,29 @@ class Caller:
             if rules.too_late(request, self._clock.utc()):
                 return TooLate()
             scope.allow_stop()
+            if not self._deliveries.admits(request.kind):
+                await self._deliveries.wait(self._may_wait(request, claim))
+                scope.forbid_stop()
+                if not await self._claim_outlasts_call(claim, scope):
+                    return Overtaken()
+                continue
             async with self._breaker.permit() as permit:
                 await self._pacer.acquire()
                 scope.forbid_stop()
                 if not await self._claim_outlasts_call(claim, scope):
                     return Overtaken()
-                if not permit.still_valid:  # also after a slow renewal of the claim
+                if not permit.still_valid or not self._deliveries.admits(
+                    request.kind
+                ):  # also after a slow renewal of the claim
                     continue
                 if rules.too_late(request, self._clock.utc()):
                     return TooLate()
                 return await self._send(request, claim, scope)
+
+    def _may_wait(self, request: Request, claim: Claim) -> float:
+        """Seconds after which the credential is too old, or the claim must be renewed."""
+        credential = request.expires_at - self._clock.utc() - rules.DEADLINE_MARGIN
+        return max(0.0, min(credential, claim.expires - self._clock.monotonic() - self.call_timeout))
 
     async def _claim_outlasts_call(self, claim: Claim, scope: CancellationScope) -> bool:
         """Renew a claim that would expire during a call; ``False`` where it is lost."""
@@ -133,7 +149,13 @@ class Caller:
         sent_at, claim.sent_at = self._clock.monotonic(), self._clock.utc()
         scope.call_begins()
         self._stats.sent()
-        reply = await self._provider.associate(request)
+        self._deliveries.call_leaves(request.username, request.kind)
+        issued = False
+        try:
+            reply = await self._provider.associate(request)
+            issued = isinstance(reply, Issued)
+        finally:
+            self._deliveries.call_ends(request.username, issued=issued)
         scope.forbid_stop()
         self._stats.waiting_for = ""
         self._breaker.record_reply(request.username, reply)

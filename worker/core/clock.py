@@ -9,6 +9,7 @@ no answer has told the time, the machine's own clock counts.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from worker.core.errors import PersonMustAct
@@ -55,15 +56,13 @@ class EndpointClock:
 
     def __init__(self, own: Clock) -> None:
         self._own = own
+        self.monotonic: Callable[[], float] = own.monotonic
+        """See ``ports.Clock``. It is read some thirty times for each user, so nothing stands between."""
         self._utc_at_zero: float | None = None
         """What ``utc`` is when ``monotonic`` is zero; ``None`` before the endpoint told its time."""
         self._contradictions = 0
         """Answers in a row that agree with each other and not with what we believe; the next two are their bounds."""
         self._least = self._most = 0.0
-
-    def monotonic(self) -> float:
-        """See ``ports.Clock``."""
-        return self._own.monotonic()
 
     def utc(self) -> float:
         """See ``ports.Clock``."""

@@ -42,6 +42,7 @@ from worker.core.record import seal_record
 from worker.core.resilience.backoff import Backoff, retry
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
+from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
 
@@ -73,6 +74,7 @@ class Pipeline:
         channel: Channel,
         sealer: Sealer,
         caller: Caller,
+        deliveries: Deliveries,
         claim_expiry: ClaimExpiry,
         clock: Clock,
         stats: RunStats,
@@ -82,6 +84,7 @@ class Pipeline:
         self._channel = channel
         self._sealer = sealer
         self._caller = caller
+        self._deliveries = deliveries
         self._claim_expiry = claim_expiry
         self._clock = clock
         self._stats = stats
@@ -164,7 +167,10 @@ class Pipeline:
             return await self._release(claim)
         match result:
             case Issued():
-                return await self._seal_and_deliver(request, result, claim, scope)
+                try:
+                    return await self._seal_and_deliver(request, result, claim, scope)
+                finally:
+                    self._deliveries.ends(request.username)
             case Refused(state, reason):
                 return await self._conclude(claim, state, reason)
             case TooLate():
@@ -209,7 +215,13 @@ class Pipeline:
             scope.forbid_stop()
             if rules.too_late_to_verify(row, self._config.min_validity, self._clock.utc()):
                 raise _WindowLost
+            self._deliveries.begins(row.username)
             await self._channel.deliver(row.username, sealed)
+            self._deliveries.delivered(row.username)
+
+        def waits_for_channel(error: BaseException) -> None:
+            self._stats.waiting_for = f"the channel: {error}"
+            self._deliveries.failed(row.username, error)
 
         async def pause(seconds: float) -> None:
             try:
@@ -226,7 +238,7 @@ class Pipeline:
                 patience=self._config.channel_patience,
                 stop_for_person=False,
                 monotonic=self._clock.monotonic,
-                before_pause=self._waits_for_channel,
+                before_pause=waits_for_channel,
                 sleep=pause,
             )
         except _WindowLost:
@@ -237,11 +249,10 @@ class Pipeline:
             scope.forbid_stop()
             result = await self._ledger.put(rules.released(row, self._clock.utc(), doubt=False), row)
             return result.row or row
+        finally:
+            self._deliveries.ends(row.username)
         self._stats.waiting_for = ""
         return await self._settle(rules.delivered(row, self._clock.utc()), row)
-
-    def _waits_for_channel(self, error: BaseException) -> None:
-        self._stats.waiting_for = f"the channel: {error}"
 
     async def _settle(self, outcome: Enrolment, row: Enrolment) -> Enrolment:
         result = await self._ledger.put(outcome, row)

@@ -16,6 +16,7 @@ from worker.core.pipeline import Pipeline
 from worker.core.ports import Channel, CountedLedger, Pacer, Provider, Queue, Sealer, TimeSource
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.claim_expiry import ClaimExpiry
+from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
 from worker.engine.failure_rate import FailureRate
@@ -58,11 +59,18 @@ def assemble(
     breaker = CircuitBreaker(
         clock, shutdown.request, patience=config.endpoint_patience, refusal_patience=config.refusal_patience
     )
+    deliveries = Deliveries(
+        clock,
+        rate=config.rate,
+        window=config.record.session_validity - config.min_validity,
+        patience=config.channel_patience,
+    )
     writer = LedgerWriter(ports.ledger, config.worker, breaker, clock, patience=config.ledger_patience)
     caller = Caller(
         provider=ports.provider,
         pacer=ports.pacer,
         breaker=breaker,
+        deliveries=deliveries,
         ledger=writer,
         clock=clock,
         stats=stats,
@@ -73,6 +81,7 @@ def assemble(
         channel=ports.channel,
         sealer=ports.sealer,
         caller=caller,
+        deliveries=deliveries,
         claim_expiry=ClaimExpiry(
             clock,
             ports.ledger.is_dead,
@@ -89,6 +98,7 @@ def assemble(
         ledger=ports.ledger if wave is None else WaveLedger(ports.ledger, wave),
         pipeline=pipeline,
         breaker=breaker,
+        deliveries=deliveries,
         time_source=ports.provider,
         clock=clock,
         stats=stats,

@@ -26,6 +26,7 @@ from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
+from worker.core.resilience.deliveries import Deliveries
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
 from worker.engine.aside import AT_ONCE, Aside
@@ -65,6 +66,7 @@ class WorkerLoop:
         ledger: CountedLedger,
         pipeline: Pipeline,
         breaker: CircuitBreaker,
+        deliveries: Deliveries,
         time_source: TimeSource,
         clock: EndpointClock,
         stats: RunStats,
@@ -76,6 +78,7 @@ class WorkerLoop:
         self._ledger = ledger
         self._pipeline = pipeline
         self._breaker = breaker
+        self._deliveries = deliveries
         self._clock = clock
         self._stats = stats
         self._shutdown = shutdown
@@ -112,7 +115,7 @@ class WorkerLoop:
         watchdog = asyncio.create_task(
             watch(
                 self._clock,
-                self._breaker,
+                lambda: self._breaker.waiting_for or self._deliveries.waiting_for,
                 self._stats,
                 self._shutdown,
                 self._config.watchdog,

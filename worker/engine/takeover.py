@@ -21,6 +21,8 @@ enough that the deliveries of users who are enrolled meanwhile do not wait for l
 REST = 4.0
 """After a pass that had to leave rows to other workers, the next one waits for this many times as long as it took: so
 looking again and again at many rows takes at most a fifth of the time, and of what reading costs."""
+LONGEST_REST = 60.0
+"""Seconds that it waits at most, however long the pass took: the process may have been suspended meanwhile."""
 
 
 class Work(Protocol):
@@ -87,7 +89,7 @@ class Takeover:
         found = await self._sweep(states)
         if self._left:
             now = self._clock.monotonic()
-            self._rests_until = now + REST * (now - began)
+            self._rests_until = now + min(REST * (now - began), LONGEST_REST)
         return found
 
     async def _sweep(self, states: Collection[State]) -> int:

@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from worker.core.clock import EndpointClock
 from worker.core.errors import NoProgress
-from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.stats import RunStats
 from worker.engine.shutdown import Shutdown
 
 
 async def watch(
     clock: EndpointClock,
-    breaker: CircuitBreaker,
+    waiting_for: Callable[[], str | None],
     stats: RunStats,
     shutdown: Shutdown,
     longest_idle: float,
@@ -22,11 +21,12 @@ async def watch(
 ) -> None:
     """Check about once a second, until cancelled, and request ``shutdown`` where the run must end.
 
-    ``longest_idle``: seconds for which work may make no progress. ``has_work`` returns whether any user is worked on.
+    ``waiting_for`` tells what keeps calls from leaving. ``longest_idle``: seconds for which work may make no progress.
+    ``has_work`` returns whether any user is worked on.
     """
     while True:
         await asyncio.sleep(min(1.0, longest_idle / 4))
-        stats.waiting_for = breaker.waiting_for or stats.waiting_for
+        stats.waiting_for = waiting_for() or stats.waiting_for
         if wrong := clock.wrong():
             shutdown.request(wrong)
         if not has_work():

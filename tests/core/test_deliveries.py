@@ -1,0 +1,202 @@
+"""How many secrets may be undelivered, and what a channel that fails means for the next call; in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from tests.support.virtual_time import VirtualTime
+from worker.core.errors import ChannelUnavailable
+from worker.core.model import CredentialKind
+from worker.core.resilience.deliveries import LATE, PROBES, Deliveries
+
+SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
+AWAY = ChannelUnavailable("away", "wait")
+WINDOW, PATIENCE = 150.0, 300.0
+
+
+class Bench:
+    """Deliveries in virtual time."""
+
+    def __init__(self, virtual: VirtualTime, rate: float = 20.0) -> None:
+        self.virtual = virtual
+        self.deliveries = Deliveries(virtual, rate=rate, window=WINDOW, patience=PATIENCE)
+
+    def issue(self, username: str, kind: CredentialKind = SESSION) -> None:
+        self.deliveries.call_leaves(username, kind)
+        self.deliveries.call_ends(username, issued=True)
+
+    def fail(self, username: str) -> None:
+        self.deliveries.begins(username)
+        self.deliveries.failed(username, AWAY)
+
+    def deliver(self, username: str, takes: float = 0.0) -> None:
+        self.deliveries.begins(username)
+        self.virtual.now += takes
+        self.deliveries.delivered(username)
+
+    @property
+    def admitted(self) -> tuple[bool, bool]:
+        """Whether a Session's call may leave, and a token's."""
+        return self.deliveries.admits(SESSION), self.deliveries.admits(TOKEN)
+
+
+@pytest.fixture
+def bench(virtual: VirtualTime) -> Bench:
+    return Bench(virtual)
+
+
+@pytest.mark.parametrize(("rate", "most"), [(0.1, 1), (1.0, 1), (20.0, 20), (10_000.0, 10_000)])
+def test_no_call_leaves_while_a_second_of_work_is_undelivered(virtual: VirtualTime, rate: float, most: int) -> None:
+    bench = Bench(virtual, rate)
+    for number in range(most):
+        assert bench.admitted == (True, True)
+        bench.issue(f"user-{number}")
+    assert bench.admitted == (False, False)
+    assert bench.deliveries.waiting_for == "the channel to take the secrets that are sealed"
+    bench.deliver("user-0")
+    assert bench.admitted == (True, True)
+    assert bench.deliveries.waiting_for is None
+
+
+def test_calls_under_way_cost_no_turn_while_the_channel_is_prompt(bench: Bench) -> None:
+    """Cognito may take three seconds to answer: sixty calls are under way then."""
+    for number in range(60):
+        assert bench.admitted == (True, True)
+        bench.deliveries.call_leaves(f"user-{number}", TOKEN)
+        bench.virtual.now += 0.05
+
+
+def test_once_a_delivery_is_late_what_is_under_way_counts_too(bench: Bench) -> None:
+    bench.issue("late")
+    bench.deliveries.begins("late")
+    for number in range(19):
+        bench.deliveries.call_leaves(f"user-{number}", TOKEN)
+    assert bench.admitted == (True, True)
+    bench.virtual.now += LATE + 0.01
+    assert bench.admitted == (False, False)
+    bench.deliveries.call_ends("user-0", issued=False)
+    assert bench.admitted == (True, True)
+
+
+def test_a_secret_that_a_dead_worker_left_counts_too(virtual: VirtualTime) -> None:
+    bench = Bench(virtual, rate=1.0)
+    bench.deliveries.begins("left")
+    assert bench.admitted == (False, False)
+    bench.deliver("left")
+    assert bench.admitted == (True, True)
+
+
+def test_while_deliveries_fail_no_session_is_called_and_tokens_up_to_the_bound(bench: Bench) -> None:
+    bench.issue("first")
+    bench.fail("first")
+    assert bench.admitted == (False, True)
+    assert bench.deliveries.waiting_for == "the channel: away"
+    for number in range(19):
+        bench.issue(f"user-{number}", TOKEN)
+    assert bench.admitted == (False, False)
+
+
+def test_the_first_delivery_that_succeeds_lets_everybody_go_on(bench: Bench) -> None:
+    for name in ("first", "second"):
+        bench.issue(name)
+        bench.fail(name)
+    bench.deliver("second")
+    assert bench.admitted == (True, True)
+
+
+def test_one_record_that_never_gets_through_holds_up_nobody_once_others_did(bench: Bench) -> None:
+    bench.issue("poison")
+    bench.fail("poison")
+    bench.issue("good", TOKEN)
+    bench.deliver("good")
+    for _ in range(9):
+        bench.fail("poison")
+        assert bench.admitted == (True, True)
+
+
+def test_with_nothing_in_hand_one_call_at_a_time_probes_at_growing_intervals(bench: Bench) -> None:
+    bench.issue("first")
+    bench.fail("first")
+    left = []
+    bench.deliveries.ends("first")  # its Session died
+    for number in range(5):
+        while not bench.deliveries.admits(SESSION):
+            bench.virtual.now += 1.0
+        left.append(bench.virtual.now)
+        bench.issue(f"user-{number}")
+        assert not bench.deliveries.admits(SESSION)
+        bench.fail(f"user-{number}")
+        assert not bench.deliveries.admits(SESSION)
+        bench.deliveries.ends(f"user-{number}")
+    pauses = [later - earlier for earlier, later in itertools.pairwise(left)]
+    assert pauses == [PROBES.pause(number) for number in (1, 2, 3, 4)]
+    bench.issue("last")
+    bench.deliver("last")
+    assert bench.admitted == (True, True)
+
+
+def test_a_slow_channel_is_not_down(bench: Bench) -> None:
+    for number in range(3):
+        bench.issue(f"user-{number}")
+        bench.deliver(f"user-{number}", takes=20.0)
+        assert bench.admitted == (True, True)
+
+
+def test_a_channel_that_takes_longer_than_a_session_leaves_is_tried_again_later(bench: Bench) -> None:
+    bench.issue("slow")
+    bench.deliver("slow", takes=WINDOW + 1)
+    assert bench.admitted == (False, True)
+    bench.virtual.now += 60.0
+    assert bench.admitted == (True, True)
+
+
+def test_a_delivery_that_hangs_for_longer_than_a_session_leaves_lets_no_session_leave(bench: Bench) -> None:
+    bench.issue("hangs")
+    bench.deliveries.begins("hangs")
+    bench.virtual.now += WINDOW
+    assert bench.admitted == (False, True)
+
+
+def test_deliveries_that_fail_for_longer_than_patience_end_the_run_whoever_they_are_for(bench: Bench) -> None:
+    """Each Session dies before patience is over; without a common count the run would go on for ever."""
+    for number in range(int(PATIENCE / 100.0)):
+        bench.issue(f"user-{number}")
+        bench.fail(f"user-{number}")
+        bench.virtual.now += 100.0
+        bench.deliveries.ends(f"user-{number}")
+    bench.issue("last")
+    with pytest.raises(ChannelUnavailable):
+        bench.fail("last")
+
+
+def test_who_waits_goes_on_at_once_when_a_secret_is_delivered(virtual: VirtualTime) -> None:
+    bench = Bench(virtual, rate=1.0)
+
+    async def main() -> float:
+        bench.issue("first")
+        waiting = asyncio.create_task(bench.deliveries.wait(60.0))
+        await asyncio.sleep(7.0)
+        bench.deliver("first")
+        await waiting
+        return virtual.now
+
+    assert virtual.run(main()) == 7.0
+
+
+def test_who_waits_looks_again_when_a_probe_is_due_or_their_time_is_over(bench: Bench) -> None:
+    async def main() -> list[float]:
+        moments = []
+        bench.issue("first")
+        bench.fail("first")
+        bench.deliveries.ends("first")
+        bench.issue("probe")
+        bench.fail("probe")
+        for seconds in (2.0, 60.0):
+            await bench.deliveries.wait(seconds)
+            moments.append(bench.virtual.now)
+        return moments
+
+    assert bench.virtual.run(main()) == [2.0, PROBES.pause(1)]

@@ -7,7 +7,7 @@ time of a test.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.simulation.process import Process
 from tests.simulation.stores import QueueStore
-from worker.core import clock, rules
+from worker.core import clock, rules, settled
 from worker.core.call import Caller, Claim
 from worker.core.model import (
     EXPIRED,
@@ -41,7 +41,7 @@ from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.rules import Claimant, Step
-from worker.core.settled import NOTHING_SETTLED
+from worker.core.settled import NOTHING_SETTLED, Settled
 from worker.engine import assembly, loop
 from worker.engine.aside import Aside
 from worker.engine.endpoint_time import EndpointTime
@@ -52,6 +52,7 @@ from worker.engine.takeover import Takeover
 Apply = Callable[[pytest.MonkeyPatch], None]
 lease = QueueStore.lease
 next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
+is_duplicate = rules.is_duplicate
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,14 @@ def settled_ignored(
     return step
 
 
+def forgotten_too_early(digests: Sequence[str], older: str) -> Settled:
+    return Settled(tuple(digests[-1:]), "")
+
+
+def live_ones_taken_for_duplicates(request: Request, row: Enrolment, now: float) -> bool:
+    return is_duplicate(request, row, now) or row.state is State.NEEDS_SESSION
+
+
 def generation_stands(
     request: Request, row: Enrolment | None, me: Claimant, seconds_until_free: Callable[[Enrolment], float]
 ) -> Step:
@@ -262,6 +271,8 @@ MUTANTS: dict[str, Apply] = {
     "tries a deadly user for ever": Patched(rules, {"MAX_CRASHES": 10**9}),
     "forgets the request that it doubts": Patched(rules, {"in_doubt": doubted_but_not_settled}),
     "retries while the last attempt may act": Patched(call_attempts._Budget, {"pause": retried_at_once}),
+    "forgets settled requests too early": Patched(settled, {"_bounded": forgotten_too_early}),
+    "takes a live request for a duplicate": Patched(rules, {"is_duplicate": live_ones_taken_for_duplicates}),
     "believes its own clock": Patched(clock.EndpointClock, {"utc": lambda self: self._own.utc()}),
     "judges before it knows the time": Patched(loop, {"EndpointTime": JudgesBeforeItKnowsTheTime}),
     "issues without bound": made_of(Deliveries=KnowsNoBound),

@@ -92,9 +92,9 @@ class QueueStore:
         return [one for one in self.messages if one.visible_at <= self._world.now and not self.is_held(one)]
 
     def _one_of_each(self, free: list[Waiting]) -> list[Waiting]:
-        """Earliest first. As from the embedded queue, where deaths are known: one of each user at a time."""
+        """Earliest first."""
         free = sorted(free, key=_deadline)
-        if not self._world.scenario.deaths_known:
+        if not self._world.scenario.one_at_a_time:
             return free
         held = {message.request.username for message in self.messages if self.is_held(message)}
         first = {message.request.username: message for message in reversed(free)}

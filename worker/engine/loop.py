@@ -162,7 +162,7 @@ class WorkerLoop:
                 continue
             if not self._tasks and await self._is_finished(follow, nobody_left):
                 return
-            if not self._tasks and self._users_left() == 0:
+            if not self._tasks and not self._takeover.under_way and self._users_left() == 0:
                 self._shutdown.request(
                     MaxUsersReached(
                         f"{self._settled} users were worked on, as asked", "run again to go on with the others"

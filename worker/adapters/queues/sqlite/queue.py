@@ -175,7 +175,8 @@ class SqliteQueue:
         leases = self._take_ahead(most, outlook)
         if len(leases) < most and not self._ahead:
             late = most - len(self._late)
-            self._ahead.extend(await self._lease(max(most, self._look_ahead), most, max(0, late), outlook))
+            leased = await self._lease(max(most, self._look_ahead), most, max(0, late), outlook)
+            self._ahead.extend(leased)  # only now: ``lease_expired`` may have put another deque there meanwhile
             leases += self._take_ahead(most - len(leases), outlook)
         if len(leases) < most:
             leases += self._take_late(most - len(leases), outlook)

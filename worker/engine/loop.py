@@ -11,6 +11,7 @@ gives back the messages of users who only wait, and lets the others finish.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
@@ -50,6 +51,13 @@ that always happens would repeat as fast as the loop runs."""
 OTHERS_AT_ONCE = 256
 """Messages of one user that are looked at together: as many as one commit of the embedded queue deletes, and few enough
 that reading them does not hold up the next call for more than some 10 ms."""
+TRIES_AT_ONCE = 3
+"""Requests of one user that are tried one right after the other: a person who signed in a few times does not wait."""
+SHARE_OF_ONE = 0.03
+"""The part of the rate that a user with more requests than that gets while others wait: what the contract gives to
+those who are refused again and again."""
+LONGEST_REST = 30.0
+"""Seconds that such a user waits at most for the next turn, however low the rate: the others may be done before."""
 HURRY_TIMEOUT = 10.0
 """Seconds that writes to ledger and queue get after calls were cut off. The manifests in ``config`` give a container
 longer to stop than ``run.grace`` and this together."""
@@ -98,6 +106,8 @@ class WorkerLoop:
         """The usernames of these users."""
         self._aside: set[asyncio.Task[None]] = set()
         """Those of the tasks that settle dead requests."""
+        self._tries: Counter[str] = Counter()
+        """Of users with more requests: how many of them had outcomes of their own."""
         self._siblings = Siblings(clock.monotonic)
         """Leased messages of users who are worked on or must wait."""
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
@@ -341,7 +351,17 @@ class WorkerLoop:
             log.exception("bug", username=username)
             rests_for = BUG_PAUSE
         finally:
-            self._release(username, rests_for)
+            self._release(username, max(rests_for, self._rest_between_tries(username)))
+
+    def _rest_between_tries(self, username: str) -> float:
+        """Seconds until a user's next request is tried: above 0 where the user had several turns, and others wait."""
+        if username not in self._siblings:
+            del self._tries[username]
+            return 0.0
+        self._tries[username] += 1
+        if self._tries[username] < TRIES_AT_ONCE or self._found_nobody or not self._config.rate:
+            return 0.0
+        return min(LONGEST_REST, 1 / (SHARE_OF_ONE * self._config.rate))
 
     async def _settle_page(self, username: str) -> bool:
         """Whether there were messages, and all of them duplicates: then there may be more."""

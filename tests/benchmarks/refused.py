@@ -74,7 +74,7 @@ ROWS = (
 
 async def measure(row: Row) -> bool:
     """Run one row in a folder of its own; print its line, and say whether it reached what it must."""
-    target = f"{row.fault}@bad-*=1" if row.bad else f"{row.fault}=1"
+    target = f"{row.fault}~bad-=1" if row.bad else f"{row.fault}=1"
     config = FakeCognitoConfig(user_pool_id=POOL, quota=None, latency=LATENCY, faults=(target,))
     with tempfile.TemporaryDirectory() as folder:
         async with start_fake_cognito(config) as fake_cognito:

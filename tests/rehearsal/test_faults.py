@@ -230,8 +230,8 @@ def test_a_refusal_shows_no_username_that_would_upset_a_terminal() -> None:
     assert str(caught.value).isprintable()
 
 
-def test_an_asterisk_at_the_end_means_every_user_whose_name_begins_so() -> None:
-    plan = FaultPlan(["client_gone@bad-*=1", "waf@bad-1=2x", "conflict=0"])
+def test_a_fault_can_be_aimed_at_all_users_whose_names_begin_alike() -> None:
+    plan = FaultPlan(["client_gone~bad-=1", "waf@bad-1=2x", "conflict=0"])
     names = ["good-1", "bad-1", "bad-1", "bad-1", "bad-", "bad", "so bad-2", None]
     drawn = [plan.draw(name) for name in names]
     assert [fault and fault.name for fault in drawn] == [

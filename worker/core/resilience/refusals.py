@@ -247,6 +247,10 @@ class Refusals:
         """Whether a call that was sent after that one brought a secret."""
         return self._last_served > number
 
+    def is_left_alone(self, username: str) -> bool:
+        """Whether nobody else is worked on who could get through, and others did so within the last minute."""
+        return not (self._others - {username}) and self._served_lately() > 0
+
     def _served_lately(self) -> int:
         """How many got through within about the last minute."""
         while self._served_by and self._clock.monotonic() - self._served_by[0][0] > LATELY:

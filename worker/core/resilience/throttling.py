@@ -6,8 +6,8 @@ not show which it is; the answer to the next try does, a moment later. So the pa
 
 - the next try got through: the quota was exceeded, so the pace is cut;
 - it was throttled again, and nobody else got through meanwhile: the same;
-- it was throttled again although others got through, and nobody who was throttled recovered lately: this user is
-  throttled alone. Nobody is slowed down, and the user is set aside (``refusals``).
+- it was throttled again although others got through, or did a moment ago and are done, and nobody who was throttled
+  recovered lately: this user is throttled alone. Nobody is slowed down, and the user is set aside (``refusals``).
 
 Waiting for that costs a fraction of a second of too many requests, because the pause before such a try is short.
 """
@@ -61,7 +61,7 @@ class Throttling:
             if before is not None:
                 self._pacer.throttled(before.sent_at)
             return False
-        if self._refusals.is_throttled_alone(username) or (before is not None and self._is_alone(before)):
+        if self._refusals.is_throttled_alone(username) or (before is not None and self._is_alone(username, before)):
             self._refusals.throttled_alone(username, number, reply.detail)
             return True
         if before is not None:
@@ -71,5 +71,6 @@ class Throttling:
             self._waiting.popitem(last=False)
         return False
 
-    def _is_alone(self, before: _Throttled) -> bool:
-        return self._refusals.got_through_since(before.number) and sum(self._recovered) < RECOVERIES
+    def _is_alone(self, username: str, before: _Throttled) -> bool:
+        others = self._refusals.got_through_since(before.number) or self._refusals.is_left_alone(username)
+        return others and sum(self._recovered) < RECOVERIES

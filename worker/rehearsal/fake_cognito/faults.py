@@ -1,8 +1,8 @@
 """The ways in which the fake Cognito fails or answers wrongly: one table, and the plan that chooses from it.
 
 A fault is asked for as `NAME=HOW_OFTEN` or `NAME@USERNAME=HOW_OFTEN`: `conflict=0.02`, `conflict=2%`, or `cut_after=3x`
-for the first three requests that could meet it. Usernames may hold any character; an asterisk at the end stands for any
-rest, so that `client_gone@bad-*=1` refuses every user whose name begins with `bad-`, always.
+for the first three requests that could meet it. `NAME~BEGINNING=HOW_OFTEN` is for every user whose name begins so:
+`client_gone~bad-=1`. Usernames may hold any character.
 """
 
 from __future__ import annotations
@@ -150,17 +150,19 @@ class _Rule:
 
     fault: Fault
     username: str | None
-    """Whose requests it happens to, with an asterisk at the end for any rest; None: everybody's."""
+    """Whose requests it happens to; None: everybody's."""
     chance: float
     """With which probability it happens, from 0 to 1."""
     left: int | None
     """To how many more requests it happens; None for a rule with a probability."""
+    is_beginning: bool = False
+    """Whether `username` is how the names of several users begin."""
 
 
 def _parse(text: str) -> _Rule:
-    """Parse one `NAME[@USERNAME]=HOW_OFTEN`. Raises FaultError."""
+    """Parse one `NAME[@USERNAME|~BEGINNING]=HOW_OFTEN`. Raises FaultError."""
     target, equals, amount = text.rpartition("=")
-    name, at, username = target.partition("@")
+    name, at, username = ([*re.split("([@~])", target, maxsplit=1), "", ""])[:3]
     name = name.strip()
     if not equals:
         raise FaultError(
@@ -170,17 +172,17 @@ def _parse(text: str) -> _Rule:
         nearest = difflib.get_close_matches(name, FAULTS, 1, 0.0)[0]
         raise FaultError(f"there is no fault {name!a}; did you mean {nearest}? All: {', '.join(FAULTS)}")
     if at and not username:
-        raise FaultError(f"{text!a} names no user after the @")
+        raise FaultError(f"{text!a} names no user after the {at}")
     amount = amount.strip()
     if re.fullmatch(r"[0-9]+x", amount):
-        return _Rule(FAULTS[name], username if at else None, 0.0, int(amount[:-1]))
+        return _Rule(FAULTS[name], username if at else None, 0.0, int(amount[:-1]), at == "~")
     try:
         chance = float(amount[:-1]) / 100 if amount.endswith("%") else float(amount)
     except ValueError:
         raise FaultError(f"{amount!a} is no probability: write 2%, 0.02 or, for the first three, 3x") from None
     if not 0 <= chance <= 1:
         raise FaultError(f"{name}={amount} is not between 0 and 1; for so many requests write {name}={amount}x")
-    return _Rule(FAULTS[name], username if at else None, chance, None)
+    return _Rule(FAULTS[name], username if at else None, chance, None, at == "~")
 
 
 class FaultPlan:
@@ -199,8 +201,8 @@ class FaultPlan:
         for rule in map(_parse, faults):
             if rule.username is None:
                 self._everybody.append(rule)
-            elif rule.username.endswith("*"):
-                self._beginnings.setdefault(rule.username[:-1], []).append(rule)
+            elif rule.is_beginning:
+                self._beginnings.setdefault(rule.username, []).append(rule)
             else:
                 self._users.setdefault(rule.username, []).append(rule)
         self._counted = [rule for rule in self._everybody if rule.left is not None]

@@ -5,13 +5,19 @@ The fake Cognito's clock is the one that is moved (``clock_skew``); for a comman
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+import worker
 from tests.support.rollout import Rollout, rollout_in
 from tests.support.wire import unused_port
+from worker.app import stores
+from worker.core.errors import PersonMustAct
 from worker.rehearsal.fake_cognito.config import CredentialKind
 
 USERS = [f"user-{number}" for number in range(40)]
@@ -107,6 +113,24 @@ async def test_push_puts_nothing_on_the_queue_with_a_clock_that_is_more_than_a_m
     assert "clock" in ended.err
     await rollout.fake_cognito.configure(clock_skew=0.0)
     assert not rollout.has_ledger() or (await rollout.status())["backlog"] == 0
+
+
+@pytest.mark.parametrize("ahead", [-7200.0, 90.0])
+async def test_no_feed_opens_with_a_clock_that_is_more_than_a_minute_off(rollout: Rollout, ahead: float) -> None:
+    await rollout.fake_cognito.configure(clock_skew=-ahead)
+    with pytest.raises(PersonMustAct, match="clock"):
+        async with worker.feed(rollout.settings()):
+            pass
+
+
+@pytest.mark.parametrize("ahead", [-40.0, 40.0])
+async def test_the_feed_dates_a_session_by_cognitos_clock(rollout: Rollout, ahead: float) -> None:
+    await rollout.fake_cognito.configure(clock_skew=-ahead)
+    async with worker.feed(rollout.settings()) as feed:
+        await feed.push({"username": "ana", "session": "s" * 40}, wait=False)
+    [page] = [page async for page in stores.waiting(rollout.settings())]
+    issued = datetime.fromisoformat(json.loads(page[0])["issued_at"]).timestamp()
+    assert abs(issued - (time.time() - ahead)) < 5.0
 
 
 async def test_a_push_while_cognito_is_away_says_so_once_and_goes_on(rollout: Rollout) -> None:

@@ -12,7 +12,7 @@ from tests.support.rows import row
 from tests.support.virtual_time import VirtualTime
 from worker.core.errors import LedgerUnavailable
 from worker.core.model import UNFINISHED, Enrolment, State, WriteResult
-from worker.engine.takeover import AT_ONCE, REST, Takeover
+from worker.engine.takeover import AT_ONCE, LONGEST_REST, REST, Takeover
 
 READ = 0.001
 """Seconds that reading one row takes."""
@@ -130,6 +130,21 @@ def test_while_rows_are_left_to_other_workers_looking_takes_a_part_of_the_time_a
         assert not await bench.passed()
         assert bench.rows == {}
         assert await bench.passed(), "where nobody was left to others, the next pass begins at once"
+
+    play(bench, story())
+
+
+def test_a_pass_in_which_the_machine_was_suspended_delays_the_next_only_a_little(bench: Bench) -> None:
+    async def story() -> None:
+        bench.left(2)
+        bench.others = set(bench.rows)
+        bench.takeover.begin(UNFINISHED)
+        bench.virtual.now += 3600.0
+        await bench.ended.wait()
+        bench.takeover.found_nobody()
+        await asyncio.sleep(LONGEST_REST)
+        assert bench.takeover.begin(UNFINISHED)
+        await bench.takeover.stop()
 
     play(bench, story())
 

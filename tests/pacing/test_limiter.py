@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine
 import pytest
 from asyncio_throttle.throttler import Throttler
 
-from tests.pacing.test_pacer import LateTime
 from tests.support.pace_stores import Fleet, TickingTime
 from worker.pacing.limiter import RateLimiter
 
@@ -78,7 +77,7 @@ def test_the_limiter_makes_the_throttle_look_only_when_a_send_is_possible(monkey
     async def main() -> None:
         limiter = RateLimiter(20)
         for _ in range(60):
-            await limiter.acquire()
+            await limiter.acquire(alone=True)
 
     in_ticking_time(main)
     assert looks <= 3 * 60  # a look at the guard, one at the spread, and one more where the spread had to wait
@@ -86,17 +85,16 @@ def test_the_limiter_makes_the_throttle_look_only_when_a_send_is_possible(monkey
 
 def test_without_setting_the_interval_the_quota_would_not_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """What setting ``retry_interval`` buys where timers ring late; if this ever fails, it can go."""
-    monkeypatch.setattr("tests.support.pace_stores.TickingTime", LateTime)
 
     def used() -> float:
-        fleet = Fleet(100.0)
+        fleet = Fleet(100.0, late=True)
 
         async def work() -> None:
             fleet.join()
-            await asyncio.sleep(8)
+            await asyncio.sleep(20)
 
         fleet.run(work)
-        return fleet.used(1002, 1008)
+        return fleet.used(1002, 1020)
 
     assert used() >= 0.99
     polling = property(lambda _: 0.01, lambda *_: None)  # asyncio-throttle's default, whatever is set

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -17,24 +16,13 @@ from typing import Any, ParamSpec
 import pytest
 from asyncio_throttle.throttler import Throttler
 
-from tests.support.pace_stores import MemoryPaceStore, TickingTime
+from tests.support.pace_stores import LateTime, MemoryPaceStore
 from worker.core.clock import SystemClock
 from worker.pacing.pace import Pace
 from worker.pacing.pacer import SharedPacer
 from worker.pacing.schedule import CUT, SLICE
 
 Arguments = ParamSpec("Arguments")
-
-
-class LateTime(TickingTime):
-    """Timers ring a millisecond late, some of them many."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._dice = random.Random(0)
-
-    def late(self) -> float:
-        return self._dice.expovariate(1000) + (0.02 if self._dice.random() < 0.01 else 0.0)
 
 
 def virtually(test: Callable[Arguments, Coroutine[Any, Any, None]]) -> Callable[Arguments, None]:

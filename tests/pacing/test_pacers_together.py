@@ -25,9 +25,38 @@ def test_workers_use_the_quota_together_evenly_and_fairly(rate: float, workers: 
         await asyncio.sleep(15)
 
     fleet.run(work)
-    assert fleet.used(START + 2, START + 15) >= 0.98
+    assert fleet.used(START + 2, START + 15) >= 0.99
     assert fleet.keeps_to_the_quota()
     assert fleet.apart(START + 2, START + 15) < 0.15
+
+
+@pytest.mark.parametrize("on_dynamodb", [False, True])
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("workers", [2, 8])
+def test_late_timers_cost_little_of_a_small_quota(workers: int, seed: int, on_dynamodb: bool) -> None:
+    fleet = Fleet(25.0, seed=seed, on_dynamodb=on_dynamodb, late=True)
+
+    async def work() -> None:
+        fleet.join(workers)
+        await asyncio.sleep(20)
+
+    fleet.run(work)
+    assert fleet.used(START + 2, START + 20) >= 0.99
+    assert fleet.traffic.largest_window() <= 26
+
+
+@pytest.mark.parametrize("rate", [50.0, 100.0, 400.0])
+@pytest.mark.parametrize("workers", [2, 8])
+def test_what_is_too_late_does_not_leave_in_the_next_workers_second(workers: int, rate: float) -> None:
+    fleet = Fleet(rate, late=True)
+
+    async def work() -> None:
+        fleet.join(workers)
+        await asyncio.sleep(15)
+
+    fleet.run(work)
+    assert fleet.keeps_to_the_quota()
+    assert fleet.used(START + 2, START + 15) >= 0.93
 
 
 @pytest.mark.parametrize("rate", [0.5, 3.0])

@@ -61,6 +61,24 @@ def test_a_session_lives_from_issued_at_where_that_is_known() -> None:
     assert PARSER.parse(message(issued_at="2025-01-31T12:00:00Z"), NOW).expires_at == 1738324800 + 180
 
 
+@pytest.mark.parametrize(
+    ("issued", "lives_from"), [(None, NOW), ("9999-12-31T23:59:59Z", NOW - 5), ("2020-01-01T00:00:00Z", 1577836800)]
+)
+def test_no_session_was_issued_after_its_message_was_sent_whatever_it_says(
+    issued: str | None, lives_from: float
+) -> None:
+    """The script's clock may be wrong; SQS's is not."""
+    keys = {} if issued is None else {"issued_at": issued}
+    latest = NOW if issued is None else NOW - 5
+    assert PARSER.parse(message(**keys), NOW, latest=latest).expires_at == lives_from + 180
+
+
+def test_when_a_message_was_sent_bounds_no_deadline_that_is_stated() -> None:
+    stated = message(expires_at="9999-12-31T23:59:59Z")
+    assert PARSER.parse(stated, NOW, latest=NOW).expires_at == 253402300799
+    assert PARSER.parse(with_token(token()), NOW, latest=0.0) == PARSER.parse(with_token(token()), NOW)
+
+
 @pytest.mark.parametrize("text", ["2025-01-31T13:00:00+01:00", "2025-01-31t12:00:00z", "2025-01-31 12:00:00.000000Z"])
 def test_expires_at_rules_over_everything_else(text: str) -> None:
     assert PARSER.parse(message(expires_at=text, issued_at="2020-01-01T00:00:00Z"), NOW).expires_at == 1738324800

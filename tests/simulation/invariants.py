@@ -36,7 +36,6 @@ from tests.simulation.losses import (
 from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, MIN_VALIDITY, SESSION_VALIDITY
 from tests.simulation.undone import few_are_undelivered, nobody_is_given_up_alive
 from worker.core.model import ENROLLED, UNFINISHED, Reason, State
-from worker.core.rules import DEADLINE_MARGIN
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -171,7 +170,7 @@ def an_outcome_was_durable_first(world: World, acknowledgement: Acknowledgement)
     """4. Every acknowledgement follows a durable outcome for that request or user.
 
     For the request; or, while this worker had the message, the user was one for whom it is a duplicate: enrolled; or
-    with an outcome, and the request too late for a call.
+    with an outcome, and the request dead.
     """
     request = acknowledgement.request
     writes = world.users[request.username].writes
@@ -180,16 +179,16 @@ def an_outcome_was_durable_first(world: World, acknowledgement: Acknowledgement)
     for number, write in enumerate(writes):
         until = writes[number + 1].at if number + 1 < len(writes) else world.now
         if until >= acknowledgement.leased_at and (
-            write.row.state in ENROLLED or (write.row.state not in UNFINISHED and _is_too_late(world, acknowledgement))
+            write.row.state in ENROLLED or (write.row.state not in UNFINISHED and _is_dead(world, acknowledgement))
         ):
             return
     stands = writes[-1].row if writes else None
     raise Violation(f"4: {request.id} is acknowledged without an outcome: {stands}")
 
 
-def _is_too_late(world: World, acknowledgement: Acknowledgement) -> bool:
+def _is_dead(world: World, acknowledgement: Acknowledgement) -> bool:
     now = EPOCH + world.now + acknowledgement.process.skew
-    return acknowledgement.request.expires_at - now <= DEADLINE_MARGIN + ROUNDING
+    return acknowledgement.request.expires_at - now <= ROUNDING
 
 
 # --- 5 ----------------------------------------------------------------------------------------------------------------

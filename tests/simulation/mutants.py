@@ -6,13 +6,16 @@ time of a test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import asyncio
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from worker.core import clock, rules
+from tests.simulation.process import Process
+from tests.simulation.stores import QueueStore
+from worker.core import clock, rules, settled
 from worker.core.call import Caller, Claim
 from worker.core.model import (
     EXPIRED,
@@ -28,6 +31,7 @@ from worker.core.model import (
     WriteResult,
     Written,
 )
+from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.pipeline import Pipeline
 from worker.core.ports import Lease
 from worker.core.record import RecordFormat, seal_record
@@ -37,14 +41,18 @@ from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.rules import Claimant, Step
-from worker.core.settled import NOTHING_SETTLED
+from worker.core.settled import NOTHING_SETTLED, Settled
 from worker.engine import assembly, loop
+from worker.engine.aside import Aside
 from worker.engine.endpoint_time import EndpointTime
+from worker.engine.lead_time import LeadTime
 from worker.engine.loop import WorkerLoop
 from worker.engine.takeover import Takeover
 
 Apply = Callable[[pytest.MonkeyPatch], None]
+lease = QueueStore.lease
 next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
+is_duplicate = rules.is_duplicate
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,14 @@ def settled_ignored(
     return step
 
 
+def forgotten_too_early(digests: Sequence[str], older: str) -> Settled:
+    return Settled(tuple(digests[-1:]), "")
+
+
+def live_ones_taken_for_duplicates(request: Request, row: Enrolment, now: float) -> bool:
+    return is_duplicate(request, row, now) or row.state is State.NEEDS_SESSION
+
+
 def generation_stands(
     request: Request, row: Enrolment | None, me: Claimant, seconds_until_free: Callable[[Enrolment], float]
 ) -> Step:
@@ -193,6 +209,22 @@ def retried_at_once(self: Any, state: Any) -> float:
     return 0.1
 
 
+class EarliestDeadlineFirst(LeadTime):
+    def outlook(self) -> Outlook:
+        return UNJUDGED
+
+
+class SettlesTheDeadInTheWay(Aside):
+    async def run(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+def only_who_can_make_it(
+    self: QueueStore, process: Process, most: int, outlook: Outlook, *, elsewhere: bool = False
+) -> list[Lease]:
+    return lease(self, process, most, Outlook(outlook.now + outlook.lead), elsewhere=elsewhere)
+
+
 class JudgesBeforeItKnowsTheTime(EndpointTime):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -210,6 +242,8 @@ class CallsForSessionsIntoAnAbsentChannel(Deliveries):
 
 
 MUTANTS: dict[str, Apply] = {
+    "calls for whoever dies first": Patched(loop, {"LeadTime": EarliestDeadlineFirst, "Aside": SettlesTheDeadInTheWay}),
+    "never uses whom it passed over": Patched(QueueStore, {"lease": only_who_can_make_it}),
     "acknowledges before it settles": made_of(WorkerLoop=AcknowledgesFirst),
     "delivers before it records": made_of(Pipeline=DeliversFirst),
     "calls before it claims": made_of(Pipeline=CallsFirst),
@@ -237,6 +271,8 @@ MUTANTS: dict[str, Apply] = {
     "tries a deadly user for ever": Patched(rules, {"MAX_CRASHES": 10**9}),
     "forgets the request that it doubts": Patched(rules, {"in_doubt": doubted_but_not_settled}),
     "retries while the last attempt may act": Patched(call_attempts._Budget, {"pause": retried_at_once}),
+    "forgets settled requests too early": Patched(settled, {"_bounded": forgotten_too_early}),
+    "takes a live request for a duplicate": Patched(rules, {"is_duplicate": live_ones_taken_for_duplicates}),
     "believes its own clock": Patched(clock.EndpointClock, {"utc": lambda self: self._own.utc()}),
     "judges before it knows the time": Patched(loop, {"EndpointTime": JudgesBeforeItKnowsTheTime}),
     "issues without bound": made_of(Deliveries=KnowsNoBound),

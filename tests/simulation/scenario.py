@@ -7,7 +7,7 @@ replayed.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -100,12 +100,16 @@ class Scenario:
     """Cognito does not tell its time for so many seconds from the start of the rollout."""
     deaths_known: bool = True
     """The ledger and the queue know who is dead, as the embedded ones do."""
+    one_at_a_time: bool = True
+    """The queue leases one message of a user at a time, as the embedded one does."""
     killer: str | None = None
     """A user whose call kills the worker."""
     rounds: int = 1
     """How often those who need a session sign in again."""
     seed: int = 0
     """Of all latencies and jitters."""
+    is_quick: bool = False
+    """Every call takes a twentieth of a second and many users are worked on at once: the pace alone is the limit."""
 
 
 def random_scenario(seed: int) -> Scenario:
@@ -113,12 +117,13 @@ def random_scenario(seed: int) -> Scenario:
     dice = random.Random(seed)
     workers = dice.choice((1, 1, 2, 2, 3))
     return Scenario(
-        messages=_messages(dice),
+        messages=(*_messages(dice), *_many_of_one(random.Random(f"many of one {seed}"))),
         disturbances=tuple(_disturbance(dice) for _ in range(dice.choice((0, 1, 1, 2, 3, 4)))),
         faults=tuple(_fault(dice) for _ in range(dice.choice((0, 0, 1, 2, 4)))),
         workers=workers,
         skews=tuple(dice.choice((0.0, dice.uniform(-30, 30), -30.0, 30.0)) for _ in range(4)),
         deaths_known=dice.random() < 0.5,
+        one_at_a_time=random.Random(f"one at a time {seed}").random() < 0.5,
         killer="u0" if dice.random() < 0.05 else None,
         rounds=dice.choice((0, 1, 1, 2)),
         names_time=(names_time := dice.random() < 0.5),
@@ -144,6 +149,23 @@ def _messages(dice: random.Random) -> tuple[Message, ...]:
                 )
             )
     return tuple(messages)
+
+
+def _many_of_one(dice: random.Random) -> tuple[Message, ...]:
+    """In one scenario of six: many requests of the first user, most of them alike."""
+    if dice.random() > 1 / 6:
+        return ()
+    usual = Message("u0", token=dice.random() < 0.5, life=dice.choice((10_000.0, 10_000.0, 180.0, 1.0)))
+    return tuple(
+        replace(
+            usual,
+            replace=dice.random() < 0.1,
+            life=dice.choice((usual.life, usual.life, usual.life, 10_000.0, dice.uniform(0, 200))),
+            arrives=dice.choice((0.0, 0.0, dice.uniform(0, 60))),
+            again=dice.choice((None, None, None, dice.uniform(0, 100))),
+        )
+        for _ in range(dice.randint(4, 25))
+    )
 
 
 def _disturbance(dice: random.Random) -> Disturbance:

@@ -72,6 +72,7 @@ SCENARIOS = st.builds(
     skews=st.lists(st.sampled_from([0.0, -30.0, 30.0]), min_size=1, max_size=3).map(tuple),
     names_time=st.booleans(),
     deaths_known=st.booleans(),
+    one_at_a_time=st.booleans(),
     rounds=st.integers(0, 1),
     seed=st.integers(0, 3),
 )

@@ -37,13 +37,15 @@ LIKELY: dict[str, Scenario] = {
     "counts the wait from before the death": replace(
         TWO_WORKERS,
         messages=(TOKEN, replace(TOKEN, life=900.0, arrives=5.2)),
+        one_at_a_time=False,
         faults=(Fault("associate", 1, Wrong.THROTTLED, 10), Fault("associate", 11, Wrong.TIMED_OUT, 3)),
     ),
     "takes its own write for another's": Scenario(
         (replace(SESSION, life=20.0),), faults=(Fault("put", 1, Wrong.UNAVAILABLE_DONE),)
     ),
     "honours a replacement that another carried on": Scenario(
-        (TOKEN, replace(TOKEN, replace=True, arrives=8.0), replace(TOKEN, life=900.0, arrives=9.7))
+        (TOKEN, replace(TOKEN, replace=True, arrives=8.0), replace(TOKEN, life=900.0, arrives=9.7)),
+        one_at_a_time=False,
     ),
     "calls under any claim": Scenario((TOKEN,), faults=SILENT, rounds=0),
     "honours a replacement twice": replace(REPLACED, messages=(TOKEN, replace(TOKEN, replace=True, again=30.0))),
@@ -54,9 +56,14 @@ LIKELY: dict[str, Scenario] = {
     "forgets the request that it doubts": replace(
         TWO_WORKERS,
         messages=(TOKEN, replace(TOKEN, life=900.0, arrives=5.2)),
+        one_at_a_time=False,
         faults=(Fault("associate", 2, Wrong.TIMED_OUT, 5),),
     ),
     "retries while the last attempt may act": Scenario((TOKEN,), faults=(Fault("associate", 1, Wrong.RESET, 3),)),
+    "forgets settled requests too early": replace(
+        REPLACED, messages=(TOKEN, replace(TOKEN, replace=True), replace(TOKEN, replace=True, again=30.0))
+    ),
+    "takes a live request for a duplicate": Scenario((replace(TOKEN, life=0.5), TOKEN)),
     "believes its own clock": Scenario((Message("ann", life=50.0),), skews=(55.0,), names_time=True),
     "judges before it knows the time": Scenario(
         (Message("ann", life=50.0),), skews=(55.0,), names_time=True, silent_until=20.0
@@ -70,8 +77,21 @@ LIKELY: dict[str, Scenario] = {
         tuple(Message(f"u{number}") for number in range(4)), faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 40),)
     ),
     "takes over from itself": random_scenario(458),
+    "calls for whoever dies first": Scenario(
+        (*(Message(f"u{number}", life=-1.0) for number in range(200)), TOKEN), rounds=0
+    ),
+    "never uses whom it passed over": Scenario(
+        (
+            *(Message(f"u{number}", token=True) for number in range(12)),
+            Message("bob", token=True, arrives=404.0, life=432.0),
+        ),
+        rounds=0,
+        is_quick=True,
+    ),
 }
 CAUGHT_BY = {
+    "calls for whoever dies first": "13",
+    "never uses whom it passed over": "13",
     "acknowledges before it settles": "4",
     "delivers before it records": "4",
     "calls before it claims": "1",
@@ -95,6 +115,8 @@ CAUGHT_BY = {
     "tries a deadly user for ever": "12",
     "forgets the request that it doubts": "4",
     "retries while the last attempt may act": "1",
+    "forgets settled requests too early": "5",
+    "takes a live request for a duplicate": "4",
     "takes over from itself": "1 10",
     "believes its own clock": "time",
     "judges before it knows the time": "time",
@@ -110,6 +132,7 @@ def scenarios_for(name: str) -> Iterator[Scenario]:
         disturbances = (
             Disturbance(0, "kill"),
             Disturbance(0, "pause", 200.0),
+            Disturbance(0, "pause", 400.0),
             Disturbance(0, "pause", 45.0),
             Disturbance(0, "hurry"),
         )

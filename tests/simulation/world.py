@@ -35,11 +35,15 @@ from tests.simulation.process import Process
 from tests.simulation.scenario import EPOCH, Disturbance, Message, Operation, Scenario, Wrong
 from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
 from tests.simulation.truth import CognitoClient
+from tests.simulation.turns import Turns
+from worker.core import settled
 from worker.core.model import UNFINISHED, CredentialKind, Request, Secret, State
 
 RESTART = 1.0
 """Seconds after which a process that died or stopped is started again."""
 STAGGER = 0.7
+REMEMBERED_EXACTLY = 2
+"""Settled requests of a user that are not in the filter: few, so that many scenarios need the filter."""
 MAX_STEPS, MAX_PROCESSES = 60_000, 100
 
 
@@ -57,6 +61,7 @@ class World:
         self.cognito = CognitoClient(self)
         self.processes: list[Process] = []
         self.steps = 0
+        self.turns = Turns(self)
         self.quiet_since = 0.0
         """When something was last done to the rollout from outside."""
         self.story: list[tuple[float, str, str]] = []
@@ -110,6 +115,7 @@ class World:
 
     def disturbed(self) -> None:
         self.quiet_since = self.now
+        self.turns.used()
 
     # --- disturbances -------------------------------------------------------------------------------------------------
 
@@ -167,12 +173,14 @@ class World:
 
     def run(self) -> None:
         """To rest. Raises ``Violation``."""
-        state, config = random.getstate(), structlog.get_config()
+        state, config, newest = random.getstate(), structlog.get_config(), settled.NEWEST
+        settled.NEWEST = REMEMBERED_EXACTLY
         random.seed(self.scenario.seed)
         structlog.configure(processors=[self._logged], cache_logger_on_first_use=False)
         try:
             self._run()
         finally:
+            settled.NEWEST = newest
             random.setstate(state)
             structlog.configure(**config)
             for process in self.processes:
@@ -209,7 +217,7 @@ class World:
             self.after(message.arrives, lambda: self.push(request, again=message.again))
 
     def push(self, request: Request, *, again: float | None = None) -> None:
-        self.disturbed()
+        self.quiet_since = self.now
         self.tell("queue", f"{request.id} for {request.username} arrives")
         self.queue.push(request, again=again)
         if self.processes and not self._alive():
@@ -254,7 +262,9 @@ class World:
             moments += [moment for moment in running if moment is not None]
             if not moments:
                 return
-            self.now = max(self.now, min(moments))
+            moment = max(self.now, min(moments))
+            self.turns.pass_until(moment)
+            self.now = moment
             invariants.in_bounded_time(self)
             while self._events and self._events[0][0] <= self.now:
                 heapq.heappop(self._events)[2]()

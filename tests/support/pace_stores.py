@@ -170,6 +170,17 @@ class TickingTime(VirtualTime):
             return super().run(main)
 
 
+class LateTime(TickingTime):
+    """Timers ring a millisecond late, some of them many."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self._dice = random.Random(seed)
+
+    def late(self) -> float:
+        return self._dice.expovariate(1000) + (0.02 if self._dice.random() < 0.01 else 0.0)
+
+
 class HostClock:
     """The clock of a host that was started at another moment."""
 
@@ -227,13 +238,19 @@ class Fleet:
     """Workers that share one ledger (5 to 15 ms a call) and a token bucket, in virtual time.
 
     ``seed`` is where the random numbers begin. ``on_dynamodb``: hosts without a common clock share an item, through the
-    adapter itself; otherwise they share a store in memory and a clock.
+    adapter itself; otherwise they share a store in memory and a clock. ``late``: timers ring late, see ``LateTime``.
     """
 
     def __init__(
-        self, quota: float, *, configured: float | None = None, seed: int = 0, on_dynamodb: bool = False
+        self,
+        quota: float,
+        *,
+        configured: float | None = None,
+        seed: int = 0,
+        on_dynamodb: bool = False,
+        late: bool = False,
     ) -> None:
-        self.time = TickingTime()
+        self.time = LateTime(seed) if late else TickingTime()
         self.quota, self.configured = quota, configured or quota
         self.dice = random.Random(seed)
         self.store = MemoryPaceStore(latency=0.005, jitter=0.01, dice=self.dice)

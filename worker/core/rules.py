@@ -110,8 +110,8 @@ def next_step(
 def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
     """Whether the request changes nothing about the user, whoever has claimed them.
 
-    Its id had an outcome; or the user has one, and needs no other; or the user has one, and no call could be made with
-    this credential, which makes nothing better or worse. Only a mismatch is still told to who did not know of one.
+    Its id had an outcome; or the user has one, and needs no other; or the user has one, and this credential is dead,
+    which makes nothing better or worse. So does a mismatch, but a user who has no secret is told of it, once.
     """
     if request.id in row.settled or row.state is State.SKIPPED:
         return True
@@ -121,7 +121,7 @@ def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
         return True
     if request.mismatch:
         return row.state in ENROLLED or row.reason is Reason.CREDENTIAL_MISMATCH
-    return too_late(request, now)
+    return is_dead(request, now)
 
 
 def without_request(

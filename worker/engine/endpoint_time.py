@@ -66,7 +66,7 @@ class EndpointTime:
                 self._learnt(answer)
                 self.has_asked = True
                 self._shutdown.wake.set()
-                if not self.known:
+                if not self.known and self._shutdown.reason is None:
                     await asyncio.sleep(AGAIN.pause(max(1, self._outage.failures)))
         except Exception as bug:
             log.exception("bug")

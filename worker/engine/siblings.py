@@ -27,9 +27,9 @@ class Siblings:
         self._numbers = itertools.count()
         self._number = 0
         self._resting: dict[str, float] = {}
-        """Until when (monotonic seconds) nothing is tried for a user."""
+        """From when on (monotonic seconds) a user who was released may be tried again."""
         self._released: list[tuple[float, int, str]] = []
-        """When which user may be tried again, as a heap."""
+        """The same as a heap; entries that ``_resting`` no longer has are void."""
 
     def __contains__(self, username: str) -> bool:
         """Whether messages of this user wait here."""
@@ -68,10 +68,9 @@ class Siblings:
         now, due = self._monotonic(), list[Lease]()
         while self._released and self._released[0][0] <= now and len(due) < most:
             at, _, username = heapq.heappop(self._released)
-            if self._resting.get(username) == at:
-                del self._resting[username]
-            elif self.rests(username):
-                continue
+            if self._resting.get(username) != at:
+                continue  # the user was released again since
+            del self._resting[username]
             if username not in busy and (waiting := self._waiting.get(username)):
                 due.append(heapq.heappop(waiting)[-1])
                 self._number -= 1

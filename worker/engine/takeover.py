@@ -21,8 +21,8 @@ enough that the deliveries of users who are enrolled meanwhile do not wait for l
 REST = 4.0
 """After a pass that had to leave rows to other workers, the next one waits for this many times as long as it took: so
 looking again and again at many rows takes at most a fifth of the time, and of what reading costs."""
-LONGEST_REST = 60.0
-"""Seconds that it waits at most, however long the pass took: the process may have been suspended meanwhile."""
+LONGEST_REST = 20.0
+"""Seconds: a pass in which the machine was suspended, or whose deliveries took long, delays the next by no more."""
 
 
 class Work(Protocol):
@@ -61,6 +61,11 @@ class Takeover:
         self._pass = asyncio.create_task(self._timed(states))
         self._pass.add_done_callback(lambda _: self._on_end())
         return True
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a pass has begun whose result was not asked for yet."""
+        return self._pass is not None
 
     @property
     def has_ended(self) -> bool:

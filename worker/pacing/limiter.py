@@ -18,12 +18,13 @@ that fire a millisecond late on average and one in a hundred 20 ms late (``LateT
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 
 from asyncio_throttle import Throttler  # type: ignore[attr-defined]  # imported as its documentation shows
 
-from worker.pacing.schedule import MARGIN
+from worker.pacing.schedule import MARGIN, SHARED_MARGIN
 
 GUARD = 0.0035
 """The part of the rate that stays unused even while a worker makes up for late requests.
@@ -58,10 +59,16 @@ Then its guard, which covers about a second too, saw every request. At 0 only 82
 """
 
 LATE = 0.005
-"""The most seconds of lateness that a worker makes up for at high rates, if other workers send too.
+"""How late a request may leave at high rates if other workers send too, in seconds: a second may hold 0.5 % more than
+the quota (or one request more, which is the distance of two requests), so that much lateness exceeds nothing."""
 
-It does not see their requests, so it may make up for little. At 0 four workers use 5 % less of a quota of 1,000/s.
-"""
+UNSEEN = 0.004
+"""The part of the margin, in seconds, that is left for what a worker does not see: the way to the service, and requests
+that leave early (``AT_ONCE``). Each millisecond of it costs 0.3 % of a quota of 400/s where timers are late."""
+
+MOST_LATE = 0.04
+"""The most seconds by which a request may leave late at low rates, if other workers send too. That is as late as timers
+on a busy machine ring; more would let two requests follow each other at once where the quota is one in many seconds."""
 
 
 class _Limit:
@@ -113,9 +120,8 @@ class RateLimiter:
     def set(self, rate: float) -> None:
         """Send at this rate from now on, in requests/s."""
         self._rate = rate
-        self._late = max(LATE, min(1 / rate, 0.01))
-        """The most seconds of lateness to make up for beside other workers: the usual distance of two requests, but no
-        less than ``LATE`` and no more than 10 ms."""
+        self._late = min(max(1 / rate, LATE) + SHARED_MARGIN - UNSEEN, MOST_LATE)
+        """The most seconds by which a request may leave late beside other workers."""
         self.apart = min(0.5 / rate, 0.01)
         """Seconds by which a slice's last request must leave before the slice's end, where another worker's begins."""
         together = max(1, round(rate * BURST))
@@ -133,20 +139,38 @@ class RateLimiter:
     def wait_time(self, *, alone: bool) -> float:
         """Return the seconds until the next request may leave.
 
-        ``alone``: no other worker sent for ``MEMORY`` seconds. Lateness beyond what may be made up for is forgotten.
+        ``alone``: no other worker sent for ``MEMORY`` seconds.
         """
-        self._due = max(self._due, time.monotonic() - (MEMORY if alone else self._late))
+        self._skip(alone=alone)
         return max(self._until_due(), self._spread.wait_time(), self._guard.wait_time())
+
+    def _skip(self, *, alone: bool) -> None:
+        """Give up the turns of requests that are too late to be made up for.
+
+        Alone, all later requests leave later too. Beside other workers they do not: the next worker's slice begins when
+        it begins, and what is late here would leave in one second with what is on time there.
+        """
+        now = time.monotonic()
+        if alone:
+            self._due = max(self._due, now - MEMORY)
+        elif (too_late := now - self._due - self._late) > 0:
+            self._due += math.ceil(too_late / self._distance) * self._distance
 
     def _until_due(self) -> float:
         """Return the seconds until the next request is due; 0 where a timer for them is not worth it."""
         seconds = self._due - time.monotonic()
         return seconds if seconds > AT_ONCE else 0.0
 
-    async def acquire(self) -> None:
-        """Wait until the next request may leave; one caller at a time."""
+    async def acquire(self, *, alone: bool) -> None:
+        """Wait until the next request may leave; one caller at a time. ``alone``: see ``wait_time``."""
         if (seconds := self._until_due()) > 0:
             await asyncio.sleep(seconds)
+            self._skip(alone=alone)
         await self._spread.acquire()
         await self._guard.acquire()
-        self._due += (1 + self.margin) / self._rate
+        self._due += self._distance
+
+    @property
+    def _distance(self) -> float:
+        """Seconds between two requests that leave evenly."""
+        return (1 + self.margin) / self._rate

@@ -105,10 +105,11 @@ class SharedPacer:
                 self._want_slice()
                 grant = await self._next_grant(since)
                 now = self._clock.monotonic()
-                if now + self._limiter.wait_time(alone=now - grant.start > MEMORY) >= grant.end - self._limiter.apart:
+                alone = now - grant.start > MEMORY
+                if now + self._limiter.wait_time(alone=alone) >= grant.end - self._limiter.apart:
                     self._end_grant(grant, since)
                     continue
-                await self._limiter.acquire()
+                await self._limiter.acquire(alone=alone)
                 if self._clock.monotonic() < grant.end:
                     grant.left -= 1
                     return

@@ -100,10 +100,11 @@ MARGIN = 0.005
 The promise is to use 99 % of the quota, and each part of the margin costs as much of it.
 """
 
-SHARED_MARGIN = 0.015
+SHARED_MARGIN = 0.0075
 """The part of the rate that is never used while other workers send too: between slices two workers' jitter adds up.
 
-With ``MARGIN`` instead, the busiest second has two requests more than the quota; at most one more is promised.
+It is as much as 99 % of the quota leave, with what is lost to late timers. What jitter needs beyond it is had by
+requests that leave late, or not at all (``limiter``).
 """
 
 

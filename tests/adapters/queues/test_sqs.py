@@ -120,6 +120,17 @@ async def test_a_session_without_times_ages_from_the_moment_it_was_sent(sqs_queu
         assert -1 < found.request.expires_at - 180 - sent < 1
 
 
+async def test_no_session_is_younger_than_its_message_whatever_a_clock_that_is_ahead_wrote(
+    sqs_queues: SqsQueues,
+) -> None:
+    async with sqs_queues.open() as queue:
+        session = {"username": "ana", "session": "s" * 40, "issued_at": "2099-12-31T23:59:59Z"}
+        sent = time.time()
+        await push_raw(queue, [json.dumps(session).encode()])
+        [found] = await lease(queue, 1)
+        assert -1 < found.request.expires_at - 180 - sent < 5
+
+
 async def test_any_text_can_be_pushed(sqs_queues: SqsQueues) -> None:
     """SQS itself refuses U+FFFE and U+FFFF."""
     raw = json.dumps({"username": "\uffff\ufffe\x7f\u2028", "session": "s" * 40}, ensure_ascii=False).encode()

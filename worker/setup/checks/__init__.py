@@ -60,7 +60,7 @@ async def _examine(settings: Settings, target: AwsTarget | None, mounts: Path) -
         _stores(settings),
         asyncio.to_thread(host.look, settings, mounts),
     )
-    findings = [*rollout.look(settings), *on_this_host, *in_files, cognito, *on_aws]
+    findings = [*rollout.look(settings), *on_this_host, *in_files, *cognito, *on_aws]
     return findings, seen_on_aws | seen_in_files
 
 

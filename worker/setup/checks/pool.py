@@ -1,18 +1,24 @@
 """What ``check`` asks about the user pool and the account, as far as its role permits.
 
-It asks whether Cognito can be reached, whether the pool allows TOTP, how long its Sessions live, and for the quota.
+It asks whether Cognito can be reached and what time it is there, whether the pool allows TOTP, how long its Sessions
+live, and for the quota.
 """
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code
 from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.probes import PATIENCE
+from worker.adapters.cognito.client import cognito as cognito_client
+from worker.core.clock import DATE_PRECISION, EndpointClock, SystemClock
+from worker.core.errors import UsageError
+from worker.core.ports import TimeAnswer
+from worker.engine.endpoint_time import NO_TIME_CURE, ask
 from worker.settings import Settings
 from worker.setup.checks.rollout import QUOTA
 
@@ -28,20 +34,41 @@ _QUOTA_CODE = "L-574C86AE"
 """The code of this quota in Service Quotas; a name there may change, a code does not."""
 
 
-async def reach(settings: Settings) -> Finding:
-    """Check that Cognito's endpoint accepts a connection within five seconds."""
-    cognito = settings.cognito
-    address = cognito.endpoint_url or f"https://{_host(settings)}"
-    url = urlsplit(address)
+async def reach(settings: Settings) -> list[Finding]:
+    """Check that Cognito's endpoint answers within five seconds, asked as a run asks it, and compare its clock."""
+    where, clock = settings.cognito.endpoint_url or f"https://{_host(settings)}", EndpointClock(SystemClock())
     try:
-        async with asyncio.timeout(5.0):
-            _, writer = await asyncio.open_connection(url.hostname, url.port or (443 if url.scheme == "https" else 80))
-        writer.close()
-    except (OSError, TimeoutError) as error:
-        why = error.strerror if isinstance(error, OSError) else ""
-        said = f"cannot connect to {address}: {why or type(error).__name__}"
-        return fails("cognito", said, "check network, proxy and cognito.endpoint_url")
-    return ok("cognito", f"{address} can be reached, for the pool {cognito.user_pool_id}")
+        async with (
+            asyncio.timeout(PATIENCE),
+            cognito_client(
+                region=settings.cognito.region,
+                endpoint_url=settings.cognito.endpoint_url,
+                fips=settings.aws.fips,
+                call_timeout=PATIENCE,
+                concurrency=1,
+                clock=clock,
+            ) as endpoint,
+        ):
+            answer = await ask(endpoint, clock)
+    except UsageError as unusable:
+        return [fails("cognito", str(unusable), unusable.hint)]
+    except TimeoutError:
+        answer = TimeAnswer(told=False, trouble=f"no answer in {PATIENCE:g} s")
+    if answer.trouble:
+        network = "check network, proxy (HTTPS_PROXY) and cognito.endpoint_url"
+        certificate = "let AWS_CA_BUNDLE name a file with the certificate of whoever signed it, such as your proxy's"
+        cure = certificate if "certificate" in answer.trouble else network
+        return [fails("cognito", f"cannot connect to {where}: {answer.trouble}", cure)]
+    return [ok("cognito", f"{where} can be reached, for the pool {settings.cognito.user_pool_id}"), _compared(clock)]
+
+
+def _compared(clock: EndpointClock) -> Finding:
+    if wrong := clock.wrong():
+        return fails("clock", str(wrong), wrong.hint)
+    if clock.skew is None:
+        return advice("clock", "Cognito's answers are not dated, so nobody compared this machine's clock", NO_TIME_CURE)
+    said = "is right" if abs(clock.skew) < 2 * DATE_PRECISION else f"is {abs(clock.skew):.0f} s off, which is corrected"
+    return ok("clock", f"this machine's clock {said}, compared with Cognito's")
 
 
 def _host(settings: Settings) -> str:

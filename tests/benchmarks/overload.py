@@ -51,7 +51,7 @@ async def steady(rollout: Rollout, quota: float, workers: int, *, least: float) 
     """Feed twice the quota while the workers run."""
     rollout.configure(cognito={"session_validity": STEADY_LIFE}, channel={"min_validity": 1.0})
     processes = _start(rollout, workers, "--follow")
-    started, pushed = time.monotonic(), 0
+    started, pushed, before, settled = time.monotonic(), 0, 0, 0.0
     end = started + SETTLE + STEADY_SECONDS
     while (now := time.monotonic()) < end:
         wanted = int(2 * quota * (now - started)) - pushed
@@ -59,10 +59,12 @@ async def steady(rollout: Rollout, quota: float, workers: int, *, least: float) 
             names = [f"user-{pushed + number}" for number in range(wanted)]
             await rollout.push(await rollout.sign_in(*names, credential="session", validity=STEADY_LIFE))
             pushed += wanted
+        if not settled and now >= started + SETTLE:
+            before, settled = (await rollout.fake_cognito.stats()).issued, time.monotonic()
         await asyncio.sleep(0.25)
-    seen = await rollout.fake_cognito.stats(since=end - STEADY_SECONDS, until=end)
+    issued, took = (await rollout.fake_cognito.stats()).issued - before, time.monotonic() - settled
     await _interrupt(processes)
-    part = seen.issued / (quota * STEADY_SECONDS)
+    part = issued / (quota * took)
     return _say("steady", f"{part:.1%} of the quota became enrolments (at least {least:.0%})", part >= least)
 
 

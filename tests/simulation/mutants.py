@@ -6,12 +6,15 @@ time of a test.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.simulation.process import Process
+from tests.simulation.stores import QueueStore
 from worker.core import clock, rules, settled
 from worker.core.call import Caller, Claim
 from worker.core.model import (
@@ -28,6 +31,7 @@ from worker.core.model import (
     WriteResult,
     Written,
 )
+from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.pipeline import Pipeline
 from worker.core.ports import Lease
 from worker.core.record import RecordFormat, seal_record
@@ -39,11 +43,14 @@ from worker.core.resilience.writer import LedgerWriter
 from worker.core.rules import Claimant, Step
 from worker.core.settled import NOTHING_SETTLED, Settled
 from worker.engine import assembly, loop
+from worker.engine.aside import Aside
 from worker.engine.endpoint_time import EndpointTime
+from worker.engine.lead_time import LeadTime
 from worker.engine.loop import WorkerLoop
 from worker.engine.takeover import Takeover
 
 Apply = Callable[[pytest.MonkeyPatch], None]
+lease = QueueStore.lease
 next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
 is_duplicate = rules.is_duplicate
 
@@ -202,6 +209,22 @@ def retried_at_once(self: Any, state: Any) -> float:
     return 0.1
 
 
+class EarliestDeadlineFirst(LeadTime):
+    def outlook(self) -> Outlook:
+        return UNJUDGED
+
+
+class SettlesTheDeadInTheWay(Aside):
+    async def run(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+def only_who_can_make_it(
+    self: QueueStore, process: Process, most: int, outlook: Outlook, *, elsewhere: bool = False
+) -> list[Lease]:
+    return lease(self, process, most, Outlook(outlook.now + outlook.lead), elsewhere=elsewhere)
+
+
 class JudgesBeforeItKnowsTheTime(EndpointTime):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -219,6 +242,8 @@ class CallsForSessionsIntoAnAbsentChannel(Deliveries):
 
 
 MUTANTS: dict[str, Apply] = {
+    "calls for whoever dies first": Patched(loop, {"LeadTime": EarliestDeadlineFirst, "Aside": SettlesTheDeadInTheWay}),
+    "never uses whom it passed over": Patched(QueueStore, {"lease": only_who_can_make_it}),
     "acknowledges before it settles": made_of(WorkerLoop=AcknowledgesFirst),
     "delivers before it records": made_of(Pipeline=DeliversFirst),
     "calls before it claims": made_of(Pipeline=CallsFirst),

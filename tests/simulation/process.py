@@ -47,7 +47,8 @@ class Process:
         """When it counted the messages that wait last."""
         self.loop = VirtualLoop(lambda: world.now, lambda what: world.complain(f"{name}: {what}"))
         self.shutdown = Shutdown()
-        self.main = self.loop.create_task(self._assemble().run())
+        self.worker = self._assemble()
+        self.main = self.loop.create_task(self.worker.run())
 
     def monotonic(self) -> float:
         return self.world.now
@@ -114,8 +115,8 @@ class Process:
                 endpoint_patience=120.0,
                 refusal_patience=45.0,
                 rate=self.world.scenario.rate,
-                concurrency=4,
-                ahead=2,
+                concurrency=32 if self.world.scenario.is_quick else 4,
+                ahead=4 if self.world.scenario.is_quick else 2,
                 poll=5.0,
                 grace=10.0,
                 watchdog=300.0,

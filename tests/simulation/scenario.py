@@ -108,6 +108,8 @@ class Scenario:
     """How often those who need a session sign in again."""
     seed: int = 0
     """Of all latencies and jitters."""
+    is_quick: bool = False
+    """Every call takes a twentieth of a second and many users are worked on at once: the pace alone is the limit."""
 
 
 def random_scenario(seed: int) -> Scenario:

@@ -86,17 +86,17 @@ class QueueStore:
 
     def lease_others(self, process: Process, username: str, most: int) -> list[Lease]:
         of_user = [message for message in self.messages if message.request.username == username]
-        return self._lease(process, [message for message in of_user if not self._held(message)][:most])
+        return self._lease(process, [message for message in of_user if not self.is_held(message)][:most])
 
     def _free(self) -> list[Waiting]:
-        return [one for one in self.messages if one.visible_at <= self._world.now and not self._held(one)]
+        return [one for one in self.messages if one.visible_at <= self._world.now and not self.is_held(one)]
 
     def _one_of_each(self, free: list[Waiting]) -> list[Waiting]:
         """Earliest first."""
         free = sorted(free, key=_deadline)
         if not self._world.scenario.one_at_a_time:
             return free
-        held = {message.request.username for message in self.messages if self._held(message)}
+        held = {message.request.username for message in self.messages if self.is_held(message)}
         first = {message.request.username: message for message in reversed(free)}
         return [message for message in free if message in first.values() and message.request.username not in held]
 
@@ -106,7 +106,7 @@ class QueueStore:
         usernames = [message.request.username for message in self.messages]
         return [Lease(each.request, each, usernames.count(each.request.username) > 1) for each in messages]
 
-    def _held(self, message: Waiting) -> bool:
+    def is_held(self, message: Waiting) -> bool:
         """Whoever runs keeps his leases alive."""
         holder = message.holder
         if holder is None:

@@ -77,8 +77,21 @@ LIKELY: dict[str, Scenario] = {
         tuple(Message(f"u{number}") for number in range(4)), faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 40),)
     ),
     "takes over from itself": random_scenario(458),
+    "calls for whoever dies first": Scenario(
+        (*(Message(f"u{number}", life=-1.0) for number in range(200)), TOKEN), rounds=0
+    ),
+    "never uses whom it passed over": Scenario(
+        (
+            *(Message(f"u{number}", token=True) for number in range(12)),
+            Message("bob", token=True, arrives=404.0, life=432.0),
+        ),
+        rounds=0,
+        is_quick=True,
+    ),
 }
 CAUGHT_BY = {
+    "calls for whoever dies first": "13",
+    "never uses whom it passed over": "13",
     "acknowledges before it settles": "4",
     "delivers before it records": "4",
     "calls before it claims": "1",
@@ -119,6 +132,7 @@ def scenarios_for(name: str) -> Iterator[Scenario]:
         disturbances = (
             Disturbance(0, "kill"),
             Disturbance(0, "pause", 200.0),
+            Disturbance(0, "pause", 400.0),
             Disturbance(0, "pause", 45.0),
             Disturbance(0, "hurry"),
         )

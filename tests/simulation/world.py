@@ -35,6 +35,7 @@ from tests.simulation.process import Process
 from tests.simulation.scenario import EPOCH, Disturbance, Message, Operation, Scenario, Wrong
 from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
 from tests.simulation.truth import CognitoClient
+from tests.simulation.turns import Turns
 from worker.core import settled
 from worker.core.model import UNFINISHED, CredentialKind, Request, Secret, State
 
@@ -60,6 +61,7 @@ class World:
         self.cognito = CognitoClient(self)
         self.processes: list[Process] = []
         self.steps = 0
+        self.turns = Turns(self)
         self.quiet_since = 0.0
         """When something was last done to the rollout from outside."""
         self.story: list[tuple[float, str, str]] = []
@@ -113,6 +115,7 @@ class World:
 
     def disturbed(self) -> None:
         self.quiet_since = self.now
+        self.turns.used()
 
     # --- disturbances -------------------------------------------------------------------------------------------------
 
@@ -214,7 +217,7 @@ class World:
             self.after(message.arrives, lambda: self.push(request, again=message.again))
 
     def push(self, request: Request, *, again: float | None = None) -> None:
-        self.disturbed()
+        self.quiet_since = self.now
         self.tell("queue", f"{request.id} for {request.username} arrives")
         self.queue.push(request, again=again)
         if self.processes and not self._alive():
@@ -259,7 +262,9 @@ class World:
             moments += [moment for moment in running if moment is not None]
             if not moments:
                 return
-            self.now = max(self.now, min(moments))
+            moment = max(self.now, min(moments))
+            self.turns.pass_until(moment)
+            self.now = moment
             invariants.in_bounded_time(self)
             while self._events and self._events[0][0] <= self.now:
                 heapq.heappop(self._events)[2]()

@@ -119,11 +119,13 @@ async def export(settings: Settings, wanted: State, out: TextIO) -> None:
 def _lines(state: State, users: Sequence[Listed]) -> Iterator[str]:
     """Yield the line of each user: the same as ``json.dumps`` of an object, but several times as fast."""
     reasons = {reason: json.dumps(reason) for reason in {user.reason for user in users}}
-    for username, reason, since, detail in users:
+    # All names of a page are encoded in one call. An encoded name holds no line break, so they can be told apart.
+    names = json.dumps([user.username for user in users], separators=("\n", ":"))[1:-1].split("\n")
+    for name, (_, reason, since, detail) in zip(names, users, strict=True):
         said = f'"state": "{state.value}", "reason": {reasons[reason]}, "since": "{rfc3339(since)}"'
         if detail is not None:
             said += f', "detail": {json.dumps(detail)}'
-        yield f'{{"username": {json.dumps(username)}, {said}}}\n'
+        yield f'{{"username": {name}, {said}}}\n'
 
 
 async def export_unrequested(settings: Settings, out: TextIO) -> None:

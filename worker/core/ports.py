@@ -49,6 +49,8 @@ class Deadlines:
 
     buckets: Sequence[tuple[float, int]] = ()
     """Pairs of a deadline (UTC seconds, the latest of its bucket) and a number of requests, earliest first."""
+    are_all: bool = True
+    """Whether these are all that wait; ``False`` where the queue can tell only of some."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,8 @@ from collections.abc import Awaitable, Callable
 from worker.core.ports import Clock, Lease, Queue
 
 AT_ONCE = 100
-"""Requests under way at once: enough for one commit to serve many, and few enough that a round of them keeps the event
-loop from the calls for some milliseconds only."""
-SHARE = 0.5
-"""The part of the time that is spent on the dead, at most, so that the calls have the processor for the rest."""
+"""Requests in one round: enough for one commit to serve many (0.16 ms of CPU each, measured), and few enough that a
+round keeps the event loop from the calls for some milliseconds only."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at a queue without dead requests: soon enough for the end of a run, which waits for the
 last ones to die, and one read a second costs nothing."""
@@ -44,7 +42,6 @@ class Aside:
     async def run(self) -> None:
         """Until cancelled; what was begun then goes on. Raises what the queue raises."""
         while True:
-            began = self._clock.monotonic()
             self._under_way = {task for task in self._under_way if not task.done()}
             most = min(AT_ONCE - len(self._under_way), self._may_begin())
             leases = await self._queue.lease_expired(most, self._clock.utc()) if most > 0 else ()
@@ -55,4 +52,3 @@ class Aside:
             if begun:
                 self._under_way |= begun
                 await asyncio.wait(begun, timeout=LOOK_EVERY)  # one that waits for the channel holds up no other
-            await asyncio.sleep((self._clock.monotonic() - began) * (1 / SHARE - 1))

@@ -27,12 +27,14 @@ from worker.core.resilience.backoff import Outage
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.deliveries import Deliveries
+from worker.core.rules import too_late
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
 from worker.engine.aside import AT_ONCE, Aside
 from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
 from worker.engine.lead_time import LeadTime
+from worker.engine.overload import OverloadWarning
 from worker.engine.shutdown import Shutdown
 from worker.engine.siblings import Siblings
 from worker.engine.takeover import Takeover
@@ -95,7 +97,7 @@ class WorkerLoop:
         """Leased messages of users who are worked on or must wait."""
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
         spacing = 1 / config.rate if config.rate else 0.0
-        self._lead_time = LeadTime(clock, spacing, lambda: breaker.held_up_until)
+        self._lead_time = LeadTime(clock, spacing, lambda: max(breaker.held_up_until, deliveries.held_up_until))
         self._found_nobody = False
         """Whether the queue had nobody to call for when it was asked last."""
         self._settled = 0
@@ -124,6 +126,7 @@ class WorkerLoop:
         )
         aside = asyncio.create_task(Aside(self._queue, self._clock, self._settle_aside, self._may_settle_aside).run())
         aside.add_done_callback(lambda _: self._shutdown.wake.set())
+        warning = asyncio.create_task(OverloadWarning(self._queue, self._clock, self._stats, self._config.rate).run())
         asking = asyncio.create_task(self._time.learn())
         try:
             while not self._time.has_asked and self._shutdown.reason is None:
@@ -135,8 +138,9 @@ class WorkerLoop:
         finally:
             watchdog.cancel()
             asking.cancel()
+            warning.cancel()
             aside.cancel()
-            await asyncio.wait([aside])  # what it is leasing is given back with the queue
+            await asyncio.wait([aside, warning])  # what it is leasing is given back with the queue
             await self._wind_down()
 
     async def _work(self, follow: asyncio.Event | None, aside: asyncio.Task[None]) -> None:
@@ -221,8 +225,13 @@ class WorkerLoop:
             if slot.release():
                 self._lead_time.took(leased_at)
 
+        def ended() -> None:
+            if slot.release() and too_late(lease.request, self._clock.utc()):  # it died on the way to its call
+                self._lead_time.took(leased_at)
+
         scope = CancellationScope(on_call=called)
-        self._start_task(self._work_on(lease, scope), scope).add_done_callback(lambda _: slot.release())
+        task = self._start_task(self._work_on(lease, scope), scope)
+        task.add_done_callback(lambda _: ended())
 
     def _may_settle_aside(self) -> int:
         """How many dead requests may be settled now. With ``max_users``, those who can be called come first.

@@ -121,7 +121,7 @@ class WaveQueue:
 
     async def deadlines(self, now: float) -> Deadlines:  # noqa: ARG002 - the port's
         """None: SQS cannot tell those of some users alone."""
-        return Deadlines()
+        return Deadlines(are_all=False)
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""

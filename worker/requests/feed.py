@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from worker.core.errors import DependencyUnavailable, Malformed
+from worker.core.forecast import CURE
 from worker.core.model import CredentialKind, Request, State
 from worker.core.ports import Clock, Ledger, Producer, Queue
 from worker.core.resilience.backoff import Outage
@@ -47,6 +48,9 @@ pushed by then, somebody else is permitted instead. It is longer than a sign-in 
 
 PATIENCE = 60.0
 """Seconds for which an unavailable queue or ledger is tried again: as long as a worker tries by default."""
+
+LOOK_EVERY = 10.0
+"""Seconds between two looks whether more wait than can be used: a count of the queue each."""
 
 BATCH = 500
 """The most messages in one call of the queue, so that its transactions stay small."""
@@ -105,6 +109,10 @@ class Feed:
         self._outage = Outage(PATIENCE, clock.monotonic)
         self._to_push: list[_Push] = []
         self._pushing: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = -math.inf
+        """When it was last looked whether too many wait (monotonic seconds)."""
+        self._said_lost = 0
         self.accepted = 0
         """How many requests were put on the queue."""
         self.duplicates = 0
@@ -118,9 +126,10 @@ class Feed:
     async def __aexit__(self, *_: object) -> None:
         if self._pushing is not None:
             await asyncio.wait([self._pushing])
-        if self._counting is not None:
-            self._counting.cancel()
-            await asyncio.wait([self._counting])
+        for task in (self._counting, self._looking):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         for waiter in self._waiters:
             waiter.permitted.cancel()
 
@@ -140,8 +149,10 @@ class Feed:
             self._use_permission()
             await self._queue.put_aside(str(malformed), digest(raw))
             raise
-        self._usable = usable = self._config.usable(parsed.expires_at - now, parsed.kind)
+        life = parsed.expires_at - now
+        self._usable = usable = self._config.usable(life, parsed.kind)
         await self._push_with_others(parsed, body)
+        self._look_for_overload(life)
         if wait:
             await self._permission(usable)
             if task := asyncio.current_task():
@@ -189,6 +200,29 @@ class Feed:
                 self._use_permission()
                 if not push.stored.done():
                     push.stored.set_result(None)
+
+    # --- overload: a caller that does not wait for permissions may push more than can be used -------------------------
+
+    def _look_for_overload(self, life: float) -> None:
+        """Every ten seconds, count whether a credential that lives for so many seconds can still have its turn."""
+        now = self._clock.monotonic()
+        if now - self._looked_at >= LOOK_EVERY and (self._looking is None or self._looking.done()):
+            self._looked_at = now
+            self._looking = asyncio.create_task(self._warn_of_overload(life))
+
+    async def _warn_of_overload(self, life: float) -> None:
+        with suppress(DependencyUnavailable):  # whoever pushes or counts says so
+            waiting = (await self._queue.backlog()).waiting
+            lost = round(waiting - self._rate * max(0.0, life))
+            if lost <= max(1, self._said_lost * 2):
+                return
+            self._said_lost = lost
+            log.warning(
+                "overload",
+                cause=f"{waiting:,} requests wait, and at {self._rate:g} calls/s about {lost:,} of them expire before "
+                f"their turn: what is pushed now lives {life:.0f} s",
+                cure=CURE,
+            )
 
     # --- permissions to mint: one task counts the waiting messages for all callers that want one ----------------------
 

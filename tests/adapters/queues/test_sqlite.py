@@ -17,6 +17,7 @@ from tests.adapters.queues.rigs import SqliteQueues
 from tests.adapters.queues.test_every_queue import ids, lease
 from tests.support.messages import body, push_raw, pushed
 from worker.adapters.queues.sqlite.queue import SqliteQueue
+from worker.core.outlook import Outlook
 from worker.core.ports import Backlog, Pushed
 from worker.requests.lines import digest
 
@@ -126,6 +127,19 @@ async def test_leasing_looks_into_the_indexes_alone(sqlite_queues: SqliteQueues)
         "COVERING INDEX by_user (username=?)",
         "INDEX by_user (username=?)",
     ], plans
+
+
+async def test_no_message_is_lost_when_the_dead_are_leased_during_a_lease_ahead(sqlite_queues: SqliteQueues) -> None:
+    async with sqlite_queues.open() as queue:
+        queue._look_ahead = 5
+        await queue.push(pushed(*(body(id=str(seconds), expires_in=seconds) for seconds in (-10, 20, 30, 40, 50, 60))))
+        outlook = Outlook(now=time.time())
+        found = [*await queue.lease(0, outlook)]
+        for leases in await asyncio.gather(queue.lease(1, outlook), queue.lease_expired(1, outlook.now)):
+            found += leases
+        while leases := await queue.lease(5, outlook):
+            found += leases
+        assert sorted(ids(found)) == ["-10", "20", "30", "40", "50", "60"]
 
 
 async def test_a_request_is_known_at_the_door_by_username_and_id(sqlite_queue: SqliteQueue) -> None:

@@ -12,6 +12,7 @@ that is slow is not down: calls for Sessions leave as long as a delivery takes l
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import suppress
 
 from worker.core.model import CredentialKind
@@ -54,6 +55,8 @@ class Deliveries:
 
     def __init__(self, clock: Clock, *, rate: float, window: float, patience: float) -> None:
         self._clock = clock
+        self.held_up_until = -math.inf
+        """When a call that had to wait here went on, the last time (monotonic seconds)."""
         self._most = max(1, int(rate * SECONDS_UNDELIVERED))
         self._window = window
         self._outage = Outage(patience, clock.monotonic, stop_for_person=False)
@@ -96,6 +99,7 @@ class Deliveries:
         with suppress(TimeoutError):
             async with asyncio.timeout(min(seconds, SLOW_HALF_LIFE / 2)):  # what is only remembered fades unasked
                 await self._changed.wait()
+        self.held_up_until = self._clock.monotonic()
 
     def _has_room(self) -> bool:
         late = bool(self._failing)

@@ -18,7 +18,7 @@ from worker.core.outlook import Outlook
 WINDOW = 2000
 """Messages that one search for dead requests looks at: some 5 ms. Dead requests of users who have another one that
 lives stay on the queue; without this bound every search would look at all of them again."""
-BUCKETS = 200
+BUCKETS = 720
 """Into so many spans of deadlines ``deadlines`` divides an hour; whoever dies later is counted by the hour."""
 
 NEVER = 1e300

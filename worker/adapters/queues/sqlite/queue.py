@@ -175,7 +175,8 @@ class SqliteQueue:
         leases = self._take_ahead(most, outlook)
         if len(leases) < most and not self._ahead:
             late = most - len(self._late)
-            self._ahead.extend(await self._lease(max(most, self._look_ahead), most, max(0, late), outlook))
+            leased = await self._lease(max(most, self._look_ahead), most, max(0, late), outlook)
+            self._ahead.extend(leased)  # only now: ``lease_expired`` may have put another deque there meanwhile
             leases += self._take_ahead(most - len(leases), outlook)
         if len(leases) < most:
             leases += self._take_late(most - len(leases), outlook)
@@ -271,7 +272,7 @@ class SqliteQueue:
         """See ``ports.Queue``."""
         if self._wave:
             return not await self._database.write(wave.any_left, None, QueueUnavailable)
-        return (await self.backlog()).waiting == 0
+        return await self._database.read(_is_empty, QueueUnavailable)
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:
         """See ``ports.Producer``."""
@@ -456,6 +457,10 @@ def _backlog(connection: sqlite3.Connection, now: float) -> Backlog:
     return Backlog(waiting, expired)
 
 
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM messages LIMIT 1").fetchone() is None
+
+
 def _counted(connection: sqlite3.Connection) -> tuple[int, int]:
     refused = connection.execute("SELECT value FROM counters WHERE name = 'refused'").fetchone()
     malformed = connection.execute("SELECT total(number) FROM put_aside").fetchone()
@@ -463,8 +468,10 @@ def _counted(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def _sessions(connection: sqlite3.Connection) -> int:
+    # Most bodies need no parsing: where the word appears nowhere, the key is not there.
     (number,) = connection.execute(
-        "SELECT count(*) FROM messages WHERE CASE WHEN json_valid(CAST(body AS TEXT)) "
+        "SELECT count(*) FROM messages WHERE instr(body, CAST('\"session\"' AS BLOB)) "
+        "AND CASE WHEN json_valid(CAST(body AS TEXT)) "
         "THEN json_extract(CAST(body AS TEXT), '$.session') IS NOT NULL END"
     ).fetchone()
     return int(number)

@@ -168,7 +168,8 @@ class SqsQueue:
 
     async def deadlines(self, now: float) -> Deadlines:
         """See ``ports.Queue``; SQS tells no deadlines, so these are the messages received ahead."""
-        return Deadlines([(deadline, 1) for deadline in sorted(self._in_flight.deadlines(now))])
+        ahead = sorted(self._in_flight.deadlines(now))
+        return Deadlines([(deadline, 1) for deadline in ahead], are_all=False)
 
     def _room(self) -> int:
         """How many more messages may be received ahead: dead ones, which are settled aside, hardly count."""

@@ -32,7 +32,7 @@ from worker.core.resilience.refusals import Refusals
 from worker.core.rules import too_late
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
-from worker.engine.aside import AT_ONCE, Aside
+from worker.engine.aside import Aside, round_of
 from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
 from worker.engine.lead_time import LeadTime
@@ -265,7 +265,7 @@ class WorkerLoop:
         if not self._time.known:
             return 0
         if self._config.max_users is None:
-            return AT_ONCE
+            return max(0, round_of(self._breaker.ledger_latency) - len(self._aside))
         return self._users_left() if self._found_nobody else 0
 
     async def _settle_aside(self, lease: Lease) -> asyncio.Task[None] | None:

@@ -1,11 +1,12 @@
 """What one user with very many requests costs everybody else: real processes on the embedded set-up.
 
-    python -m tests.benchmarks.many_requests [--only beside,dead,linear] [--requests 10000]
+    python -m tests.benchmarks.many_requests [--only beside,refused,dead,linear] [--requests 10000]
 
 Prints a line for each row with what it must reach; exits 1 if one does not.
 
 ``beside``: their requests stand before those of 400 others. The quota must be used as well as where they have one
 request, and the run must end soon after the last user, with one worker and with two.
+``refused``: the same, but all of their credentials are refused, so that each takes a call.
 ``dead``: all are dead, and the row in the ledger must stay small. ``linear``: four times as many requests may cost four
 times as much, by CPU time.
 """
@@ -36,8 +37,11 @@ QUOTA = 50.0
 """Requests/s."""
 OTHERS = 400
 DEAD = 250
+REFUSED = 300
 LEAST_USED = 0.97
 """How much of the quota must be used, by what is used where the user has one request."""
+LEAST_BESIDE_REFUSED = 0.94
+"""The same where all requests of the user are refused: the user may take 3 %, and begins."""
 MOST_AFTER = 5.0
 """Seconds in which the run must end once everybody has their secret: the user's messages are acknowledged meanwhile."""
 MOST_SECONDS = 5.0
@@ -51,9 +55,9 @@ WITHIN = 300.0
 
 
 @asynccontextmanager
-async def rollout(quota: float | None) -> AsyncIterator[Rollout]:
+async def rollout(quota: float | None, faults: tuple[str, ...] = ()) -> AsyncIterator[Rollout]:
     """A rollout on this disk, against a fake Cognito with that quota."""
-    config = FakeCognitoConfig(quota=quota, latency=0.05, user_pool_id=POOL)
+    config = FakeCognitoConfig(quota=quota, latency=0.05, user_pool_id=POOL, faults=faults)
     with tempfile.TemporaryDirectory() as folder:
         async with start_fake_cognito(config) as fake_cognito:
             here = Rollout(Path(folder), fake_cognito)
@@ -120,19 +124,29 @@ async def _beside(number: int, workers: int) -> bool:
     return judge(f"beside, {workers} worker{'s'[: workers - 1]}", line, reached=reached)
 
 
-async def _used(number: int, workers: int) -> tuple[float, float, int]:
+async def _used(number: int, workers: int, faults: tuple[str, ...] = ()) -> tuple[float, float, int]:
     """The part of the quota that was used from the first call to the last; what the run took after it; duplicates."""
-    async with rollout(QUOTA) as here:
+    async with rollout(QUOTA, faults) as here:
         await here.push(await requests_of_one(here, number, expires_in=3_600.0))
         await here.push(await here.sign_in(*(f"user {each}" for each in range(OTHERS)), validity=7_200.0))
         processes = [here.start("run") for _ in range(workers)]
         await here.until_called(1)
         began = time.monotonic()
-        delivered = lambda: here.channel.exists() and here.channel.read_bytes().count(b"\n") > OTHERS  # noqa: E731
+        users = OTHERS + (not faults)
+        delivered = lambda: here.channel.exists() and here.channel.read_bytes().count(b"\n") >= users  # noqa: E731
         await until(delivered, WITHIN)
         took = time.monotonic() - began
         after = await ended(processes)
-        return (OTHERS + 1) / QUOTA / took, after, (await here.status())["duplicates"]
+        return users / QUOTA / took, after, (await here.status())["duplicates"]
+
+
+async def refused(_: int) -> bool:
+    """Every credential of theirs was revoked."""
+    alone = (await _used(1, 1))[0]
+    used, after, _ = await _used(REFUSED, 1, faults=("token_revoked@ana=100%",))
+    line = f"used {used:.1%} of the quota for others, {used / alone:.1%} of what is used without them"
+    line += f" (at least {LEAST_BESIDE_REFUSED:.0%})  ended {after:.1f} s after the last user"
+    return judge("refused", line, reached=used >= LEAST_BESIDE_REFUSED * alone)
 
 
 async def dead(_: int) -> bool:
@@ -173,7 +187,12 @@ def _spent(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-ROWS: dict[str, Callable[[int], Coroutine[Any, Any, bool]]] = {"beside": beside, "dead": dead, "linear": linear}
+ROWS: dict[str, Callable[[int], Coroutine[Any, Any, bool]]] = {
+    "beside": beside,
+    "refused": refused,
+    "dead": dead,
+    "linear": linear,
+}
 
 
 async def main(names: list[str], number: int) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import random
 import sys
 import time
 from collections import deque
@@ -22,14 +23,19 @@ import uvloop
 from tests.support.pace_stores import MemoryPaceStore
 from worker.adapters.cognito.client import cognito
 from worker.core.clock import EndpointClock, SystemClock
-from worker.core.model import CredentialKind, Request, Secret, Trouble, TryAgain
+from worker.core.errors import WorkerError
+from worker.core.model import CredentialKind, Issued, Request, Secret, Trouble, TryAgain
 from worker.core.ports import Pacer, Provider
+from worker.core.resilience.refusals import Refusals
+from worker.core.resilience.throttling import Throttling
 from worker.pacing.pacer import SharedPacer
 from worker.rehearsal.fake_cognito.client import FakeCognito, Stats, start_fake_cognito
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 
 LATENCY = 0.05
 """Seconds that the fake Cognito takes for an answer."""
+RETRY_BASE = 0.2
+"""The most seconds until a throttled user is tried again: the default of ``retry.base``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,10 @@ async def measure(row: Row, quota: float, seconds: float) -> tuple[Stats, float]
             started = time.monotonic()
             begin = started + row.settle
             end = begin + seconds
-            await asyncio.gather(*(_work(requests, provider, pacer, end) for _ in range(concurrency)))
+            refusals = Refusals(clock, _ends_nothing)
+            throttling = Throttling(pacer, refusals)
+            work = (_work(requests, provider, pacer, refusals, throttling, end) for _ in range(concurrency))
+            await asyncio.gather(*work)
         waits = [_waited(pid) - before for pid, before in zip((os.getpid(), fake_cognito.pid), waited, strict=True)]
         return await fake_cognito.stats(since=begin, until=end), max(waits) / (time.monotonic() - started)
 
@@ -90,15 +99,31 @@ async def _requests(fake_cognito: FakeCognito, quota: float) -> deque[Request]:
     return deque([Request(one.username, kind, Secret(one.value), "1", one.expires_at) async for one in users])
 
 
-async def _work(requests: deque[Request], provider: Provider, pacer: Pacer, end: float) -> None:
+def _ends_nothing(error: WorkerError) -> None:
+    raise AssertionError(f"nobody is refused here: {error}")
+
+
+async def _work(
+    requests: deque[Request],
+    provider: Provider,
+    pacer: Pacer,
+    refusals: Refusals,
+    throttling: Throttling,
+    end: float,
+) -> None:
+    """Call for one user after the other; who is throttled is tried again soon, as the worker does it."""
     while time.monotonic() < end:
-        await pacer.acquire()
-        request = requests.popleft()
-        sent_at = time.monotonic()
-        reply = await provider.associate(request)
+        request, throttled = requests.popleft(), True
+        while throttled and time.monotonic() < end:
+            await pacer.acquire()
+            sent_at, number = time.monotonic(), refusals.sent(request.username)
+            reply = await provider.associate(request)
+            if isinstance(reply, Issued):
+                refusals.served(request.username, number)
+            throttling.record_reply(request.username, reply, number, sent_at)
+            if throttled := isinstance(reply, TryAgain) and reply.trouble is Trouble.THROTTLED:
+                await asyncio.sleep(random.uniform(0, RETRY_BASE))
         requests.append(request)
-        if isinstance(reply, TryAgain) and reply.trouble is Trouble.THROTTLED:
-            pacer.throttled(sent_at)
 
 
 def judge(row: Row, quota: float, stats: Stats, waited: float) -> bool:

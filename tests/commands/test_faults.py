@@ -47,7 +47,7 @@ ONCE: dict[str, Outcome | tuple[Outcome, Outcome]] = {
     "hang_acted": (LOST, DELIVERED),
     "slow": (LOST, DELIVERED),
 }
-POOL_WIDE = ("totp_off", "pool_gone", "waf", "waf_400", "not_enabled")
+POOL_WIDE = ("totp_off", "pool_gone", "client_gone", "waf", "waf_400", "not_enabled")
 
 EVERY_TIME: dict[str, Outcome] = {
     "conflict": EXHAUSTED,

@@ -13,6 +13,7 @@ from tests.support.virtual_time import VirtualTime
 from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
 from worker.core.model import Issued, PoolFault, Reason, Refused, Reply, Secret, State, Trouble, TryAgain
 from worker.core.resilience.breaker import LATENCY_HALF_LIFE, UNCONFIRMED_AFTER, CircuitBreaker
+from worker.core.resilience.refusals import Refusals
 
 ISSUED = Issued(Secret("JBSWY3DP"), None, "request-1")
 REFUSED = Refused(State.NEEDS_SESSION, Reason.SESSION_SPENT)
@@ -29,19 +30,21 @@ class Bench:
     def __init__(self, virtual: VirtualTime) -> None:
         self.virtual = virtual
         self.stopped: list[WorkerError] = []
-        self.breaker = CircuitBreaker(virtual, self.stopped.append, patience=60.0, refusal_patience=45.0)
+        self.refusals = Refusals(virtual, self.stopped.append)
+        self.breaker = CircuitBreaker(virtual, self.stopped.append, self.refusals, patience=60.0, refusal_patience=45.0)
 
     def hear(self, reply: Reply, *usernames: str) -> None:
         for username in usernames:
-            self.breaker.record_reply(username, reply)
+            self.breaker.record_reply(username, reply, self.refusals.sent(username))
 
     async def pass_through(self, answer: Reply | None = None, username: str = "ana", takes: float = 0.0) -> float:
         """When the attempt was let through."""
-        async with self.breaker.permit():
+        async with self.breaker.permit(username):
             began = self.virtual.now
+            number = self.refusals.sent(username)
             await asyncio.sleep(takes)
             if answer is not None:
-                self.breaker.record_reply(username, answer)
+                self.breaker.record_reply(username, answer, number)
         return began
 
     def run(self, main: Coroutine[Any, Any, float]) -> float:
@@ -156,20 +159,87 @@ def test_whoever_passed_sees_that_the_breaker_opened_meanwhile(bench: Bench) -> 
 # --- who has to agree -------------------------------------------------------------------------------------------------
 
 
-def test_three_users_who_are_refused_end_the_run(bench: Bench) -> None:
+def test_three_users_who_are_refused_end_the_run_where_nobody_else_is_left(bench: Bench) -> None:
     bench.hear(TOTP_OFF, "ana", "ben")
-    assert bench.stopped == []
+    bench.breaker.found_elsewhere(0)
+    bench.virtual.now = 0.9
+    bench.hear(TOTP_OFF, "cem")
+    assert bench.stopped == [], "a moment is not enough"
     assert bench.breaker.waiting_for == "Cognito refuses everybody (SoftwareTokenMFANotFoundException)"
+    bench.virtual.now = 1.0
     bench.hear(TOTP_OFF, "cem")
     assert isinstance(bench.stopped[0], PersonMustAct)
     assert bench.stopped[0].hint == "switch TOTP on"
 
 
 def test_one_user_alone_has_to_be_refused_six_times(bench: Bench) -> None:
-    bench.hear(TOTP_OFF, *["ana"] * 5)
+    bench.hear(TOTP_OFF, *["ana"] * 4)
+    bench.breaker.found_elsewhere(0)
+    bench.virtual.now = 1.0
+    bench.hear(TOTP_OFF, "ana")
     assert bench.stopped == []
     bench.hear(TOTP_OFF, "ana")
     assert isinstance(bench.stopped[0], PersonMustAct)
+
+
+def test_users_from_elsewhere_must_be_refused_too_where_there_are_any(bench: Bench) -> None:
+    bench.hear(TOTP_OFF, "ana", "ben", "cem", "dag", "eve", "fay")
+    bench.breaker.found_elsewhere(3)
+    for username in ("xan", "yul", "zoe"):
+        bench.refusals.comes_from_elsewhere(username)
+    bench.virtual.now = 5.0
+    bench.hear(TOTP_OFF, "gus", "xan", "yul")
+    assert bench.stopped == []
+    bench.hear(TOTP_OFF, "zoe")
+    assert isinstance(bench.stopped[0], PersonMustAct)
+
+
+def test_users_from_elsewhere_are_probed_first_and_without_a_pause(bench: Bench) -> None:
+    async def main() -> dict[str, float]:
+        bench.hear(WAF, "ana")
+        bench.refusals.comes_from_elsewhere("xan")
+        ben = asyncio.ensure_future(bench.pass_through(WAF, "ben"))
+        await asyncio.sleep(0)
+        xan = asyncio.ensure_future(bench.pass_through(ISSUED, "xan", takes=0.25))
+        return {"ben": await ben, "xan": await xan}
+
+    assert bench.virtual.run(main()) == {"ben": 0.25, "xan": 0.0}
+
+
+def test_one_bad_user_among_good_ones_opens_nothing(bench: Bench) -> None:
+    bench.hear(ISSUED, "ana")
+    for number in range(20):
+        bench.hear(TOTP_OFF, "bad")
+        assert bench.breaker.admits(probe=False)
+        bench.hear(ISSUED, f"good-{number}")
+    assert bench.stopped == []
+
+
+def test_refusals_and_time_outs_in_turn_put_the_end_of_the_run_off_no_longer(bench: Bench) -> None:
+    bench.breaker.found_elsewhere(0)
+    for number in range(6):
+        bench.virtual.now = float(number)
+        bench.hear(TOTP_OFF, "ana")
+        bench.breaker.found_elsewhere(0)
+        bench.hear(NO_ANSWER, "ben")
+    assert isinstance(bench.stopped[0], PersonMustAct)
+
+
+def test_a_group_at_the_end_of_the_queue_is_not_the_pool_where_others_got_through_a_moment_ago(bench: Bench) -> None:
+    client_gone = PoolFault("ResourceNotFoundException", "look at the client", may_be_own=True)
+    bench.hear(ISSUED, *(f"good-{number}" for number in range(9)))
+    bench.hear(client_gone, "ana", "ben", "cem")
+    bench.breaker.found_elsewhere(0)
+    bench.virtual.now = 1.5
+    bench.hear(client_gone, "ana")
+    assert bench.stopped == []
+    assert bench.breaker.admits(probe=False)
+
+    bench.hear(TOTP_OFF, "dag", "eve", "fay")
+    bench.breaker.found_elsewhere(0)
+    bench.virtual.now = 3.0
+    bench.hear(TOTP_OFF, "dag")
+    assert isinstance(bench.stopped[0], PersonMustAct), "which nobody's own request can cause"
 
 
 def test_somebody_who_is_served_in_between_ends_the_agreement(bench: Bench) -> None:
@@ -181,6 +251,7 @@ def test_somebody_who_is_served_in_between_ends_the_agreement(bench: Bench) -> N
 
 def test_a_refusal_that_may_pass_is_given_time(bench: Bench) -> None:
     bench.hear(WAF, "ana", "ben", "cem", *["dag"] * 6)
+    bench.breaker.found_elsewhere(0)
     bench.virtual.now = 44.0
     bench.hear(WAF, "eve")
     assert bench.stopped == []
@@ -304,11 +375,12 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
         utc = virtual.utc
 
     stopped: list[WorkerError] = []
-    breaker = CircuitBreaker(Ticking(), stopped.append, patience=60.0, refusal_patience=1e9)
+    refusals = Refusals(virtual, stopped.append)
+    breaker = CircuitBreaker(Ticking(), stopped.append, refusals, patience=60.0, refusal_patience=1e9)
 
     async def main() -> None:
         for _ in range(10):
-            breaker.record_reply("ana", WAF)
+            breaker.record_reply("ana", WAF, refusals.sent("ana"))
             async with breaker.permit():
                 pass
 

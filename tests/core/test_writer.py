@@ -13,6 +13,7 @@ from tests.support.virtual_time import VirtualTime
 from worker.core.errors import LedgerUnavailable, PersonMustAct
 from worker.core.model import Enrolment, Lost, WriteResult, Written
 from worker.core.resilience.breaker import CircuitBreaker
+from worker.core.resilience.refusals import Refusals
 from worker.core.resilience.writer import LedgerWriter
 
 Result = TypeVar("Result")
@@ -68,7 +69,8 @@ class Bench:
         self.virtual = virtual
         self.trouble = Trouble()
         self.ledger = MemoryLedger(self.trouble)
-        self.breaker = CircuitBreaker(virtual, lambda _: None, patience=60.0, refusal_patience=45.0)
+        refusals = Refusals(virtual, lambda _: None)
+        self.breaker = CircuitBreaker(virtual, lambda _: None, refusals, patience=60.0, refusal_patience=45.0)
         self.writer = LedgerWriter(self.ledger, "me", self.breaker, virtual, patience=60.0)  # type: ignore[arg-type]
 
     def run(self, main: Coroutine[Any, Any, Result]) -> Result:

@@ -44,6 +44,7 @@ ERRORS = {
     "echo": (400, "InvalidParameterException", None),
     "totp_off": (400, "SoftwareTokenMFANotFoundException", None),
     "pool_gone": (400, "ResourceNotFoundException", None),
+    "client_gone": (400, "ResourceNotFoundException", None),
     "waf": (403, "ForbiddenException", None),
     "waf_400": (400, "ForbiddenException", None),
     "not_enabled": (400, "OperationNotEnabledException", None),
@@ -227,3 +228,19 @@ def test_a_refusal_shows_no_username_that_would_upset_a_terminal() -> None:
         FaultPlan(["conflict@\x1b[31m\u202eana="])
     assert str(caught.value).isascii()
     assert str(caught.value).isprintable()
+
+
+def test_a_fault_can_be_aimed_at_all_users_whose_names_begin_alike() -> None:
+    plan = FaultPlan(["client_gone~bad-=1", "waf@bad-1=2x", "conflict=0"])
+    names = ["good-1", "bad-1", "bad-1", "bad-1", "bad-", "bad", "so bad-2", None]
+    drawn = [plan.draw(name) for name in names]
+    assert [fault and fault.name for fault in drawn] == [
+        None,
+        "waf",
+        "waf",
+        "client_gone",
+        "client_gone",
+        None,
+        None,
+        None,
+    ]

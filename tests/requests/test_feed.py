@@ -250,3 +250,41 @@ def test_a_permission_that_is_given_up_goes_to_the_next(virtual: VirtualTime) ->
             assert virtual.now < 3
 
     virtual.run(main())
+
+
+# --- more than can be used --------------------------------------------------------------------------------------------
+
+
+def test_whoever_pushes_more_than_can_be_used_without_waiting_is_told_what_is_lost_and_what_helps(
+    virtual: VirtualTime,
+) -> None:
+    world = World(virtual, rate=20.0)
+    world.foreign = 5000
+
+    async def main() -> None:
+        async with world.feed(CONFIG) as feed:
+            for _ in range(60):
+                await feed.push(request(), wait=False)
+                await asyncio.sleep(1.0)
+
+    with capture_logs() as logs:
+        virtual.run(main())
+
+    [said] = [line for line in logs if line["event"] == "overload"]
+    assert f"about {5001 - 20 * VALIDITY:,.0f} of them expire" in said["cause"]
+    for cure in ("access tokens", "worker.feed", "--input -", "AuthSessionValidity"):
+        assert cure in said["cure"]
+
+
+def test_whoever_pushes_what_can_be_used_is_told_nothing(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=20.0)
+
+    async def main() -> None:
+        async with world.feed(CONFIG) as feed:
+            for _ in range(60):
+                await feed.push(request(), wait=False)
+                await asyncio.sleep(1.0)
+
+    with capture_logs() as logs:
+        virtual.run(main())
+    assert [line for line in logs if line["event"] == "overload"] == []

@@ -33,15 +33,19 @@ from tests.simulation.losses import (
     no_secret_too_many,
     three_deaths_are_enough,
 )
-from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, MIN_VALIDITY, SESSION_VALIDITY
+from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, MIN_VALIDITY, SESSION_VALIDITY, Wrong
 from tests.simulation.undone import few_are_undelivered, nobody_is_given_up_alive
 from worker.core.model import ENROLLED, UNFINISHED, Reason, State
+from worker.core.resilience.refusals import LATELY
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 ROUNDING = 1e-5
 """Seconds; UTC as a float is no finer."""
+MOST_REFUSED_CALLS = 25
+"""Refused calls of one worker for one user: six decide about the pool where few users are left, at most ten more while
+WAF is given its time, and a user who is refused alone is tried four times for each request."""
 BOUNDED_TIME = 600.0
 """Seconds from the last disturbance in which everybody must have an outcome."""
 
@@ -52,6 +56,7 @@ def judge(world: World, event: Event) -> None:
         case Call():
             a_send_has_a_claim(world, event)
             calls_do_not_overlap(world, event)
+            a_refused_user_is_not_called_for_ever(world, event)
             an_outcome_ends_a_request(world, event)
             few_are_undelivered(world, event)
         case Write():
@@ -60,6 +65,7 @@ def judge(world: World, event: Event) -> None:
             delivered_is_left_for_a_reason(world, event)
             a_delivered_session_lived_long_enough(world, event)
             nobody_is_given_up_alive(world, event)
+            a_refusal_is_a_users_own_only_while_others_get_through(world, event)
             a_lost_reply_was_lost(world, event)
             a_drained_call_leaves_no_doubt(world, event)
         case Delivery():
@@ -256,6 +262,40 @@ def a_delivered_session_lived_long_enough(world: World, write: Write) -> None:
     left = call.acts_at + SESSION_VALIDITY - delivery.started_at
     if left + abs(recorder.skew - write.process.skew) + ROUNDING < MIN_VALIDITY:
         raise Violation(f"9: {row.username} is delivered with {left} s left of the Session")
+
+
+# --- 13 ---------------------------------------------------------------------------------------------------------------
+
+
+def a_refusal_is_a_users_own_only_while_others_get_through(world: World, write: Write) -> None:
+    """13. ``failed: refused`` and ``throttled_alone`` ⇒ that worker was told so, and served others around that time.
+
+    Since a minute before it first called for the user: nobody is left where they are the last ones on the queue.
+    """
+    if write.row.reason not in (Reason.REFUSED, Reason.THROTTLED_ALONE):
+        return
+    username, process = write.row.username, write.process
+    mine = [call for call in world.users[username].calls if call.process is process]
+    if not any(call.answered and call.secret is None for call in mine):
+        raise Violation(f"13: {process.name} has {username} as {write.row.reason}, and Cognito never told it so")
+    served = [
+        call
+        for other, user in world.users.items()
+        for call in user.issued
+        if other != username and call.process is process and call.sent_at >= mine[0].sent_at - LATELY
+    ]
+    if not served:
+        raise Violation(f"13: {process.name} has {username} as {write.row.reason}, and nobody else got through")
+
+
+def a_refused_user_is_not_called_for_ever(world: World, call: Call) -> None:
+    """13. A worker calls for a user who is always refused a few times, whatever else goes wrong."""
+    username = call.request.username
+    if world.always_wrong.get(username) is not Wrong.FORBIDDEN:
+        return
+    calls = sum(each.process is call.process and each.answered for each in world.users[username].calls)
+    if calls > MOST_REFUSED_CALLS:
+        raise Violation(f"13: {call.process.name} was refused {calls} times for {username}, and calls again")
 
 
 # --- 11 ---------------------------------------------------------------------------------------------------------------

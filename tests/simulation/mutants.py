@@ -39,6 +39,7 @@ from worker.core.resilience import call_attempts
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
+from worker.core.resilience.refusals import Concluded, Later, Refusals
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.rules import Claimant, Step
 from worker.core.settled import NOTHING_SETTLED, Settled
@@ -241,6 +242,16 @@ class CallsForSessionsIntoAnAbsentChannel(Deliveries):
         return super().admits(CredentialKind.ACCESS_TOKEN)
 
 
+def concluded_at_once(self: Refusals, username: str, seconds_left: float) -> Any:
+    user = self._users.get(username)
+    return None if user is None else Concluded(user.reason, user.code)
+
+
+def tried_for_ever(self: Refusals, username: str, seconds_left: float) -> Any:
+    user = self._users.get(username)
+    return Later(0.1) if user is not None and self._clock.monotonic() - user.at < 0.1 else None
+
+
 MUTANTS: dict[str, Apply] = {
     "calls for whoever dies first": Patched(loop, {"LeadTime": EarliestDeadlineFirst, "Aside": SettlesTheDeadInTheWay}),
     "never uses whom it passed over": Patched(QueueStore, {"lease": only_who_can_make_it}),
@@ -277,5 +288,7 @@ MUTANTS: dict[str, Apply] = {
     "judges before it knows the time": Patched(loop, {"EndpointTime": JudgesBeforeItKnowsTheTime}),
     "issues without bound": made_of(Deliveries=KnowsNoBound),
     "calls for Sessions into an absent channel": made_of(Deliveries=CallsForSessionsIntoAnAbsentChannel),
+    "blames a user before others got through": Patched(Refusals, {"next_step": concluded_at_once}),
+    "tries a refused user for ever": Patched(Refusals, {"next_step": tried_for_ever}),
     "takes over from itself": made_of(WorkerLoop=MayTakeOverFromItself),
 }

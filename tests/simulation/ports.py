@@ -218,7 +218,7 @@ class SimulatedProvider(_Port):
         if world.scenario.killer == request.username:
             world.kill(process)
             await process.loop.create_future()
-        course = cognito.course(world.wrong("associate"))
+        course = cognito.course(world.wrong("associate"), request.username)
         call = cognito.receive(process, request, late=late)
         answer: asyncio.Future[Reply] = process.loop.create_future()
 

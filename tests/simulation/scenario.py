@@ -104,6 +104,11 @@ class Scenario:
     """The queue leases one message of a user at a time, as the embedded one does."""
     killer: str | None = None
     """A user whose call kills the worker."""
+    refused: tuple[str, ...] = ()
+    """Users whom Cognito refuses as if it refused everybody, until no worker goes on because of them."""
+    throttled: tuple[str, ...] = ()
+    """Users whose every call is "too many requests", until then, or for 120 s: where nobody else is left from the
+    start, nobody can say that it is their own limit, and the worker waits."""
     rounds: int = 1
     """How often those who need a session sign in again."""
     seed: int = 0

@@ -76,6 +76,10 @@ LIKELY: dict[str, Scenario] = {
     "calls for Sessions into an absent channel": Scenario(
         tuple(Message(f"u{number}") for number in range(4)), faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 40),)
     ),
+    "blames a user before others got through": Scenario((TOKEN,), refused=("ann",)),
+    "tries a refused user for ever": Scenario(
+        (TOKEN, *(Message(f"u{number}", token=True, arrives=2.0 * number) for number in range(20))), refused=("ann",)
+    ),
     "takes over from itself": random_scenario(458),
     "calls for whoever dies first": Scenario(
         (*(Message(f"u{number}", life=-1.0) for number in range(200)), TOKEN), rounds=0
@@ -117,6 +121,8 @@ CAUGHT_BY = {
     "retries while the last attempt may act": "1",
     "forgets settled requests too early": "5",
     "takes a live request for a duplicate": "4",
+    "blames a user before others got through": "13",
+    "tries a refused user for ever": "13",
     "takes over from itself": "1 10",
     "believes its own clock": "time",
     "judges before it knows the time": "time",

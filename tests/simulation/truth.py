@@ -33,7 +33,7 @@ WITHOUT_EFFECT: dict[Wrong, Reply] = {
     Wrong.CONFLICT: TryAgain(Trouble.CONFLICT, "conflict"),
     Wrong.INTERNAL: TryAgain(Trouble.SERVER_ERROR, "internal"),
     Wrong.THROTTLED: TryAgain(Trouble.THROTTLED, "throttled"),
-    Wrong.FORBIDDEN: PoolFault("ForbiddenException", "ask", may_pass=True),
+    Wrong.FORBIDDEN: PoolFault("ForbiddenException", "ask", may_pass=True, may_be_own=True),
     Wrong.INVALID: Refused(State.FAILED, Reason.INVALID_PARAMETER),
 }
 NO_ANSWER = TryAgain(Trouble.NO_ANSWER, "no answer")
@@ -80,7 +80,9 @@ class CognitoClient:
         self._world.happened(call)
         return call
 
-    def course(self, wrong: Wrong | None) -> Course:
+    def course(self, wrong: Wrong | None, username: str) -> Course:
+        if wrong is None:
+            wrong = self._world.always_wrong.get(username)
         dice = self._world.dice
         if self._world.scenario.is_quick and wrong is None:
             return Course(0.03, 0.05)

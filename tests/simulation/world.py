@@ -37,6 +37,7 @@ from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
 from tests.simulation.truth import CognitoClient
 from tests.simulation.turns import Turns
 from worker.core import settled
+from worker.core.errors import PersonMustAct
 from worker.core.model import UNFINISHED, CredentialKind, Request, Secret, State
 
 RESTART = 1.0
@@ -59,6 +60,9 @@ class World:
         self.queue = QueueStore(self)
         self.channel = ChannelStore(self)
         self.cognito = CognitoClient(self)
+        self.always_wrong = dict.fromkeys(scenario.refused, Wrong.FORBIDDEN)
+        self.always_wrong |= dict.fromkeys(scenario.throttled, Wrong.THROTTLED)
+        """What goes wrong with every call of these users."""
         self.processes: list[Process] = []
         self.steps = 0
         self.turns = Turns(self)
@@ -67,6 +71,8 @@ class World:
         self.story: list[tuple[float, str, str]] = []
         self._events: list[tuple[float, int, Callable[[], object]]] = []
         self._event_number = 0
+        for username in scenario.throttled:
+            self.after(120.0, lambda username=username: self.always_wrong.pop(username, None))  # type: ignore[misc]
         self._disturbances = {disturbance.step: disturbance for disturbance in scenario.disturbances}
         self._counts: Counter[Operation] = Counter()
         self._violations: list[Violation] = []
@@ -285,6 +291,10 @@ class World:
         if reason is None:
             self.happened(Exit(self.now, process))
         else:
+            if isinstance(reason, PersonMustAct) and self.always_wrong:
+                self.tell("cognito", "*** the cause is mended: nobody is refused any more")
+                self.always_wrong.clear()
+                self.disturbed()
             self.after(RESTART, self.spawn)
 
     def _raise(self) -> None:

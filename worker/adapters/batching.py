@@ -64,6 +64,8 @@ class Batches(ABC, Generic[Item, Result]):
 
     def _start_within(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         """Set the timer, unless it fires as early already."""
+        if self._timer is not None and self._due == 0.0:
+            return
         due = loop.time() + seconds if seconds > 0 else 0.0
         if self._timer is None or due < self._due:
             self._stop_timer()

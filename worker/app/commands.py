@@ -120,7 +120,7 @@ def _lines(state: State, users: Sequence[Listed]) -> Iterator[str]:
     """Yield the line of each user: the same as ``json.dumps`` of an object, but several times as fast."""
     reasons = {reason: json.dumps(reason) for reason in {user.reason for user in users}}
     # All names of a page are encoded in one call. An encoded name holds no line break, so they can be told apart.
-    names = json.dumps([user.username for user in users], separators=("\n", ":"))[1:-1].split("\n")
+    names = json.dumps([user.username for user in users], separators=("\n", ":"))[1:-1].split("\n") if users else []
     for name, (_, reason, since, detail) in zip(names, users, strict=True):
         said = f'"state": "{state.value}", "reason": {reasons[reason]}, "since": "{rfc3339(since)}"'
         if detail is not None:

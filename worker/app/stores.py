@@ -36,9 +36,10 @@ has three, and the rest is for Cognito's answer and slow disks."""
 MIN_GATHER = 0.001
 """Seconds: timers are no finer (uvloop). Where writes come more often, a commit is always under way, and all that come
 meanwhile share the next one."""
-SQS_LOOK_AHEAD = 5.0
-"""Seconds of work that are received from SQS ahead of their turn. SQS keeps no order, so these are enough to choose the
-earliest deadlines from, and few enough that a killed worker hides few messages until their visibility ends."""
+SQS_LOOK_AHEAD = 10.0
+"""Seconds of work that are received from SQS ahead of their turn. SQS keeps no order, so the more there are, the better
+the choice of the earliest deadlines among those that can still make it; and few enough that a killed worker hides few
+messages until their visibility ends. Dead ones take up no room: they are settled aside."""
 MIN_SQS_LOOK_AHEAD = 10
 """The fewest messages to receive ahead, however low the rate: as many as one request returns at most (SQS API,
 ReceiveMessage)."""

@@ -32,7 +32,8 @@ SECONDS_AHEAD = 0.1
 """Seconds of work that is claimed ahead and waits for the pacer: about as much as a slice of the shared pace, so that
 no part of a slice is lost when the ledger becomes slow."""
 MIN_AHEAD = 4
-"""The fewest users to claim ahead, at low rates too."""
+"""The fewest users to claim ahead, but no more than a second of work: at one call in ten seconds, each of them would
+wait ten seconds longer, while others with less time left come."""
 
 
 @asynccontextmanager
@@ -103,7 +104,7 @@ def worker_config(settings: Settings, worker: str, *, max_users: int | None = No
         refusal_patience=WAF_PATIENCE,
         rate=rate,
         concurrency=run.concurrency,
-        ahead=min(run.concurrency, max(MIN_AHEAD, math.ceil(rate * SECONDS_AHEAD))),
+        ahead=min(run.concurrency, max(min(MIN_AHEAD, math.ceil(rate)), math.ceil(rate * SECONDS_AHEAD))),
         poll=run.poll,
         grace=run.grace,
         watchdog=run.watchdog,

@@ -16,6 +16,8 @@ from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.call_attempts import until_decided
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.deliveries import Deliveries
+from worker.core.resilience.refusals import Refusals
+from worker.core.resilience.throttling import Throttling
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
 
@@ -28,7 +30,11 @@ class Overtaken:
     """The claim is lost: another worker has claimed the user."""
 
 
-CallResult = Reply | TooLate | Overtaken
+class ThrottledAlone:
+    """The user is throttled while others get through; ``refusals`` knows what follows."""
+
+
+CallResult = Reply | TooLate | Overtaken | ThrottledAlone
 
 
 class Claim:
@@ -62,6 +68,7 @@ class Caller:
         provider: Provider,
         pacer: Pacer,
         breaker: CircuitBreaker,
+        refusals: Refusals,
         deliveries: Deliveries,
         ledger: LedgerWriter,
         clock: Clock,
@@ -71,6 +78,10 @@ class Caller:
         self._provider = provider
         self._pacer = pacer
         self._breaker = breaker
+        self._refusals = refusals
+        self._throttling = Throttling(pacer, refusals)
+        self._turn = asyncio.Lock()
+        """Held by the one user who waits for the pacer."""
         self._deliveries = deliveries
         self._ledger = ledger
         self._clock = clock
@@ -115,8 +126,11 @@ class Caller:
                 if not await self._claim_outlasts_call(claim, scope):
                     return Overtaken()
                 continue
-            async with self._breaker.permit() as permit:
-                await self._pacer.acquire()
+            async with self._breaker.permit(request.username) as permit:
+                async with self._turn:
+                    if permit.has_lapsed():  # else all who waited would use up a turn each, before the probe's
+                        continue
+                    await self._pacer.acquire()
                 scope.forbid_stop()
                 if not await self._claim_outlasts_call(claim, scope):
                     return Overtaken()
@@ -145,10 +159,11 @@ class Caller:
             claim.expires = started + self._config.lease
         return True
 
-    async def _send(self, request: Request, claim: Claim, scope: CancellationScope) -> Reply:
+    async def _send(self, request: Request, claim: Claim, scope: CancellationScope) -> Reply | ThrottledAlone:
         sent_at, claim.sent_at = self._clock.monotonic(), self._clock.utc()
         scope.call_begins()
         self._stats.sent()
+        number = self._refusals.sent(request.username)
         self._deliveries.call_leaves(request.username, request.kind)
         issued = False
         try:
@@ -158,7 +173,8 @@ class Caller:
             self._deliveries.call_ends(request.username, issued=issued)
         scope.forbid_stop()
         self._stats.waiting_for = ""
-        self._breaker.record_reply(request.username, reply)
+        self._breaker.record_reply(request.username, reply, number)
+        is_throttled_alone = self._throttling.record_reply(request.username, reply, number, sent_at)
         if isinstance(reply, TryAgain):
             self._stats.trouble(reply.trouble)
             claim.troubles.add(reply.trouble)
@@ -167,9 +183,7 @@ class Caller:
                 self.note_unanswered(claim)
             if reply.counts:
                 claim.spent_calling += self._clock.monotonic() - sent_at
-            if reply.trouble is Trouble.THROTTLED:
-                self._pacer.throttled(sent_at)
-        return reply
+        return ThrottledAlone() if is_throttled_alone else reply
 
     def note_unanswered(self, claim: Claim) -> None:
         """Record that a call got no answer: it may have issued a secret, and may still take effect."""

@@ -281,6 +281,8 @@ class PoolFault:
     cure: str
     may_pass: bool = False
     """It may pass by itself (a rate rule of WAF), so it is waited for before the run ends."""
+    may_be_own: bool = False
+    """Cognito may answer one user alone so: the app client of that token is gone, WAF's rules match that request."""
 
 
 Reply = Issued | Refused | TryAgain | PoolFault
@@ -309,4 +311,11 @@ class GiveBack:
     delay: float = 0.0
 
 
-Verdict = Done | Duplicate | GiveBack
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """The user was refused: the message stays leased, and is looked at again after ``delay`` seconds."""
+
+    delay: float
+
+
+Verdict = Done | Duplicate | GiveBack | SetAside

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Sequence
 
 from worker.core import rules
-from worker.core.call import Caller, Claim, Overtaken, TooLate
+from worker.core.call import Caller, Claim, Overtaken, ThrottledAlone, TooLate
 from worker.core.config import WorkerConfig
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import (
@@ -31,6 +31,7 @@ from worker.core.model import (
     Reason,
     Refused,
     Request,
+    SetAside,
     State,
     Trouble,
     TryAgain,
@@ -43,6 +44,7 @@ from worker.core.resilience.backoff import Backoff, retry
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
+from worker.core.resilience.refusals import Concluded, Later, Refusals
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
 
@@ -76,6 +78,7 @@ class Pipeline:
         caller: Caller,
         deliveries: Deliveries,
         claim_expiry: ClaimExpiry,
+        refusals: Refusals,
         clock: Clock,
         stats: RunStats,
         config: WorkerConfig,
@@ -86,6 +89,7 @@ class Pipeline:
         self._caller = caller
         self._deliveries = deliveries
         self._claim_expiry = claim_expiry
+        self._refusals = refusals
         self._clock = clock
         self._stats = stats
         self._config = config
@@ -95,10 +99,15 @@ class Pipeline:
 
         Raises ``LedgerUnavailable`` or ``ChannelUnavailable`` when patience is over; a later run then finishes the row.
         """
+        if isinstance(instead := self._step_if_refused(request), Later):
+            return SetAside(instead.seconds)
+        return await self._enrol(request, instead, scope)
+
+    async def _enrol(self, request: Request, instead: Concluded | None, scope: CancellationScope) -> Verdict:
         row: Enrolment | None = None
         while True:
             started = self._clock.monotonic()
-            step = rules.next_step(request, row, self._me(), self._claim_expiry.seconds_left)
+            step = self._next_step(request, row, instead)
             if isinstance(step, rules.Skip):
                 return Duplicate()
             if isinstance(step, rules.Wait):
@@ -118,6 +127,14 @@ class Pipeline:
                         return GiveBack(LOOK_AGAIN_AFTER)
                     if result.row.request_id == request.id:
                         return Done(row.state, row.reason)
+
+    def _next_step(self, request: Request, row: Enrolment | None, instead: Concluded | None) -> rules.Step:
+        """What to do for the request; ``instead``: the outcome of a user who is refused alone, in place of a call."""
+        step = rules.next_step(request, row, self._me(), self._claim_expiry.seconds_left)
+        if instead is None or not isinstance(step, rules.Call):
+            return step
+        now = self._clock.utc()
+        return rules.Conclude(rules.conclude(step.row, State.FAILED, instead.reason, now, detail=instead.code))
 
     async def duplicates(self, requests: Sequence[Request]) -> Sequence[bool]:
         """Which of these requests of one user change nothing, going by the user's row now.
@@ -177,8 +194,8 @@ class Pipeline:
                 return await self._too_late(request, claim)
             case Overtaken():
                 return await self._overtaken(claim)
-            case PoolFault():
-                return await self._release(claim)
+            case PoolFault() | ThrottledAlone():
+                return await self._refused(request, claim)
             case TryAgain():
                 if request.kind is CredentialKind.SESSION and Trouble.NO_ANSWER in claim.troubles:
                     return await self._conclude(claim, State.NEEDS_SESSION, Reason.REPLY_LOST)
@@ -263,10 +280,24 @@ class Pipeline:
 
     # --- no secret ----------------------------------------------------------------------------------------------------
 
-    async def _conclude(self, claim: Claim, state: State, reason: Reason) -> Verdict:
+    def _step_if_refused(self, request: Request) -> Concluded | Later | None:
+        """What follows from earlier refusals of this user."""
+        return self._refusals.next_step(request.username, request.expires_at - self._clock.utc())
+
+    async def _refused(self, request: Request, claim: Claim) -> Verdict:
+        match self._step_if_refused(request):
+            case Concluded(reason, code):
+                return await self._conclude(claim, State.FAILED, reason, code)
+            case Later(seconds):
+                verdict = await self._release(claim)
+                return SetAside(seconds) if verdict == GiveBack() else verdict
+            case None:
+                return await self._release(claim)
+
+    async def _conclude(self, claim: Claim, state: State, reason: Reason, code: str | None = None) -> Verdict:
         row = claim.row._replace(doubt=claim.row.doubt or claim.doubt)
         late_effect_for = self._caller.late_effect_for(claim)
-        row = rules.conclude(row, state, reason, self._clock.utc(), late_effect_for=late_effect_for)
+        row = rules.conclude(row, state, reason, self._clock.utc(), late_effect_for=late_effect_for, detail=code)
         result = await self._ledger.put(row, claim.row)
         if isinstance(result, Lost):
             return await self._overtaken(claim)
@@ -298,6 +329,7 @@ class Pipeline:
         return Done(State.NEEDS_SESSION, Reason.REPLY_LOST)
 
     def _done(self, row: Enrolment) -> Done:
+        self._refusals.forget(row.username)
         self._stats.settled(row.state, row.reason)
         return Done(row.state, row.reason)
 

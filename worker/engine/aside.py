@@ -15,9 +15,18 @@ from worker.core.ports import Clock, Lease, Queue
 AT_ONCE = 100
 """Requests in one round: enough for one commit to serve many (0.16 ms of CPU each, measured), and few enough that a
 round keeps the event loop from the calls for some milliseconds only."""
+FEW = 8
+"""Requests in one round while the ledger is slow."""
+QUICK = 0.1
+"""Seconds that a ledger may take for an answer before the rounds get smaller: claims must not wait behind the dead."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at a queue without dead requests: soon enough for the end of a run, which waits for the
 last ones to die, and one read a second costs nothing."""
+
+
+def round_of(ledger_takes: float) -> int:
+    """How many dead requests may be under way while the ledger takes so many seconds for an answer."""
+    return max(FEW, int(AT_ONCE * min(1.0, QUICK / max(ledger_takes, QUICK))))
 
 
 class Aside:

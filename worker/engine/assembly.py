@@ -17,6 +17,7 @@ from worker.core.ports import Channel, CountedLedger, Pacer, Provider, Queue, Se
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
+from worker.core.resilience.refusals import Refusals
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
 from worker.engine.failure_rate import FailureRate
@@ -56,8 +57,14 @@ def assemble(
     ``wave`` limits it to these users. ``failure_rate`` ends the run when too many users fail or need a session.
     """
     clock, retry = ports.clock, config.retry
+    refusals = Refusals(clock, shutdown.request)
     breaker = CircuitBreaker(
-        clock, shutdown.request, patience=config.endpoint_patience, refusal_patience=config.refusal_patience
+        clock,
+        shutdown.request,
+        refusals,
+        patience=config.endpoint_patience,
+        refusal_patience=config.refusal_patience,
+        on_open=shutdown.wake.set,
     )
     deliveries = Deliveries(
         clock,
@@ -70,6 +77,7 @@ def assemble(
         provider=ports.provider,
         pacer=ports.pacer,
         breaker=breaker,
+        refusals=refusals,
         deliveries=deliveries,
         ledger=writer,
         clock=clock,
@@ -89,6 +97,7 @@ def assemble(
             clock_skew=config.clock_skew,
             call_timeout=retry.call_timeout,
         ),
+        refusals=refusals,
         clock=clock,
         stats=stats,
         config=config,
@@ -98,6 +107,7 @@ def assemble(
         ledger=ports.ledger if wave is None else WaveLedger(ports.ledger, wave),
         pipeline=pipeline,
         breaker=breaker,
+        refusals=refusals,
         deliveries=deliveries,
         time_source=ports.provider,
         clock=clock,

@@ -11,6 +11,7 @@ gives back the messages of users who only wait, and lets the others finish.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
@@ -20,20 +21,22 @@ import structlog
 from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.errors import LedgerUnavailable, MaxUsersReached, WorkerError
-from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, State
+from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, SetAside, State
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
 from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.deliveries import Deliveries
+from worker.core.resilience.refusals import Refusals
 from worker.core.rules import too_late
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
-from worker.engine.aside import AT_ONCE, Aside
+from worker.engine.aside import Aside, round_of
 from worker.engine.endpoint_time import EndpointTime
 from worker.engine.failure_rate import FailureRate
 from worker.engine.lead_time import LeadTime
+from worker.engine.lease_source import LeaseSource
 from worker.engine.overload import OverloadWarning
 from worker.engine.shutdown import Shutdown
 from worker.engine.siblings import Siblings
@@ -48,6 +51,13 @@ that always happens would repeat as fast as the loop runs."""
 OTHERS_AT_ONCE = 256
 """Messages of one user that are looked at together: as many as one commit of the embedded queue deletes, and few enough
 that reading them does not hold up the next call for more than some 10 ms."""
+TRIES_AT_ONCE = 3
+"""Requests of one user that are tried one right after the other: a person who signed in a few times does not wait."""
+SHARE_OF_ONE = 0.03
+"""The part of the rate that a user with more requests than that gets while others wait: what the contract gives to
+those who are refused again and again."""
+LONGEST_REST = 30.0
+"""Seconds that such a user waits at most for the next turn, however low the rate: the others may be done before."""
 HURRY_TIMEOUT = 10.0
 """Seconds that writes to ledger and queue get after calls were cut off. The manifests in ``config`` give a container
 longer to stop than ``run.grace`` and this together."""
@@ -68,6 +78,7 @@ class WorkerLoop:
         ledger: CountedLedger,
         pipeline: Pipeline,
         breaker: CircuitBreaker,
+        refusals: Refusals,
         deliveries: Deliveries,
         time_source: TimeSource,
         clock: EndpointClock,
@@ -80,6 +91,8 @@ class WorkerLoop:
         self._ledger = ledger
         self._pipeline = pipeline
         self._breaker = breaker
+        self._refusals = refusals
+        self._source = LeaseSource(queue, breaker, refusals, self._must_wait)
         self._deliveries = deliveries
         self._clock = clock
         self._stats = stats
@@ -93,6 +106,8 @@ class WorkerLoop:
         """The usernames of these users."""
         self._aside: set[asyncio.Task[None]] = set()
         """Those of the tasks that settle dead requests."""
+        self._tries: Counter[str] = Counter()
+        """Of users with more requests: how many of them had outcomes of their own."""
         self._siblings = Siblings(clock.monotonic)
         """Leased messages of users who are worked on or must wait."""
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
@@ -153,9 +168,9 @@ class WorkerLoop:
             nobody_left = self._takeover.has_ended and await self._unless_unavailable(self._takeover_ended())
             most = self._messages_wanted()
             leases: Sequence[Lease] = self._siblings.due(most, self._users) if most > 0 else ()
-            if not leases and most > 0:
-                leases = await self._queue.lease(most, self._lead_time.outlook())
-                self._found_nobody = not leases
+            if not leases:
+                leases = await self._source.lease(most, self._most_possible(), self._lead_time.outlook())
+                self._found_nobody = most > 0 and not leases
             for lease in leases:
                 await self._start_or_keep(lease)
             if leases:
@@ -172,14 +187,18 @@ class WorkerLoop:
             await self._pause()
 
     def _messages_wanted(self) -> int:
-        """How many messages to lease now: limited by free slots, by ``concurrency`` and by ``max_users``.
+        """How many messages to lease now: limited by free slots, and by what is possible."""
+        return min(self._admission.free, self._most_possible())
+
+    def _most_possible(self) -> int:
+        """How many messages could be worked on now, by ``concurrency`` and by ``max_users``.
 
         None before the time is known, by which their deadlines are judged.
         """
         if not self._time.known:
             return 0
         to_call = self._under_way - len(self._aside)
-        return min(self._admission.free, self._config.concurrency - to_call, self._users_left())
+        return min(self._config.concurrency - to_call, self._users_left())
 
     def _users_left(self) -> int:
         """How many more users may be started before ``max_users`` is reached; ``concurrency`` if there is no limit."""
@@ -203,11 +222,16 @@ class WorkerLoop:
     async def _start_or_keep(self, lease: Lease) -> None:
         if not self._must_wait(lease.request.username):
             self._start(lease)
-        elif not self._siblings.is_full:
+        else:
+            await self._keep(lease, LOOK_AGAIN_AFTER)
+
+    async def _keep(self, lease: Lease, delay: float) -> None:
+        """Keep the message leased until its user may be tried; where too many are kept, give it back for ``delay``."""
+        if not self._siblings.is_full:
             self._siblings.add([lease])
         else:
             self._stats.given_back()
-            await self._queue.give_back(lease, LOOK_AGAIN_AFTER)
+            await self._queue.give_back(lease, delay)
 
     def _must_wait(self, username: str) -> bool:
         """Whether the user is worked on already, or was found not to be free a moment ago."""
@@ -241,7 +265,7 @@ class WorkerLoop:
         if not self._time.known:
             return 0
         if self._config.max_users is None:
-            return AT_ONCE
+            return max(0, round_of(self._breaker.ledger_latency) - len(self._aside))
         return self._users_left() if self._found_nobody else 0
 
     async def _settle_aside(self, lease: Lease) -> asyncio.Task[None] | None:
@@ -278,12 +302,16 @@ class WorkerLoop:
                     await self._queue.acknowledge(lease)
                     is_settled = True
                 case Duplicate():
+                    self._refusals.forget(username)
                     await self._acknowledge_duplicates([lease])
                     is_settled = True
                 case GiveBack(delay):
                     rests_for = delay
                     self._stats.given_back()
                     await self._queue.give_back(lease, delay)
+                case SetAside(delay):
+                    rests_for = delay
+                    await self._keep(lease, delay)
         except WorkerError as error:
             self._shutdown.request(error)
         except Exception:
@@ -300,6 +328,7 @@ class WorkerLoop:
     def _release(self, username: str, rests_for: float = 0.0) -> None:
         """Nobody works on the user any more; their other messages may be tried after so many seconds."""
         self._users.discard(username)
+        self._refusals.ended(username)
         self._siblings.released(username, rests_for)
         if rests_for > 0:
             asyncio.get_running_loop().call_later(rests_for, self._shutdown.wake.set)
@@ -322,7 +351,17 @@ class WorkerLoop:
             log.exception("bug", username=username)
             rests_for = BUG_PAUSE
         finally:
-            self._release(username, rests_for)
+            self._release(username, max(rests_for, self._rest_between_tries(username)))
+
+    def _rest_between_tries(self, username: str) -> float:
+        """Seconds until a user's next request is tried: above 0 where the user had several turns, and others wait."""
+        if username not in self._siblings:
+            del self._tries[username]
+            return 0.0
+        self._tries[username] += 1
+        if self._tries[username] < TRIES_AT_ONCE or self._found_nobody or not self._config.rate:
+            return 0.0
+        return min(LONGEST_REST, 1 / (SHARE_OF_ONE * self._config.rate))
 
     async def _settle_page(self, username: str) -> bool:
         """Whether there were messages, and all of them duplicates: then there may be more."""

@@ -142,6 +142,23 @@ def test_a_403_without_a_code_is_the_firewall() -> None:
     assert (reply.code, reply.may_pass) == ("HTTP403", True)
 
 
+def test_some_refusals_of_everybody_may_be_one_users_own() -> None:
+    def may_be_own(code: str, message: str = "") -> bool:
+        reply = error(code, message)
+        assert isinstance(reply, PoolFault)
+        return reply.may_be_own
+
+    assert may_be_own("ResourceNotFoundException", "User pool client 1example23456789 does not exist.")
+    assert not may_be_own("ResourceNotFoundException", "User pool us-east-1_Example does not exist.")
+    assert may_be_own("ForbiddenException", "Request not allowed due to WAF block.")
+    assert not may_be_own("SoftwareTokenMFANotFoundException")
+
+
+def test_a_session_of_half_a_character_cannot_be_used_and_is_a_lost_reply() -> None:
+    body = b'{"SecretCode": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", "Session": "AYABeQQQQQQQQQQQQQQQQ\\ud800QQQQQQQQ"}'
+    assert read_answer(SESSION, 200, {}, body) == TryAgain(Trouble.NO_ANSWER, "NoSession")
+
+
 @pytest.mark.parametrize("status", [301, 307, 404, 405])
 def test_something_that_is_not_cognito_is_a_fault_of_the_settings(status: int) -> None:
     reply = read_answer(SESSION, status, {}, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
 from typing import Any
@@ -17,7 +18,7 @@ from tests.support.messages import until
 from tests.support.rows import row, sealed, version
 from worker.adapters.ledgers.dynamodb import writes as dynamodb_puts
 from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
-from worker.adapters.ledgers.dynamodb.rows import to_item, user_key
+from worker.adapters.ledgers.dynamodb.rows import ROW, to_item, user_key
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
 from worker.core.errors import LedgerUnavailable, UsageError
 from worker.core.model import Lost, Reason, State, Written
@@ -302,3 +303,35 @@ async def test_a_table_that_does_not_exist_is_said_to(rollout: Rollout) -> None:
     with pytest.raises(UsageError, match="does not exist") as raised:
         await DynamoLedger(rollout.dynamodb, fresh("nowhere"), "one").open(STAMP)
     assert raised.value.hint == "create it: mfa-worker init"
+
+
+# --- large rows -------------------------------------------------------------------------------------------------------
+
+
+async def test_an_item_of_an_earlier_version_at_the_limit_becomes_small_with_its_next_write(rollout: Rollout) -> None:
+    old = row("ana", State.NEEDS_SESSION, reason=Reason.TOKEN_EXPIRED)
+    item = to_item(old)
+    ids = [f"{number:0256d}" for number in range(1_500)]
+    item[ROW]["S"] = json.dumps(json.loads(item[ROW]["S"]) | {"settled": ids})
+    await rollout.dynamodb.put_item(TableName=rollout.table, Item=item)
+    async with rollout.opened() as ledger:
+        found = await ledger.read("ana")
+        assert found is not None
+        written = found._replace(version=version(), settled=found.settled.add("one more"))
+        others = [row(f"user {number}") for number in range(5)]
+        puts = [ledger.put(written, found.version), *(ledger.put(other, None) for other in others)]
+        assert await asyncio.gather(*puts) == [Written(written), *map(Written, others)]
+    stored = await rollout.dynamodb.get_item(TableName=rollout.table, Key=user_key("ana"))
+    assert len(str(stored["Item"])) < 16_000
+
+
+async def test_a_row_that_dynamodb_will_never_take_concerns_nobody_else(rollout: Rollout) -> None:
+    async with rollout.opened() as ledger:
+        large = row("ana", State.SEALED, sealed=sealed(blob=b"x" * 450_000))
+        others = [row(f"user {number}") for number in range(5)]
+        puts = [ledger.put(large, None), *(ledger.put(other, None) for other in others)]
+        answers = await asyncio.gather(*puts, return_exceptions=True)
+        assert isinstance(answers[0], dynamodb_puts.RowTooLarge)
+        assert answers[1:] == [*map(Written, others)]
+        with pytest.raises(dynamodb_puts.RowTooLarge):
+            await ledger.put(large, None)

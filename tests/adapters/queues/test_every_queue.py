@@ -8,7 +8,9 @@ import time
 from tests.adapters.queues.rigs import Intake, Queues
 from tests.support.messages import body, pushed, until
 from tests.support.rows import NASTY_NAMES
+from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.core.model import CredentialKind, Secret
+from worker.core.outlook import Outlook
 from worker.core.ports import Backlog, Lease, Pushed, Queue
 from worker.requests.lines import digest
 
@@ -214,6 +216,98 @@ async def test_what_one_worker_holds_of_a_user_another_does_not_find(queues: Que
         await one.push(pushed(body("ana", "1"), body("ana", "2")))
         await of_ana(one, 2)
         assert list(await two.lease_others("ana", 9)) == list(await two.lease(9)) == []
+
+
+# --- who can still make it --------------------------------------------------------------------------------------------
+
+
+async def give(intake: Intake, bodies: list[bytes]) -> None:
+    """As a producer does who knows whose requests these are, and when they die."""
+    if isinstance(intake.queue, SqliteQueue):
+        await intake.queue.push(pushed(*bodies))
+    else:
+        await intake.give(bodies)
+
+
+async def lease_as(queue: Queue, number: int, outlook: Outlook) -> list[Lease]:
+    """Like ``lease``, with an outlook."""
+    leases: list[Lease] = []
+
+    async def enough() -> bool:
+        leases.extend(await queue.lease(number - len(leases), outlook))
+        return len(leases) >= number
+
+    await until(enough)
+    return leases
+
+
+async def lease_expired(queue: Queue, number: int, now: float) -> list[Lease]:
+    """So many dead messages, as they come; they are received by asking for live ones, too."""
+    leases: list[Lease] = []
+
+    async def enough() -> bool:
+        assert list(await queue.lease(1, Outlook(now))) == []
+        leases.extend(await queue.lease_expired(number - len(leases), now))
+        return len(leases) >= number
+
+    await until(enough)
+    return leases
+
+
+async def test_who_can_still_make_it_comes_first_and_who_hardly_can_when_nobody_else_is_left(intake: Intake) -> None:
+    lives = {"dead": -5, "hopeless": 0.2, "late": 20, "later": 25, "first": 60, "second": 90}
+    await give(intake, [body(name, expires_in=life) for name, life in lives.items()])
+    now = time.time()
+
+    async def all_are_known() -> bool:
+        given = await intake.queue.lease(9, Outlook(now, lead=1e9))
+        for found in given:
+            await intake.queue.give_back(found, 0)
+        return len(given) == 4
+
+    await until(all_are_known)
+    assert ids(await lease_as(intake.queue, 4, Outlook(now, lead=30.0))) == ["first", "second", "later", "late"]
+    assert list(await intake.queue.lease(9, Outlook(now, lead=30.0))) == []
+
+
+async def test_the_dead_come_apart_to_be_settled(intake: Intake) -> None:
+    await give(intake, [body(str(number), expires_in=-5) for number in range(5)])
+    dead = await lease_expired(intake.queue, 5, time.time())
+    assert sorted(ids(dead)) == ["0", "1", "2", "3", "4"]
+    assert list(await intake.queue.lease_expired(9, time.time())) == []
+    for found in dead:
+        await intake.queue.acknowledge(found)
+    assert (await intake.queue.backlog()).waiting == 0
+
+
+async def test_a_dead_request_of_somebody_with_one_that_lives_waits_for_that(intake: Intake) -> None:
+    await give(intake, [body("ana", "dead", expires_in=-5), body("ana", "alive"), body("ben", "ben", expires_in=-5)])
+    [alive] = await lease_as(intake.queue, 1, Outlook(time.time()))
+    assert alive.request.id == "alive"
+    [ben] = await lease_expired(intake.queue, 1, time.time())
+    assert ben.request.id == "ben"
+    assert list(await intake.queue.lease_expired(9, time.time())) == []
+    await intake.queue.acknowledge(alive)
+    assert ids(await lease_expired(intake.queue, 1, time.time())) == ["dead"]
+
+
+async def test_who_dies_while_received_ahead_is_judged_again_when_handed_out(intake: Intake) -> None:
+    await give(intake, [body(str(number), expires_in=30 + number) for number in range(3)])
+    [_] = await lease_as(intake.queue, 1, Outlook(time.time()))
+    later = time.time() + 31.5
+    [found] = await lease_as(intake.queue, 1, Outlook(later - 1.0 - 0.4))
+    assert found.request.id == "2"
+    assert list(await intake.queue.lease(9, Outlook(later))) == []
+    assert ids(await lease_expired(intake.queue, 1, later)) == ["1"]
+
+
+async def test_deadlines_long_past_and_in_the_year_9999_are_deadlines(intake: Intake) -> None:
+    await give(
+        intake, [body("past", expires_at="1971-01-01T00:00:00Z"), body("future", expires_at="9999-12-31T23:59:59Z")]
+    )
+    [found] = await lease_as(intake.queue, 1, Outlook(time.time(), lead=60.0, spacing=10.0))
+    assert found.request.id == "future"
+    assert ids(await lease_expired(intake.queue, 1, time.time())) == ["past"]
 
 
 # --- a queue that outlives its workers --------------------------------------------------------------------------------

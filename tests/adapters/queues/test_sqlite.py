@@ -15,8 +15,11 @@ import pytest
 
 from tests.adapters.queues.rigs import SqliteQueues
 from tests.adapters.queues.test_every_queue import ids, lease
-from tests.support.messages import body, push_raw, pushed
-from worker.adapters.queues.sqlite.queue import SqliteQueue
+from tests.support.messages import PARSER, body, push_raw, pushed
+from worker.adapters.queues.sqlite.choice import WINDOW
+from worker.adapters.queues.sqlite.queue import SqliteQueue, _push
+from worker.adapters.sqlite.database import Database
+from worker.core.errors import QueueUnavailable
 from worker.core.outlook import Outlook
 from worker.core.ports import Backlog, Pushed
 from worker.requests.lines import digest
@@ -271,3 +274,66 @@ async def test_the_files_of_the_queue_are_the_owners_alone(sqlite_queues: Sqlite
         files = list(sqlite_queues.path.parent.iterdir())
         assert len(files) == 3
         assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+# --- overload ---------------------------------------------------------------------------------------------------------
+
+
+async def test_who_is_leased_ahead_lives_until_their_turn(sqlite_queues: SqliteQueues) -> None:
+    """A hundred die each second, and one is called for every tenth: the n-th leased ahead waits n tenths."""
+    database = Database(sqlite_queues.path)
+    queue = SqliteQueue(database, PARSER, holder="one", is_dead=lambda _: False, visibility=60.0, look_ahead=20)
+    await queue.open()
+    await queue.push(pushed(*(body(f"u{number}", expires_in=100 + number / 100) for number in range(1000))))
+    start = time.time() + 98.0
+    for turn in range(20):
+        now = start + turn * 0.1
+        [found] = await queue.lease(1, Outlook(now, lead=1.0, spacing=0.1))
+        assert 0 < found.request.expires_at - Outlook(now, lead=1.0).late < 0.2
+    assert len(queue._late) == 0
+    await queue.close()
+    await database.close()
+
+
+async def test_thirty_thousand_dead_and_a_user_with_ten_thousand_cost_a_search_nothing(
+    sqlite_queue: SqliteQueue,
+) -> None:
+    """Counted in steps of SQLite's virtual machine, which do not depend on the machine."""
+    page = [(f"u{number}" if number % 4 else "ana", str(number), -1.0, b"{}") for number in range(40_000)]
+    page.append(("ana", "alive", 1e12, body("ana", "alive", expires_in=9e8)))
+    database = sqlite_queue._database
+    assert await database.write(_push, page, QueueUnavailable) == len(page)
+    writing, steps = database._writing, [0]
+    assert writing is not None
+
+    def step() -> None:
+        steps[0] += 1
+
+    writing.set_progress_handler(step, 100)
+    assert ids(list(await sqlite_queue.lease(1, Outlook(time.time())))) == ["alive"]
+    assert steps[0] < 50, "hundreds of steps"
+    steps[0] = 0
+    for _ in range(10):
+        await sqlite_queue.lease_expired(0, time.time())
+    writing.set_progress_handler(None, 0)
+    assert steps[0] < 10 * WINDOW * 4, "not more than four hundred steps for each message that it looked at"
+
+
+async def test_the_search_for_the_dead_goes_on_where_it_ended(
+    sqlite_queue: SqliteQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many dead requests of somebody with another one that lives do not hide those behind them."""
+    monkeypatch.setattr("worker.adapters.queues.sqlite.choice.WINDOW", 10)
+    await sqlite_queue.push(pushed(*(body("ana", str(number), expires_in=-60) for number in range(35))))
+    await sqlite_queue.push(pushed(body("ana", "alive", expires_in=600), body("ben", expires_in=-5)))
+    found = [ids(list(await sqlite_queue.lease_expired(9, time.time()))) for _ in range(5)]
+    assert found == [[], [], [], ["ben"], []]
+
+
+async def test_the_deadlines_of_all_who_wait_are_told_in_buckets(sqlite_queue: SqliteQueue) -> None:
+    lives = [-5, 1, 2, 301, 302, 7200, 9e8]
+    await sqlite_queue.push(pushed(*(body(str(life), expires_in=life) for life in lives)))
+    now = time.time()
+    found = await sqlite_queue.deadlines(now)
+    assert found.are_all
+    assert [(round(deadline - now), number) for deadline, number in found.buckets] == [(2, 2), (302, 2), (900000000, 2)]

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.adapters.queues.rigs import SqliteQueues
+from worker.adapters.queues.sqlite import choice
 
 MANY = """
 WITH RECURSIVE numbers (n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < :rows)
@@ -43,6 +44,28 @@ async def test_seeing_that_something_waits_counts_nothing(tmp_path: Path) -> Non
     looked, counted = await steps(tmp_path / "q.db", 20_000)
     assert looked <= 5
     assert counted <= 5, "SQLite counts the entries of an index by its pages"
+
+
+async def test_deadlines_are_counted_along_the_index_in_spans_of_seconds(tmp_path: Path) -> None:
+    """Nothing is sorted, for a million messages would be sorted in memory."""
+    path, now = tmp_path / "q.db", 1_000.0
+    alive = [1_000.5, 1_002.0, 1_007.0, 1_007.5, now + 3_599.0, now + 3_600.5, now + 90_000.0, 253_402_300_799.0]
+    async with SqliteQueues(path).open():
+        with closing(sqlite3.connect(path)) as connection, connection:
+            for number, deadline in enumerate([-5.0, now, *alive]):
+                connection.execute(
+                    "INSERT INTO messages (username, request_id, deadline, body) VALUES (?, ?, ?, x'')",
+                    (f"user {number}", "r", deadline),
+                )
+            assert list(choice.deadlines(connection, now)) == [
+                (1_002.0, 2),
+                (1_007.5, 2),
+                (now + 3_599.0, 1),
+                (253_402_300_799.0, 3),
+            ]
+            for query, values in ((choice._FIRST_DEADLINE, (now,)), (choice._DEADLINES, (now, now))):
+                (step,) = connection.execute(f"EXPLAIN QUERY PLAN {query}", values).fetchall()
+                assert "USING COVERING INDEX by_deadline (deadline>" in step[3]
 
 
 async def test_sessions_are_counted_by_their_key_wherever_else_the_word_stands(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from worker.adapters.queues.sqs.emptiness import Emptiness
 from worker.adapters.queues.sqs.inflight import LONGEST, InFlight, Key, Message
 from worker.core.errors import QueueUnavailable
 from worker.core.model import CredentialKind, Request, Secret
+from worker.core.outlook import Outlook
 
 VISIBILITY = 60.0
 
@@ -108,6 +109,35 @@ def test_only_so_many_acknowledged_messages_are_remembered() -> None:
     assert [here.acknowledge(message) for message in messages] == [True] * 3
     assert [here.is_acknowledged(message.key) for message in messages] == [False, True, True]
     assert not here.acknowledge(messages[2])
+
+
+# --- who can still make it --------------------------------------------------------------------------------------------
+
+
+def test_dead_messages_take_up_no_room_ahead() -> None:
+    here = in_flight(1, 2, 50)
+    here.bury(2.0)
+    assert (here.ahead, here.dead, len(here)) == (1, 2, 3)
+    assert len(here.take_dead(9, 0.0, 2.0)) == 0, "the same user has another one that lives"
+    [alive] = here.take(9, 0.0, Outlook(2.0))
+    here.acknowledge(alive)
+    assert sorted(numbers(here.take_dead(9, 0.0, 2.0))) == ["id-0", "id-1"]
+    assert (here.ahead, here.dead) == (0, 0)
+
+
+def test_who_was_passed_over_is_in_time_again_once_claiming_is_faster() -> None:
+    here = in_flight(10, 20, 90)
+    assert numbers(here.take(1, 0.0, Outlook(0.0, lead=30.0))) == ["id-2"]
+    assert numbers(here.take(1, 0.0, Outlook(0.0, lead=30.0))) == ["id-1"], "the latest of the late"
+    assert numbers(here.take(1, 0.0, Outlook(0.0))) == ["id-0"]
+
+
+def test_a_dead_message_that_nobody_asks_for_is_let_go_once() -> None:
+    here = in_flight(1, 50)
+    here.bury(2.0)
+    [dead] = [message for message in here.messages() if message.is_dead]
+    assert here.drop(dead)
+    assert (here.ahead, here.dead, here.take_dead(9, 0.0, 2.0)) == (1, 0, [])
 
 
 # --- what is empty ----------------------------------------------------------------------------------------------------

@@ -140,16 +140,16 @@ def read_answer(kind: CredentialKind, status: int, headers: Mapping[str, str], b
         return Refused(State.NEEDS_SESSION, _REFUSED_OTHERWISE[kind])
     if code in _INVALID:
         return Refused(State.FAILED, Reason.INVALID_PARAMETER)
-    return _by_code(code, status)
+    return _by_code(code, status, _words(fields))
 
 
-def _by_code(code: str, status: int) -> Reply:
+def _by_code(code: str, status: int, words: str) -> Reply:
     if code in _CONFLICT:
         return TryAgain(Trouble.CONFLICT, code)
     if code in _CURES:
-        return PoolFault(code, _CURES[code])
+        return PoolFault(code, _CURES[code], may_be_own=code == "ResourceNotFoundException" and "client" in words)
     if code in _CURES_IF_IT_LASTS or status == 403:
-        return PoolFault(code, _CURES_IF_IT_LASTS.get(code, _WAF), may_pass=True)
+        return PoolFault(code, _CURES_IF_IT_LASTS.get(code, _WAF), may_pass=True, may_be_own=True)
     # InternalErrorException and similar codes, and all unknown ones: an unknown cause neither fails the user at once
     # nor stops the run. The request is repeated, as often as attempts allow.
     return TryAgain(Trouble.SERVER_ERROR, code)
@@ -161,7 +161,7 @@ def _by_status(status: int) -> Reply:
     if status < 400:
         return PoolFault(name, _WRONG_ENDPOINT)
     if status == 403:
-        return PoolFault(name, _WAF, may_pass=True)
+        return PoolFault(name, _WAF, may_pass=True, may_be_own=True)
     if status in _CURES_BY_STATUS:
         return PoolFault(name, _CURES_BY_STATUS[status])
     if status == 408 or status >= 500:
@@ -170,9 +170,14 @@ def _by_status(status: int) -> Reply:
 
 
 def _not_authorized(kind: CredentialKind, fields: Mapping[str, Any]) -> Reason:
-    message = str(fields.get("message") or fields.get("Message") or "")
-    words = " ".join(re.findall(r"[a-z]+", message.lower()))
+    words = _words(fields)
     return next((reason for sign, reason in _NOT_AUTHORIZED[kind] if sign in words), _REFUSED_OTHERWISE[kind])
+
+
+def _words(fields: Mapping[str, Any]) -> str:
+    """The words of an error's message, in lower case with one blank between them."""
+    message = str(fields.get("message") or fields.get("Message") or "")
+    return " ".join(re.findall(r"[a-z]+", message.lower()))
 
 
 def _issued(kind: CredentialKind, fields: Mapping[str, Any], request_id: str) -> Issued | TryAgain:
@@ -182,9 +187,18 @@ def _issued(kind: CredentialKind, fields: Mapping[str, Any], request_id: str) ->
         return TryAgain(Trouble.NO_ANSWER, "NoSecretCode")
     if kind is CredentialKind.ACCESS_TOKEN:
         return Issued(Secret(code), None, request_id)
-    if not isinstance(session, str) or not session:
+    if not isinstance(session, str) or not session or not _is_text(session):
         return TryAgain(Trouble.NO_ANSWER, "NoSession")
     return Issued(Secret(code), Secret(session), request_id)
+
+
+def _is_text(value: str) -> bool:
+    """Whether the string can be written: JSON's escapes can also make half a character, which no encoding holds."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _object(body: bytes) -> Mapping[str, Any]:

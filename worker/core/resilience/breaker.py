@@ -1,10 +1,15 @@
 """The circuit breaker before every call: it stops calls that cannot succeed, or whose secret could not be recorded.
 
-While the breaker is *closed*, calls pass. It *opens* on answers that concern everybody: Cognito refuses the whole pool,
-or its endpoint does not answer. While it is open, one call at a time passes as a *probe*, at growing intervals; any
-answer that does not blame the pool or the endpoint closes it again. A refusal of the pool ends the run once three
-users, or six answers in a row, agree on it; one that may pass by itself only after some time. An endpoint that stays
-unreachable for longer than the configured patience ends the run too.
+While the breaker is *closed*, calls pass. It *opens* on answers that concern everybody: Cognito refuses one user after
+the other (``refusals`` judges whether the pool is to blame), or its endpoint does not answer. While it is open, one
+call at a time passes as a *probe*. Where the pool is doubted, users from elsewhere in the queue are probed first, and
+without a pause between the first ones, because they tell soonest whether only some users are refused. After that
+probes follow at growing intervals. A secret closes the breaker. So does any other answer that blames nobody else, but
+then the next refusal opens it again.
+
+The pool is blamed, which ends the run, once enough users agree: users from elsewhere in the queue too, where it has
+any. A refusal that may pass by itself is given some time before. An endpoint that stays unreachable for longer than the
+configured patience ends the run too; neither kind of answer puts the other's end off.
 
 Independent of that, no call passes while the ledger is unavailable: at once when an operation on it failed, or when one
 has been under way for too long. A secret that Cognito issues and the ledger cannot record would be lost.
@@ -19,17 +24,17 @@ from contextlib import suppress
 from types import TracebackType
 
 from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
-from worker.core.model import PoolFault, Reply, Trouble, TryAgain
+from worker.core.model import Issued, PoolFault, Reply, Trouble, TryAgain
 from worker.core.ports import Clock
+from worker.core.resilience.refusals import AGREEING_ANSWERS, AGREEING_USERS, Refusals
 
-AGREEING_USERS = 3
-"""Distinct users whose answers must agree before the pool is blamed: one or two may have troubles of their own."""
-AGREEING_ANSWERS = 6
-"""So many agreeing answers in a row suffice too, from however few users: near the end only one or two may be left."""
 FIRST_PROBE_PAUSE = 0.5
 """Seconds from opening to the first probe: a fault that lasts a moment costs no more."""
 LONGEST_PROBE_PAUSE = 10.0
 """Seconds between two probes at most; the pauses double up to it. So work goes on soon after a long fault is over."""
+JUDGED_FOR = 1.0
+"""Seconds that refusals of everybody must last before they end a run, and for which nobody else must be found on the
+queue: a switch that somebody is just changing, or a poll under way, takes less."""
 UNCONFIRMED_AFTER = 2.0
 """Seconds after which a write that the ledger has not confirmed keeps new calls from starting: far more than the
 milliseconds that a healthy ledger takes, and little of a Session's three minutes."""
@@ -41,13 +46,23 @@ class CircuitBreaker:
     """Decides before every wire attempt whether it may be made now.
 
     ``patience``: seconds for which an unreachable endpoint is probed before the run ends; ``refusal_patience``: the
-    same for a refusal that may pass by itself (WAF). ``stop`` is called with the error that ends the run.
+    same for a refusal that may pass by itself (WAF). ``stop`` is called with the error that ends the run,
+    ``on_open`` whenever the breaker opens: users from elsewhere in the queue may be wanted at once.
     """
 
     def __init__(
-        self, clock: Clock, stop: Callable[[WorkerError], None], *, patience: float, refusal_patience: float
+        self,
+        clock: Clock,
+        stop: Callable[[WorkerError], None],
+        refusals: Refusals,
+        *,
+        patience: float,
+        refusal_patience: float,
+        on_open: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
+        self._on_open = on_open
+        self._refusals = refusals
         self._stop = stop
         self._patience = patience
         self._refusal_patience = refusal_patience
@@ -58,6 +73,16 @@ class CircuitBreaker:
         """Why ledger calls failed that are being repeated."""
         self._slowest_ledger_call, self._slowest_seen_at = 0.0, clock.monotonic()
         self._probing = False
+        self._probers_from_elsewhere = 0
+        """Users from elsewhere in the queue who wait for being the probe."""
+        self._nobody_elsewhere_since: float | None = None
+        """Since when (monotonic seconds) no such user is found on the queue; ``None``: there are some."""
+        self._fault: PoolFault | None = None
+        """The last refusal that opened the breaker or kept it open."""
+        self._unanswered_users: set[str] = set()
+        """Distinct users whose calls had no answer, in a row."""
+        self._unanswered_calls = 0
+        self._unanswered_since = 0.0
         self.held_up_until = -math.inf
         """When a call that had to wait here went on, the last time (monotonic seconds)."""
         self._close()
@@ -77,22 +102,69 @@ class CircuitBreaker:
         """Whether a call may leave now; a probe may while the breaker is open."""
         return (probe or not self._is_open) and not self._ledger_failures and not self._ledger_is_overdue()
 
-    def permit(self) -> Permit:
-        """For ``async with``: waits until one wire attempt may be made."""
-        return Permit(self)
+    @property
+    def doubts_pool(self) -> bool:
+        """Whether the breaker is open because users are refused."""
+        return self._is_open and not self._endpoint_is_the_cause
 
-    async def _enter(self) -> bool:
-        """Wait to be admitted. Returns whether this call is the probe."""
-        while not self.admits(probe=False):
-            probe_in = None
-            if self.admits(probe=True) and not self._probing:
-                probe_in = self._next_probe - self._clock.monotonic()
-                if probe_in <= 0:
-                    self._probing = True
-                    return True
-            await self._wait_for_change(probe_in)
-            self.held_up_until = self._clock.monotonic()
+    @property
+    def probes_wanted(self) -> int:
+        """How many users from elsewhere in the queue should be leased now, so that they can be probed."""
+        if not self.doubts_pool:
+            return 0
+        return max(0, AGREEING_USERS - self._refusals.from_elsewhere)
+
+    def found_elsewhere(self, number: int) -> None:
+        """So many users were found elsewhere in the queue, now that they were looked for."""
+        if number:
+            self._nobody_elsewhere_since = None
+        elif self._nobody_elsewhere_since is None:
+            self._nobody_elsewhere_since = self._clock.monotonic()
+        elif self.doubts_pool and self._fault is not None and self._lasted() >= JUDGED_FOR:
+            self._judge_those_left(self._fault)
+
+    def _judge_those_left(self, fault: PoolFault) -> bool:
+        """Close the breaker where nobody is left to ask, and those who are left are refused alone."""
+        agree = self._is_nobody_elsewhere and self._refusals.enough_agree(nobody_elsewhere=True)
+        if agree and self._refusals.concern_users(fault):
+            self._close()
+            return True
         return False
+
+    def _lasted(self) -> float:
+        """Seconds since the first of the refusals in a row."""
+        return self._clock.monotonic() - self._refusals.streak.since
+
+    def permit(self, username: str = "") -> Permit:
+        """For ``async with``: waits until one wire attempt for that user may be made."""
+        return Permit(self, username)
+
+    async def _enter(self, username: str) -> bool:
+        """Wait to be admitted. Returns whether this call is the probe."""
+        from_elsewhere = self._refusals.is_from_elsewhere(username)
+        self._probers_from_elsewhere += from_elsewhere
+        try:
+            while not self.admits(probe=False):
+                probe_in = None
+                if self.admits(probe=True) and not self._probing:
+                    probe_in = self._seconds_to_probe(from_elsewhere=from_elsewhere)
+                    if probe_in <= 0:
+                        self._probing = True
+                        return True
+                await self._wait_for_change(probe_in)
+                self.held_up_until = self._clock.monotonic()
+            return False
+        finally:
+            self._probers_from_elsewhere -= from_elsewhere
+
+    def _seconds_to_probe(self, *, from_elsewhere: bool) -> float:
+        """Seconds until this user may be the next probe."""
+        pause = self._next_probe - self._clock.monotonic()
+        if from_elsewhere and self.doubts_pool and self._refusals.streak.from_elsewhere < AGREEING_USERS:
+            return 0.0
+        if self._probers_from_elsewhere and not from_elsewhere:
+            return max(pause, FIRST_PROBE_PAUSE)  # they go first
+        return pause
 
     def _leave_probe(self) -> None:
         self._probing = False
@@ -106,67 +178,95 @@ class CircuitBreaker:
 
     # --- told of answers ----------------------------------------------------------------------------------------------
 
-    def record_reply(self, username: str, reply: Reply) -> None:
-        """Learn from the reply to one wire attempt."""
+    def record_reply(self, username: str, reply: Reply, number: int) -> None:
+        """Learn from the reply to one wire attempt, the one with that number (``Refusals.sent``)."""
+        unanswered = isinstance(reply, TryAgain) and reply.trouble in (Trouble.UNSENT, Trouble.NO_ANSWER)
+        if self._unanswered_calls and not unanswered:
+            self._unanswered_users, self._unanswered_calls = set(), 0
         match reply:
+            case Issued():
+                self._refusals.served(username, number)
+                self._nobody_elsewhere_since = None
+                if self._is_open and (self._endpoint_is_the_cause or not self._refusals.streak.answers):
+                    self._close()
             case PoolFault():
-                self._refused(username, reply)
-            case TryAgain(trouble=Trouble.UNSENT | Trouble.NO_ANSWER):
+                self._refused(username, number, reply)
+            case TryAgain() if unanswered:
                 self._unanswered(username, reply)
             case TryAgain(trouble=Trouble.THROTTLED):
                 if self._endpoint_is_the_cause:  # it can be reached
                     self._close()
                 elif self._is_open:  # whether the pool serves is not known yet
                     self._open()
-            case _:
-                if self._is_open or self._agreeing_users:
+            case _:  # one user's own answer: it says nothing of the pool, but others need not wait
+                if self._is_open:
                     self._close()
 
     def _close(self) -> None:
-        """Let everybody pass, and forget what agreed so far."""
+        """Let everybody pass."""
         self._is_open = False
         self._cause = ""
         self._endpoint_is_the_cause = False
-        self._since = 0.0
         self._probe_pause = FIRST_PROBE_PAUSE
         self._next_probe = 0.0
-        self._agreeing_users: set[str] = set()
-        self._agreeing_answers = 0
+        self._nobody_elsewhere_since = None
+        self._refusals.pool_is_doubted = False
         self._changed.set()
 
-    def _open(self) -> None:
-        """Let nobody pass but the next probe."""
+    def _open(self, cause: str = "", *, endpoint: bool = False) -> None:
+        """Let nobody pass but the next probe. ``cause``: what is waited for, in words; empty: as before."""
         now = self._clock.monotonic()
-        if self._is_open and now < self._next_probe:
+        if cause:
+            self._cause, self._endpoint_is_the_cause = cause, endpoint
+        was_open, self._is_open = self._is_open, True
+        self._refusals.pool_is_doubted = self.doubts_pool
+        self._refusals.streak.doubted |= self.doubts_pool
+        if not was_open:
+            self._on_open()
+        elif now < self._next_probe:
             return  # an answer to something sent before the breaker opened
-        self._is_open = True
         self._next_probe = now + self._probe_pause
         self._probe_pause = min(self._probe_pause * 2, LONGEST_PROBE_PAUSE)
 
-    def _add_answer(self, username: str, *, cause: str, endpoint: bool) -> float:
-        """Count one more answer of the same kind in a row. Returns the seconds since the first."""
-        now = self._clock.monotonic()
-        if not self._agreeing_users or endpoint != self._endpoint_is_the_cause:
-            self._agreeing_users, self._agreeing_answers, self._since = set(), 0, now
-        self._cause, self._endpoint_is_the_cause = cause, endpoint
-        if len(self._agreeing_users) < AGREEING_USERS:
-            self._agreeing_users.add(username)
-        self._agreeing_answers += 1
-        return now - self._since
-
-    def _enough_agree(self) -> bool:
-        return len(self._agreeing_users) >= AGREEING_USERS or self._agreeing_answers >= AGREEING_ANSWERS
-
-    def _refused(self, username: str, fault: PoolFault) -> None:
-        lasted = self._add_answer(username, cause=f"Cognito refuses everybody ({fault.code})", endpoint=False)
-        self._open()
-        if self._enough_agree() and (not fault.may_pass or lasted >= self._refusal_patience):
+    def _refused(self, username: str, number: int, fault: PoolFault) -> None:
+        refusals = self._refusals
+        refusals.refused(username, number, fault)
+        if not refusals.streak.answers:  # it is known of all who were refused that they are refused alone
+            if self.doubts_pool:
+                self._close()
+            return
+        nobody_elsewhere = self._is_nobody_elsewhere
+        agree = refusals.enough_agree(nobody_elsewhere=nobody_elsewhere)
+        if not (agree or refusals.is_doubtful or self.doubts_pool):
+            return
+        self._fault = fault
+        self._open(f"Cognito refuses everybody ({fault.code})")
+        if not agree or self._lasted() < JUDGED_FOR:
+            return
+        if self._nobody_elsewhere_since is not None and refusals.concern_users(fault):
+            self._close()
+        elif not fault.may_pass or self._lasted() >= self._refusal_patience:
             self._stop(PersonMustAct(f"Cognito refuses every user with {fault.code}", fault.cure))
 
+    @property
+    def _is_nobody_elsewhere(self) -> bool:
+        since = self._nobody_elsewhere_since
+        return since is not None and self._clock.monotonic() - since >= JUDGED_FOR
+
     def _unanswered(self, username: str, again: TryAgain) -> None:
-        lasted = self._add_answer(username, cause=f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
-        if again.trouble is Trouble.UNSENT or self._is_open or self._enough_agree():
-            self._open()
+        now = self._clock.monotonic()
+        if not self._unanswered_calls:
+            self._unanswered_since = now
+        if len(self._unanswered_users) < AGREEING_USERS:
+            self._unanswered_users.add(username)
+        self._unanswered_calls += 1
+        lasted = now - self._unanswered_since
+        agree = len(self._unanswered_users) >= AGREEING_USERS or self._unanswered_calls >= AGREEING_ANSWERS
+        if again.trouble is Trouble.UNSENT or self._is_open or agree:
+            if self.doubts_pool:
+                self._open()
+            else:
+                self._open(f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
         if self._is_open and lasted >= self._patience:
             self._stop(
                 EndpointUnavailable(
@@ -213,10 +313,11 @@ class CircuitBreaker:
 class Permit:
     """The permission for one wire attempt, for ``async with``."""
 
-    __slots__ = ("_breaker", "_probe")
+    __slots__ = ("_breaker", "_probe", "_username")
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    def __init__(self, breaker: CircuitBreaker, username: str) -> None:
         self._breaker = breaker
+        self._username = username
         self._probe = False
 
     @property
@@ -224,8 +325,12 @@ class Permit:
         """Whether the attempt may still be made: to be asked again just before the request leaves."""
         return self._breaker.admits(probe=self._probe)
 
+    def has_lapsed(self) -> bool:
+        """Whether the attempt may not be made any more."""
+        return not self.still_valid
+
     async def __aenter__(self) -> Permit:
-        self._probe = await self._breaker._enter()
+        self._probe = await self._breaker._enter(self._username)
         return self
 
     async def __aexit__(

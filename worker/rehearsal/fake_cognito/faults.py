@@ -1,7 +1,8 @@
 """The ways in which the fake Cognito fails or answers wrongly: one table, and the plan that chooses from it.
 
 A fault is asked for as `NAME=HOW_OFTEN` or `NAME@USERNAME=HOW_OFTEN`: `conflict=0.02`, `conflict=2%`, or `cut_after=3x`
-for the first three requests that could meet it. Usernames may hold any character.
+for the first three requests that could meet it. `NAME~BEGINNING=HOW_OFTEN` is for every user whose name begins so:
+`client_gone~bad-=1`. Usernames may hold any character.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import enum
 import random
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -101,6 +102,11 @@ FAULTS: dict[str, Fault] = {
             answer=answers.error("ResourceNotFoundException", "User pool does not exist."),
         ),
         Fault(
+            "client_gone",
+            "ResourceNotFoundException: the app client is gone",
+            answer=answers.error("ResourceNotFoundException", "User pool client 1rehearsal2gone does not exist."),
+        ),
+        Fault(
             "waf",
             "ForbiddenException (403): refused by WAF",
             answer=answers.error("ForbiddenException", "Request not allowed due to WAF block.", 403),
@@ -149,12 +155,14 @@ class _Rule:
     """With which probability it happens, from 0 to 1."""
     left: int | None
     """To how many more requests it happens; None for a rule with a probability."""
+    is_beginning: bool = False
+    """Whether `username` is how the names of several users begin."""
 
 
 def _parse(text: str) -> _Rule:
-    """Parse one `NAME[@USERNAME]=HOW_OFTEN`. Raises FaultError."""
+    """Parse one `NAME[@USERNAME|~BEGINNING]=HOW_OFTEN`. Raises FaultError."""
     target, equals, amount = text.rpartition("=")
-    name, at, username = target.partition("@")
+    name, at, username = ([*re.split("([@~])", target, maxsplit=1), "", ""])[:3]
     name = name.strip()
     if not equals:
         raise FaultError(
@@ -164,23 +172,24 @@ def _parse(text: str) -> _Rule:
         nearest = difflib.get_close_matches(name, FAULTS, 1, 0.0)[0]
         raise FaultError(f"there is no fault {name!a}; did you mean {nearest}? All: {', '.join(FAULTS)}")
     if at and not username:
-        raise FaultError(f"{text!a} names no user after the @")
+        raise FaultError(f"{text!a} names no user after the {at}")
     amount = amount.strip()
     if re.fullmatch(r"[0-9]+x", amount):
-        return _Rule(FAULTS[name], username if at else None, 0.0, int(amount[:-1]))
+        return _Rule(FAULTS[name], username if at else None, 0.0, int(amount[:-1]), at == "~")
     try:
         chance = float(amount[:-1]) / 100 if amount.endswith("%") else float(amount)
     except ValueError:
         raise FaultError(f"{amount!a} is no probability: write 2%, 0.02 or, for the first three, 3x") from None
     if not 0 <= chance <= 1:
         raise FaultError(f"{name}={amount} is not between 0 and 1; for so many requests write {name}={amount}x")
-    return _Rule(FAULTS[name], username if at else None, chance, None)
+    return _Rule(FAULTS[name], username if at else None, chance, None, at == "~")
 
 
 class FaultPlan:
     """Decides which fault, if any, happens to the next request; the same seed and requests lead to the same faults.
 
-    Faults for the request's user come before those for everybody, and counted ones before those with a probability.
+    Faults for the request's user come before those for users whose names begin alike, those before the ones for
+    everybody, and counted ones before those with a probability.
     Raises FaultError for a fault that does not exist, or chances that exceed 1 together.
     """
 
@@ -188,23 +197,38 @@ class FaultPlan:
         self._random = random.Random(seed)  # noqa: S311 - chance, not keys
         self._everybody: list[_Rule] = []
         self._users: dict[str, list[_Rule]] = {}
+        self._beginnings: dict[str, list[_Rule]] = {}
         for rule in map(_parse, faults):
-            rules = self._everybody if rule.username is None else self._users.setdefault(rule.username, [])
-            rules.append(rule)
+            if rule.username is None:
+                self._everybody.append(rule)
+            elif rule.is_beginning:
+                self._beginnings.setdefault(rule.username, []).append(rule)
+            else:
+                self._users.setdefault(rule.username, []).append(rule)
         self._counted = [rule for rule in self._everybody if rule.left is not None]
         by_chance = [rule for rule in self._everybody if rule.left is None]
         self._chances = _cumulative(by_chance)
         self._by_chance = [rule.fault for rule in by_chance]
-        for rules in self._users.values():
+        for rules in (*self._users.values(), *self._beginnings.values()):
             _cumulative(rules)
 
     def draw(self, username: str | None) -> Fault | None:
         """Choose for one request of that user; `username` is None if the service does not know whose it is."""
-        if self._users and username is not None and (rules := self._users.get(username)):
+        for rules in self._rules_for(username):
             fault = _next(rules) or self._choose(_cumulative(rules), [rule.fault for rule in rules])
             if fault is not None:
                 return fault
         return (_next(self._counted) if self._counted else None) or self._choose(self._chances, self._by_chance)
+
+    def _rules_for(self, username: str | None) -> Iterator[list[_Rule]]:
+        """The rules for this user alone, then those for users whose names begin alike."""
+        if username is None:
+            return
+        if rules := self._users.get(username):
+            yield rules
+        for beginning, rules in self._beginnings.items():
+            if username.startswith(beginning):
+                yield rules
 
     def _choose(self, chances: list[float], faults: list[Fault]) -> Fault | None:
         if not chances or chances[-1] == 0:

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from worker.adapters.batching import Batcher, Waiting
-from worker.core.errors import LedgerUnavailable
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -34,7 +33,7 @@ class Coalescer(Batcher[tuple[str, Asked], Answered], Generic[Asked, Answered]):
     def __init__(
         self,
         one: Callable[[Asked], Awaitable[Answered]],
-        many: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered | LedgerUnavailable]]],
+        many: Callable[[Sequence[Asked]], Awaitable[Sequence[Answered | Exception]]],
     ) -> None:
         super().__init__(self._send, most=MOST, at_once=AT_ONCE)
         self._one, self._many = one, many

@@ -67,8 +67,15 @@ class _Known:
 _NOTHING = _Known(None, None)
 
 
+class RowTooLarge(Exception):  # noqa: N818 - it names what is wrong
+    """DynamoDB will never take this row. What a row holds is bounded, so this is a bug, and it concerns one user alone.
+
+    It is no ``LedgerUnavailable``: waiting for the ledger would hold up everybody.
+    """
+
+
 class Writes:
-    """Everything that writes users' items. All methods raise ``LedgerUnavailable``."""
+    """Everything that writes users' items. All methods raise ``LedgerUnavailable``; ``put`` also ``RowTooLarge``."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, reads: Reads, counters: Counters) -> None:
         self._dynamodb, self._table = dynamodb, table
@@ -101,6 +108,8 @@ class Writes:
                     TableName=self._table, ReturnValues="NONE" if sure else "ALL_OLD", **_put(row, replaces)
                 )
             except ClientError as error:
+                if code(error) == "ValidationException" and "item size" in str(error).lower():
+                    raise RowTooLarge("a user's row is larger than DynamoDB's limit of 400 KB for an item") from None
                 if code(error) != REFUSED + "Exception":
                     raise
                 put = await self._judge(write, error.response.get("Item"))  # type: ignore[arg-type]
@@ -114,12 +123,12 @@ class Writes:
 
     # --- transactions -------------------------------------------------------------------------------------------------
 
-    async def _together(self, writes: Sequence[Write]) -> Sequence[WriteResult | LedgerUnavailable]:
+    async def _together(self, writes: Sequence[Write]) -> Sequence[WriteResult | Exception]:
         """Write all users whose present row is known in one transaction, and the others alone.
 
         A write that made the transaction fail is left out of the next attempt.
         """
-        answers: dict[int, WriteResult | LedgerUnavailable] = {}
+        answers: dict[int, WriteResult | Exception] = {}
         left = {number: write for number, write in enumerate(writes) if self._replaced(write)}
         single = {number: write for number, write in enumerate(writes) if number not in left}
         while len(left) > 1:
@@ -148,7 +157,7 @@ class Writes:
         single |= left
         done = await asyncio.gather(*(self._alone(write) for write in single.values()), return_exceptions=True)
         for number, one in zip(single, done, strict=True):
-            if isinstance(one, BaseException) and not isinstance(one, LedgerUnavailable):
+            if isinstance(one, BaseException) and not isinstance(one, Exception):
                 raise one
             answers[number] = one
         return [answers[number] for number in range(len(writes))]

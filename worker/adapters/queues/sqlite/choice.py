@@ -55,6 +55,9 @@ _EXPIRED = (
     "ORDER BY m.deadline, m.id LIMIT :window"
 )
 
+_FIRST_DEADLINE = "SELECT min(deadline) FROM messages INDEXED BY by_deadline WHERE deadline > ?"
+_DEADLINES = "SELECT max(deadline), count(*) FROM messages INDEXED BY by_deadline WHERE deadline BETWEEN ? AND ?"
+
 
 def to_call(
     connection: sqlite3.Connection, viewer: Viewer, outlook: Outlook, *, most: int, at_once: int, late: int
@@ -174,10 +177,15 @@ def _between(
 
 def deadlines(connection: sqlite3.Connection, now: float) -> Sequence[tuple[float, int]]:
     """Pairs of a bucket's latest deadline and its number of messages, those dead ``now`` left out."""
+    # Bucket by bucket along the index: a GROUP BY would sort all messages in memory.
     width = 3600.0 / BUCKETS
-    rows = connection.execute(
-        "SELECT min(CAST((deadline - ?1) / ?2 AS INTEGER), ?3) AS bucket, max(deadline), count(*) "
-        "FROM messages INDEXED BY by_deadline WHERE deadline > ?1 GROUP BY bucket ORDER BY bucket",
-        (now, width, BUCKETS),
-    )
-    return [(latest, number) for _, latest, number in rows]
+    found: list[tuple[float, int]] = []
+    latest = now
+    while True:
+        (first,) = connection.execute(_FIRST_DEADLINE, (latest,)).fetchone()
+        if first is None:
+            return found
+        number = int(min((first - now) / width, BUCKETS))
+        end = now + (number + 1) * width if number < BUCKETS else NEVER
+        latest, messages = connection.execute(_DEADLINES, (first, max(end, first))).fetchone()
+        found.append((latest, messages))

@@ -219,9 +219,9 @@ class SqliteQueue:
 
     async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
         """See ``ports.Queue``; the queue knows of all requests of a user."""
-        dead = [lease for lease in (*self._ahead, *self._late) if lease.request.expires_at <= now]
-        if not dead and not await self._database.read(lambda found: any_expired(found, now), QueueUnavailable):
+        if not await self._database.read(lambda found: any_expired(found, now), QueueUnavailable):
             return ()
+        dead = [lease for lease in (*self._ahead, *self._late) if lease.request.expires_at <= now]
         self._ahead = deque(lease for lease in self._ahead if lease.request.expires_at > now)
         self._late = [lease for lease in self._late if lease.request.expires_at > now]
         held = [_GiveBack(cast("int", lease.receipt), self._holder, 0.0) for lease in dead]

@@ -1,9 +1,10 @@
 """The queue on AWS: a standard SQS queue, which loses no message, keeps no order, and may deliver a message twice.
 
-Long polls receive messages ahead of their use, so that the one with the earliest deadline can be chosen; a heartbeat
-keeps them hidden from other workers; finished messages are deleted ten at a time. If a lease is lost nevertheless,
-nothing breaks, and a message that is delivered twice becomes a duplicate: the users are protected by the claims in the
-ledger, not by the queue.
+Long polls receive messages ahead of their use, so that the one with the earliest deadline can be chosen among those
+that can still make it: at most ten seconds of work. Dead ones take up no room there, as they are settled aside at once;
+those about to die are passed over. A heartbeat keeps all of them hidden from other workers; finished messages are
+deleted ten at a time. If a lease is lost nevertheless, nothing breaks, and a message that is delivered twice becomes a
+duplicate: the users are protected by the claims in the ledger, not by the queue.
 """
 
 from __future__ import annotations

@@ -4,11 +4,13 @@ At the pace that the quota allows and flat out, all steps included, less what th
 is run with few and with many users, and the difference counts. CPU is user and system time of the worker's process
 alone, as the operating system accounts for it. Where ``strace`` is installed, system calls are counted too.
 
+The same code costs several times as much at 20/s as flat out, because every time other programs have had the
+processor and its caches since. So a bare aioboto3 loop is measured in turn, at the same pace.
+
     python -m tests.benchmarks.cost [--rounds 3] [--only 20,flat]
 
-Prints a line for each row with what it must reach, in milliseconds on a machine on which one call of a bare aioboto3
-loop costs 0.38 ms, and as a multiple of such a call on this machine, which is measured in turn. Exits 1 if a row does
-not reach it.
+Prints a line for each row with what it must reach; exits 1 if one does not. The figures are asked of a machine that
+does nothing else, and on which one call of a bare loop costs 0.38 ms flat out.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import aioboto3
+
 from tests.benchmarks.footprint import settings_of
 from tests.benchmarks.peak import bare_alone
 from worker.app.run import run_async
@@ -34,10 +38,10 @@ from worker.rehearsal.fake_cognito.client import Credential, FakeCognito, start_
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.settings import load
 
-BARE_CALL = 0.38
-"""CPU milliseconds of one call of a bare aioboto3 loop on the machine for which the figures are asked."""
 BARE_CALLS = 1_500
-"""Calls of the bare loop that are measured in each round."""
+"""Calls of the bare loop that are measured flat out in each round."""
+PACED_CALLS = 100
+"""Calls of the bare loop that are measured at a pace in each round, after as many that warm up."""
 COUNTED = ("fdatasync", "pwrite64", "futex", "epoll_wait", "epoll_pwait", "write")
 """The system calls that are shown one by one: syncs, writes of pages, hand-overs between threads, wake-ups."""
 
@@ -60,22 +64,44 @@ ROWS = (
 )
 
 
-async def measure(row: Row, rounds: int) -> tuple[list[tuple[float, float]], dict[str, float]]:
-    """Pairs of CPU milliseconds (of a user, of a bare call), and the system calls of a user."""
+async def measure(row: Row, rounds: int) -> tuple[list[tuple[float, float, float]], dict[str, float]]:
+    """CPU milliseconds of a user, of a bare call flat out and of one at the row's pace; the system calls of a user."""
     config = FakeCognitoConfig(quota=None, latency=row.latency, user_pool_id="us-east-1_rehearsal")
     costs = []
     async with start_fake_cognito(config) as fake_cognito:
         for number in range(rounds):
             few = await _run(fake_cognito, row, row.few, f"few-{number}-")
             many = await _run(fake_cognito, row, row.many, f"many-{number}-")
-            calls = await _credentials(fake_cognito, BARE_CALLS, f"bare-{number}-")
-            bare = await asyncio.to_thread(bare_alone, fake_cognito, calls)
-            costs.append((1000 * (many - few) / (row.many - row.few), bare.cpu))
+            flat = await _credentials(fake_cognito, BARE_CALLS, f"bare-{number}-")
+            paced = await _credentials(fake_cognito, 2 * PACED_CALLS, f"paced-{number}-")
+            bare = await asyncio.to_thread(bare_alone, fake_cognito, flat)
+            at_pace = await asyncio.to_thread(asyncio.run, _bare_at(row.rate, fake_cognito, paced))
+            costs.append((1000 * (many - few) / (row.many - row.few), bare.cpu, at_pace))
         counts = {}
         if shutil.which("strace"):
             less, more = [await _count(fake_cognito, row, users, f"strace-{users}-") for users in (row.few, row.many)]
             counts = {name: (more[name] - less.get(name, 0)) / (row.many - row.few) for name in more}
     return costs, counts
+
+
+async def _bare_at(rate: float, fake_cognito: FakeCognito, credentials: list[Credential]) -> float:
+    """CPU milliseconds of a call of a bare loop that makes ``rate`` a second."""
+    async with aioboto3.Session().client(
+        "cognito-idp",
+        region_name="us-east-1",
+        endpoint_url=fake_cognito.url,
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    ) as client:
+        used = 0.0
+        for half in (credentials[:PACED_CALLS], credentials[PACED_CALLS:]):
+            began, cpu = time.monotonic(), time.process_time()
+            async with asyncio.TaskGroup() as group:
+                for number, credential in enumerate(half):
+                    await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+                    group.create_task(client.associate_software_token(AccessToken=credential.value))
+            used = time.process_time() - cpu
+    return 1000 * used / PACED_CALLS
 
 
 async def _run(fake_cognito: FakeCognito, row: Row, users: int, prefix: str) -> float:
@@ -125,13 +151,12 @@ async def main(rows: list[Row], rounds: int) -> bool:
     reached = True
     for row in rows:
         costs, counts = await measure(row, rounds)
-        cpu, bare = (statistics.median(side) for side in zip(*costs, strict=True))
-        ratio = statistics.median(ours / call for ours, call in costs)
-        holds = cpu <= row.most or ratio <= row.most / BARE_CALL
-        reached &= holds
+        cpu, flat, paced = (statistics.median(side) for side in zip(*costs, strict=True))
+        ratio = statistics.median(ours / call for ours, _, call in costs)
+        reached &= cpu <= row.most
         print(
-            f"{row.name:5} {cpu:.2f} ms a user (at most {row.most:.1f}), {ratio:.2f} times a bare call ({bare:.2f} ms) "
-            f"(at most {row.most / BARE_CALL:.2f})  {'holds' if holds else 'MISSED'}",
+            f"{row.name:5} {cpu:.2f} ms a user (at most {row.most:.1f}); {ratio:.2f} times a bare call at this pace "
+            f"({paced:.2f} ms; flat out {flat:.2f} ms)  {'holds' if cpu <= row.most else 'MISSED'}",
             flush=True,
         )
         if counts:

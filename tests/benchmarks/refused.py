@@ -88,7 +88,7 @@ async def measure(row: Row) -> bool:
             process = rollout.start("run", "--report", str(report))
             try:
                 ended = await process.ended(WITHIN)
-            except TimeoutError:
+            except (TimeoutError, AssertionError):
                 await process.kill()
                 print(f"{row.name:26}did not end within {WITHIN:g} s  MISSED", flush=True)
                 return False

@@ -81,6 +81,20 @@ async def test_sessions_that_died_by_cognitos_clock_are_not_called_by_a_clock_th
     assert (await rollout.fake_cognito.stats()).wire_requests == 0
 
 
+async def test_clocks_that_come_apart_during_a_run_end_it_and_nobody_is_given_up(rollout: Rollout) -> None:
+    rollout.configure(run={"watchdog": 1.0}, rate={"requests_per_second": 5})
+    await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(100))))
+    running = rollout.start("run")
+    await rollout.until_called(3)
+    await rollout.fake_cognito.configure(clock_skew=300.0)
+
+    ended = await running.ended()
+
+    assert ended.code == 3
+    assert "clock" in ended.logged("stopped")[0]["cause"]
+    assert "needs_session" not in await rollout.states()
+
+
 async def test_an_endpoint_that_does_not_answer_costs_nobody_and_ends_with_75(rollout: Rollout) -> None:
     with unused_port() as url:
         rollout.configure(cognito={"endpoint_url": url, "patience": 0.5})

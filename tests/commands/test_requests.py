@@ -259,7 +259,7 @@ async def test_a_replacement_that_issued_nothing_leaves_the_user_as_before(rollo
 
 
 async def test_a_session_that_dies_before_its_delivery_makes_the_secret_void(rollout: Rollout) -> None:
-    rollout.configure(channel={"min_validity": 200.0})
+    rollout.configure(channel={"min_validity": 179.9999})  # a tenth of a millisecond less than a Session lives
 
     ended = await rollout.run("--input", rollout.file(await rollout.sign_in("ana", credential="session")))
 

@@ -64,6 +64,8 @@ class Batches(ABC, Generic[Item, Result]):
 
     def _start_within(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         """Set the timer, unless it fires as early already."""
+        if self._timer is not None and self._due == 0.0:
+            return
         due = loop.time() + seconds if seconds > 0 else 0.0
         if self._timer is None or due < self._due:
             self._stop_timer()
@@ -126,8 +128,8 @@ class ThreadBatcher(Batches[Item, Result]):
     thread and may take long: items that are submitted meanwhile join the batch. ``most``, the items of one batch,
     limits how long the next batch has to wait.
 
-    The thread is its own and not one of a ``ThreadPoolExecutor``, whose futures and locks cost 35 µs of CPU a batch
-    (measured), for nothing that is needed here.
+    The thread is its own and not one of a ``ThreadPoolExecutor``, with which a batch that does nothing costs 33 µs of
+    CPU instead of 24 (measured).
     """
 
     def __init__(

@@ -32,9 +32,12 @@ FIRST_PROBE_PAUSE = 0.5
 """Seconds from opening to the first probe: a fault that lasts a moment costs no more."""
 LONGEST_PROBE_PAUSE = 10.0
 """Seconds between two probes at most; the pauses double up to it. So work goes on soon after a long fault is over."""
-JUDGED_FOR = 1.0
-"""Seconds that refusals of everybody must last before they end a run, and for which nobody else must be found on the
-queue: a switch that somebody is just changing, or a poll under way, takes less."""
+JUDGED_FOR = 0.25
+"""Seconds that refusals of everybody must last before they end a run: a switch that somebody is just changing takes
+less, and a run that has to stop should do so at once."""
+NOBODY_FOR = 1.0
+"""Seconds for which nobody else must be found on the queue before nobody counts as left: a poll under way takes less.
+"""
 UNCONFIRMED_AFTER = 2.0
 """Seconds after which a write that the ledger has not confirmed keeps new calls from starting: far more than the
 milliseconds that a healthy ledger takes, and little of a Session's three minutes."""
@@ -251,7 +254,7 @@ class CircuitBreaker:
     @property
     def _is_nobody_elsewhere(self) -> bool:
         since = self._nobody_elsewhere_since
-        return since is not None and self._clock.monotonic() - since >= JUDGED_FOR
+        return since is not None and self._clock.monotonic() - since >= NOBODY_FOR
 
     def _unanswered(self, username: str, again: TryAgain) -> None:
         now = self._clock.monotonic()

@@ -210,9 +210,8 @@ class Pipeline:
         result = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
         if isinstance(result, Lost):
             if result.row and result.row.sealed and result.row.sealed.attempt_id == sealed.attempt_id:
-                return GiveBack(
-                    LOOK_AGAIN_AFTER
-                )  # an earlier try was not confirmed, and another worker went on from it
+                # An earlier try to write it was not confirmed, and another worker went on from it.
+                return GiveBack(LOOK_AGAIN_AFTER)
             claim.doubt = True
             return await self._overtaken(claim)
         row = await self._deliver(result.row, scope)

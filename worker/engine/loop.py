@@ -2,10 +2,13 @@
 
 ::
 
-    slot ─ lease ─ (the pipeline, for one user) ─ acknowledge, or give back
+    slot ─ lease ─ (the pipeline, for one user) ─ acknowledge, give back, or keep for later
 
-It also searches the ledger for users whom dead workers left unfinished. When the run is to end, it begins nothing new,
-gives back the messages of users who only wait, and lets the others finish.
+The next message is one of a user whose other messages were kept (``other_messages``), or comes from the queue
+(``lease_source``). Beside that, requests that have expired are settled without a slot (``expired``), and users whom
+dead workers left unfinished are finished (``takeover``). All of it judges by deadlines, so nothing begins before the
+time is known (``endpoint_time``). When the run is to end, the loop begins nothing new, gives back the messages of users
+who only wait, and lets the others finish (``tasks``).
 """
 
 from __future__ import annotations
@@ -135,7 +138,7 @@ class WorkerLoop:
             asking.cancel()
             warning.cancel()
             expired.cancel()
-            await asyncio.wait([expired, warning])  # what it is leasing is given back with the queue
+            await asyncio.wait([expired, warning])  # what is leased meanwhile is given back when the queue closes
             await self._takeover.stop()
             await self._tasks.wind_down(self._config.grace, self._shutdown.hurry)
 

@@ -41,12 +41,14 @@ BY_CHANCE = 1e-7
 """Where a part of the users is refused anyway, the pool is blamed only for a row of refusals that would come about by
 chance with no more than this probability: less than once in a rollout of a million users."""
 PAUSES = (4.0, 8.0, 16.0, 16.0)
-"""Seconds before each further try of a user who is postponed: a cause that passes by itself within a minute does."""
+"""Seconds before each further try of a user who is postponed, 44 together: so a cause that passes by itself within less
+than that costs nobody their enrolment."""
 UNDECIDED_PAUSE = 1.0
 """Seconds until a user is tried again whose refusal may still concern the pool: the answer to that takes about as long.
 """
-LOOK_AGAIN_AFTER = 2.0
-"""Seconds after which a user who is postponed is looked at again at the latest, for others may be done meanwhile."""
+LONGEST_PAUSE = 2.0
+"""Seconds after which a user who is postponed is looked at again at the latest: when all others are done meanwhile, the
+last tries begin."""
 ASK_OTHERS_FOR = 2.0
 """Seconds for which every second user is taken from elsewhere in the queue after somebody was refused for the first
 time: those with the earliest deadlines may be refused one after the other, but the others must not wait for that."""
@@ -67,13 +69,14 @@ LAST_TRIES = 10.0
 """Seconds after the last other user within which those who are postponed are tried for the last time. They are promised
 an outcome within 20 s; the rest is for the call and the writes."""
 LATELY = 60.0
-"""Seconds for which the success of others still counts: where nobody is left who could speak for the pool, and for
-whether most users are refused."""
+"""Seconds for which a success still counts: where nobody is left on the queue whose call could show whether the pool
+serves, and to know whether most users are refused."""
 REMEMBERED = 1_000
 """Users who are remembered at most, about 0.5 MB. Of more, the ones refused longest ago are forgotten, and called as if
 for the first time when their message comes again."""
 SAMPLE = 50
-"""How many of the latest answers to users from elsewhere in the queue tell whether most users are refused."""
+"""How many of the latest answers to users from elsewhere in the queue tell whether most users are refused:
+enough for a majority to mean something, and few enough that a pool that begins to refuse shows soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +366,7 @@ class Refusals:
         if is_last:
             return self._conclude(user)
         if wait > 0 or not may_try:
-            return Later(min(wait, LOOK_AGAIN_AFTER) if wait > 0 else LOOK_AGAIN_AFTER)
+            return Later(min(wait, LONGEST_PAUSE) if wait > 0 else LONGEST_PAUSE)
         user.tries += 1
         self._further += 1
         return None

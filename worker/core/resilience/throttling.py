@@ -7,7 +7,7 @@ not show which it is; the answer to the next try does, a moment later. So the pa
 - the next try got through: the quota was exceeded, so the pace is cut;
 - it was throttled again, and nobody else got through meanwhile: the same;
 - it was throttled again although others got through, or did a moment ago and are done, and nobody who was throttled
-  recovered lately: this user is throttled alone. Nobody is slowed down, and the user is set aside (``refusals``).
+  recovered lately: this user is throttled alone. Nobody is slowed down, and the user is postponed (``refusals``).
 
 Waiting for that costs a fraction of a second of too many requests, because the pause before such a try is short.
 """

@@ -1,8 +1,8 @@
 """The queue on AWS: a standard SQS queue, which loses no message, keeps no order, and may deliver a message twice.
 
 Long polls receive messages ahead of their use, so that the one with the earliest deadline can be chosen among those
-that can still make it: at most ten seconds of work. Dead ones take up no room there, as they are settled aside at once;
-those about to die are passed over. A heartbeat keeps all of them hidden from other workers; finished messages are
+that can still make it: at most ten seconds of work. Dead ones take up hardly any room there, as they are settled at
+once; those about to die are passed over. A heartbeat keeps all of them hidden from other workers; finished messages are
 deleted ten at a time. If a lease is lost nevertheless, nothing breaks, and a message that is delivered twice becomes a
 duplicate: the users are protected by the claims in the ledger, not by the queue.
 """
@@ -46,7 +46,7 @@ REDRIVEN_WITHIN = 600.0
 """Seconds within which the queue's own redrive policy has to remove a malformed message; if it takes longer, the worker
 deletes the message itself, because a run does not end before the queue is empty."""
 MOST_DEAD = 1000
-"""Dead messages that may wait here to be settled aside before they take up the room of others: a second's work."""
+"""Dead messages that may wait here to be settled before they take up the room of others: a second's work."""
 _LATE = 15.0
 """Seconds that the answer to a poll may take in addition to the poll's wait."""
 _CLOSING = 5.0
@@ -173,7 +173,7 @@ class SqsQueue:
         return Deadlines([(deadline, 1) for deadline in ahead], are_all=False)
 
     def _room(self) -> int:
-        """How many more messages may be received ahead: dead ones, which are settled aside, hardly count."""
+        """How many more messages may be received ahead: dead ones, which are settled at once, hardly count."""
         return self._look_ahead - self._in_flight.ahead - max(0, self._in_flight.dead - MOST_DEAD)
 
     def _want(self) -> None:

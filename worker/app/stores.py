@@ -40,7 +40,7 @@ meanwhile share the next one."""
 SQS_LOOK_AHEAD = 10.0
 """Seconds of a worker's own work that are received from SQS ahead of their turn. SQS keeps no order, so the more there
 are, the better the choice of the earliest deadlines among those that can still make it; and few enough that a killed
-worker hides few messages until their visibility ends. Dead ones take up no room: they are settled aside."""
+worker hides few messages until their visibility ends. Expired ones take up no room: they are settled at once."""
 MIN_SQS_LOOK_AHEAD = 10
 """The fewest messages to receive ahead, however low the rate: as many as one request returns at most (SQS API,
 ReceiveMessage)."""

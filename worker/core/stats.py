@@ -66,10 +66,6 @@ class RunStats:
         """A wire attempt has to be made again."""
         self.troubles[kind] += 1
 
-    def throttled(self) -> None:
-        """A wire attempt was over the quota."""
-        self.trouble(Trouble.THROTTLED)
-
     def progressed(self) -> float:
         """Something moved the run on; gives the moment, in monotonic seconds."""
         self.last_progress = self._clock.monotonic()

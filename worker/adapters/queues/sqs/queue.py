@@ -2,9 +2,9 @@
 
 Long polls receive messages ahead of their use, at most ten seconds of this worker's work, so that the one with the
 earliest deadline can be chosen among those that can still make it. Those about to die are passed over; dead ones take
-up no room there, as they are settled aside. A heartbeat keeps all of them hidden from other workers; finished messages
-are deleted ten at a time. If a lease is lost nevertheless, nothing breaks, and a message that is delivered twice
-becomes a duplicate: the users are protected by the claims in the ledger, not by the queue.
+up hardly any room there, as they are settled at once. A heartbeat keeps all of them hidden from other workers;
+finished messages are deleted ten at a time. If a lease is lost nevertheless, nothing breaks, and a message that is
+delivered twice becomes a duplicate: the users are protected by the claims in the ledger, not by the queue.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ REDRIVEN_WITHIN = 600.0
 """Seconds within which the queue's own redrive policy has to remove a malformed message; if it takes longer, the worker
 deletes the message itself, because a run does not end before the queue is empty."""
 MOST_DEAD = 1000
-"""Dead messages that may wait here to be settled aside before they take up the room of others: a second's work."""
+"""Dead messages that may wait here to be settled before they take up the room of others: a second's work."""
 _LATE = 15.0
 """Seconds that the answer to a poll may take in addition to the poll's wait."""
 _CLOSING = 5.0
@@ -184,7 +184,7 @@ class SqsQueue:
         return Deadlines([(deadline, 1) for deadline in ahead], are_all=False)
 
     def _room(self) -> int:
-        """How many more messages may be received ahead: dead ones, which are settled aside, hardly count."""
+        """How many more messages may be received ahead: dead ones, which are settled at once, hardly count."""
         wanted = self._look_ahead.messages(time.monotonic()) if self._look_ahead else self._most_ahead
         return wanted - self._in_flight.ahead - max(0, self._in_flight.dead - MOST_DEAD)
 

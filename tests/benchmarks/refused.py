@@ -67,7 +67,7 @@ ROWS = (
     Row("pool gone", fault="pool_gone", exit_code=3, longest_stop=LONGEST_STOP),
     Row("client gone", fault="client_gone", exit_code=3, longest_stop=LONGEST_STOP),
     Row("WAF for all", fault="waf", exit_code=3, longest_stop=55.0),
-    Row("three users, all refused", fault="pool_gone", good=3, exit_code=3, longest_stop=LONGEST_STOP),
+    Row("all three refused", fault="pool_gone", good=3, exit_code=3, longest_stop=LONGEST_STOP),
     Row("most refused", bad=60, good=20, where="spread", exit_code=3),
 )
 

@@ -82,7 +82,7 @@ def test_what_is_counted_is_counted(stats: RunStats) -> None:
     stats.duplicate()
     stats.given_back()
     stats.sent()
-    stats.throttled()
+    stats.trouble(Trouble.THROTTLED)
     stats.trouble(Trouble.NO_ANSWER)
     assert (stats.done, stats.duplicates, stats.returned) == (2, 1, 1)
     assert (stats.requests, stats.throttles, stats.troubles[Trouble.NO_ANSWER]) == (1, 1, 1)
@@ -122,7 +122,7 @@ def test_the_rate_is_never_more_than_there_was(pauses: list[float], began: float
 def test_a_watchdog_sees_for_how_long_nothing_moved(clock: Clock, stats: RunStats) -> None:
     clock.now += 7
     stats.given_back()
-    stats.throttled()
+    stats.trouble(Trouble.THROTTLED)
     assert stats.idle == 7
     for moves in (stats.sent, stats.duplicate, lambda: stats.settled(State.ACTIVE), stats.progressed):
         clock.now += 1
@@ -179,7 +179,7 @@ async def test_whoever_is_still_waited_for_when_all_should_be_done_has_no_time_l
     for _ in range(40):
         clock.now += 0.05
         stats.settled(State.DELIVERED)
-    stats.set_aside("ana", now=True)
+    stats.postponed("ana", now=True)
     soon, waiting = Terminal(), Terminal()
     await shown(stats, [1, 1], soon)
     assert "1 s left" in soon.getvalue()
@@ -187,7 +187,7 @@ async def test_whoever_is_still_waited_for_when_all_should_be_done_has_no_time_l
     await shown(stats, [1, 1], waiting)
     assert " left" not in waiting.getvalue()
     assert "1 tried again later" in waiting.getvalue()
-    stats.set_aside("ana", now=False)
+    stats.postponed("ana", now=False)
     assert stats.tried_again_later == 0
 
 
@@ -264,7 +264,7 @@ def test_the_table_adds_up_for_people(clock: Clock, stats: RunStats) -> None:
     for _ in range(120):
         stats.settled(State.DELIVERED)
         stats.sent()
-    stats.throttled()
+    stats.trouble(Trouble.THROTTLED)
     clock.now += 60
     ledger_stats = counts(2, {"session_expired": 1}, delivered=1_999, needs_session=1)
     report.print_table(ledger_stats, Backlog(72_000, 5), stats, out, quota=20.0)

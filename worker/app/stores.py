@@ -38,9 +38,9 @@ MIN_GATHER = 0.001
 """Seconds: timers are no finer (uvloop). Where writes come more often, a commit is always under way, and all that come
 meanwhile share the next one."""
 SQS_LOOK_AHEAD = 10.0
-"""Seconds of work that are received from SQS ahead of their turn. SQS keeps no order, so the more there are, the better
-the choice of the earliest deadlines among those that can still make it; and few enough that a killed worker hides few
-messages until their visibility ends. Dead ones take up no room: they are settled aside."""
+"""Seconds of a worker's own work that are received from SQS ahead of their turn. SQS keeps no order, so the more there
+are, the better the choice of the earliest deadlines among those that can still make it; and few enough that a killed
+worker hides few messages until their visibility ends. Expired ones take up no room: they are settled at once."""
 MIN_SQS_LOOK_AHEAD = 10
 """The fewest messages to receive ahead, however low the rate: as many as one request returns at most (SQS API,
 ReceiveMessage)."""
@@ -202,6 +202,7 @@ class _Opening:
             clock=self._clock,
             visibility=settings.visibility,
             look_ahead=max(MIN_SQS_LOOK_AHEAD, math.ceil(rate * SQS_LOOK_AHEAD)),
+            seconds_ahead=SQS_LOOK_AHEAD,
             dead_letter_url=settings.dead_letter_url,
             count_malformed=count_malformed,
             empty_after=settings.empty_after,

@@ -28,10 +28,10 @@ from worker.core.model import (
     Issued,
     Lost,
     PoolFault,
+    Postpone,
     Reason,
     Refused,
     Request,
-    SetAside,
     State,
     Trouble,
     TryAgain,
@@ -100,7 +100,7 @@ class Pipeline:
         Raises ``LedgerUnavailable`` or ``ChannelUnavailable`` when patience is over; a later run then finishes the row.
         """
         if isinstance(instead := self._step_if_refused(request), Later):
-            return SetAside(instead.seconds)
+            return Postpone(instead.seconds)
         return await self._enrol(request, instead, scope)
 
     async def _enrol(self, request: Request, instead: Concluded | None, scope: CancellationScope) -> Verdict:
@@ -210,9 +210,8 @@ class Pipeline:
         result = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
         if isinstance(result, Lost):
             if result.row and result.row.sealed and result.row.sealed.attempt_id == sealed.attempt_id:
-                return GiveBack(
-                    LOOK_AGAIN_AFTER
-                )  # an earlier try was not confirmed, and another worker went on from it
+                # An earlier try to write it was not confirmed, and another worker went on from it.
+                return GiveBack(LOOK_AGAIN_AFTER)
             claim.doubt = True
             return await self._overtaken(claim)
         row = await self._deliver(result.row, scope)
@@ -290,7 +289,7 @@ class Pipeline:
                 return await self._conclude(claim, State.FAILED, reason, code)
             case Later(seconds):
                 verdict = await self._release(claim)
-                return SetAside(seconds) if verdict == GiveBack() else verdict
+                return Postpone(seconds) if verdict == GiveBack() else verdict
             case None:
                 return await self._release(claim)
 

@@ -121,7 +121,7 @@ def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
         return True
     if request.mismatch:
         return row.state in ENROLLED or row.reason is Reason.CREDENTIAL_MISMATCH
-    return is_dead(request, now)
+    return is_expired(request, now)
 
 
 def without_request(
@@ -168,7 +168,7 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
         return Conclude(conclude(row, State.FAILED, Reason.WORKER_CRASHED, me.now))
     if request.mismatch:
         return Conclude(conclude(row, State.FAILED, Reason.CREDENTIAL_MISMATCH, me.now))
-    if is_dead(request, me.now):
+    if is_expired(request, me.now):
         return Conclude(conclude(row, State.NEEDS_SESSION, EXPIRED[request.kind], me.now))
     if too_late(request, me.now):
         return Wait(request.expires_at - me.now)
@@ -186,7 +186,7 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
     )
 
 
-def is_dead(request: Request, now: float) -> bool:
+def is_expired(request: Request, now: float) -> bool:
     """Whether the credential has expired. Only then may that be the user's outcome."""
     return request.expires_at <= now
 

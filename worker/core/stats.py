@@ -25,7 +25,7 @@ class RunStats:
         self.last_progress = now
         """Monotonic seconds of the last thing that moved the run on."""
         self._last_outcome = now
-        self._set_aside: set[str] = set()
+        self._postponed: set[str] = set()
         self.states: Counter[State] = Counter()
         """Users settled by this run, by outcome."""
         self.reasons: Counter[Reason] = Counter()
@@ -60,9 +60,9 @@ class RunStats:
         """A message was given back, which moves nothing on."""
         self.returned += 1
 
-    def set_aside(self, username: str, *, now: bool) -> None:
+    def postponed(self, username: str, *, now: bool) -> None:
         """The user was refused, and is tried again later; or no longer."""
-        (self._set_aside.add if now else self._set_aside.discard)(username)
+        (self._postponed.add if now else self._postponed.discard)(username)
 
     def sent(self) -> None:
         """A wire attempt was made."""
@@ -73,10 +73,6 @@ class RunStats:
         """A wire attempt has to be made again."""
         self.troubles[kind] += 1
 
-    def throttled(self) -> None:
-        """A wire attempt was over the quota."""
-        self.trouble(Trouble.THROTTLED)
-
     def progressed(self) -> float:
         """Something moved the run on; gives the moment, in monotonic seconds."""
         self.last_progress = self._clock.monotonic()
@@ -85,7 +81,7 @@ class RunStats:
     @property
     def tried_again_later(self) -> int:
         """Users who were refused or throttled, and are tried again later."""
-        return len(self._set_aside)
+        return len(self._postponed)
 
     @property
     def throttles(self) -> int:

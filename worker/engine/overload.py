@@ -25,7 +25,8 @@ LOOK_EVERY = 10.0
 COST = 100
 """A look is followed by a pause of so many times what it took: on a queue of a million, too, it costs a hundredth."""
 LEAST_LOST, LEAST_PART = 5, 0.01
-"""So many requests, and such a part of those that wait, must be lost for it to be an overload."""
+"""So many requests, and such a part of those that wait, must be lost for it to be an overload: a few that
+were pushed with hardly any time left are none."""
 MUCH = 2.0
 """It is said again when the number has grown by this factor. That it shrinks is no news: they die, as was said."""
 

@@ -289,8 +289,8 @@ async def test_who_is_leased_ahead_lives_until_their_turn(sqlite_queues: SqliteQ
     for turn in range(20):
         now = start + turn * 0.1
         [found] = await queue.lease(1, Outlook(now, lead=1.0, spacing=0.1))
-        assert 0 < found.request.expires_at - Outlook(now, lead=1.0).late < 0.2
-    assert len(queue._late) == 0
+        assert 0 < found.request.expires_at - Outlook(now, lead=1.0).passed_over_up_to < 0.2
+    assert len(queue._passed_over) == 0
     await queue.close()
     await database.close()
 

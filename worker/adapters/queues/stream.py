@@ -87,17 +87,17 @@ class StreamQueue:
             self._ready.popleft()
             self._bury(outlook.now)
         ahead = sorted(self._ahead, key=_deadline)
-        if in_time := [lease for lease in ahead if _deadline(lease) > outlook.late][:most]:
+        if in_time := [lease for lease in ahead if _deadline(lease) > outlook.passed_over_up_to][:most]:
             return self._hand_out(in_time)
         if behind := await self._behind.lease(most, outlook):
             return behind
-        return self._hand_out([lease for lease in reversed(ahead) if _deadline(lease) > outlook.hopeless][:most])
+        return self._hand_out([lease for lease in reversed(ahead) if _deadline(lease) > outlook.too_late_up_to][:most])
 
     def _reads_on(self, most: int, outlook: Outlook) -> bool:
         return self._in_time(outlook) < most and len(self._ahead) + len(self._dead) < _MOST_AHEAD
 
     def _in_time(self, outlook: Outlook) -> int:
-        return sum(_deadline(lease) > outlook.late for lease in self._ahead)
+        return sum(_deadline(lease) > outlook.passed_over_up_to for lease in self._ahead)
 
     def _hand_out(self, leases: list[Lease]) -> list[Lease]:
         for lease in leases:
@@ -117,7 +117,7 @@ class StreamQueue:
             self._ahead.append(heapq.heappop(self._later)[2])
 
     def _bury(self, now: float) -> None:
-        """Keep the dead apart: they are settled aside (``lease_expired``)."""
+        """Keep the dead apart: they are settled without a call (``lease_expired``)."""
         if any(_deadline(lease) <= now for lease in self._ahead):
             self._dead += [lease for lease in self._ahead if _deadline(lease) <= now]
             self._ahead = [lease for lease in self._ahead if _deadline(lease) > now]

@@ -60,30 +60,32 @@ _DEADLINES = "SELECT max(deadline), count(*) FROM messages INDEXED BY by_deadlin
 
 
 def to_call(
-    connection: sqlite3.Connection, viewer: Viewer, outlook: Outlook, *, most: int, at_once: int, late: int
+    connection: sqlite3.Connection, viewer: Viewer, outlook: Outlook, *, most: int, at_once: int, passed_over: int
 ) -> Sequence[Found]:
-    """Up to ``most`` messages that can still make it, earliest deadline first, then up to ``late`` that hardly can.
+    """Up to ``most`` messages that can still make it, earliest deadline first, then up to ``passed_over`` others.
 
-    ``at_once`` of them are handed out now. The others wait here for their turn, so they must live for longer. The late
-    ones come only where fewer than ``at_once`` were found, and the latest deadline first.
+    ``at_once`` of them are handed out now. The others wait here for their turn, so they must live for longer. Those
+    passed over come only where fewer than ``at_once`` were found, and the latest deadline first.
     """
     found: list[Found] = []
     users: set[str] = set()
-    after, missing = outlook.late, 0
+    after, missing = outlook.passed_over_up_to, 0
     while len(found) < most:
         wanted = most - len(found)
         rows = _between(connection, viewer, after, inf, wanted)
         for row in rows:
-            if row.deadline <= (after := outlook.late_as(max(0, len(found) + 1 - at_once))):
+            if row.deadline <= (after := outlook.passed_over_in_turn(max(0, len(found) + 1 - at_once))):
                 break  # it dies while it waits for its turn; seek the first one that does not
             if row.username not in users:
                 users.add(row.username)
                 found.append(row)
         else:
-            missing = min(at_once - len(found), late) if len(rows) < wanted else 0
+            missing = min(at_once - len(found), passed_over) if len(rows) < wanted else 0
             break
-    if missing > 0 and outlook.late > outlook.hopeless:
-        for row in _between(connection, viewer, outlook.hopeless, outlook.late, missing, latest_first=True):
+    if missing > 0 and outlook.passed_over_up_to > outlook.too_late_up_to:
+        for row in _between(
+            connection, viewer, outlook.too_late_up_to, outlook.passed_over_up_to, missing, latest_first=True
+        ):
             if row.username not in users:
                 users.add(row.username)
                 found.append(row)

@@ -102,7 +102,7 @@ class _LeaseOrder:
     outlook: Outlook
     most: int
     at_once: int
-    late: int
+    passed_over: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ class SqliteQueue:
         self._gather = max(gather, _GATHER)
         self._wave = False
         self._ahead: deque[Lease] = deque()
-        self._late: list[Lease] = []
-        """Leased ahead, and passed over since: too late when their turn came, and not dead."""
+        self._passed_over: list[Lease] = []
+        """Leased ahead, and passed over since (``Outlook``): when their turn came they could hardly make it."""
         self._expired_after = BEGINNING
         """Where the search for dead messages goes on."""
         self._heartbeat: asyncio.Task[None] | None = None
@@ -161,7 +161,7 @@ class SqliteQueue:
             self._heartbeat.cancel()
             self._heartbeat = None
         self._ahead.clear()
-        self._late.clear()
+        self._passed_over.clear()
         await self._database.write(_free, self._holder, QueueUnavailable)
 
     async def only(self, usernames: Collection[str]) -> None:
@@ -174,32 +174,36 @@ class SqliteQueue:
         await self._keep_beating()
         leases = self._take_ahead(most, outlook)
         if len(leases) < most and not self._ahead:
-            late = most - len(self._late)
-            leased = await self._lease(max(most, self._look_ahead), most, max(0, late), outlook)
+            passed_over = most - len(self._passed_over)
+            leased = await self._lease(max(most, self._look_ahead), most, max(0, passed_over), outlook)
             self._ahead.extend(leased)  # only now: ``lease_expired`` may have put another deque there meanwhile
             leases += self._take_ahead(most - len(leases), outlook)
         if len(leases) < most:
-            leases += self._take_late(most - len(leases), outlook)
+            leases += self._take_passed_over(most - len(leases), outlook)
         return leases
 
     def _take_ahead(self, most: int, outlook: Outlook) -> list[Lease]:
-        """Those leased ahead that can still make it, earliest deadline first; the late ones among them are kept."""
+        """Those leased ahead that can still make it, earliest deadline first; the others among them are kept."""
         taken: list[Lease] = []
         while self._ahead and len(taken) < most:
             lease = self._ahead.popleft()
-            (taken if lease.request.expires_at > outlook.late else self._late).append(lease)
+            (taken if lease.request.expires_at > outlook.passed_over_up_to else self._passed_over).append(lease)
         return taken
 
-    def _take_late(self, most: int, outlook: Outlook) -> list[Lease]:
+    def _take_passed_over(self, most: int, outlook: Outlook) -> list[Lease]:
         """Those that hardly can, latest deadline first; whoever is not worth a call any more is kept."""
-        self._late.sort(key=lambda lease: lease.request.expires_at)
+        self._passed_over.sort(key=lambda lease: lease.request.expires_at)
         taken: list[Lease] = []
-        while self._late and len(taken) < most and self._late[-1].request.expires_at > outlook.hopeless:
-            taken.append(self._late.pop())
+        while (
+            self._passed_over
+            and len(taken) < most
+            and self._passed_over[-1].request.expires_at > outlook.too_late_up_to
+        ):
+            taken.append(self._passed_over.pop())
         return taken
 
-    async def _lease(self, most: int, at_once: int, late: int, outlook: Outlook) -> Sequence[Lease]:
-        order = _LeaseOrder(self._viewer(), self._visibility, self._is_dead, outlook, most, at_once, late)
+    async def _lease(self, most: int, at_once: int, passed_over: int, outlook: Outlook) -> Sequence[Lease]:
+        order = _LeaseOrder(self._viewer(), self._visibility, self._is_dead, outlook, most, at_once, passed_over)
         return await self._parsed(await self._database.write(_lease, order, QueueUnavailable))
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
@@ -221,9 +225,9 @@ class SqliteQueue:
         """See ``ports.Queue``; the queue knows of all requests of a user."""
         if not await self._database.read(lambda found: any_expired(found, now), QueueUnavailable):
             return ()
-        dead = [lease for lease in (*self._ahead, *self._late) if lease.request.expires_at <= now]
+        dead = [lease for lease in (*self._ahead, *self._passed_over) if lease.request.expires_at <= now]
         self._ahead = deque(lease for lease in self._ahead if lease.request.expires_at > now)
-        self._late = [lease for lease in self._late if lease.request.expires_at > now]
+        self._passed_over = [lease for lease in self._passed_over if lease.request.expires_at > now]
         held = [_GiveBack(cast("int", lease.receipt), self._holder, 0.0) for lease in dead]
         order = _ExpiredOrder(self._viewer(), self._visibility, held, self._expired_after, now, most)
         rows, self._expired_after = await self._database.write(_lease_expired, order, QueueUnavailable)
@@ -345,7 +349,14 @@ def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[F
 
 
 def _choose(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[Found]:
-    return to_call(connection, order.viewer, order.outlook, most=order.most, at_once=order.at_once, late=order.late)
+    return to_call(
+        connection,
+        order.viewer,
+        order.outlook,
+        most=order.most,
+        at_once=order.at_once,
+        passed_over=order.passed_over,
+    )
 
 
 def _lease_expired(

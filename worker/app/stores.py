@@ -8,10 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from worker.adapters import channels
-from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.clock import EndpointClock, SystemClock
@@ -21,6 +20,9 @@ from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
 from worker.settings import Settings
+
+if TYPE_CHECKING:  # importing the SDK takes 0.25 s, which commands on one host do without
+    from worker.adapters.aws.session import Aws, AwsTarget
 
 SQLITE_LOOK_AHEAD = 1.0
 """Seconds of work that one transaction leases from the embedded queue: each transaction costs a sync of the disk."""
@@ -99,6 +101,8 @@ def gather_time(settings: Settings) -> float:
 
 def aws_target(settings: Settings) -> AwsTarget:
     """Return where AWS's services are: Region, profile and endpoints."""
+    from worker.adapters.aws.session import AwsTarget
+
     aws = settings.aws
     endpoints = {
         "sqs": aws.sqs_endpoint_url,
@@ -217,6 +221,8 @@ class _Opening:
         return self._databases[path]
 
     async def _session(self) -> Aws:
+        from worker.adapters.aws.session import Aws
+
         if self._aws is None:
             self._aws = await self._stack.enter_async_context(Aws(aws_target(self._settings)))
         return self._aws
@@ -262,6 +268,8 @@ class _Gathering(Protocol):
 @asynccontextmanager
 async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
     """Open the channel. Raises ``UsageError`` if it is not safe, ``ChannelUnavailable``, ``PersonMustAct``."""
+    from worker.adapters.aws.session import Aws
+
     async with Aws(aws_target(settings)) as aws:  # opens no connection for a channel that does not use AWS
         channel = await channels.kind_of(settings.channel).make(settings.channel, aws)
         if isinstance(channel, _Gathering):

@@ -165,7 +165,7 @@ def test_three_users_who_are_refused_end_the_run_where_nobody_else_is_left(bench
     bench.virtual.now = 0.9
     bench.hear(TOTP_OFF, "cem")
     assert bench.stopped == [], "a moment is not enough"
-    assert bench.breaker.waiting_for == "Cognito refuses everybody (SoftwareTokenMFANotFoundException)"
+    assert bench.breaker.waiting_for == "Cognito to stop refusing everybody (SoftwareTokenMFANotFoundException)"
     bench.virtual.now = 1.0
     bench.hear(TOTP_OFF, "cem")
     assert isinstance(bench.stopped[0], PersonMustAct)
@@ -286,7 +286,7 @@ def test_one_user_without_an_answer_is_no_endpoint_that_is_away(bench: Bench) ->
     assert bench.breaker.admits(probe=False)
     bench.hear(NO_ANSWER, "cem")
     assert not bench.breaker.admits(probe=False)
-    assert bench.breaker.waiting_for == "Cognito's endpoint does not answer (ReadTimeout)"
+    assert bench.breaker.waiting_for == "Cognito's endpoint to answer (ReadTimeout)"
     assert bench.stopped == []
 
 

@@ -264,7 +264,9 @@ class WorkerLoop:
     async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
         username, rests_for, is_settled = lease.request.username, 0.0, False
         try:
-            match await self._pipeline.enrol(lease.request, scope):
+            verdict = await self._pipeline.enrol(lease.request, scope)
+            self._stats.postponed(username, now=isinstance(verdict, Postpone))
+            match verdict:
                 case Done(state, reason):
                     self._settled += 1
                     if self._failure_rate and (stop := self._failure_rate.settled(state, reason)):

@@ -243,7 +243,7 @@ class CircuitBreaker:
         if not (agree or refusals.is_doubtful or self.doubts_pool):
             return
         self._fault = fault
-        self._open(f"Cognito refuses everybody ({fault.code})")
+        self._open(f"Cognito to stop refusing everybody ({fault.code})")
         if not agree or self._lasted() < JUDGED_FOR:
             return
         if self._nobody_elsewhere_since is not None and refusals.concern_users(fault):
@@ -269,7 +269,7 @@ class CircuitBreaker:
             if self.doubts_pool:
                 self._open()
             else:
-                self._open(f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
+                self._open(f"Cognito's endpoint to answer ({again.detail})", endpoint=True)
         if self._is_open and lasted >= self._patience:
             self._stop(
                 EndpointUnavailable(

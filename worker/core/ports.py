@@ -23,7 +23,7 @@ class Lease:
     request: Request
     receipt: object
     """The adapter's own handle."""
-    others: bool = False
+    has_others: bool = False
     """Whether the queue holds other messages of this user, for ``lease_others``."""
 
 

@@ -84,7 +84,7 @@ async def test_one_message_of_a_user_is_leased_at_a_time(sqlite_queues: SqliteQu
             pushed(*(body("ana", str(number), expires_in=number / 10) for number in range(200)), body("ben"))
         )
         [first] = await one.lease(64)
-        assert (first.request.id, first.others) == ("0", True)
+        assert (first.request.id, first.has_others) == ("0", True)
         assert ids(list(await one.lease(64))) == ["ben"], "which stands behind all of them"
         assert list(await two.lease(64)) == []
         await one.give_back(first, 5)
@@ -94,7 +94,7 @@ async def test_one_message_of_a_user_is_leased_at_a_time(sqlite_queues: SqliteQu
 
 async def test_who_has_no_other_messages_is_known_by_the_lease(sqlite_queue: SqliteQueue) -> None:
     await sqlite_queue.push(pushed(body("ana", "1"), body("ana", "2"), body("ben")))
-    assert {found.request.username: found.others for found in await sqlite_queue.lease(9)} == {
+    assert {found.request.username: found.has_others for found in await sqlite_queue.lease(9)} == {
         "ana": True,
         "ben": False,
     }

@@ -350,6 +350,10 @@ class Refusals:
             return Later(wait) if wait > 0 else None
         if self.pool_is_doubted:
             return Later(UNDECIDED_PAUSE)
+        return self._next_step_alone(user, seconds_left, now)
+
+    def _next_step_alone(self, user: _User, seconds_left: float, now: float) -> Concluded | Later | None:
+        """The same for a user who is refused alone: another try, in its time, or an outcome."""
         others_gone_for = 0.0 if self._other_users else now - self._other_users_at
         are_left_alone = others_gone_for >= QUIET
         pause = PAUSES[0] if are_left_alone else PAUSES[min(user.tries, len(PAUSES) - 1)]

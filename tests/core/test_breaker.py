@@ -206,6 +206,25 @@ def test_users_from_elsewhere_are_probed_first_and_without_a_pause(bench: Bench)
     assert bench.virtual.run(main()) == {"ben": 0.25, "xan": 0.0}
 
 
+def test_where_most_users_are_refused_it_is_known_within_seconds_whether_all_are(bench: Bench) -> None:
+    """However many more are asked for, because so many are refused anyway: with growing pauses it took minutes."""
+    for number in range(80):
+        bench.hear(TOTP_OFF, f"bad-{number}")
+        if number % 2:
+            bench.hear(ISSUED, f"good-{number}")
+
+    async def main() -> None:
+        for number in range(40):
+            bench.refusals.comes_from_elsewhere(f"other-{number}")
+            await bench.pass_through(TOTP_OFF, f"other-{number}")
+            if bench.stopped:
+                return
+
+    bench.virtual.run(main())
+    assert bench.stopped
+    assert bench.virtual.now < 15.0
+
+
 def test_one_bad_user_among_good_ones_opens_nothing(bench: Bench) -> None:
     bench.hear(ISSUED, "ana")
     for number in range(20):

@@ -216,8 +216,12 @@ class CircuitBreaker:
         self._refusals.pool_is_doubted = False
         self._changed.set()
 
-    def _open(self, cause: str = "", *, endpoint: bool = False) -> None:
-        """Let nobody pass but the next probe. ``cause``: what is waited for, in words; empty: as before."""
+    def _open(self, cause: str = "", *, endpoint: bool = False, asks_others: bool = False) -> None:
+        """Let nobody pass but the next probe. ``cause``: what is waited for, in words; empty: as before.
+
+        ``asks_others``: whether one user after the other is asked whether the pool refuses; then the next probe follows
+        soon.
+        """
         now = self._clock.monotonic()
         if cause:
             self._cause, self._endpoint_is_the_cause = cause, endpoint
@@ -228,11 +232,12 @@ class CircuitBreaker:
             self._on_open()
         elif now < self._next_probe:
             return  # an answer to something sent before the breaker opened
-        self._next_probe = now + self._probe_pause
+        self._next_probe = now + (FIRST_PROBE_PAUSE if asks_others else self._probe_pause)
         self._probe_pause = min(self._probe_pause * 2, LONGEST_PROBE_PAUSE)
 
     def _refused(self, username: str, number: int, fault: PoolFault) -> None:
         refusals = self._refusals
+        is_another = username not in refusals.streak.users
         refusals.refused(username, number, fault)
         if not refusals.streak.answers:  # it is known of all who were refused that they are refused alone
             if self.doubts_pool:
@@ -243,7 +248,9 @@ class CircuitBreaker:
         if not (agree or refusals.is_doubtful or self.doubts_pool):
             return
         self._fault = fault
-        self._open(f"Cognito to stop refusing everybody ({fault.code})")
+        # A refusal that may pass is given its time anyway, and the users who are tried meanwhile need not be called.
+        asks_others = is_another and not agree and not fault.may_pass
+        self._open(f"Cognito to stop refusing everybody ({fault.code})", asks_others=asks_others)
         if not agree or self._lasted() < JUDGED_FOR:
             return
         if self._nobody_elsewhere_since is not None and refusals.concern_users(fault):

@@ -40,6 +40,9 @@ AGREEING_ANSWERS = 6
 BY_CHANCE = 1e-7
 """Where a part of the users is refused anyway, the pool is blamed only for a row of refusals that would come about by
 chance with no more than this probability: less than once in a rollout of a million users."""
+MOST_BY_CHANCE = 0.5
+"""The largest part of the users of whom chance is asked: where more are refused, the pool is to blame anyway. So no row
+needs to be longer than 24, which take twelve seconds."""
 PAUSES = (4.0, 8.0, 16.0, 16.0)
 """Seconds before each further try of a user who is postponed, 44 together: so a cause that passes by itself within less
 than that costs nobody their enrolment."""
@@ -318,7 +321,7 @@ class Refusals:
         if not alone:
             return 0
         share = alone / (alone + self._served_lately() + 1)
-        return math.ceil(math.log(BY_CHANCE) / math.log(min(0.9, share)))
+        return math.ceil(math.log(BY_CHANCE) / math.log(min(MOST_BY_CHANCE, share)))
 
     def concern_users(self, fault: PoolFault) -> bool:
         """Whether a streak that nobody is left to refute concerns its users and not the pool.

@@ -178,6 +178,19 @@ async def test_a_rehearsal_of_a_fault_that_is_none_names_the_nearest(rollout: Ro
     assert "conflict" in ended.err
 
 
+async def test_looking_at_a_rollout_on_one_host_does_not_load_the_aws_sdk(rollout: Rollout) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    probe = (
+        "import sys\n"
+        "import worker.cli\n"
+        "try: worker.cli.main()\n"
+        "except SystemExit: print('aioboto3' in sys.modules, file=sys.stderr)"
+    )
+    for command in (["status"], ["export", "--state", "delivered"]):
+        ended = await rollout.command(*command, command=(sys.executable, "-c", probe))
+        assert ended.err == "False\n", command
+
+
 async def test_help_and_version_are_there_at_once(rollout: Rollout) -> None:
     probe = (
         "import sys; sys.argv = ['mfa-worker', '--help']\n"

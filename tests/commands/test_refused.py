@@ -69,7 +69,7 @@ async def test_a_wave_ends_although_one_of_it_is_refused(rollout: Rollout) -> No
     assert await rollout.states() == {"delivered": 20, "failed": 1}
 
 
-async def test_max_users_counts_nobody_who_is_only_set_aside(rollout: Rollout) -> None:
+async def test_max_users_counts_nobody_who_is_only_postponed(rollout: Rollout) -> None:
     await rollout.fake_cognito.set_faults("client_gone~bad-=1")
     await rollout.push(await rollout.sign_in("bad-0", "bad-1", validity=600.0))
     await rollout.push(await rollout.sign_in(*GOOD))

@@ -10,7 +10,7 @@ from worker.core.model import PoolFault, Reason
 from worker.core.resilience.refusals import (
     LAST_TRIES,
     LATELY,
-    LONGEST_ASIDE,
+    LONGEST_POSTPONED,
     PAUSES,
     QUIET,
     REMEMBERED,
@@ -88,7 +88,7 @@ def test_only_a_call_that_was_sent_later_and_got_through_shows_that_a_user_is_re
     assert refusals.streak.users == {"bad"}
     refusals.served("ben", later)
     assert refusals.streak.users == set()
-    bench.after(LONGEST_ASIDE)
+    bench.after(LONGEST_POSTPONED)
     assert bench.step("bad") == REFUSED
 
 
@@ -114,7 +114,7 @@ def test_refusals_of_everybody_that_ended_count_against_nobody(bench: Bench) -> 
 def test_nobody_is_concluded_while_the_pool_is_doubted(bench: Bench) -> None:
     bench.refuse("bad")
     bench.serve()
-    bench.after(LONGEST_ASIDE)
+    bench.after(LONGEST_POSTPONED)
     bench.refusals.pool_is_doubted = True
     assert isinstance(bench.step("bad"), Later)
     bench.refusals.pool_is_doubted = False
@@ -208,7 +208,7 @@ def test_a_worker_most_of_whose_users_are_refused_stops_and_concludes_nobody(ben
 def test_two_of_three_users_are_no_majority_to_stop_for(bench: Bench) -> None:
     bench.refuse("bad-1", "bad-2")
     bench.serve()
-    bench.after(LONGEST_ASIDE)
+    bench.after(LONGEST_POSTPONED)
     assert bench.step("bad-1") == REFUSED
     assert bench.stopped == []
 

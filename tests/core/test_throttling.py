@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.virtual_time import VirtualTime
 from worker.core.model import Issued, Reason, Secret, Trouble, TryAgain
-from worker.core.resilience.refusals import LONGEST_ASIDE, Concluded, Refusals
+from worker.core.resilience.refusals import LONGEST_POSTPONED, Concluded, Refusals
 from worker.core.resilience.throttling import Throttling
 
 ISSUED = Issued(Secret("JBSWY3DP"), None, "request-1")
@@ -48,7 +48,7 @@ def test_a_user_who_is_throttled_again_while_others_get_through_slows_nobody(ben
     assert bench.call("bad", LIMIT)
     assert bench.call("bad", LIMIT)
     assert bench.cuts == []
-    bench.virtual.now += LONGEST_ASIDE
+    bench.virtual.now += LONGEST_POSTPONED
     assert bench.refusals.next_step("bad", 1e4) == Concluded(Reason.THROTTLED_ALONE, "LimitExceededException")
 
 

@@ -58,7 +58,7 @@ def test_times_in_which_calls_were_held_up_teach_nothing() -> None:
 
 def test_the_outlook_says_who_is_dead_who_is_late_and_who_is_not() -> None:
     outlook = Outlook(now=1000.0, lead=2.0, spacing=0.5)
-    assert outlook.hopeless == 1000.0 + DEADLINE_MARGIN
-    assert outlook.late == outlook.hopeless + 2.0
-    assert outlook.late_as(4) == outlook.late + 2.0
-    assert UNJUDGED.late_as(100) == -math.inf
+    assert outlook.too_late_up_to == 1000.0 + DEADLINE_MARGIN
+    assert outlook.passed_over_up_to == outlook.too_late_up_to + 2.0
+    assert outlook.passed_over_in_turn(4) == outlook.passed_over_up_to + 2.0
+    assert UNJUDGED.passed_over_in_turn(100) == -math.inf

@@ -24,7 +24,7 @@ from tests.support.manifests import (
     settings_of,
 )
 from worker.core.errors import ExitCode
-from worker.engine.loop import HURRY_TIMEOUT
+from worker.engine.tasks import HURRY_TIMEOUT
 
 RUNS_AGAIN = {
     ExitCode.DONE: False,

@@ -4,7 +4,7 @@ Those that can be judged when something happens are judged then, and raise ``Vio
 hand; the others are judged at rest, when no process is left and nothing more will happen.
 
 Six, seven and ten, which are about secrets that may be lost, stand in ``losses``; what a wrong clock or a channel that
-is away must not bring about, in ``undone``.
+is away must not bring about, in ``clock_and_channel``.
 
 A paused process is the one thing that no fencing can stop: Cognito takes no fencing token, so a request that stood
 between the worker's last look at the clock and the wire while its process was paused leaves when the process goes on.
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulation.clock_and_channel import few_are_undelivered, nobody_is_given_up_alive
 from tests.simulation.history import (
     Acknowledgement,
     Call,
@@ -34,7 +35,6 @@ from tests.simulation.losses import (
     three_deaths_are_enough,
 )
 from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, MIN_VALIDITY, SESSION_VALIDITY, Wrong
-from tests.simulation.undone import few_are_undelivered, nobody_is_given_up_alive
 from worker.core.model import ENROLLED, UNFINISHED, Reason, State
 from worker.core.resilience.refusals import LATELY
 

@@ -44,8 +44,8 @@ from worker.core.resilience.writer import LedgerWriter
 from worker.core.rules import Claimant, Step
 from worker.core.settled import NOTHING_SETTLED, Settled
 from worker.engine import assembly, loop
-from worker.engine.aside import Aside
 from worker.engine.endpoint_time import EndpointTime
+from worker.engine.expired import ExpiredRequests
 from worker.engine.lead_time import LeadTime
 from worker.engine.loop import WorkerLoop
 from worker.engine.takeover import Takeover
@@ -215,7 +215,7 @@ class EarliestDeadlineFirst(LeadTime):
         return UNJUDGED
 
 
-class SettlesTheDeadInTheWay(Aside):
+class SettlesTheDeadInTheWay(ExpiredRequests):
     async def run(self) -> None:
         await asyncio.get_running_loop().create_future()
 
@@ -253,7 +253,9 @@ def tried_for_ever(self: Refusals, username: str, seconds_left: float) -> Any:
 
 
 MUTANTS: dict[str, Apply] = {
-    "calls for whoever dies first": Patched(loop, {"LeadTime": EarliestDeadlineFirst, "Aside": SettlesTheDeadInTheWay}),
+    "calls for whoever dies first": Patched(
+        loop, {"LeadTime": EarliestDeadlineFirst, "ExpiredRequests": SettlesTheDeadInTheWay}
+    ),
     "never uses whom it passed over": Patched(QueueStore, {"lease": only_who_can_make_it}),
     "acknowledges before it settles": made_of(WorkerLoop=AcknowledgesFirst),
     "delivers before it records": made_of(Pipeline=DeliversFirst),

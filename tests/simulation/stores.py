@@ -72,11 +72,11 @@ class QueueStore:
         self.messages.append(Waiting(request, self._world.now, self._world.now, again))
 
     def lease(self, process: Process, most: int, outlook: Outlook, *, elsewhere: bool = False) -> list[Lease]:
-        free = self._one_of_each([one for one in self._free() if _deadline(one) > outlook.hopeless])
+        free = self._one_of_each([one for one in self._free() if _deadline(one) > outlook.too_late_up_to])
         if elsewhere:
             return self._lease(process, free[::-1][:most])
-        chosen = [message for message in free if _deadline(message) > outlook.late][:most]
-        late = [message for message in reversed(free) if _deadline(message) <= outlook.late]
+        chosen = [message for message in free if _deadline(message) > outlook.passed_over_up_to][:most]
+        late = [message for message in reversed(free) if _deadline(message) <= outlook.passed_over_up_to]
         return self._lease(process, chosen + late[: most - len(chosen)])
 
     def lease_expired(self, process: Process, most: int, now: float) -> list[Lease]:

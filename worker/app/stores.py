@@ -8,10 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from worker.adapters import channels
-from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.clock import EndpointClock, SystemClock
@@ -21,6 +20,9 @@ from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
 from worker.settings import Settings
+
+if TYPE_CHECKING:  # importing the SDK takes 0.25 s, which commands on one host do without
+    from worker.adapters.aws.session import Aws, AwsTarget
 
 SQLITE_LOOK_AHEAD = 1.0
 """Seconds of work that one transaction leases from the embedded queue: each transaction costs a sync of the disk."""
@@ -38,9 +40,9 @@ MIN_GATHER = 0.001
 """Seconds: timers are no finer (uvloop). Where writes come more often, a commit is always under way, and all that come
 meanwhile share the next one."""
 SQS_LOOK_AHEAD = 10.0
-"""Seconds of work that are received from SQS ahead of their turn. SQS keeps no order, so the more there are, the better
-the choice of the earliest deadlines among those that can still make it; and few enough that a killed worker hides few
-messages until their visibility ends. Dead ones take up no room: they are settled aside."""
+"""Seconds of a worker's own work that are received from SQS ahead of their turn. SQS keeps no order, so the more there
+are, the better the choice of the earliest deadlines among those that can still make it; and few enough that a killed
+worker hides few messages until their visibility ends. Expired ones take up no room: they are settled at once."""
 MIN_SQS_LOOK_AHEAD = 10
 """The fewest messages to receive ahead, however low the rate: as many as one request returns at most (SQS API,
 ReceiveMessage)."""
@@ -99,6 +101,8 @@ def gather_time(settings: Settings) -> float:
 
 def aws_target(settings: Settings) -> AwsTarget:
     """Return where AWS's services are: Region, profile and endpoints."""
+    from worker.adapters.aws.session import AwsTarget
+
     aws = settings.aws
     endpoints = {
         "sqs": aws.sqs_endpoint_url,
@@ -202,6 +206,7 @@ class _Opening:
             clock=self._clock,
             visibility=settings.visibility,
             look_ahead=max(MIN_SQS_LOOK_AHEAD, math.ceil(rate * SQS_LOOK_AHEAD)),
+            seconds_ahead=SQS_LOOK_AHEAD,
             dead_letter_url=settings.dead_letter_url,
             count_malformed=count_malformed,
             empty_after=settings.empty_after,
@@ -216,6 +221,8 @@ class _Opening:
         return self._databases[path]
 
     async def _session(self) -> Aws:
+        from worker.adapters.aws.session import Aws
+
         if self._aws is None:
             self._aws = await self._stack.enter_async_context(Aws(aws_target(self._settings)))
         return self._aws
@@ -261,6 +268,8 @@ class _Gathering(Protocol):
 @asynccontextmanager
 async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
     """Open the channel. Raises ``UsageError`` if it is not safe, ``ChannelUnavailable``, ``PersonMustAct``."""
+    from worker.adapters.aws.session import Aws
+
     async with Aws(aws_target(settings)) as aws:  # opens no connection for a channel that does not use AWS
         channel = await channels.kind_of(settings.channel).make(settings.channel, aws)
         if isinstance(channel, _Gathering):

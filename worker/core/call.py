@@ -128,16 +128,14 @@ class Caller:
                 continue
             async with self._breaker.permit(request.username) as permit:
                 async with self._turn:
-                    if permit.has_lapsed():  # else all who waited would use up a turn each, before the probe's
+                    if permit.has_lapsed():  # else all who wait would use up a turn at the pacer each, before the probe
                         continue
                     await self._pacer.acquire()
                 scope.forbid_stop()
                 if not await self._claim_outlasts_call(claim, scope):
                     return Overtaken()
-                if not permit.still_valid or not self._deliveries.admits(
-                    request.kind
-                ):  # also after a slow renewal of the claim
-                    continue
+                if permit.has_lapsed() or not self._deliveries.admits(request.kind):
+                    continue  # the renewal of the claim may have taken long
                 if rules.too_late(request, self._clock.utc()):
                     return TooLate()
                 return await self._send(request, claim, scope)

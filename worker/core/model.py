@@ -312,10 +312,10 @@ class GiveBack:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class Postpone:
     """The user was refused: the message stays leased, and is looked at again after ``delay`` seconds."""
 
     delay: float
 
 
-Verdict = Done | Duplicate | GiveBack | SetAside
+Verdict = Done | Duplicate | GiveBack | Postpone

@@ -28,10 +28,10 @@ from worker.core.model import (
     Issued,
     Lost,
     PoolFault,
+    Postpone,
     Reason,
     Refused,
     Request,
-    SetAside,
     State,
     Trouble,
     TryAgain,
@@ -99,8 +99,8 @@ class Pipeline:
 
         Raises ``LedgerUnavailable`` or ``ChannelUnavailable`` when patience is over; a later run then finishes the row.
         """
-        if isinstance(instead := self._step_if_refused(request), Later):
-            return SetAside(instead.seconds)
+        if isinstance(instead := self._after_refusals(request), Later):
+            return Postpone(instead.seconds)
         return await self._enrol(request, instead, scope)
 
     async def _enrol(self, request: Request, instead: Concluded | None, scope: CancellationScope) -> Verdict:
@@ -210,9 +210,8 @@ class Pipeline:
         result = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
         if isinstance(result, Lost):
             if result.row and result.row.sealed and result.row.sealed.attempt_id == sealed.attempt_id:
-                return GiveBack(
-                    LOOK_AGAIN_AFTER
-                )  # an earlier try was not confirmed, and another worker went on from it
+                # An earlier try to write it was not confirmed, and another worker went on from it.
+                return GiveBack(LOOK_AGAIN_AFTER)
             claim.doubt = True
             return await self._overtaken(claim)
         row = await self._deliver(result.row, scope)
@@ -280,17 +279,17 @@ class Pipeline:
 
     # --- no secret ----------------------------------------------------------------------------------------------------
 
-    def _step_if_refused(self, request: Request) -> Concluded | Later | None:
-        """What follows from earlier refusals of this user."""
+    def _after_refusals(self, request: Request) -> Concluded | Later | None:
+        """What follows from earlier refusals of this user, if there were any, in place of a call."""
         return self._refusals.next_step(request.username, request.expires_at - self._clock.utc())
 
     async def _refused(self, request: Request, claim: Claim) -> Verdict:
-        match self._step_if_refused(request):
+        match self._after_refusals(request):
             case Concluded(reason, code):
                 return await self._conclude(claim, State.FAILED, reason, code)
             case Later(seconds):
                 verdict = await self._release(claim)
-                return SetAside(seconds) if verdict == GiveBack() else verdict
+                return Postpone(seconds) if verdict == GiveBack() else verdict
             case None:
                 return await self._release(claim)
 

@@ -23,7 +23,7 @@ class Lease:
     request: Request
     receipt: object
     """The adapter's own handle."""
-    others: bool = False
+    has_others: bool = False
     """Whether the queue holds other messages of this user, for ``lease_others``."""
 
 
@@ -69,9 +69,9 @@ class Queue(Protocol):
     async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         """Up to ``most`` messages to call for; none when none is ready. Puts malformed ones aside.
 
-        Of those who can still make it (``Outlook.late``) the earliest deadline comes first. Only where they are fewer
-        than ``most``, those who hardly can come too, the latest deadline first. Who is not worth a call never comes.
-        What was received ahead is judged again when it is handed out.
+        Of those who can still make it (``core.outlook``) the earliest deadline comes first. Only where they are fewer
+        than ``most``, those passed over come too, the latest deadline first. Whose credential is not worth a call any
+        more never comes. What was received ahead is judged again when it is handed out.
         """
         ...
 

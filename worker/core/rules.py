@@ -111,7 +111,8 @@ def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
     """Whether the request changes nothing about the user, whoever has claimed them.
 
     Its id had an outcome; or the user has one, and needs no other; or the user has one, and this credential is dead,
-    which makes nothing better or worse. So does a mismatch, but a user who has no secret is told of it, once.
+    which makes nothing better or worse. A mismatch makes nothing better either, but where the user has no secret it is
+    recorded as the outcome, once.
     """
     if request.id in row.settled or row.state is State.SKIPPED:
         return True
@@ -121,7 +122,7 @@ def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
         return True
     if request.mismatch:
         return row.state in ENROLLED or row.reason is Reason.CREDENTIAL_MISMATCH
-    return is_dead(request, now)
+    return is_expired(request, now)
 
 
 def without_request(
@@ -168,7 +169,7 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
         return Conclude(conclude(row, State.FAILED, Reason.WORKER_CRASHED, me.now))
     if request.mismatch:
         return Conclude(conclude(row, State.FAILED, Reason.CREDENTIAL_MISMATCH, me.now))
-    if is_dead(request, me.now):
+    if is_expired(request, me.now):
         return Conclude(conclude(row, State.NEEDS_SESSION, EXPIRED[request.kind], me.now))
     if too_late(request, me.now):
         return Wait(request.expires_at - me.now)
@@ -186,7 +187,7 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
     )
 
 
-def is_dead(request: Request, now: float) -> bool:
+def is_expired(request: Request, now: float) -> bool:
     """Whether the credential has expired. Only then may that be the user's outcome."""
     return request.expires_at <= now
 

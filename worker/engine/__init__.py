@@ -1,1 +1,1 @@
-"""Many users at once: the loop, how many users it admits, when a run ends, and waves of named users."""
+"""Many users at once: the loop, whom it begins next and how many, when a run ends, and waves of named users."""

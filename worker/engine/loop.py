@@ -2,26 +2,27 @@
 
 ::
 
-    slot ─ lease ─ (the pipeline, for one user) ─ acknowledge, or give back
+    slot ─ lease ─ (the pipeline, for one user) ─ acknowledge, give back, or keep for later
 
-It also searches the ledger for users whom dead workers left unfinished. When the run is to end, it begins nothing new,
-gives back the messages of users who only wait, and lets the others finish.
+The next message is one of a user whose other messages were kept (``other_messages``), or comes from the queue
+(``lease_source``). Beside that, requests that have expired are settled without a slot (``expired``), and users whom
+dead workers left unfinished are finished (``takeover``). All of it judges by deadlines, so nothing begins before the
+time is known (``endpoint_time``). When the run is to end, the loop begins nothing new, gives back the messages of users
+who only wait, and lets the others finish (``tasks``).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from typing import Any
 
 import structlog
 
 from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.errors import LedgerUnavailable, MaxUsersReached, WorkerError
-from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, SetAside, State
+from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Postpone, State
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
 from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
@@ -32,15 +33,16 @@ from worker.core.resilience.refusals import Refusals
 from worker.core.rules import too_late
 from worker.core.stats import RunStats
 from worker.engine.admission import AdmissionControl
-from worker.engine.aside import Aside, round_of
 from worker.engine.endpoint_time import EndpointTime
+from worker.engine.expired import ExpiredRequests, round_of
 from worker.engine.failure_rate import FailureRate
 from worker.engine.lead_time import LeadTime
 from worker.engine.lease_source import LeaseSource
+from worker.engine.other_messages import OtherMessages
 from worker.engine.overload import OverloadWarning
 from worker.engine.shutdown import Shutdown
-from worker.engine.siblings import Siblings
 from worker.engine.takeover import Takeover
+from worker.engine.tasks import Kind, Tasks
 from worker.engine.watchdog import watch
 
 log = structlog.get_logger()
@@ -48,19 +50,6 @@ log = structlog.get_logger()
 BUG_PAUSE = 1.0
 """Seconds until a message is visible again after a bug. Without a pause it would be leased again at once, and a bug
 that always happens would repeat as fast as the loop runs."""
-OTHERS_AT_ONCE = 256
-"""Messages of one user that are looked at together: as many as one commit of the embedded queue deletes, and few enough
-that reading them does not hold up the next call for more than some 10 ms."""
-TRIES_AT_ONCE = 3
-"""Requests of one user that are tried one right after the other: a person who signed in a few times does not wait."""
-SHARE_OF_ONE = 0.03
-"""The part of the rate that a user with more requests than that gets while others wait: what the contract gives to
-those who are refused again and again."""
-LONGEST_REST = 30.0
-"""Seconds that such a user waits at most for the next turn, however low the rate: the others may be done before."""
-HURRY_TIMEOUT = 10.0
-"""Seconds that writes to ledger and queue get after calls were cut off. The manifests in ``config`` give a container
-longer to stop than ``run.grace`` and this together."""
 HANDOFF_CURE = (
     "a Session dies within minutes and its secret with it: put access tokens on the queue, or state with "
     "cognito.session_handoff = true that somebody verifies in time"
@@ -100,16 +89,10 @@ class WorkerLoop:
         self._config = config
         self._failure_rate = failure_rate
         self._time = EndpointTime(time_source, clock, stats, shutdown, config.endpoint_patience)
-        self._tasks: dict[asyncio.Task[None], CancellationScope] = {}
-        """One task for each user who is worked on."""
+        self._tasks = Tasks(shutdown.wake.set)
         self._users: set[str] = set()
-        """The usernames of these users."""
-        self._aside: set[asyncio.Task[None]] = set()
-        """Those of the tasks that settle dead requests."""
-        self._tries: Counter[str] = Counter()
-        """Of users with more requests: how many of them had outcomes of their own."""
-        self._siblings = Siblings(clock.monotonic)
-        """Leased messages of users who are worked on or must wait."""
+        """The usernames of the users who are worked on."""
+        self._others = OtherMessages(queue, pipeline.duplicates, self._acknowledge_duplicates, clock, config.rate)
         self._admission = AdmissionControl(config.ahead, config.rate, lambda: breaker.ledger_latency, shutdown.wake.set)
         spacing = 1 / config.rate if config.rate else 0.0
         self._lead_time = LeadTime(clock, spacing, lambda: max(breaker.held_up_until, deliveries.held_up_until))
@@ -118,8 +101,6 @@ class WorkerLoop:
         self._settled = 0
         """How many users this loop brought to an outcome."""
         self._takeover = Takeover(ledger, self, clock, shutdown.wake.set)
-        self._finishing: set[asyncio.Task[None]] = set()
-        """Those of the tasks that finish what a dead worker left."""
         self._next_sweep = 0.0
         self._ledger_outage = Outage(config.ledger_patience, clock.monotonic)
         self._warned_of_sessions = not config.warn_of_sessions
@@ -139,35 +120,38 @@ class WorkerLoop:
                 lambda: bool(self._tasks),
             )
         )
-        aside = asyncio.create_task(Aside(self._queue, self._clock, self._settle_aside, self._may_settle_aside).run())
-        aside.add_done_callback(lambda _: self._shutdown.wake.set())
+        expired = asyncio.create_task(
+            ExpiredRequests(self._queue, self._clock, self._settle_expired, self._may_settle_expired).run()
+        )
+        expired.add_done_callback(lambda _: self._shutdown.wake.set())
         warning = asyncio.create_task(OverloadWarning(self._queue, self._clock, self._stats, self._config.rate).run())
         asking = asyncio.create_task(self._time.learn())
         try:
             while not self._time.has_asked and self._shutdown.reason is None:
                 self._shutdown.wake.clear()
                 await self._pause()
-            await self._work(follow, aside)
+            await self._work(follow, expired)
         except WorkerError as error:
             self._shutdown.request(error)
         finally:
             watchdog.cancel()
             asking.cancel()
             warning.cancel()
-            aside.cancel()
-            await asyncio.wait([aside, warning])  # what it is leasing is given back with the queue
-            await self._wind_down()
+            expired.cancel()
+            await asyncio.wait([expired, warning])  # what is leased meanwhile is given back when the queue closes
+            await self._takeover.stop()
+            await self._tasks.wind_down(self._config.grace, self._shutdown.hurry)
 
-    async def _work(self, follow: asyncio.Event | None, aside: asyncio.Task[None]) -> None:
+    async def _work(self, follow: asyncio.Event | None, expired: asyncio.Task[None]) -> None:
         while self._shutdown.reason is None:
             self._shutdown.wake.clear()
-            if aside.done():
-                aside.result()
+            if expired.done():
+                expired.result()
             if self._time.known and self._clock.monotonic() >= self._next_sweep:
                 self._begin_takeover(State.SEALED)
             nobody_left = self._takeover.has_ended and await self._unless_unavailable(self._takeover_ended())
             most = self._messages_wanted()
-            leases: Sequence[Lease] = self._siblings.due(most, self._users) if most > 0 else ()
+            leases: Sequence[Lease] = self._others.due(most, self._users) if most > 0 else ()
             if not leases:
                 leases = await self._source.lease(most, self._most_possible(), self._lead_time.outlook())
                 self._found_nobody = most > 0 and not leases
@@ -197,7 +181,7 @@ class WorkerLoop:
         """
         if not self._time.known:
             return 0
-        to_call = self._under_way - len(self._aside)
+        to_call = self._under_way - self._tasks.number(Kind.EXPIRED)
         return min(self._config.concurrency - to_call, self._users_left())
 
     def _users_left(self) -> int:
@@ -209,7 +193,7 @@ class WorkerLoop:
     @property
     def _under_way(self) -> int:
         """How many leased messages are worked on."""
-        return len(self._tasks) - len(self._finishing)
+        return len(self._tasks) - self._tasks.number(Kind.TAKEOVER)
 
     async def _pause(self) -> None:
         """Wait until there may be something to do, at most ``poll`` seconds."""
@@ -227,15 +211,15 @@ class WorkerLoop:
 
     async def _keep(self, lease: Lease, delay: float) -> None:
         """Keep the message leased until its user may be tried; where too many are kept, give it back for ``delay``."""
-        if not self._siblings.is_full:
-            self._siblings.add([lease])
+        if not self._others.is_full:
+            self._others.add([lease])
         else:
             self._stats.given_back()
             await self._queue.give_back(lease, delay)
 
     def _must_wait(self, username: str) -> bool:
         """Whether the user is worked on already, or was found not to be free a moment ago."""
-        return username in self._users or self._siblings.rests(username)
+        return username in self._users or self._others.rests(username)
 
     def _start(self, lease: Lease) -> None:
         if not self._warned_of_sessions and lease.request.kind is CredentialKind.SESSION:
@@ -254,47 +238,35 @@ class WorkerLoop:
                 self._lead_time.took(leased_at)
 
         scope = CancellationScope(on_call=called)
-        task = self._start_task(self._work_on(lease, scope), scope)
+        task = self._tasks.start(Kind.MESSAGE, self._work_on(lease, scope), scope)
         task.add_done_callback(lambda _: ended())
 
-    def _may_settle_aside(self) -> int:
-        """How many dead requests may be settled now. With ``max_users``, those who can be called come first.
+    def _may_settle_expired(self) -> int:
+        """How many expired requests may be settled now. With ``max_users``, those who can be called come first.
 
         None before the time is known: nobody is taken for dead by our clock alone.
         """
         if not self._time.known:
             return 0
         if self._config.max_users is None:
-            return max(0, round_of(self._breaker.ledger_latency) - len(self._aside))
+            return max(0, round_of(self._breaker.ledger_latency) - self._tasks.number(Kind.EXPIRED))
         return self._users_left() if self._found_nobody else 0
 
-    async def _settle_aside(self, lease: Lease) -> asyncio.Task[None] | None:
-        """Begin to settle a dead request, without a slot; ``None`` where its user must wait."""
+    async def _settle_expired(self, lease: Lease) -> asyncio.Task[None] | None:
+        """Begin to settle an expired request, without a slot; ``None`` where its user must wait."""
         if lease.request.expires_at > self._clock.utc() or self._must_wait(lease.request.username):
             await self._start_or_keep(lease)  # it lives where the queue knows it by another deadline than its own
             return None
         self._users.add(lease.request.username)
         scope = CancellationScope()
-        task = self._start_task(self._work_on(lease, scope), scope)
-        self._aside.add(task)
-        return task
-
-    def _start_task(self, work: Coroutine[Any, Any, None], scope: CancellationScope) -> asyncio.Task[None]:
-        task = scope.task = asyncio.create_task(work)
-        self._tasks[task] = scope
-        task.add_done_callback(self._task_ended)
-        return task
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
-        self._aside.discard(task)
-        self._finishing.discard(task)
-        self._shutdown.wake.set()
+        return self._tasks.start(Kind.EXPIRED, self._work_on(lease, scope), scope)
 
     async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
         username, rests_for, is_settled = lease.request.username, 0.0, False
         try:
-            match await self._pipeline.enrol(lease.request, scope):
+            verdict = await self._pipeline.enrol(lease.request, scope)
+            self._stats.postponed(username, now=isinstance(verdict, Postpone))
+            match verdict:
                 case Done(state, reason):
                     self._settled += 1
                     if self._failure_rate and (stop := self._failure_rate.settled(state, reason)):
@@ -309,7 +281,7 @@ class WorkerLoop:
                     rests_for = delay
                     self._stats.given_back()
                     await self._queue.give_back(lease, delay)
-                case SetAside(delay):
+                case Postpone(delay):
                     rests_for = delay
                     await self._keep(lease, delay)
         except WorkerError as error:
@@ -320,8 +292,8 @@ class WorkerLoop:
             rests_for = BUG_PAUSE
             await self._contain_bug(lease, scope)
         finally:
-            if is_settled and (lease.others or username in self._siblings) and self._shutdown.reason is None:
-                self._start_task(self._settle_others(username), CancellationScope())
+            if is_settled and (lease.has_others or username in self._others) and self._shutdown.reason is None:
+                self._tasks.start(Kind.MESSAGE, self._settle_others(username), CancellationScope())
             else:
                 self._release(username, rests_for)
 
@@ -329,7 +301,7 @@ class WorkerLoop:
         """Nobody works on the user any more; their other messages may be tried after so many seconds."""
         self._users.discard(username)
         self._refusals.ended(username)
-        self._siblings.released(username, rests_for)
+        self._others.released(username, rests_for)
         if rests_for > 0:
             asyncio.get_running_loop().call_later(rests_for, self._shutdown.wake.set)
 
@@ -342,8 +314,7 @@ class WorkerLoop:
         """Acknowledge the duplicates among a user's other messages, now that the user has an outcome."""
         rests_for = 0.0
         try:
-            while self._shutdown.reason is None and await self._settle_page(username):
-                pass
+            await self._others.settle(username, lambda: self._shutdown.reason is None)
         except WorkerError as error:
             self._shutdown.request(error)
         except Exception:
@@ -351,35 +322,8 @@ class WorkerLoop:
             log.exception("bug", username=username)
             rests_for = BUG_PAUSE
         finally:
-            self._release(username, max(rests_for, self._rest_between_tries(username)))
-
-    def _rest_between_tries(self, username: str) -> float:
-        """Seconds until a user's next request is tried: above 0 where the user had several turns, and others wait."""
-        if username not in self._siblings:
-            del self._tries[username]
-            return 0.0
-        self._tries[username] += 1
-        if self._tries[username] < TRIES_AT_ONCE or self._found_nobody or not self._config.rate:
-            return 0.0
-        return min(LONGEST_REST, 1 / (SHARE_OF_ONE * self._config.rate))
-
-    async def _settle_page(self, username: str) -> bool:
-        """Whether there were messages, and all of them duplicates: then there may be more."""
-        leases = self._siblings.take(username)
-        try:
-            leases += await self._queue.lease_others(username, max(0, OTHERS_AT_ONCE - len(leases)))
-            if not leases:
-                return False
-            # The row is read after the messages were leased: another worker may have written it since our outcome.
-            are_duplicates = await self._pipeline.duplicates([lease.request for lease in leases])
-            found = [lease for lease, is_duplicate in zip(leases, are_duplicates, strict=True) if is_duplicate]
-            left = [lease for lease, is_duplicate in zip(leases, are_duplicates, strict=True) if not is_duplicate]
-            if found:
-                await self._acknowledge_duplicates(found)
-            leases = left
-            return not leases
-        finally:
-            self._siblings.add(leases)
+            between_tries = self._others.rest_between_tries(username, nobody_waits=self._found_nobody)
+            self._release(username, max(rests_for, between_tries))
 
     async def _contain_bug(self, lease: Lease, scope: CancellationScope) -> None:
         """Release the user and give the message back, so that a bug in one user's work does not affect the others."""
@@ -413,19 +357,19 @@ class WorkerLoop:
     async def _nobody_is_unfinished(self) -> bool:
         return not (await self._ledger.recount()).unfinished
 
-    async def _unless_unavailable(self, query: Awaitable[bool | int]) -> bool:
-        """Return whether the query found something; ``False`` too while the ledger is unavailable.
+    async def _unless_unavailable(self, query: Awaitable[bool]) -> bool:
+        """Return the answer of ``query``; ``False`` while the ledger is unavailable.
 
         Raises ``LedgerUnavailable`` when that lasts longer than ``ledger_patience``.
         """
         try:
-            found = await query
+            answer = await query
         except LedgerUnavailable as error:
             self._ledger_outage.failed(error)
             self._ledger_outage.check()
             return False
         self._ledger_outage.recovered()
-        return bool(found)
+        return answer
 
     def _begin_takeover(self, *states: State) -> None:
         if self._takeover.begin(states):
@@ -442,9 +386,7 @@ class WorkerLoop:
         """See ``takeover.Work``."""
         scope = CancellationScope()
         self._users.add(row.username)
-        task = self._start_task(self._finish(row, scope), scope)
-        self._finishing.add(task)
-        return task
+        return self._tasks.start(Kind.TAKEOVER, self._finish(row, scope), scope)
 
     async def _finish(self, row: Enrolment, scope: CancellationScope) -> None:
         try:
@@ -456,23 +398,3 @@ class WorkerLoop:
             log.exception("bug", username=row.username)
         finally:
             self._release(row.username)
-
-    # --- the end ------------------------------------------------------------------------------------------------------
-
-    async def _wind_down(self) -> None:
-        """Give back users who only wait, let the others finish for ``grace`` seconds, and then cut off their calls."""
-        await self._takeover.stop()
-        if not self._tasks:
-            return
-        for scope in list(self._tasks.values()):
-            scope.stop(hurry=False)
-        all_ended = asyncio.ensure_future(asyncio.wait(set(self._tasks)))
-        hurried = asyncio.ensure_future(self._shutdown.hurry.wait())
-        await asyncio.wait({all_ended, hurried}, timeout=self._config.grace, return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
-        for scope in list(self._tasks.values()):
-            scope.stop(hurry=True)
-        await asyncio.wait({all_ended}, timeout=HURRY_TIMEOUT)
-        if self._tasks:
-            log.error("left_behind", users=len(self._tasks), cure="the next run takes them over")
-        all_ended.cancel()

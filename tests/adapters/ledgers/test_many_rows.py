@@ -16,7 +16,7 @@ from tests.support.dynamodb_wire import rollout_behind_a_wire
 from tests.support.emulators import Emulator
 from tests.support.rows import row
 from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
-from worker.adapters.ledgers.sqlite.tally import count
+from worker.adapters.ledgers.sqlite.tally import EARLIER_ROWS, count
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.clock import SystemClock
@@ -133,6 +133,37 @@ async def test_a_row_that_somebody_changes_with_sql_is_counted_too(tmp_path: Pat
             connection.execute("DELETE FROM users WHERE username = 'ana'")
             connection.execute("UPDATE users SET state = 'skipped' WHERE username = 'ben'")
         assert (await ledger.counts()).states == {State.FAILED: 1, State.SKIPPED: 1}
+
+
+EARLIER_WRITE = """
+WITH new (username, version, state, replaces) AS (VALUES {})
+INSERT INTO users (username, version, state, since, generation, lease_until, doubt, crashes, settled, replaces)
+SELECT username, version, state, 0, 1, 0, 0, 0, '[]', replaces FROM new
+WHERE replaces IS NULL OR EXISTS (SELECT 1 FROM users WHERE users.username = new.username)
+ON CONFLICT (username) DO UPDATE SET state = excluded.state, version = excluded.version
+WHERE users.version = excluded.replaces
+"""
+"""How a worker of the version before this one writes several rows."""
+
+
+@pytest.mark.parametrize("late", [1, 2, 40])
+@pytest.mark.parametrize("outcomes", [1, 2, 40, EARLIER_ROWS - 40])
+async def test_an_earlier_version_beside_us_never_takes_a_late_write_for_one_that_was_written(
+    tmp_path: Path, outcomes: int, late: int
+) -> None:
+    """It compares the changes of its statement, triggers' included, with the rows that it wanted to write."""
+    path = tmp_path / "rollout.db"
+    names = [f"user {number}" for number in range(outcomes + late)]
+    async with opened(path) as ledger:
+        await ledger.add_to_roster(names)
+        await asyncio.gather(*(ledger.put(row(name)._replace(version="ours"), None) for name in names))
+        rows = [(name, "theirs", "delivered", "ours") for name in names[:outcomes]]
+        rows += [(name, "theirs", "delivered", "another's") for name in names[outcomes:]]
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            statement = EARLIER_WRITE.format(", ".join(["(?, ?, ?, ?)"] * len(rows)))
+            connection.execute(statement, [value for each in rows for value in each])
+            assert connection.total_changes != len(rows)
+        assert (await ledger.counts()).states == {State.DELIVERED: outcomes, State.IN_PROGRESS: late}
 
 
 # --- what dead workers left, in DynamoDB ------------------------------------------------------------------------------

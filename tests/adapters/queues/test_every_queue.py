@@ -255,7 +255,7 @@ async def lease_expired(queue: Queue, number: int, now: float) -> list[Lease]:
 
 
 async def test_who_can_still_make_it_comes_first_and_who_hardly_can_when_nobody_else_is_left(intake: Intake) -> None:
-    lives = {"dead": -5, "hopeless": 0.2, "late": 20, "later": 25, "first": 60, "second": 90}
+    lives = {"dead": -5, "too late": 0.2, "late": 20, "later": 25, "first": 60, "second": 90}
     await give(intake, [body(name, expires_in=life) for name, life in lives.items()])
     now = time.time()
 

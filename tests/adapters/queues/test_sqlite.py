@@ -87,7 +87,7 @@ async def test_one_message_of_a_user_is_leased_at_a_time(sqlite_queues: SqliteQu
             pushed(*(body("ana", str(number), expires_in=number / 10) for number in range(200)), body("ben"))
         )
         [first] = await one.lease(64)
-        assert (first.request.id, first.others) == ("0", True)
+        assert (first.request.id, first.has_others) == ("0", True)
         assert ids(list(await one.lease(64))) == ["ben"], "which stands behind all of them"
         assert list(await two.lease(64)) == []
         await one.give_back(first, 5)
@@ -97,7 +97,7 @@ async def test_one_message_of_a_user_is_leased_at_a_time(sqlite_queues: SqliteQu
 
 async def test_who_has_no_other_messages_is_known_by_the_lease(sqlite_queue: SqliteQueue) -> None:
     await sqlite_queue.push(pushed(body("ana", "1"), body("ana", "2"), body("ben")))
-    assert {found.request.username: found.others for found in await sqlite_queue.lease(9)} == {
+    assert {found.request.username: found.has_others for found in await sqlite_queue.lease(9)} == {
         "ana": True,
         "ben": False,
     }
@@ -330,8 +330,8 @@ async def test_who_is_leased_ahead_lives_until_their_turn(sqlite_queues: SqliteQ
     for turn in range(20):
         now = start + turn * 0.1
         [found] = await queue.lease(1, Outlook(now, lead=1.0, spacing=0.1))
-        assert 0 < found.request.expires_at - Outlook(now, lead=1.0).late < 0.2
-    assert len(queue._late) == 0
+        assert 0 < found.request.expires_at - Outlook(now, lead=1.0).passed_over_up_to < 0.2
+    assert len(queue._passed_over) == 0
     await queue.close()
     await database.close()
 

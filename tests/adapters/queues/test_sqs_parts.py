@@ -13,6 +13,7 @@ from worker.adapters.batching import some_at_once
 from worker.adapters.queues.sqs.background import Background
 from worker.adapters.queues.sqs.emptiness import Emptiness
 from worker.adapters.queues.sqs.inflight import LONGEST, InFlight, Key, Message
+from worker.adapters.queues.sqs.look_ahead import LookAhead
 from worker.core.errors import QueueUnavailable
 from worker.core.model import CredentialKind, Request, Secret
 from worker.core.outlook import Outlook
@@ -296,3 +297,25 @@ async def test_an_onlooker_who_goes_away_takes_no_batch_with_him() -> None:
     may_go.set()
     await background.flush()
     assert done == [0, 1, 2, 3, 4]
+
+
+def look_ahead_after(rate: float, seconds: float, most: int = 250) -> int:
+    """Of a worker that used so many messages a second for so many seconds."""
+    look_ahead = LookAhead(most, 10.0, least=10, now=0.0)
+    for number in range(int(rate * seconds)):
+        look_ahead.used(1, (number + 1) / rate)
+    return look_ahead.messages(seconds)
+
+
+def test_a_worker_receives_ahead_ten_seconds_of_what_it_uses_itself() -> None:
+    assert look_ahead_after(25.0, 30.0) == 250
+    assert 55 <= look_ahead_after(6.25, 30.0) <= 80, "one of four workers"
+
+
+def test_a_worker_that_just_started_leaves_something_to_the_others() -> None:
+    assert LookAhead(250, 10.0, least=10, now=0.0).messages(0.0) == 63
+
+
+def test_a_worker_without_work_receives_one_batch_ahead() -> None:
+    assert look_ahead_after(25.0, 30.0) > LookAhead(250, 10.0, least=10, now=0.0).messages(60.0) == 10
+    assert LookAhead(1, 10.0, least=10, now=0.0).messages(60.0) == 1

@@ -82,17 +82,17 @@ class StreamQueue:
         """
         self._become_due()
         self._bury(outlook.now)
-        in_time = len(self._later_than(outlook.late))
+        in_time = len(self._later_than(outlook.passed_over_up_to))
         while in_time < most and self._has_room() and await self._has_line(may_wait=not in_time):
             if (lease := await self._parsed(self._ready[0])) is not None:
                 (self._ahead if _deadline(lease) > outlook.now else self._dead).append(lease)
-                in_time += _deadline(lease) > outlook.late
+                in_time += _deadline(lease) > outlook.passed_over_up_to
             self._ready.popleft()
-        if found := self._later_than(outlook.late)[:most]:
+        if found := self._later_than(outlook.passed_over_up_to)[:most]:
             return self._hand_out(found)
         if behind := await self._behind.lease(most, outlook):
             return behind
-        return self._hand_out(self._later_than(outlook.hopeless)[::-1][:most])
+        return self._hand_out(self._later_than(outlook.too_late_up_to)[::-1][:most])
 
     def _has_room(self) -> bool:
         return len(self._ahead) + len(self._dead) < _MOST_AHEAD
@@ -121,7 +121,7 @@ class StreamQueue:
             self._ahead.append(heapq.heappop(self._later)[2])
 
     def _bury(self, now: float) -> None:
-        """Keep the dead apart: they are settled aside (``lease_expired``)."""
+        """Keep the dead apart: they are settled without a call (``lease_expired``)."""
         if any(_deadline(lease) <= now for lease in self._ahead):
             self._dead += [lease for lease in self._ahead if _deadline(lease) <= now]
             self._ahead = [lease for lease in self._ahead if _deadline(lease) > now]

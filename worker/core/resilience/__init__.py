@@ -1,3 +1,6 @@
-"""What the pipeline does when something fails: the circuit breaker, retries, writes that are repeated until they are
-confirmed, claims that expire, and cancellation where nothing can be lost.
+"""What the pipeline does when something fails.
+
+The circuit breaker, refusals and throttling: calls that cannot succeed, for everybody or for one user. Deliveries: a
+channel that takes no secrets. Retries; writes that are repeated until they are confirmed; claims that expire; and
+cancellation where nothing can be lost.
 """

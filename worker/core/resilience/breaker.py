@@ -36,8 +36,8 @@ JUDGED_FOR = 0.25
 """Seconds that refusals of everybody must last before they end a run: a switch that somebody is just changing takes
 less, and a run that has to stop should do so at once."""
 NOBODY_FOR = 1.0
-"""Seconds for which nobody else must be found on the queue before nobody counts as left: a poll under way takes less.
-"""
+"""Seconds for which nobody else must be found on the queue before nobody counts as left. A message that is on its way
+from the queue takes less."""
 UNCONFIRMED_AFTER = 2.0
 """Seconds after which a write that the ledger has not confirmed keeps new calls from starting: far more than the
 milliseconds that a healthy ledger takes, and little of a Session's three minutes."""
@@ -243,7 +243,7 @@ class CircuitBreaker:
         if not (agree or refusals.is_doubtful or self.doubts_pool):
             return
         self._fault = fault
-        self._open(f"Cognito refuses everybody ({fault.code})")
+        self._open(f"Cognito to stop refusing everybody ({fault.code})")
         if not agree or self._lasted() < JUDGED_FOR:
             return
         if self._nobody_elsewhere_since is not None and refusals.concern_users(fault):
@@ -269,7 +269,7 @@ class CircuitBreaker:
             if self.doubts_pool:
                 self._open()
             else:
-                self._open(f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
+                self._open(f"Cognito's endpoint to answer ({again.detail})", endpoint=True)
         if self._is_open and lasted >= self._patience:
             self._stop(
                 EndpointUnavailable(
@@ -323,14 +323,9 @@ class Permit:
         self._username = username
         self._probe = False
 
-    @property
-    def still_valid(self) -> bool:
-        """Whether the attempt may still be made: to be asked again just before the request leaves."""
-        return self._breaker.admits(probe=self._probe)
-
     def has_lapsed(self) -> bool:
-        """Whether the attempt may not be made any more."""
-        return not self.still_valid
+        """Whether the attempt may not be made any more: to be asked again just before the request leaves."""
+        return not self._breaker.admits(probe=self._probe)
 
     async def __aenter__(self) -> Permit:
         self._probe = await self._breaker._enter(self._username)

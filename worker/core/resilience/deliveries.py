@@ -36,8 +36,8 @@ MOST_REMEMBERED = 2.0
 slow is tried again after one half-life, however slow it was."""
 
 
-class _Secret:
-    """One secret in hand."""
+class _Undelivered:
+    """One secret that is not delivered yet."""
 
     __slots__ = ("failed", "since", "trying_since")
 
@@ -64,7 +64,7 @@ class Deliveries:
         self._most = max(1, int(rate * SECONDS_UNDELIVERED))
         self._window = window
         self._outage = Outage(patience, clock.monotonic, stop_for_person=False)
-        self._secrets: dict[str, _Secret] = {}
+        self._secrets: dict[str, _Undelivered] = {}
         """By username, the oldest first."""
         self._calls: set[str] = set()
         """The users for whom a call is under way, which may bring one more."""
@@ -134,7 +134,7 @@ class Deliveries:
         if username in self._calls:
             self._calls.remove(username)
             if issued:
-                self._secrets[username] = _Secret(self._clock.monotonic())
+                self._secrets[username] = _Undelivered(self._clock.monotonic())
             else:
                 self._changed.set()
 
@@ -143,7 +143,7 @@ class Deliveries:
     def begins(self, username: str) -> None:
         """A delivery of this user's secret begins, the first one or another."""
         now = self._clock.monotonic()
-        self._secrets.setdefault(username, _Secret(now)).trying_since = now
+        self._secrets.setdefault(username, _Undelivered(now)).trying_since = now
 
     def failed(self, username: str, error: BaseException) -> None:
         """It failed. Raises the error where deliveries have been failing for longer than patience.

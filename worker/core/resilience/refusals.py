@@ -1,16 +1,17 @@
 """Who is refused alone, while others get through, and what becomes of them.
 
-Some of Cognito's refusals sound as if they concerned everybody: the app client is gone, WAF refuses, too many requests.
-But they may be one user's own: the client of that token alone is gone, a rule of WAF matches that request alone, that
-user has a limit of their own. Only the answers to *others* can tell. They are judged by the order in which calls were
-sent, not by the time: when WAF begins to refuse everybody, the last minute was full of successes, and yet nobody is to
-blame. So a refusal counts against a user once a call for another user that was sent after theirs got a secret.
+A *refusal* is here an answer that sounds as if it concerned everybody: the app client is gone, WAF refuses
+(``PoolFault``), too many requests again and again. (An answer that is surely one user's own, ``Refused``, is none.) But
+it may be one user's own all the same: the client of that token alone is gone, a rule of WAF matches that request alone,
+that user has a limit of their own. Only the answers to *others* can tell. They are judged by the order in which calls
+were sent, not by the time: when WAF begins to refuse everybody, the last minute was full of successes, and yet nobody
+is to blame. So a refusal counts against a user once a call for another user that was sent after theirs got a secret.
 
 - Refusals after the last success are the *streak*. It concerns the pool until somebody gets through. The circuit
   breaker asks it whether enough users agree.
-- A success that was sent later ends the streak: its users are refused alone, and *set aside*. If the breaker opened and
+- A success that was sent later ends the streak: its users are refused alone, and *postponed*. If the breaker opened and
   a user from elsewhere in the queue was refused too, everybody was refused for a while: it counts against nobody.
-- Whoever is set aside is tried again a few times, with growing pauses. All these tries together are limited to a small
+- Whoever is postponed is tried again a few times, with growing pauses. All these tries together are limited to a small
   part of the calls. Then, or when nobody else is left to work on, they get an outcome of their own. Where they have
   another request, its credential may be better: it is called for, and then the tries go on where they had ended.
 
@@ -41,12 +42,14 @@ BY_CHANCE = 1e-7
 """Where a part of the users is refused anyway, the pool is blamed only for a row of refusals that would come about by
 chance with no more than this probability: less than once in a rollout of a million users."""
 PAUSES = (4.0, 8.0, 16.0, 16.0)
-"""Seconds before each further try of a user who is set aside: a cause that passes by itself within a minute does."""
+"""Seconds before each further try of a user who is postponed, 44 together: so a cause that passes by itself within less
+than that costs nobody their enrolment."""
 UNDECIDED_PAUSE = 1.0
 """Seconds until a user is tried again whose refusal may still concern the pool: the answer to that takes about as long.
 """
-LOOK_AGAIN_AFTER = 2.0
-"""Seconds after which a user who is set aside is looked at again at the latest, for others may be done meanwhile."""
+LONGEST_PAUSE = 2.0
+"""Seconds after which a user who is postponed is looked at again at the latest: when all others are done meanwhile, the
+last tries begin."""
 ASK_OTHERS_FOR = 2.0
 """Seconds for which every second user is taken from elsewhere in the queue after somebody was refused for the first
 time: those with the earliest deadlines may be refused one after the other, but the others must not wait for that."""
@@ -57,23 +60,24 @@ SHARE_BESIDE_OTHERS = 0.01
 margin and to the moment in which it is not known who is refused. The rest is for when nobody else is left."""
 FREE_TRIES = 2
 """Further tries that are allowed in any case: a rollout of a few dozen users has no calls to take a part of."""
-LONGEST_ASIDE = 60.0
-"""Seconds after which a user who is set aside gets an outcome although not all tries were made: where many are
+LONGEST_POSTPONED = 60.0
+"""Seconds after which a user who is postponed gets an outcome although not all tries were made: where many are
 refused, the tries do not suffice for all of them."""
 QUIET = 3.0
-"""Seconds without work on anybody else after which those who are set aside count as the only ones left. More than the
+"""Seconds without work on anybody else after which those who are postponed count as the only ones left. More than the
 two seconds after which a user whom another worker has claimed is looked at again."""
 LAST_TRIES = 10.0
-"""Seconds after the last other user within which those who are set aside are tried for the last time. They are promised
+"""Seconds after the last other user within which those who are postponed are tried for the last time. They are promised
 an outcome within 20 s; the rest is for the call and the writes."""
 LATELY = 60.0
-"""Seconds for which the success of others still counts: where nobody is left who could speak for the pool, and for
-whether most users are refused."""
+"""Seconds for which a success still counts: where nobody is left on the queue whose call could show whether the pool
+serves, and to know whether most users are refused."""
 REMEMBERED = 1_000
 """Users who are remembered at most, about 0.5 MB. Of more, the ones refused longest ago are forgotten, and called as if
 for the first time when their message comes again."""
 SAMPLE = 50
-"""How many of the latest answers to users from elsewhere in the queue tell whether most users are refused."""
+"""How many of the latest answers to users from elsewhere in the queue tell whether most users are refused:
+enough for a majority to mean something, and few enough that a pool that begins to refuse shows soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +150,9 @@ class Refusals:
         """The highest number of a call that brought a secret."""
         self._newest_at = -math.inf
         """When somebody was last refused for the first time (monotonic seconds)."""
-        self._others: set[str] = set()
-        """Users who are worked on now and were not set aside before."""
-        self._others_at = clock.monotonic()
+        self._other_users: set[str] = set()
+        """Users who are worked on now and were not postponed before."""
+        self._other_users_at = clock.monotonic()
         """When there was such a user last (monotonic seconds)."""
         self._elsewhere: set[str] = set()
         """Users from elsewhere in the queue who are worked on now."""
@@ -260,7 +264,7 @@ class Refusals:
 
     def is_left_alone(self, username: str) -> bool:
         """Whether nobody else is worked on who could get through, and others did so within the last minute."""
-        return not (self._others - {username}) and self._served_lately() > 0
+        return not (self._other_users - {username}) and self._served_lately() > 0
 
     def _served_lately(self) -> int:
         """How many got through within about the last minute."""
@@ -286,9 +290,9 @@ class Refusals:
     def ended(self, username: str) -> None:
         """The work on the user is over for now."""
         self._elsewhere.discard(username)
-        if username in self._others:
-            self._others.discard(username)
-            self._others_at = self._clock.monotonic()
+        if username in self._other_users:
+            self._other_users.discard(username)
+            self._other_users_at = self._clock.monotonic()
 
     @property
     def are_judged(self) -> bool:
@@ -351,14 +355,18 @@ class Refusals:
         user = self._users.get(username)
         if user is None:
             if self._concluded_lately(username) is None:
-                self._others.add(username)
+                self._other_users.add(username)
             return None
         if not user.alone:
             wait = user.at + UNDECIDED_PAUSE - now
             return Later(wait) if wait > 0 else None
         if self.pool_is_doubted:
             return Later(UNDECIDED_PAUSE)
-        others_gone_for = 0.0 if self._others else now - self._others_at
+        return self._next_step_alone(username, user, seconds_left, now)
+
+    def _next_step_alone(self, username: str, user: _User, seconds_left: float, now: float) -> Concluded | Later | None:
+        """The same for a user who is refused alone: another try, in its time, or an outcome."""
+        others_gone_for = 0.0 if self._other_users else now - self._other_users_at
         are_left_alone = others_gone_for >= QUIET
         pause = PAUSES[0] if are_left_alone else PAUSES[min(user.tries, len(PAUSES) - 1)]
         wait = user.at + pause - now
@@ -366,7 +374,7 @@ class Refusals:
         may_try = self._further < max(FREE_TRIES, math.floor(share * self._sent))
         is_last = (
             user.tries >= len(PAUSES)
-            or now - user.since >= LONGEST_ASIDE
+            or now - user.since >= LONGEST_POSTPONED
             or others_gone_for >= LAST_TRIES
             or (are_left_alone and not may_try)
             or max(wait, 0.0) >= seconds_left
@@ -374,7 +382,7 @@ class Refusals:
         if is_last:
             return self._conclude(username, user)
         if wait > 0 or not may_try:
-            return Later(min(wait, LOOK_AGAIN_AFTER) if wait > 0 else LOOK_AGAIN_AFTER)
+            return Later(min(wait, LONGEST_PAUSE) if wait > 0 else LONGEST_PAUSE)
         user.tries += 1
         self._further += 1
         return None

@@ -7,7 +7,7 @@ not show which it is; the answer to the next try does, a moment later. So the pa
 - the next try got through: the quota was exceeded, so the pace is cut;
 - it was throttled again, and nobody else got through meanwhile: the same;
 - it was throttled again although others got through, or did a moment ago and are done, and nobody who was throttled
-  recovered lately: this user is throttled alone. Nobody is slowed down, and the user is set aside (``refusals``).
+  recovered lately: this user is throttled alone. Nobody is slowed down, and the user is postponed (``refusals``).
 
 Waiting for that costs a fraction of a second of too many requests, because the pause before such a try is short.
 """
@@ -24,7 +24,8 @@ from worker.core.resilience.refusals import Refusals
 WINDOW = 50
 """How many of the latest answers show whether the quota is exceeded: two seconds' worth at 25/s."""
 RECOVERIES = 2
-"""So many users among them who were throttled, and then got through, show that it is."""
+"""So many users among them who were throttled, and then got through, show that it is. One may be a user with a limit of
+their own, which has just passed."""
 REMEMBERED = 1_000
 """Users who may wait for their next try after a throttled answer, before the oldest is forgotten."""
 

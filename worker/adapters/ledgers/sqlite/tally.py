@@ -3,6 +3,10 @@
 Triggers count every finished row in the transaction that writes it, whoever writes it: a process of an earlier version
 too, or a person with SQL. Unfinished rows are few and have an index, so they are counted when somebody asks, and of a
 user's three writes one is counted (measured: 1 % of the CPU that a user takes).
+
+A worker of an earlier version may write beside us. It takes a statement to have written all its rows if the statement
+made as many changes, and SQLite counts the triggers' among them. So a row that another worker has changed meanwhile,
+which is not written, makes more changes than any statement has rows; then that worker looks at each row alone.
 """
 
 from __future__ import annotations
@@ -11,6 +15,9 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
+EARLIER_ROWS = 256
+"""The most rows that a worker of an earlier version writes in one statement (its ``ThreadBatcher``'s ``most``)."""
 
 _BEGIN = (
     # Finished rows by state, reason and detail; '' stands for NULL.
@@ -43,6 +50,18 @@ _BEGIN = (
     CREATE TRIGGER user_is_gone AFTER DELETE ON users WHEN OLD.state NOT IN ('in_progress', 'sealed') BEGIN
         UPDATE tally SET number = number - 1
         WHERE state = OLD.state AND reason = coalesce(OLD.reason, '') AND detail = coalesce(OLD.detail, '');
+    END
+    """,
+    "CREATE TABLE late_writes (number INTEGER PRIMARY KEY)",
+    f"""
+    INSERT INTO late_writes WITH RECURSIVE numbers (number) AS (
+        VALUES (0) UNION ALL SELECT number + 1 FROM numbers WHERE number < {EARLIER_ROWS}
+    ) SELECT number FROM numbers
+    """,  # noqa: S608 - our own number
+    """
+    CREATE TRIGGER user_was_changed_meanwhile BEFORE INSERT ON users
+    WHEN EXISTS (SELECT 1 FROM users WHERE username = NEW.username AND version IS NOT NEW.replaces) BEGIN
+        UPDATE late_writes SET number = number;
     END
     """,
     # Users on the roster who have no row.

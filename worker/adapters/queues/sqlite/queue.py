@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -67,22 +68,12 @@ _SAME_DEADLINE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class _SampleOrder:
-    """How many messages a worker asks for from anywhere in the queue."""
+class _LeaseOrder:
+    """How a worker chooses the messages that it leases. ``visibility``: seconds."""
 
     viewer: Viewer
     visibility: float
-    most: int
-
-
-@dataclass(frozen=True, slots=True)
-class _OthersOrder:
-    """Whose messages a worker asks for, wherever they stand."""
-
-    viewer: Viewer
-    visibility: float
-    username: str
-    most: int
+    choose: Callable[[sqlite3.Connection, Viewer], Sequence[Found]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +93,6 @@ class _Correction:
     known: float
     right: float
     wave: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _LeaseOrder:
-    """What a worker asks for when it leases messages to call for."""
-
-    viewer: Viewer
-    visibility: float
-    is_dead: Callable[[str], bool]
-    outlook: Outlook
-    most: int
-    at_once: int
-    late: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +135,8 @@ class SqliteQueue:
         self._gather = max(gather, _GATHER)
         self._wave = False
         self._ahead: deque[Lease] = deque()
-        self._late: list[Lease] = []
-        """Leased ahead, and passed over since: too late when their turn came, and not dead."""
+        self._passed_over: list[Lease] = []
+        """Leased ahead, and passed over since (``Outlook``): when their turn came they could hardly make it."""
         self._expired_after = BEGINNING
         """Where the search for dead messages goes on."""
         self._heartbeat: asyncio.Task[None] | None = None
@@ -173,7 +151,7 @@ class SqliteQueue:
             self._heartbeat.cancel()
             self._heartbeat = None
         self._ahead.clear()
-        self._late.clear()
+        self._passed_over.clear()
         await self._database.write(_free, self._holder, QueueUnavailable)
 
     async def only(self, usernames: Collection[str]) -> None:
@@ -186,39 +164,49 @@ class SqliteQueue:
         await self._keep_beating()
         leases = self._take_ahead(most, outlook)
         if len(leases) < most and not self._ahead:
-            late = most - len(self._late)
-            leased = await self._lease(max(most, self._look_ahead), most, max(0, late), outlook)
+            choose = partial(
+                _to_call,
+                is_dead=self._is_dead,
+                outlook=outlook,
+                most=max(most, self._look_ahead),
+                at_once=most,
+                passed_over=max(0, most - len(self._passed_over)),
+            )
+            leased = await self._lease(choose)
             self._ahead.extend(leased)  # only now: ``lease_expired`` may have put another deque there meanwhile
             leases += self._take_ahead(most - len(leases), outlook)
         if len(leases) < most:
-            leases += self._take_late(most - len(leases), outlook)
+            leases += self._take_passed_over(most - len(leases), outlook)
         return leases
 
     def _take_ahead(self, most: int, outlook: Outlook) -> list[Lease]:
-        """Those leased ahead that can still make it, earliest deadline first; the late ones among them are kept."""
+        """Those leased ahead that can still make it, earliest deadline first; the others among them are kept."""
         taken: list[Lease] = []
         while self._ahead and len(taken) < most:
             lease = self._ahead.popleft()
-            (taken if lease.request.expires_at > outlook.late else self._late).append(lease)
+            (taken if lease.request.expires_at > outlook.passed_over_up_to else self._passed_over).append(lease)
         return taken
 
-    def _take_late(self, most: int, outlook: Outlook) -> list[Lease]:
+    def _take_passed_over(self, most: int, outlook: Outlook) -> list[Lease]:
         """Those that hardly can, latest deadline first; whoever is not worth a call any more is kept."""
-        self._late.sort(key=lambda lease: lease.request.expires_at)
+        self._passed_over.sort(key=lambda lease: lease.request.expires_at)
         taken: list[Lease] = []
-        while self._late and len(taken) < most and self._late[-1].request.expires_at > outlook.hopeless:
-            taken.append(self._late.pop())
+        while (
+            self._passed_over
+            and len(taken) < most
+            and self._passed_over[-1].request.expires_at > outlook.too_late_up_to
+        ):
+            taken.append(self._passed_over.pop())
         return taken
 
-    async def _lease(self, most: int, at_once: int, late: int, outlook: Outlook) -> Sequence[Lease]:
-        order = _LeaseOrder(self._viewer(), self._visibility, self._is_dead, outlook, most, at_once, late)
+    async def _lease(self, choose: Callable[[sqlite3.Connection, Viewer], Sequence[Found]]) -> list[Lease]:
+        order = _LeaseOrder(self._viewer(), self._visibility, choose)
         return await self._parsed(await self._database.write(_lease, order, QueueUnavailable))
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``; only messages whose credential is not known to be dead."""
         await self._keep_beating()
-        order = _SampleOrder(self._viewer(), self._visibility, most)
-        leases = await self._parsed(await self._database.write(_lease_elsewhere, order, QueueUnavailable))
+        leases = await self._lease(partial(sample, most=most))
         while self._ahead and len(leases) < most:  # no others are left: the latest of those that were leased ahead
             leases.append(self._ahead.pop())
         return leases
@@ -233,9 +221,9 @@ class SqliteQueue:
         """See ``ports.Queue``; the queue knows of all requests of a user."""
         if not await self._database.read(lambda found: any_expired(found, now), QueueUnavailable):
             return ()
-        dead = [lease for lease in (*self._ahead, *self._late) if lease.request.expires_at <= now]
+        dead = [lease for lease in (*self._ahead, *self._passed_over) if lease.request.expires_at <= now]
         self._ahead = deque(lease for lease in self._ahead if lease.request.expires_at > now)
-        self._late = [lease for lease in self._late if lease.request.expires_at > now]
+        self._passed_over = [lease for lease in self._passed_over if lease.request.expires_at > now]
         held = [_GiveBack(cast("int", lease.receipt), self._holder, 0.0) for lease in dead]
         order = _ExpiredOrder(self._viewer(), self._visibility, held, self._expired_after, now, most)
         while True:
@@ -252,8 +240,7 @@ class SqliteQueue:
         """See ``ports.Queue``."""
         if most <= 0:
             return ()
-        order = _OthersOrder(self._viewer(), self._visibility, username, most)
-        return await self._parsed(await self._database.write(_lease_others, order, QueueUnavailable))
+        return await self._lease(partial(others, username=username, most=most))
 
     def _viewer(self) -> Viewer:
         now = time.time()
@@ -360,19 +347,28 @@ async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
 
 
 def _lease(connection: sqlite3.Connection, orders: Sequence[_LeaseOrder]) -> Sequence[Sequence[Found]]:
-    return [_lease_one(connection, order) for order in orders]
+    results = []
+    for order in orders:
+        results.append(rows := order.choose(connection, order.viewer))
+        _hold(connection, order.viewer, order.visibility, rows)
+    return results
 
 
-def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[Found]:
-    rows = _choose(connection, order)
-    if len(rows) < order.most and any(_free_leases_of_the_dead(connection, [order.is_dead])):
-        rows = _choose(connection, order)
-    _hold(connection, order.viewer, order.visibility, rows)
+def _to_call(
+    connection: sqlite3.Connection,
+    viewer: Viewer,
+    *,
+    is_dead: Callable[[str], bool],
+    outlook: Outlook,
+    most: int,
+    at_once: int,
+    passed_over: int,
+) -> Sequence[Found]:
+    """See ``choice.to_call``; where there are too few, those that dead workers have leased come too."""
+    rows = to_call(connection, viewer, outlook, most=most, at_once=at_once, passed_over=passed_over)
+    if len(rows) < most and any(_free_leases_of_the_dead(connection, [is_dead])):
+        rows = to_call(connection, viewer, outlook, most=most, at_once=at_once, passed_over=passed_over)
     return rows
-
-
-def _choose(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[Found]:
-    return to_call(connection, order.viewer, order.outlook, most=order.most, at_once=order.at_once, late=order.late)
 
 
 def _lease_expired(
@@ -393,22 +389,6 @@ def _hold(connection: sqlite3.Connection, viewer: Viewer, visibility: float, row
             f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
             (viewer.holder, viewer.now + visibility, *(row.id for row in rows)),
         )
-
-
-def _lease_others(connection: sqlite3.Connection, orders: Sequence[_OthersOrder]) -> Sequence[Sequence[Found]]:
-    results = []
-    for order in orders:
-        results.append(rows := others(connection, order.viewer, order.username, order.most))
-        _hold(connection, order.viewer, order.visibility, rows)
-    return results
-
-
-def _lease_elsewhere(connection: sqlite3.Connection, orders: Sequence[_SampleOrder]) -> Sequence[Sequence[Found]]:
-    results = []
-    for order in orders:
-        results.append(rows := sample(connection, order.viewer, order.most))
-        _hold(connection, order.viewer, order.visibility, rows)
-    return results
 
 
 def _free_leases_of_the_dead(

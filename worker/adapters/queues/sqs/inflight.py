@@ -54,8 +54,8 @@ class InFlight:
         self._acknowledged: OrderedDict[Key, None] = OrderedDict()
         self._memory = memory
         self._users_ahead: Counter[str] = Counter()
-        self._late: list[tuple[float, int, Message]] = []
-        """Messages ahead that were passed over, as hardly anybody could still call for them: a heap by -deadline."""
+        self._passed_over: list[tuple[float, int, Message]] = []
+        """Messages ahead that are passed over (``Outlook``): a heap by -deadline."""
         self._alive: Counter[str] = Counter()
         """How many messages of each user are in flight and not dead."""
         self._dead: dict[str, list[Message]] = defaultdict(list)
@@ -98,17 +98,18 @@ class InFlight:
         Those whose visibility is over are dropped: another worker may have them.
         """
         self.bury(outlook.now)
-        while self._late and -self._late[0][0] > outlook.late:  # leasing and claiming take less time than they did
-            deadline, number, message = heapq.heappop(self._late)
+        # Those passed over come back where leasing and claiming take less time than they did.
+        while self._passed_over and -self._passed_over[0][0] > outlook.passed_over_up_to:
+            deadline, number, message = heapq.heappop(self._passed_over)
             heapq.heappush(self._ahead, (-deadline, number, message))
-        while self._ahead and self._ahead[0][0] <= outlook.late:
+        while self._ahead and self._ahead[0][0] <= outlook.passed_over_up_to:
             deadline, number, message = heapq.heappop(self._ahead)
-            heapq.heappush(self._late, (-deadline, number, message))
+            heapq.heappush(self._passed_over, (-deadline, number, message))
         taken: list[Message] = []
         while self._ahead and len(taken) < most:
             taken += self._taken(heapq.heappop(self._ahead)[2], now)
-        while self._late and len(taken) < most and -self._late[0][0] > outlook.hopeless:
-            taken += self._taken(heapq.heappop(self._late)[2], now)
+        while self._passed_over and len(taken) < most and -self._passed_over[0][0] > outlook.too_late_up_to:
+            taken += self._taken(heapq.heappop(self._passed_over)[2], now)
         return taken
 
     def take_of(self, username: str, most: int, now: float) -> list[Message]:
@@ -149,13 +150,13 @@ class InFlight:
         """Note which messages ahead are dead by that time (UTC seconds): they take up no room ahead any more."""
         while self._ahead and self._ahead[0][0] <= dead_at:
             self._bury(heapq.heappop(self._ahead)[2])
-        late = [one for one in self._late if one[2].request.expires_at > dead_at]
-        if len(late) < len(self._late):
-            for _, __, message in self._late:
+        kept = [one for one in self._passed_over if one[2].request.expires_at > dead_at]
+        if len(kept) < len(self._passed_over):
+            for _, __, message in self._passed_over:
                 if message.request.expires_at <= dead_at:
                     self._bury(message)
-            heapq.heapify(late)
-            self._late = late
+            heapq.heapify(kept)
+            self._passed_over = kept
 
     def _bury(self, message: Message) -> None:
         if self._is_ahead(message):

@@ -1,10 +1,10 @@
 """The queue on AWS: a standard SQS queue, which loses no message, keeps no order, and may deliver a message twice.
 
-Long polls receive messages ahead of their use, so that the one with the earliest deadline can be chosen among those
-that can still make it: at most ten seconds of work. Dead ones take up no room there, as they are settled aside at once;
-those about to die are passed over. A heartbeat keeps all of them hidden from other workers; finished messages are
-deleted ten at a time. If a lease is lost nevertheless, nothing breaks, and a message that is delivered twice becomes a
-duplicate: the users are protected by the claims in the ledger, not by the queue.
+Long polls receive messages ahead of their use, at most ten seconds of this worker's work, so that the one with the
+earliest deadline can be chosen among those that can still make it. Those about to die are passed over; dead ones take
+up hardly any room there, as they are settled at once. A heartbeat keeps all of them hidden from other workers;
+finished messages are deleted ten at a time. If a lease is lost nevertheless, nothing breaks, and a message that is
+delivered twice becomes a duplicate: the users are protected by the claims in the ledger, not by the queue.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from worker.adapters.aws.errors import faults
-from worker.adapters.aws.sqs import PATIENCE, send_all
+from worker.adapters.aws.sqs import BATCH, PATIENCE, send_all
 from worker.adapters.queues.sqs.attributes import QUEUE, attributes_of, count, redrives_within
 from worker.adapters.queues.sqs.background import Background
 from worker.adapters.queues.sqs.emptiness import Emptiness
 from worker.adapters.queues.sqs.heartbeat import Heartbeat
 from worker.adapters.queues.sqs.inflight import LONGEST, InFlight, Key, Message
+from worker.adapters.queues.sqs.look_ahead import LookAhead
 from worker.adapters.queues.sqs.producer import SqsProducer
 from worker.adapters.queues.sqs.receiver import Receiver
 from worker.core.errors import Malformed, QueueUnavailable
@@ -46,7 +47,7 @@ REDRIVEN_WITHIN = 600.0
 """Seconds within which the queue's own redrive policy has to remove a malformed message; if it takes longer, the worker
 deletes the message itself, because a run does not end before the queue is empty."""
 MOST_DEAD = 1000
-"""Dead messages that may wait here to be settled aside before they take up the room of others: a second's work."""
+"""Dead messages that may wait here to be settled before they take up the room of others: a second's work."""
 _LATE = 15.0
 """Seconds that the answer to a poll may take in addition to the poll's wait."""
 _CLOSING = 5.0
@@ -58,7 +59,8 @@ class SqsQueue:
     """``Queue`` and ``Producer`` over the standard queue at ``url``.
 
     ``visibility``: seconds, rounded up to whole ones, at most 12 hours. ``look_ahead``: how many messages may be
-    received ahead of their use. ``dead_letter_url``: the queue that gets reason and digest of each malformed message;
+    received ahead of their use, at most; with ``seconds_ahead`` only as many as this worker uses in so many seconds
+    (see ``look_ahead``). ``dead_letter_url``: the queue that gets reason and digest of each malformed message;
     without it the message is left to the queue's own redrive policy, or deleted if that takes longer than
     ``REDRIVEN_WITHIN``. ``count_malformed`` adds to the ledger's count. ``empty_after``: seconds, see ``emptiness``.
     """
@@ -72,6 +74,7 @@ class SqsQueue:
         clock: Clock,
         visibility: float,
         look_ahead: int,
+        seconds_ahead: float | None = None,
         dead_letter_url: str | None,
         count_malformed: Callable[[int], Awaitable[None]],
         empty_after: float,
@@ -85,7 +88,12 @@ class SqsQueue:
         self._count_malformed = count_malformed
         self._wait = max(1, min(LONGEST_WAIT, int(empty_after / 2)))
         self._in_flight = InFlight(self._visibility)
-        self._look_ahead = max(1, look_ahead)
+        self._most_ahead = max(1, look_ahead)
+        self._look_ahead = (
+            None
+            if seconds_ahead is None
+            else LookAhead(self._most_ahead, seconds_ahead, least=BATCH, now=time.monotonic())
+        )
         self._emptiness = Emptiness(empty_after)
         self._counting = Outage(PATIENCE)
         self._receiver = Receiver(self._receive, self._room, look_ahead=look_ahead, wait=self._wait)
@@ -155,8 +163,11 @@ class SqsQueue:
 
     def _take(self, most: int, take: Callable[[int, float], Sequence[Message]]) -> Sequence[Lease]:
         self._want()
-        messages = take(most, time.monotonic())
+        now = time.monotonic()
+        messages = take(most, now)
         if messages:
+            if self._look_ahead:
+                self._look_ahead.used(len(messages), now)
             self._receiver.want()
         return self._leases(messages)
 
@@ -173,8 +184,9 @@ class SqsQueue:
         return Deadlines([(deadline, 1) for deadline in ahead], are_all=False)
 
     def _room(self) -> int:
-        """How many more messages may be received ahead: dead ones, which are settled aside, hardly count."""
-        return self._look_ahead - self._in_flight.ahead - max(0, self._in_flight.dead - MOST_DEAD)
+        """How many more messages may be received ahead: dead ones, which are settled at once, hardly count."""
+        wanted = self._look_ahead.messages(time.monotonic()) if self._look_ahead else self._most_ahead
+        return wanted - self._in_flight.ahead - max(0, self._in_flight.dead - MOST_DEAD)
 
     def _want(self) -> None:
         """Start polls as needed; raise what the work in the background has been failing with."""

@@ -1,4 +1,4 @@
-"""The dead are settled aside: many at once, fewer while the ledger is slow, and nobody waits for a straggler."""
+"""Expired requests are settled many at once, fewer while the ledger is slow, and nobody waits for one that is slow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.support.virtual_time import EPOCH, VirtualTime
 from worker.core.model import CredentialKind, Request, Secret
 from worker.core.ports import Lease
-from worker.engine.aside import AT_ONCE, FEW, LOOK_EVERY, QUICK, Aside, round_of
+from worker.engine.expired import AT_ONCE, FEW, LOOK_EVERY, QUICK, ExpiredRequests, round_of
 
 
 class Dead:
@@ -50,7 +50,7 @@ def run(queue: Dead, seconds: float, *, takes: float = 0.0, straggler: float = 0
         return asyncio.create_task(work())
 
     async def main() -> None:
-        task = asyncio.create_task(Aside(queue, clock, settle, lambda: may_begin).run())  # type: ignore[arg-type]
+        task = asyncio.create_task(ExpiredRequests(queue, clock, settle, lambda: may_begin).run())  # type: ignore[arg-type]
         await asyncio.sleep(seconds)
         task.cancel()
 

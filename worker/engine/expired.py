@@ -1,4 +1,4 @@
-"""Settles dead requests beside the calls: without a slot, many at once, and never in the way of anybody alive.
+"""Settles expired requests beside the calls: without a slot, many at once, and never in the way of anybody alive.
 
 A request whose credential has expired needs no call, only a durable outcome and its message deleted. There may be tens
 of thousands of them (an overload, a night's break), and a handful of users at the end of the queue who can still be
@@ -20,19 +20,20 @@ FEW = 8
 QUICK = 0.1
 """Seconds that a ledger may take for an answer before the rounds get smaller: claims must not wait behind the dead."""
 LOOK_EVERY = 1.0
-"""Seconds between two looks at a queue without dead requests: soon enough for the end of a run, which waits for the
-last ones to die, and one read a second costs nothing."""
+"""Seconds between two looks at a queue without expired requests: soon enough for the end of a run, which waits for the
+last ones to expire, and one read a second costs nothing."""
 
 
 def round_of(ledger_takes: float) -> int:
-    """How many dead requests may be under way while the ledger takes so many seconds for an answer."""
+    """How many expired requests may be under way while the ledger takes so many seconds for an answer."""
     return max(FEW, int(AT_ONCE * min(1.0, QUICK / max(ledger_takes, QUICK))))
 
 
-class Aside:
-    """Leases the dead requests of ``queue``; ``settle`` begins with one, and returns its task, or ``None``.
+class ExpiredRequests:
+    """Leases the expired requests of ``queue``, and has them settled.
 
-    ``may_begin`` returns how many may be begun now.
+    ``settle`` begins to settle one, and returns its task, or ``None`` where that cannot be done now. ``may_begin``
+    returns how many may be begun now.
     """
 
     def __init__(

@@ -33,11 +33,11 @@ AGREEING_USERS = 3
 """Distinct users who are refused in a row before the pool is doubted, and users from elsewhere in the queue who must be
 refused too before it is blamed: one or two may have troubles of their own."""
 DOUBTED_USERS = 10
-"""So many users who are refused in a row doubt the pool even before a user from elsewhere in the queue was asked. Fewer
-would stop the others at each small group of users with a fault in common; more calls would be wasted on a pool that
-refuses all."""
+"""Distinct users who are refused in a row before the pool is doubted, where no user from elsewhere in the queue was
+asked yet. With fewer, each small group of users with a fault in common would stop the others; with more, more calls
+would be wasted on a pool that refuses all."""
 AGREEING_ANSWERS = 6
-"""So many refusals in a row suffice too, from however few users: near the end only one or two may be left."""
+"""Refusals in a row that suffice too, from however few users: near the end only one or two may be left."""
 BY_CHANCE = 1e-7
 """Where a part of the users is refused anyway, the pool is blamed only for a row of refusals that would come about by
 chance with no more than this probability: less than once in a rollout of a million users."""
@@ -54,7 +54,7 @@ ASK_OTHERS_FOR = 2.0
 """Seconds for which every second user is taken from elsewhere in the queue after somebody was refused for the first
 time: those with the earliest deadlines may be refused one after the other, but the others must not wait for that."""
 SHARE_OF_TRIES = 0.03
-"""The part of all calls that further tries may take: that much is promised to the others."""
+"""The part of all calls that further tries may take at most: the rest is promised to the others."""
 SHARE_BESIDE_OTHERS = 0.01
 """The same while others are worked on: the others are promised 97 % of the quota, and lose some of it to the pace's
 margin and to the moment in which it is not known who is refused. The rest is for when nobody else is left."""
@@ -76,8 +76,8 @@ REMEMBERED = 1_000
 """Users who are remembered at most, about 0.5 MB. Of more, the ones refused longest ago are forgotten, and called as if
 for the first time when their message comes again."""
 SAMPLE = 50
-"""How many of the latest answers to users from elsewhere in the queue tell whether most users are refused:
-enough for a majority to mean something, and few enough that a pool that begins to refuse shows soon."""
+"""How many of the latest answers to users from elsewhere in the queue tell whether most users are refused: enough for a
+majority to mean something, and few enough that a pool that begins to refuse shows soon."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ is to blame. So a refusal counts against a user once a call for another user tha
 - A success that was sent later ends the streak: its users are refused alone, and *postponed*. If the breaker opened and
   a user from elsewhere in the queue was refused too, everybody was refused for a while: it counts against nobody.
 - Whoever is postponed is tried again a few times, with growing pauses. All these tries together are limited to a small
-  part of the calls. Then, or when nobody else is left to work on, they get an outcome of their own.
+  part of the calls. Then, or when nobody else is left to work on, they get an outcome of their own. Where they have
+  another request, its credential may be better: it is called for, and then the tries go on where they had ended.
 
 The memory is this process's own, and bounded. If it is lost, these users are simply called again.
 """
@@ -135,6 +136,8 @@ class Refusals:
         self._stop = stop
         self._users: OrderedDict[str, _User] = OrderedDict()
         """By username, the ones refused longest ago first."""
+        self._concluded: OrderedDict[str, _User] = OrderedDict()
+        """Those who got such an outcome, the longest ago first; ``at``: when."""
         self._sent = 0
         """Calls so far; each one's number is its place in their order."""
         self._further = 0
@@ -178,6 +181,7 @@ class Refusals:
             if now - self._served_by[0][0] > 2 * LATELY:
                 self._served_by.popleft()
         self._users.pop(username, None)
+        self._concluded.pop(username, None)
         self.streak.users.discard(username)
         if username in self._elsewhere:
             self._sample.append(False)
@@ -234,9 +238,11 @@ class Refusals:
         now = self._clock.monotonic()
         user = self._users.get(username)
         if user is None:
-            user = _User(reason, code, cure, number, now, now)
+            user = self._concluded_lately(username)
+            if user is None:
+                user = _User(reason, code, cure, number, now, now)
+                self._newest_at = now
             self._users[username] = user
-            self._newest_at = now
             if len(self._users) > REMEMBERED:
                 self._users.popitem(last=False)
         user.reason, user.code, user.cure, user.number, user.at = reason, code, cure, number, now
@@ -246,6 +252,11 @@ class Refusals:
         """The user has an outcome."""
         self._users.pop(username, None)
         self.streak.users.discard(username)
+
+    def _concluded_lately(self, username: str) -> _User | None:
+        """The user, where they got such an outcome within the last minute: this is another request of theirs."""
+        user = self._concluded.get(username)
+        return None if user is None or self._clock.monotonic() - user.at > LATELY else user
 
     def got_through_since(self, number: int) -> bool:
         """Whether a call that was sent after that one brought a secret."""
@@ -343,16 +354,17 @@ class Refusals:
         now = self._clock.monotonic()
         user = self._users.get(username)
         if user is None:
-            self._other_users.add(username)
+            if self._concluded_lately(username) is None:
+                self._other_users.add(username)
             return None
         if not user.alone:
             wait = user.at + UNDECIDED_PAUSE - now
             return Later(wait) if wait > 0 else None
         if self.pool_is_doubted:
             return Later(UNDECIDED_PAUSE)
-        return self._next_step_alone(user, seconds_left, now)
+        return self._next_step_alone(username, user, seconds_left, now)
 
-    def _next_step_alone(self, user: _User, seconds_left: float, now: float) -> Concluded | Later | None:
+    def _next_step_alone(self, username: str, user: _User, seconds_left: float, now: float) -> Concluded | Later | None:
         """The same for a user who is refused alone: another try, in its time, or an outcome."""
         others_gone_for = 0.0 if self._other_users else now - self._other_users_at
         are_left_alone = others_gone_for >= QUIET
@@ -368,14 +380,14 @@ class Refusals:
             or max(wait, 0.0) >= seconds_left
         )
         if is_last:
-            return self._conclude(user)
+            return self._conclude(username, user)
         if wait > 0 or not may_try:
             return Later(min(wait, LONGEST_PAUSE) if wait > 0 else LONGEST_PAUSE)
         user.tries += 1
         self._further += 1
         return None
 
-    def _conclude(self, user: _User) -> Concluded | Later:
+    def _conclude(self, username: str, user: _User) -> Concluded | Later:
         """The outcome, unless most of this worker's users are refused: then the pool is to blame."""
         refused = [each for each in self._users.values() if each.alone and each.reason is Reason.REFUSED]
         served = self._served_lately()
@@ -385,4 +397,9 @@ class Refusals:
             (code, cure), _ = codes.most_common(1)[0]
             self._stop(PersonMustAct(f"Cognito refuses most users with {code}", cure))
             return Later(UNDECIDED_PAUSE)
+        user.at = self._clock.monotonic()
+        self._concluded[username] = user
+        self._concluded.move_to_end(username)
+        if len(self._concluded) > REMEMBERED:
+            self._concluded.popitem(last=False)
         return Concluded(user.reason, user.code)

@@ -142,11 +142,11 @@ def test_who_stops_waiting_leaves_the_others_their_turn(bench: Bench) -> None:
 def test_whoever_passed_sees_that_the_breaker_opened_meanwhile(bench: Bench) -> None:
     async def main() -> list[bool]:
         seen = []
-        async with bench.breaker.permit() as permit:
+        async with bench.breaker.permit("ana") as permit:
             seen.append(not permit.has_lapsed())
             bench.hear(WAF, "ana")
             seen.append(not permit.has_lapsed())
-        async with bench.breaker.permit() as probe:
+        async with bench.breaker.permit("ana") as probe:
             seen.append(not probe.has_lapsed())
             bench.breaker.ledger_call_begins("key")
             bench.breaker.ledger_call_failed("key", "the ledger: away")
@@ -400,7 +400,7 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
     async def main() -> None:
         for _ in range(10):
             breaker.record_reply("ana", WAF, refusals.sent("ana"))
-            async with breaker.permit():
+            async with breaker.permit("ana"):
                 pass
 
     virtual.run(main())

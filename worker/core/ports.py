@@ -180,7 +180,7 @@ class LedgerStats(Protocol):
         ...
 
     async def recount(self) -> Counts:
-        """The same by looking at every row, which is what an exit code rests on; corrects what ``counts`` gives."""
+        """The same, exact at this moment, which is what an exit code rests on; corrects what ``counts`` gives."""
         ...
 
     def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:

@@ -138,7 +138,7 @@ class CircuitBreaker:
         """Seconds since the first of the refusals in a row."""
         return self._clock.monotonic() - self._refusals.streak.since
 
-    def permit(self, username: str = "") -> Permit:
+    def permit(self, username: str) -> Permit:
         """For ``async with``: waits until one wire attempt for that user may be made."""
         return Permit(self, username)
 

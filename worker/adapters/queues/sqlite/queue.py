@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -63,6 +63,8 @@ _PAGE = 500
 _HIDDEN_BY_A_WRONG_CLOCK = 60.0
 """Seconds. No worker hides a message for longer than the visibility. One that is hidden for this much longer was hidden
 by a clock that has been set back since; it counts as visible."""
+_SAME_DEADLINE = 0.001
+"""Seconds by which a deadline that is read again may differ: times in messages are rounded to microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,16 @@ class _GiveBack:
     id: int
     holder: str
     visible_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Correction:
+    """A message whose body says another deadline than its row (UTC seconds)."""
+
+    id: int
+    known: float
+    right: float
+    wave: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +226,15 @@ class SqliteQueue:
         self._passed_over = [lease for lease in self._passed_over if lease.request.expires_at > now]
         held = [_GiveBack(cast("int", lease.receipt), self._holder, 0.0) for lease in dead]
         order = _ExpiredOrder(self._viewer(), self._visibility, held, self._expired_after, now, most)
-        rows, self._expired_after = await self._database.write(_lease_expired, order, QueueUnavailable)
-        return await self._parsed(rows)
+        while True:
+            rows, self._expired_after = await self._database.write(_lease_expired, order, QueueUnavailable)
+            leases = await self._parsed(rows)
+            living = [lease for lease in leases if lease.request.expires_at > now]
+            # Their deadline was found to be a later one: they wait for their turn like all others.
+            await asyncio.gather(*(self.give_back(lease, 0.0) for lease in living))
+            if len(living) < len(leases) or not living:
+                return [lease for lease in leases if lease.request.expires_at <= now]
+            order = replace(order, held=(), after=self._expired_after)
 
     async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
@@ -228,13 +247,21 @@ class SqliteQueue:
         return Viewer(self._holder, now, now + self._visibility + _HIDDEN_BY_A_WRONG_CLOCK, self._wave)
 
     async def _parsed(self, rows: Sequence[Found]) -> list[Lease]:
+        """The requests in these messages. Deadlines that were noted by another ``session_validity`` are corrected."""
         now = time.time()
         leases = []
-        for id_, _, body, __, has_others in rows:
+        corrections = []
+        for id_, _, body, deadline, has_others in rows:
             try:
-                leases.append(Lease(self._parser.parse(body, now), id_, bool(has_others)))
+                request = self._parser.parse(body, now)
             except Malformed as malformed:
                 await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueUnavailable)
+            else:
+                leases.append(Lease(request, id_, bool(has_others)))
+                if abs(request.expires_at - deadline) > _SAME_DEADLINE:
+                    corrections.append(_Correction(id_, deadline, request.expires_at, self._wave))
+        if corrections:
+            await self._database.write(_correct, corrections, QueueUnavailable)
         return leases
 
     async def deadlines(self, now: float) -> Deadlines:
@@ -393,6 +420,14 @@ def _give_back(connection: sqlite3.Connection, messages: Sequence[_GiveBack]) ->
             (message.visible_at, message.id, message.holder),
         )
     return [None] * len(messages)
+
+
+def _correct(connection: sqlite3.Connection, found: Sequence[Sequence[_Correction]]) -> Sequence[None]:
+    for correction in (each for corrections in found for each in corrections):
+        connection.execute("UPDATE messages SET deadline = ? WHERE id = ?", (correction.right, correction.id))
+        if correction.wave:
+            wave.correct(connection, correction.id, correction.known, correction.right)
+    return [None] * len(found)
 
 
 def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> Sequence[None]:

@@ -91,6 +91,12 @@ def sample(connection: sqlite3.Connection, viewer: Viewer, most: int) -> Sequenc
     return [Found(*row) for row in rows]
 
 
+def correct(connection: sqlite3.Connection, id_: int, known: float, right: float) -> None:
+    """Note that a message's deadline is another one than was known (UTC seconds)."""
+    connection.execute("DELETE FROM temp.wave WHERE deadline = ? AND id = ?", (known, id_))
+    connection.execute("INSERT OR IGNORE INTO temp.wave VALUES (?, ?)", (right, id_))
+
+
 def any_left(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[bool]:
     """Whether any message of these users is left, leased ones included."""
     _find_new_messages(connection)

@@ -108,6 +108,15 @@ def test_any_answer_about_one_user_closes_the_breaker(bench: Bench, answer: Repl
     assert bench.breaker.admits(probe=False)
 
 
+def test_who_is_refused_alone_shows_that_the_endpoint_is_there_again(bench: Bench) -> None:
+    bench.hear(WAF, "bad")
+    bench.hear(ISSUED, "ben")
+    bench.hear(UNSENT, "cleo")
+    assert not bench.breaker.admits(probe=False)
+    bench.hear(WAF, "bad")
+    assert bench.breaker.admits(probe=False)
+
+
 def test_being_throttled_shows_that_the_endpoint_is_there_but_not_that_it_serves(bench: Bench) -> None:
     bench.hear(UNSENT, "ana")
     bench.hear(THROTTLED, "ana")

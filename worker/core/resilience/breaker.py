@@ -240,7 +240,7 @@ class CircuitBreaker:
         is_another = username not in refusals.streak.users
         refusals.refused(username, number, fault)
         if not refusals.streak.answers:  # it is known of all who were refused that they are refused alone
-            if self.doubts_pool:
+            if self._is_open:  # the pool serves the others, and the endpoint can be reached
                 self._close()
             return
         nobody_elsewhere = self._is_nobody_elsewhere

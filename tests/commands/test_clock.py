@@ -153,5 +153,6 @@ async def test_a_push_while_cognito_is_away_says_so_once_and_goes_on(rollout: Ro
         rollout.configure(cognito={"endpoint_url": url})
         ended = await rollout.command("push", requests)
     assert ended.code == 0
-    (said,) = ended.logged("endpoint_told_no_time")
+    (said,) = ended.logged("endpoint_unanswered")
     assert "Connection refused" in said["cause"]
+    assert "cognito.endpoint_url" in said["cure"]

@@ -178,6 +178,17 @@ async def test_a_rehearsal_of_a_fault_that_is_none_names_the_nearest(rollout: Ro
     assert "conflict" in ended.err
 
 
+async def test_a_rehearsal_that_cannot_write_says_so_and_is_no_bug(rollout: Rollout) -> None:
+    nowhere = rollout.folder / "nowhere" / "rehearsal.db"
+    ended = await rollout.command(
+        "rehearse", "--users", "2", "--set", f"queue.path={nowhere}", "--set", f"ledger.path={nowhere}", config=False
+    )
+
+    assert ended.code == 75
+    assert "No such file or directory" in ended.err
+    assert "Traceback" not in ended.err
+
+
 async def test_looking_at_a_rollout_on_one_host_does_not_load_the_aws_sdk(rollout: Rollout) -> None:
     await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
     probe = (

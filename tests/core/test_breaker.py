@@ -108,6 +108,15 @@ def test_any_answer_about_one_user_closes_the_breaker(bench: Bench, answer: Repl
     assert bench.breaker.admits(probe=False)
 
 
+def test_who_is_refused_alone_shows_that_the_endpoint_is_there_again(bench: Bench) -> None:
+    bench.hear(WAF, "bad")
+    bench.hear(ISSUED, "ben")
+    bench.hear(UNSENT, "cleo")
+    assert not bench.breaker.admits(probe=False)
+    bench.hear(WAF, "bad")
+    assert bench.breaker.admits(probe=False)
+
+
 def test_being_throttled_shows_that_the_endpoint_is_there_but_not_that_it_serves(bench: Bench) -> None:
     bench.hear(UNSENT, "ana")
     bench.hear(THROTTLED, "ana")
@@ -142,11 +151,11 @@ def test_who_stops_waiting_leaves_the_others_their_turn(bench: Bench) -> None:
 def test_whoever_passed_sees_that_the_breaker_opened_meanwhile(bench: Bench) -> None:
     async def main() -> list[bool]:
         seen = []
-        async with bench.breaker.permit() as permit:
+        async with bench.breaker.permit("ana") as permit:
             seen.append(not permit.has_lapsed())
             bench.hear(WAF, "ana")
             seen.append(not permit.has_lapsed())
-        async with bench.breaker.permit() as probe:
+        async with bench.breaker.permit("ana") as probe:
             seen.append(not probe.has_lapsed())
             bench.breaker.ledger_call_begins("key")
             bench.breaker.ledger_call_failed("key", "the ledger: away")
@@ -165,7 +174,7 @@ def test_three_users_who_are_refused_end_the_run_where_nobody_else_is_left(bench
     bench.virtual.now = 0.9
     bench.hear(TOTP_OFF, "cem")
     assert bench.stopped == [], "a moment is not enough"
-    assert bench.breaker.waiting_for == "Cognito refuses everybody (SoftwareTokenMFANotFoundException)"
+    assert bench.breaker.waiting_for == "Cognito to stop refusing everybody (SoftwareTokenMFANotFoundException)"
     bench.virtual.now = 1.0
     bench.hear(TOTP_OFF, "cem")
     assert isinstance(bench.stopped[0], PersonMustAct)
@@ -204,6 +213,25 @@ def test_users_from_elsewhere_are_probed_first_and_without_a_pause(bench: Bench)
         return {"ben": await ben, "xan": await xan}
 
     assert bench.virtual.run(main()) == {"ben": 0.25, "xan": 0.0}
+
+
+def test_where_most_users_are_refused_it_is_known_within_seconds_whether_all_are(bench: Bench) -> None:
+    """However many more are asked for, because so many are refused anyway: with growing pauses it took minutes."""
+    for number in range(80):
+        bench.hear(TOTP_OFF, f"bad-{number}")
+        if number % 2:
+            bench.hear(ISSUED, f"good-{number}")
+
+    async def main() -> None:
+        for number in range(40):
+            bench.refusals.comes_from_elsewhere(f"other-{number}")
+            await bench.pass_through(TOTP_OFF, f"other-{number}")
+            if bench.stopped:
+                return
+
+    bench.virtual.run(main())
+    assert bench.stopped
+    assert bench.virtual.now < 15.0
 
 
 def test_one_bad_user_among_good_ones_opens_nothing(bench: Bench) -> None:
@@ -286,7 +314,7 @@ def test_one_user_without_an_answer_is_no_endpoint_that_is_away(bench: Bench) ->
     assert bench.breaker.admits(probe=False)
     bench.hear(NO_ANSWER, "cem")
     assert not bench.breaker.admits(probe=False)
-    assert bench.breaker.waiting_for == "Cognito's endpoint does not answer (ReadTimeout)"
+    assert bench.breaker.waiting_for == "Cognito's endpoint to answer (ReadTimeout)"
     assert bench.stopped == []
 
 
@@ -381,7 +409,7 @@ def test_a_probe_that_comes_due_between_two_looks_at_the_clock_still_leaves(virt
     async def main() -> None:
         for _ in range(10):
             breaker.record_reply("ana", WAF, refusals.sent("ana"))
-            async with breaker.permit():
+            async with breaker.permit("ana"):
                 pass
 
     virtual.run(main())

@@ -153,6 +153,15 @@ def test_a_channel_that_takes_longer_than_a_session_leaves_is_tried_again_later(
     assert bench.admitted == (True, True)
 
 
+def test_a_worker_that_was_stopped_for_hours_during_a_delivery_calls_for_sessions_again_within_a_minute(
+    bench: Bench,
+) -> None:
+    bench.issue("stopped")
+    bench.deliver("stopped", takes=10 * 3600.0)
+    bench.virtual.now += 61.0
+    assert bench.admitted == (True, True)
+
+
 def test_a_delivery_that_hangs_for_longer_than_a_session_leaves_lets_no_session_leave(bench: Bench) -> None:
     bench.issue("hangs")
     bench.deliveries.begins("hangs")

@@ -9,6 +9,7 @@ from worker.core.errors import PersonMustAct, WorkerError
 from worker.core.model import PoolFault, Reason
 from worker.core.resilience.refusals import (
     LAST_TRIES,
+    LATELY,
     LONGEST_POSTPONED,
     PAUSES,
     QUIET,
@@ -210,6 +211,46 @@ def test_two_of_three_users_are_no_majority_to_stop_for(bench: Bench) -> None:
     bench.after(LONGEST_POSTPONED)
     assert bench.step("bad-1") == REFUSED
     assert bench.stopped == []
+
+
+def test_each_further_request_of_a_refused_user_takes_one_call_and_no_pause(bench: Bench) -> None:
+    bench.serve(1000)
+    bench.refuse("bad")
+    bench.serve()
+    bench.try_on("bad")
+    bench.refusals.forget("bad")
+    for _ in range(8):
+        assert bench.step("bad") is None, "its credential may be better"
+        bench.refuse("bad")
+        assert bench.step("bad") == REFUSED
+        bench.refusals.forget("bad")
+    assert bench.refusals.streak.users == set()
+    bench.after(LATELY + 1.0)
+    assert bench.step("bad") is None
+    bench.refuse("bad")
+    assert isinstance(bench.step("bad"), Later), "a user like all others again"
+
+
+def test_a_user_whose_credential_died_between_the_tries_has_the_others_left_with_the_next_one(bench: Bench) -> None:
+    bench.serve(1000)
+    bench.refuse("bad")
+    bench.serve()
+    assert bench.step("bad", seconds_left=1.0) == REFUSED
+    bench.refusals.forget("bad")
+    assert bench.step("bad") is None
+    bench.refuse("bad")
+    assert isinstance(bench.step("bad"), Later)
+
+
+def test_the_requests_of_a_refused_user_do_not_put_off_the_end_of_the_others(bench: Bench) -> None:
+    bench.serve(1000)
+    bench.refuse("bad", "many")
+    bench.serve()
+    bench.try_on("many")
+    bench.refusals.forget("many")
+    bench.after(LAST_TRIES)
+    assert bench.step("many") is None
+    assert bench.step("bad") == REFUSED
 
 
 def test_the_memory_is_bounded(bench: Bench) -> None:

@@ -170,6 +170,27 @@ async def test_on_a_terminal_a_bar_says_how_far_the_run_is(
     assert "failed" not in text
 
 
+async def test_whoever_is_still_waited_for_when_all_should_be_done_has_no_time_left_to_show(
+    clock: Clock, stats: RunStats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as twelve users who are refused and tried again, after all others are done."""
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(progress, "REDRAW", 0.01)
+    for _ in range(40):
+        clock.now += 0.05
+        stats.settled(State.DELIVERED)
+    stats.postponed("ana", now=True)
+    soon, waiting = Terminal(), Terminal()
+    await shown(stats, [1, 1], soon)
+    assert "1 s left" in soon.getvalue()
+    clock.now += 1.5
+    await shown(stats, [1, 1], waiting)
+    assert " left" not in waiting.getvalue()
+    assert "1 tried again later" in waiting.getvalue()
+    stats.postponed("ana", now=False)
+    assert stats.tried_again_later == 0
+
+
 async def test_of_a_pipe_the_bar_shows_what_was_done(stats: RunStats, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "REDRAW", 0.01)
     stats.settled(State.FAILED)
@@ -252,6 +273,19 @@ def test_the_table_adds_up_for_people(clock: Clock, stats: RunStats) -> None:
     assert "past their deadline 5 duplicate requests 3 malformed messages 2" in text
     assert "this run: 120 users in 60 s (2.0/s), 120 requests, 1 of them throttled" in text
     assert "60 min left at 20 requests/s" in text
+
+
+@pytest.mark.parametrize(
+    ("waiting", "expired", "said"), [(3, 0, "1 s left at 20 requests/s"), (3_000, 3_000, None), (3_000, 1_000, "100 s")]
+)
+def test_the_table_says_how_long_those_who_live_will_take(waiting: int, expired: int, said: str | None) -> None:
+    out = io.StringIO()
+    report.print_table(counts(0, {}), Backlog(waiting, expired), None, out, quota=20.0)
+    assert (said in out.getvalue()) if said else " left" not in out.getvalue()
+
+
+def test_one_request_that_waits_is_one() -> None:
+    assert "1 request waits, run again for it" in report.verdict(counts(0, {}), Backlog(1))
 
 
 def test_the_report_is_whole_private_and_replaces_the_one_before(tmp_path: Path, clock: Clock, stats: RunStats) -> None:

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = [*PAGES, ROOT / "config" / "iam" / "README.md"]
+LOGGED = ("info", "warning", "error", "exception")
+"""Levels of the log that are written by default; ``debug`` is for those who read the code."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
@@ -160,3 +162,20 @@ def test_operations_explains_every_exit_code_state_and_reason() -> None:
     rows = re.findall(r"^\| `?(\w+)`? \|", (ROOT / "docs" / "operations.md").read_text("utf-8"), flags=re.MULTILINE)
     for wanted in ([str(int(code)) for code in ExitCode], list(State), list(Reason)):
         assert [each for each in wanted if rows.count(each) != 1] == []
+
+
+def test_operations_explains_every_event_that_is_logged_at_the_default_level() -> None:
+    events = {
+        call.args[0].value
+        for file in (ROOT / "worker").rglob("*.py")
+        for call in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and (call.func.value.id, call.func.attr) in {("log", level) for level in LOGGED}
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert "stopped" in events
+    _, _, section = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("## What the log says\n")
+    names = re.findall(r"^\| (`[^|]+) \|", section.partition("\n## ")[0], flags=re.MULTILINE)
+    assert {name for cell in names for name in re.findall(r"`(\w+)`", cell)} == events

@@ -165,6 +165,13 @@ def test_a_lease_outlasts_three_calls() -> None:
         Settings(cognito=CognitoSettings(user_pool_id=POOL), ledger=LedgerSettings(lease=29.0))
 
 
+def test_a_session_outlives_the_validity_that_its_secret_needs() -> None:
+    """Else no call for a Session would ever leave, and all of them would expire without a word."""
+    text = complaint("channel.min_validity=30", MFA_WORKER_COGNITO__SESSION_VALIDITY="30")
+    assert "channel.min_validity (from --set channel.min_validity): should be shorter than 30 s" in text
+    assert "cognito.session_validity" in text
+
+
 @pytest.mark.parametrize("url", ["https://idp.example", "https://idp.example:8443/", "http://127.0.0.1:4566"])
 @pytest.mark.parametrize(
     "more", [[], ["cognito.endpoint_url=http://[::1]:1"], ["cognito.endpoint_url=http://localhost"]]

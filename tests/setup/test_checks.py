@@ -185,6 +185,7 @@ def test_the_rate_is_this_ledgers_share_of_what_is_configured(tmp_path: Path) ->
 
     assert "5 requests/s for all workers of this ledger together" in at(rollout.look(settings), "rate").said
     assert "7,200 wait: 24 min at 5/s" in at(rollout.look_at(settings, Seen(waiting=7_200, sessions=0)), "queue").said
+    assert "2 wait: 1 s at 5/s" in at(rollout.look_at(settings, Seen(waiting=2, sessions=0)), "queue").said
 
 
 def test_a_rate_above_the_quota_and_a_backlog_beyond_any_token_are_told(tmp_path: Path) -> None:

@@ -21,6 +21,12 @@ PATIENCE = 3.0
 """Seconds that one question may take: as long as a connection to Cognito may take to stand
 (``adapters.cognito.client``), and little beside what a person waits for a push."""
 
+PUSHED_CURE = (
+    "pushing goes on by this machine's clock; a run needs the endpoint: check the network, proxy and "
+    "cognito.endpoint_url (mfa-worker check)"
+)
+"""What the warning ``endpoint_unanswered`` advises."""
+
 
 async def learn_time(settings: Settings, clock: EndpointClock) -> None:
     """Let the endpoint set the clock; where it does not answer, or names no time, say so, and leave the clock alone.
@@ -39,7 +45,11 @@ async def learn_time(settings: Settings, clock: EndpointClock) -> None:
             answer = await ask(endpoint, clock)
     except UsageError as unusable:  # certificates that cannot be read: ``run`` refuses them, pushing does without
         answer = TimeAnswer(told=False, trouble=str(unusable))
-    if not answer.told:
-        log.warning("endpoint_told_no_time", cause=answer.trouble or "its answers are not dated", cure=NO_TIME_CURE)
+    if answer.trouble:
+        log.warning(
+            "endpoint_unanswered", cause=f"Cognito's endpoint does not answer: {answer.trouble}", cure=PUSHED_CURE
+        )
+    elif not answer.told:
+        log.warning("endpoint_told_no_time", cause="its answers are not dated", cure=NO_TIME_CURE)
     if wrong := clock.wrong():
         raise wrong

@@ -115,7 +115,7 @@ class Caller:
         return await until_decided(attempt, self._config.retry, spent_calling=lambda: claim.spent_calling, sleep=sleep)
 
     async def _attempt(self, request: Request, claim: Claim, scope: CancellationScope) -> CallResult:
-        """Send one request, where credential, claim and circuit breaker still allow it when its turn comes."""
+        """Send one request, where credential, claim, channel and circuit breaker still allow it when its turn comes."""
         while True:
             if rules.too_late(request, self._clock.utc()):
                 return TooLate()

@@ -61,8 +61,9 @@ class EndpointClock:
         self._utc_at_zero: float | None = None
         """What ``utc`` is when ``monotonic`` is zero; ``None`` before the endpoint told its time."""
         self._contradictions = 0
-        """Answers in a row that agree with each other and not with what we believe; the next two are their bounds."""
+        """Answers in a row that agree with each other and not with what we believe."""
         self._least = self._most = 0.0
+        """The bounds within which ``_utc_at_zero`` would be by all of these answers."""
 
     def utc(self) -> float:
         """See ``ports.Clock``."""

@@ -99,7 +99,7 @@ class Pipeline:
 
         Raises ``LedgerUnavailable`` or ``ChannelUnavailable`` when patience is over; a later run then finishes the row.
         """
-        if isinstance(instead := self._step_if_refused(request), Later):
+        if isinstance(instead := self._after_refusals(request), Later):
             return Postpone(instead.seconds)
         return await self._enrol(request, instead, scope)
 
@@ -279,12 +279,12 @@ class Pipeline:
 
     # --- no secret ----------------------------------------------------------------------------------------------------
 
-    def _step_if_refused(self, request: Request) -> Concluded | Later | None:
-        """What follows from earlier refusals of this user."""
+    def _after_refusals(self, request: Request) -> Concluded | Later | None:
+        """What follows from earlier refusals of this user, if there were any, in place of a call."""
         return self._refusals.next_step(request.username, request.expires_at - self._clock.utc())
 
     async def _refused(self, request: Request, claim: Claim) -> Verdict:
-        match self._step_if_refused(request):
+        match self._after_refusals(request):
             case Concluded(reason, code):
                 return await self._conclude(claim, State.FAILED, reason, code)
             case Later(seconds):

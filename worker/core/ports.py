@@ -23,7 +23,7 @@ class Lease:
     request: Request
     receipt: object
     """The adapter's own handle."""
-    others: bool = False
+    has_others: bool = False
     """Whether the queue holds other messages of this user, for ``lease_others``."""
 
 
@@ -180,7 +180,7 @@ class LedgerStats(Protocol):
         ...
 
     async def recount(self) -> Counts:
-        """The same by looking at every row, which is what an exit code rests on; corrects what ``counts`` gives."""
+        """The same, exact at this moment, which is what an exit code rests on; corrects what ``counts`` gives."""
         ...
 
     def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:

@@ -111,7 +111,8 @@ def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
     """Whether the request changes nothing about the user, whoever has claimed them.
 
     Its id had an outcome; or the user has one, and needs no other; or the user has one, and this credential is dead,
-    which makes nothing better or worse. So does a mismatch, but a user who has no secret is told of it, once.
+    which makes nothing better or worse. A mismatch makes nothing better either, but where the user has no secret it is
+    recorded as the outcome, once.
     """
     if request.id in row.settled or row.state is State.SKIPPED:
         return True

@@ -24,6 +24,8 @@ class RunStats:
         """When the run began, in UTC seconds."""
         self.last_progress = now
         """Monotonic seconds of the last thing that moved the run on."""
+        self._last_outcome = now
+        self._postponed: set[str] = set()
         self.states: Counter[State] = Counter()
         """Users settled by this run, by outcome."""
         self.reasons: Counter[Reason] = Counter()
@@ -46,7 +48,8 @@ class RunStats:
         self.states[state] += 1
         if reason is not None:
             self.reasons[reason] += 1
-        self._users.add(self.progressed())
+        self._last_outcome = self.progressed()
+        self._users.add(self._last_outcome)
 
     def duplicate(self, number: int = 1) -> None:
         """There was nothing to do for so many requests."""
@@ -56,6 +59,10 @@ class RunStats:
     def given_back(self) -> None:
         """A message was given back, which moves nothing on."""
         self.returned += 1
+
+    def postponed(self, username: str, *, now: bool) -> None:
+        """The user was refused, and is tried again later; or no longer."""
+        (self._postponed.add if now else self._postponed.discard)(username)
 
     def sent(self) -> None:
         """A wire attempt was made."""
@@ -70,6 +77,11 @@ class RunStats:
         """Something moved the run on; gives the moment, in monotonic seconds."""
         self.last_progress = self._clock.monotonic()
         return self.last_progress
+
+    @property
+    def tried_again_later(self) -> int:
+        """Users who were refused or throttled, and are tried again later."""
+        return len(self._postponed)
 
     @property
     def throttles(self) -> int:
@@ -90,6 +102,11 @@ class RunStats:
     def idle(self) -> float:
         """Seconds since something moved, for a watchdog."""
         return self._clock.monotonic() - self.last_progress
+
+    @property
+    def since_outcome(self) -> float:
+        """Seconds since a user was settled, or since the run began."""
+        return self._clock.monotonic() - self._last_outcome
 
     @property
     def requests_per_second(self) -> float:

@@ -264,7 +264,9 @@ class WorkerLoop:
     async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
         username, rests_for, is_settled = lease.request.username, 0.0, False
         try:
-            match await self._pipeline.enrol(lease.request, scope):
+            verdict = await self._pipeline.enrol(lease.request, scope)
+            self._stats.postponed(username, now=isinstance(verdict, Postpone))
+            match verdict:
                 case Done(state, reason):
                     self._settled += 1
                     if self._failure_rate and (stop := self._failure_rate.settled(state, reason)):
@@ -290,7 +292,7 @@ class WorkerLoop:
             rests_for = BUG_PAUSE
             await self._contain_bug(lease, scope)
         finally:
-            if is_settled and (lease.others or username in self._others) and self._shutdown.reason is None:
+            if is_settled and (lease.has_others or username in self._others) and self._shutdown.reason is None:
                 self._tasks.start(Kind.MESSAGE, self._settle_others(username), CancellationScope())
             else:
                 self._release(username, rests_for)
@@ -355,19 +357,19 @@ class WorkerLoop:
     async def _nobody_is_unfinished(self) -> bool:
         return not (await self._ledger.recount()).unfinished
 
-    async def _unless_unavailable(self, query: Awaitable[bool | int]) -> bool:
-        """Return whether the query found something; ``False`` too while the ledger is unavailable.
+    async def _unless_unavailable(self, query: Awaitable[bool]) -> bool:
+        """Return the answer of ``query``; ``False`` while the ledger is unavailable.
 
         Raises ``LedgerUnavailable`` when that lasts longer than ``ledger_patience``.
         """
         try:
-            found = await query
+            answer = await query
         except LedgerUnavailable as error:
             self._ledger_outage.failed(error)
             self._ledger_outage.check()
             return False
         self._ledger_outage.recovered()
-        return bool(found)
+        return answer
 
     def _begin_takeover(self, *states: State) -> None:
         if self._takeover.begin(states):

@@ -28,7 +28,7 @@ LEAST_LOST, LEAST_PART = 5, 0.01
 """So many requests, and such a part of those that wait, must be lost for it to be an overload: a few that
 were pushed with hardly any time left are none."""
 MUCH = 2.0
-"""It is said again when the number has grown, or shrunk, by this factor."""
+"""It is said again when the number has grown by this factor. That it shrinks is no news: they die, as was said."""
 
 
 class OverloadWarning:
@@ -65,7 +65,7 @@ class OverloadWarning:
         self._expired = expired
         if lost < max(LEAST_LOST, LEAST_PART * waiting):
             lost = 0
-        if self._said / MUCH < lost < self._said * MUCH or lost == self._said:
+        if lost == self._said or 0 < lost < self._said * MUCH:
             return
         self._said = lost
         if lost:
@@ -75,4 +75,4 @@ class OverloadWarning:
                 cure=CURE,
             )
         else:
-            log.info("overload_over")
+            log.info("overload_over", cause="what waits now can be served before it expires")

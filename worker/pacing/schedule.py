@@ -103,8 +103,8 @@ The promise is to use 99 % of the quota, and each part of the margin costs as mu
 SHARED_MARGIN = 0.0075
 """The part of the rate that is never used while other workers send too: between slices two workers' jitter adds up.
 
-It is as much as 99 % of the quota leave, with what is lost to late timers. What jitter needs beyond it is had by
-requests that leave late, or not at all (``limiter``).
+The promise is to use 99 % of the quota, and what late timers cost is lost too, so it cannot be larger. Against jitter
+beyond it, requests that are too late do not leave at all (``limiter``).
 """
 
 

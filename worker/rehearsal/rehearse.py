@@ -191,10 +191,13 @@ async def _migration_script(
                 await _push(stores, await fake_cognito.sign_in(batch, credential=scenario.credential))  # type: ignore[arg-type]
         all_pushed.set()
 
-    async with asyncio.TaskGroup() as group:
-        feeding = group.create_task(feed())
-        yield
-        feeding.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            feeding = group.create_task(feed())
+            yield
+            feeding.cancel()
+    except ExceptionGroup as failed:  # of the run or the script: an error that names its cause is no bug
+        raise failed.exceptions[0] from None
 
 
 async def _push(stores: Stores, credentials: Sequence[Credential]) -> None:

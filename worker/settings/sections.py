@@ -225,6 +225,9 @@ class Settings(BaseSettings):
         if self.ledger.lease < least:
             text = "should be at least {least} s, three times cognito.call_timeout"
             raise PydanticCustomError("too_short", text, {"least": f"{least:g}", "key": "ledger.lease"})
+        if self.channel.min_validity >= (lives := self.cognito.session_validity):
+            text = "should be shorter than {lives} s, cognito.session_validity, or no Session could ever be used"
+            raise PydanticCustomError("too_long", text, {"lives": f"{lives:g}", "key": "channel.min_validity"})
         computed: dict[str, dict[str, Any]] = {
             "run": {"concurrency": max(16, min(256, round(2 * self.rate.effective)))},
             "ledger": {"path": self.queue.path},

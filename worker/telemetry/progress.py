@@ -18,7 +18,7 @@ from worker.core.errors import WorkerError
 from worker.core.model import State
 from worker.core.stats import RunStats
 from worker.telemetry.logs import clean
-from worker.telemetry.report import duration
+from worker.telemetry.report import left as time_left
 
 log = structlog.get_logger()
 
@@ -87,9 +87,15 @@ class _View:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until all messages are finished at the present speed; ``None`` if that is not known."""
+        """Seconds until all messages are finished at the present speed; ``None`` if that is not known.
+
+        It is not where all should be finished by now: whoever is left is waited for, and no speed tells how long.
+        """
         speed = self.stats.users_per_second
-        return None if self.total is None or self.outdated or speed <= 0 else (self.total - self.finished) / speed
+        if self.total is None or self.outdated or speed <= 0:
+            return None
+        left = (self.total - self.finished) / speed
+        return None if self.stats.since_outcome > max(1.0, left) else left
 
 
 async def _lines(view: _View, interval: float) -> None:
@@ -104,11 +110,12 @@ async def _lines(view: _View, interval: float) -> None:
             users_per_second=round(stats.users_per_second, 1),
             requests_per_second=round(stats.requests_per_second, 1),
             quota=view.quota,
-            seconds_left=None if left is None else round(left),
+            seconds_left=None if left is None else max(1, round(left)),
             needs_session=stats.states[State.NEEDS_SESSION],
             failed=stats.states[State.FAILED],
             duplicates=stats.duplicates,
             throttled=stats.throttles,
+            **({"tried_again_later": stats.tried_again_later} if stats.tried_again_later else {}),
             **({"waiting_for": stats.waiting_for} if stats.waiting_for else {}),
         )
 
@@ -152,9 +159,10 @@ def _bar_texts(view: _View) -> tuple[str, str]:
     count = f"{view.finished:,}" + ("" if view.total is None else f" of {view.total:,}")
     rest = [
         f"{stats.requests_per_second:.1f} of {view.quota:g} requests/s",
-        f"{duration(left)} left" if left is not None else "",
+        f"{time_left(left)} left" if left is not None else "",
         f"{stats.states[State.NEEDS_SESSION]:,} need a session" if stats.states[State.NEEDS_SESSION] else "",
         f"{stats.states[State.FAILED]:,} failed" if stats.states[State.FAILED] else "",
+        f"{stats.tried_again_later:,} tried again later" if stats.tried_again_later else "",
         f"waiting for {clean(stats.waiting_for)}" if stats.waiting_for else "",
     ]
     return count, " · ".join(part for part in rest if part)

@@ -153,7 +153,8 @@ def _why(counts: Counts, state: State) -> str:
 
 def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
     if backlog.waiting:
-        yield f"{backlog.waiting:,} requests wait, run again for them"
+        wait = "1 request waits" if backlog.waiting == 1 else f"{backlog.waiting:,} requests wait"
+        yield f"{wait}, run again for {'it' if backlog.waiting == 1 else 'them'}"
     if counts.unfinished:
         yield "run again to finish those under way"
     for state, cure in ((State.NEEDS_SESSION, "sign them in again"), (State.FAILED, "see why")):
@@ -169,7 +170,7 @@ def print_table(
 ) -> None:
     """Print a table: states, reasons, the backlog and the verdict; with ``stats`` also the speed of that run.
 
-    With ``quota`` (requests/s) it also shows how long the waiting requests will take at least.
+    With ``quota`` (requests/s) it also shows how long the waiting requests that live will take at least.
     """
     rows = [(word, counts.states.get(state, 0)) for state, word in _WORDS.items()]
     rows = [(word, number) for word, number in rows if number] or [("delivered", 0)]
@@ -188,8 +189,8 @@ def print_table(
     lines = [f"{word:<26}{number:>12,}" for word, number in rows]
     if stats is not None:
         lines.append(_speed(stats))
-    if quota and backlog.waiting:
-        lines.append(f"{duration(backlog.waiting / quota)} left at {quota:g} requests/s")
+    if quota and (alive := backlog.waiting - backlog.expired) > 0:
+        lines.append(f"{left(alive / quota)} left at {quota:g} requests/s")
     stream.write("\n".join([*lines, verdict(counts, backlog)]) + "\n")
     stream.flush()
 
@@ -208,3 +209,8 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
+
+
+def left(seconds: float) -> str:
+    """Return a number of seconds for which there is still work: at least ``1 s``."""
+    return duration(max(1.0, seconds))

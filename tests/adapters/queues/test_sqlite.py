@@ -5,17 +5,19 @@ mistrusts the clock, and erases what it deletes.
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 
 from tests.adapters.queues.rigs import SqliteQueues
 from tests.adapters.queues.test_every_queue import ids, lease
-from tests.support.messages import PARSER, body, push_raw, pushed
+from tests.support.messages import PARSER, POOL, body, push_raw, pushed
 from worker.adapters.queues.sqlite.choice import WINDOW
 from worker.adapters.queues.sqlite.queue import SqliteQueue, _push
 from worker.adapters.sqlite.database import Database
@@ -23,6 +25,7 @@ from worker.core.errors import QueueUnavailable
 from worker.core.outlook import Outlook
 from worker.core.ports import Backlog, Pushed
 from worker.requests.lines import digest
+from worker.requests.message import Parser
 
 
 class ShiftedTime:
@@ -84,7 +87,7 @@ async def test_one_message_of_a_user_is_leased_at_a_time(sqlite_queues: SqliteQu
             pushed(*(body("ana", str(number), expires_in=number / 10) for number in range(200)), body("ben"))
         )
         [first] = await one.lease(64)
-        assert (first.request.id, first.others) == ("0", True)
+        assert (first.request.id, first.has_others) == ("0", True)
         assert ids(list(await one.lease(64))) == ["ben"], "which stands behind all of them"
         assert list(await two.lease(64)) == []
         await one.give_back(first, 5)
@@ -94,7 +97,7 @@ async def test_one_message_of_a_user_is_leased_at_a_time(sqlite_queues: SqliteQu
 
 async def test_who_has_no_other_messages_is_known_by_the_lease(sqlite_queue: SqliteQueue) -> None:
     await sqlite_queue.push(pushed(body("ana", "1"), body("ana", "2"), body("ben")))
-    assert {found.request.username: found.others for found in await sqlite_queue.lease(9)} == {
+    assert {found.request.username: found.has_others for found in await sqlite_queue.lease(9)} == {
         "ana": True,
         "ben": False,
     }
@@ -143,6 +146,44 @@ async def test_no_message_is_lost_when_the_dead_are_leased_during_a_lease_ahead(
         while leases := await queue.lease(5, outlook):
             found += leases
         assert sorted(ids(found)) == ["-10", "20", "30", "40", "50", "60"]
+
+
+def session_of(username: str, age: float) -> bytes:
+    """A Session that was issued so many seconds ago; how long it lives is the worker's to know."""
+    issued = datetime.fromtimestamp(time.time() - age, UTC).isoformat()
+    return json.dumps({"username": username, "session": f"{username} {'s' * 40}", "issued_at": issued}).encode()
+
+
+@pytest.mark.parametrize("is_wave", [False, True])
+async def test_sessions_that_live_longer_than_was_believed_wait_for_their_turn(
+    sqlite_queue: SqliteQueue, *, is_wave: bool
+) -> None:
+    """Pushed with a ``session_validity`` of three minutes; then the operator learns that it is fifteen."""
+    names = [f"user {number:03}" for number in range(250)]
+    await sqlite_queue.push(pushed(*(session_of(name, 450 - number) for number, name in enumerate(names))))
+    sqlite_queue._parser = Parser(POOL, session_validity=900.0)
+    if is_wave:
+        await sqlite_queue.only(names)
+    now = time.time()
+    assert await sqlite_queue.lease_expired(100, now) == []
+    leases = await sqlite_queue.lease(3, Outlook(now))
+    assert [lease.request.username for lease in leases] == names[:3]
+    assert await sqlite_queue.backlog() == Backlog(waiting=250, expired=0)
+
+
+@pytest.mark.parametrize("is_wave", [False, True])
+async def test_sessions_that_live_shorter_than_was_believed_are_settled_as_dead(
+    sqlite_queue: SqliteQueue, *, is_wave: bool
+) -> None:
+    """They would be held, and neither called for nor settled, until the deadline that was believed first."""
+    await sqlite_queue.push(pushed(*(session_of(f"user {number}", 100 + number) for number in range(5))))
+    sqlite_queue._parser = Parser(POOL, session_validity=60.0)
+    sqlite_queue._look_ahead = 10
+    if is_wave:
+        await sqlite_queue.only([f"user {number}" for number in range(5)])
+    now = time.time()
+    assert list(await sqlite_queue.lease(2, Outlook(now))) == []
+    assert len(await sqlite_queue.lease_expired(100, now)) == 5
 
 
 async def test_a_request_is_known_at_the_door_by_username_and_id(sqlite_queue: SqliteQueue) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.adapters.queues.stream import StreamQueue
 from worker.core.clock import SystemClock
 from worker.core.errors import QueueUnavailable, UsageError
-from worker.core.ports import Backlog, Producer, Pushed
+from worker.core.outlook import Outlook
+from worker.core.ports import Backlog, Lease, Producer, Pushed
 from worker.requests.lines import MAX_MESSAGE, digest
 
 
@@ -275,3 +277,35 @@ async def test_a_sample_takes_the_lines_read_last_and_then_from_the_queue_behind
     assert ids(list(await queue.lease(2))) == ["1"]
     assert ids(list(await queue.lease_elsewhere(2))) == ["behind"]
     assert (await queue.backlog()).waiting == 5
+
+
+async def test_a_line_that_dies_while_the_queue_behind_answers_is_settled_and_not_handed_out(
+    tmp_path: Path, behind: SqliteQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = stream(file(tmp_path, body(id="short", expires_in=30) + b"\n"), behind)
+    now, settled = time.time(), list[Lease]()
+
+    async def answers_late(most: int, outlook: Outlook) -> Sequence[Lease]:
+        settled.extend(await queue.lease_expired(1, now + 31))
+        return ()
+
+    monkeypatch.setattr(behind, "lease", answers_late)
+    assert list(await queue.lease(1, Outlook(now, lead=60.0))) == []
+    assert ids(settled) == ["short"]
+
+
+async def test_thousands_of_lines_that_will_hardly_make_it_are_read_without_looking_at_each_again(
+    tmp_path: Path, behind: SqliteQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [body(id=str(number), expires_in=30) for number in range(1000)]
+    queue = stream(file(tmp_path, b"\n".join(lines)), behind)
+    looked_at = 0
+
+    def deadline(lease: Lease) -> float:
+        nonlocal looked_at
+        looked_at += 1
+        return lease.request.expires_at
+
+    monkeypatch.setattr("worker.adapters.queues.stream._deadline", deadline)
+    assert len(await queue.lease(1, Outlook(time.time(), lead=60.0))) == 1
+    assert looked_at < 20 * len(lines)

@@ -83,7 +83,10 @@ _LAMBDA = "Repair or remove the pool's Lambda trigger, then run again."
 
 _CURES = {
     "SoftwareTokenMFANotFoundException": "Turn TOTP MFA on for the pool (optional or required), then run again.",
-    "ResourceNotFoundException": "The pool or the app client is gone: check cognito.user_pool_id and cognito.region.",
+    "ResourceNotFoundException": (
+        "The pool is gone, or the app client that signed these users in: check cognito.user_pool_id and "
+        "cognito.region, or sign them in through an app client that exists."
+    ),
     "OperationNotEnabledException": "Choose a feature plan of the pool that has this operation, then run again.",
     "InvalidUserPoolConfigurationException": "Repair the user pool's configuration, then run again.",
     "UserPoolAddOnNotEnabledException": "Enable the add-on that the user pool asks for, then run again.",

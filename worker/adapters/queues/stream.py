@@ -82,22 +82,24 @@ class StreamQueue:
         """
         self._become_due()
         self._bury(outlook.now)
-        while self._reads_on(most, outlook) and await self._has_line(may_wait=not self._in_time(outlook)):
-            await self._parse(self._ready[0])
+        in_time = len(self._later_than(outlook.passed_over_up_to))
+        while in_time < most and self._has_room() and await self._has_line(may_wait=not in_time):
+            if (lease := await self._parsed(self._ready[0])) is not None:
+                (self._ahead if _deadline(lease) > outlook.now else self._dead).append(lease)
+                in_time += _deadline(lease) > outlook.passed_over_up_to
             self._ready.popleft()
-            self._bury(outlook.now)
-        ahead = sorted(self._ahead, key=_deadline)
-        if in_time := [lease for lease in ahead if _deadline(lease) > outlook.passed_over_up_to][:most]:
-            return self._hand_out(in_time)
+        if found := self._later_than(outlook.passed_over_up_to)[:most]:
+            return self._hand_out(found)
         if behind := await self._behind.lease(most, outlook):
             return behind
-        return self._hand_out([lease for lease in reversed(ahead) if _deadline(lease) > outlook.too_late_up_to][:most])
+        return self._hand_out(self._later_than(outlook.too_late_up_to)[::-1][:most])
 
-    def _reads_on(self, most: int, outlook: Outlook) -> bool:
-        return self._in_time(outlook) < most and len(self._ahead) + len(self._dead) < _MOST_AHEAD
+    def _has_room(self) -> bool:
+        return len(self._ahead) + len(self._dead) < _MOST_AHEAD
 
-    def _in_time(self, outlook: Outlook) -> int:
-        return sum(_deadline(lease) > outlook.passed_over_up_to for lease in self._ahead)
+    def _later_than(self, moment: float) -> list[Lease]:
+        """Those of the lines read ahead whose deadline is later, earliest first. While awaiting, others may go."""
+        return sorted((lease for lease in self._ahead if _deadline(lease) > moment), key=_deadline)
 
     def _hand_out(self, leases: list[Lease]) -> list[Lease]:
         for lease in leases:
@@ -105,11 +107,13 @@ class StreamQueue:
             self._in_flight[cast("_Line", lease.receipt)] = lease.request
         return leases
 
-    async def _parse(self, line: _Line) -> None:
+    async def _parsed(self, line: _Line) -> Lease | None:
+        """The request in the line; ``None`` where it was malformed, and is put aside."""
         try:
-            self._ahead.append(Lease(self._parser.parse(line.raw, line.read_at), line))
+            return Lease(self._parser.parse(line.raw, line.read_at), line)
         except Malformed as malformed:
             await self._producer.put_aside(str(malformed), digest(line.raw))
+            return None
 
     def _become_due(self) -> None:
         now = time.monotonic()
@@ -124,12 +128,14 @@ class StreamQueue:
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``: the lines read last, since nobody can look further ahead in a pipe."""
-        before = len(self._ahead)
-        while len(self._ahead) - before < most and await self._has_line(may_wait=False):
-            await self._parse(self._ready[-1])
+        last: list[Lease] = []
+        while len(last) < most and await self._has_line(may_wait=False):
+            if (lease := await self._parsed(self._ready[-1])) is not None:
+                self._ahead.append(lease)
+                last.append(lease)
             self._ready.pop()
-        last = self._ahead[before:] or self._ahead[::-1][:most]
-        living = [lease for lease in last if _deadline(lease) > self._clock.utc()]
+        now = self._clock.utc()
+        living = [lease for lease in last or self._ahead[::-1][:most] if _deadline(lease) > now]
         return self._hand_out(living) or await self._behind.lease_elsewhere(most)
 
     async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:

@@ -3,9 +3,9 @@
 While the breaker is *closed*, calls pass. It *opens* on answers that concern everybody: Cognito refuses one user after
 the other (``refusals`` judges whether the pool is to blame), or its endpoint does not answer. While it is open, one
 call at a time passes as a *probe*. Where the pool is doubted, users from elsewhere in the queue are probed first, and
-without a pause between the first ones, because they tell soonest whether only some users are refused. After that
-probes follow at growing intervals. A secret closes the breaker. So does any other answer that blames nobody else, but
-then the next refusal opens it again.
+without a pause between the first ones, because they tell soonest whether only some users are refused. Then probes
+follow twice a second as long as each asks another user and not enough agree yet, else at growing intervals. A secret
+closes the breaker. So does any other answer that blames nobody else, but then the next refusal opens it again.
 
 The pool is blamed, which ends the run, once enough users agree: users from elsewhere in the queue too, where it has
 any. A refusal that may pass by itself is given some time before. An endpoint that stays unreachable for longer than the
@@ -138,7 +138,7 @@ class CircuitBreaker:
         """Seconds since the first of the refusals in a row."""
         return self._clock.monotonic() - self._refusals.streak.since
 
-    def permit(self, username: str = "") -> Permit:
+    def permit(self, username: str) -> Permit:
         """For ``async with``: waits until one wire attempt for that user may be made."""
         return Permit(self, username)
 
@@ -216,8 +216,12 @@ class CircuitBreaker:
         self._refusals.pool_is_doubted = False
         self._changed.set()
 
-    def _open(self, cause: str = "", *, endpoint: bool = False) -> None:
-        """Let nobody pass but the next probe. ``cause``: what is waited for, in words; empty: as before."""
+    def _open(self, cause: str = "", *, endpoint: bool = False, asks_others: bool = False) -> None:
+        """Let nobody pass but the next probe. ``cause``: what is waited for, in words; empty: as before.
+
+        ``asks_others``: whether one user after the other is asked whether the pool refuses; then the next probe follows
+        after ``FIRST_PROBE_PAUSE``.
+        """
         now = self._clock.monotonic()
         if cause:
             self._cause, self._endpoint_is_the_cause = cause, endpoint
@@ -228,14 +232,15 @@ class CircuitBreaker:
             self._on_open()
         elif now < self._next_probe:
             return  # an answer to something sent before the breaker opened
-        self._next_probe = now + self._probe_pause
+        self._next_probe = now + (FIRST_PROBE_PAUSE if asks_others else self._probe_pause)
         self._probe_pause = min(self._probe_pause * 2, LONGEST_PROBE_PAUSE)
 
     def _refused(self, username: str, number: int, fault: PoolFault) -> None:
         refusals = self._refusals
+        is_another = username not in refusals.streak.users
         refusals.refused(username, number, fault)
         if not refusals.streak.answers:  # it is known of all who were refused that they are refused alone
-            if self.doubts_pool:
+            if self._is_open:  # the pool serves the others, and the endpoint can be reached
                 self._close()
             return
         nobody_elsewhere = self._is_nobody_elsewhere
@@ -243,7 +248,9 @@ class CircuitBreaker:
         if not (agree or refusals.is_doubtful or self.doubts_pool):
             return
         self._fault = fault
-        self._open(f"Cognito refuses everybody ({fault.code})")
+        # A refusal that may pass is given its time anyway, and the users who are tried meanwhile need not be called.
+        asks_others = is_another and not agree and not fault.may_pass
+        self._open(f"Cognito to stop refusing everybody ({fault.code})", asks_others=asks_others)
         if not agree or self._lasted() < JUDGED_FOR:
             return
         if self._nobody_elsewhere_since is not None and refusals.concern_users(fault):
@@ -269,7 +276,7 @@ class CircuitBreaker:
             if self.doubts_pool:
                 self._open()
             else:
-                self._open(f"Cognito's endpoint does not answer ({again.detail})", endpoint=True)
+                self._open(f"Cognito's endpoint to answer ({again.detail})", endpoint=True)
         if self._is_open and lasted >= self._patience:
             self._stop(
                 EndpointUnavailable(

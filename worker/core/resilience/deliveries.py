@@ -31,6 +31,10 @@ is back and not noticed costs everybody's. A minute is a third of the time that 
 SLOW_HALF_LIFE = 60.0
 """Seconds in which the memory of a slow delivery halves, so that a channel that was too slow is tried again."""
 
+MOST_REMEMBERED = 2.0
+"""The longest delivery that is remembered, as a multiple of the window that a Session leaves: so a channel that was too
+slow is tried again after one half-life, however slow it was."""
+
 
 class _Undelivered:
     """One secret that is not delivered yet."""
@@ -156,7 +160,9 @@ class Deliveries:
     def delivered(self, username: str) -> None:
         """The channel confirmed it."""
         now, began = self._clock.monotonic(), self._secrets[username].trying_since
-        self._slowest, self._slowest_seen_at = max(self._takes(), now - (now if began is None else began)), now
+        slowest = max(self._takes(), now - (now if began is None else began))
+        # Bounded: a delivery during which this process was stopped for an hour says no more than one that was too slow.
+        self._slowest, self._slowest_seen_at = min(slowest, MOST_REMEMBERED * self._window), now
         self._outage.recovered()
         self._failing, self._probes = "", 0
         self.ends(username)

@@ -12,7 +12,8 @@ is to blame. So a refusal counts against a user once a call for another user tha
 - A success that was sent later ends the streak: its users are refused alone, and *postponed*. If the breaker opened and
   a user from elsewhere in the queue was refused too, everybody was refused for a while: it counts against nobody.
 - Whoever is postponed is tried again a few times, with growing pauses. All these tries together are limited to a small
-  part of the calls. Then, or when nobody else is left to work on, they get an outcome of their own.
+  part of the calls. Then, or when nobody else is left to work on, they get an outcome of their own. Where they have
+  another request, its credential may be better: it is called for, and then the tries go on where they had ended.
 
 The memory is this process's own, and bounded. If it is lost, these users are simply called again.
 """
@@ -32,14 +33,17 @@ AGREEING_USERS = 3
 """Distinct users who are refused in a row before the pool is doubted, and users from elsewhere in the queue who must be
 refused too before it is blamed: one or two may have troubles of their own."""
 DOUBTED_USERS = 10
-"""So many users who are refused in a row doubt the pool even before a user from elsewhere in the queue was asked. Fewer
-would stop the others at each small group of users with a fault in common; more calls would be wasted on a pool that
-refuses all."""
+"""Distinct users who are refused in a row before the pool is doubted, where no user from elsewhere in the queue was
+asked yet. With fewer, each small group of users with a fault in common would stop the others; with more, more calls
+would be wasted on a pool that refuses all."""
 AGREEING_ANSWERS = 6
-"""So many refusals in a row suffice too, from however few users: near the end only one or two may be left."""
+"""Refusals in a row that suffice too, from however few users: near the end only one or two may be left."""
 BY_CHANCE = 1e-7
 """Where a part of the users is refused anyway, the pool is blamed only for a row of refusals that would come about by
 chance with no more than this probability: less than once in a rollout of a million users."""
+MOST_BY_CHANCE = 0.5
+"""The largest part of the users of whom chance is asked: where more are refused, the pool is to blame anyway. So no row
+needs to be longer than 24, which take twelve seconds."""
 PAUSES = (4.0, 8.0, 16.0, 16.0)
 """Seconds before each further try of a user who is postponed, 44 together: so a cause that passes by itself within less
 than that costs nobody their enrolment."""
@@ -53,7 +57,7 @@ ASK_OTHERS_FOR = 2.0
 """Seconds for which every second user is taken from elsewhere in the queue after somebody was refused for the first
 time: those with the earliest deadlines may be refused one after the other, but the others must not wait for that."""
 SHARE_OF_TRIES = 0.03
-"""The part of all calls that further tries may take: that much is promised to the others."""
+"""The part of all calls that further tries may take at most: the rest is promised to the others."""
 SHARE_BESIDE_OTHERS = 0.01
 """The same while others are worked on: the others are promised 97 % of the quota, and lose some of it to the pace's
 margin and to the moment in which it is not known who is refused. The rest is for when nobody else is left."""
@@ -75,8 +79,8 @@ REMEMBERED = 1_000
 """Users who are remembered at most, about 0.5 MB. Of more, the ones refused longest ago are forgotten, and called as if
 for the first time when their message comes again."""
 SAMPLE = 50
-"""How many of the latest answers to users from elsewhere in the queue tell whether most users are refused:
-enough for a majority to mean something, and few enough that a pool that begins to refuse shows soon."""
+"""How many of the latest answers to users from elsewhere in the queue tell whether most users are refused: enough for a
+majority to mean something, and few enough that a pool that begins to refuse shows soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,8 @@ class Refusals:
         self._stop = stop
         self._users: OrderedDict[str, _User] = OrderedDict()
         """By username, the ones refused longest ago first."""
+        self._concluded: OrderedDict[str, _User] = OrderedDict()
+        """Those who got such an outcome, the longest ago first; ``at``: when."""
         self._sent = 0
         """Calls so far; each one's number is its place in their order."""
         self._further = 0
@@ -178,6 +184,7 @@ class Refusals:
             if now - self._served_by[0][0] > 2 * LATELY:
                 self._served_by.popleft()
         self._users.pop(username, None)
+        self._concluded.pop(username, None)
         self.streak.users.discard(username)
         if username in self._elsewhere:
             self._sample.append(False)
@@ -234,9 +241,11 @@ class Refusals:
         now = self._clock.monotonic()
         user = self._users.get(username)
         if user is None:
-            user = _User(reason, code, cure, number, now, now)
+            user = self._concluded_lately(username)
+            if user is None:
+                user = _User(reason, code, cure, number, now, now)
+                self._newest_at = now
             self._users[username] = user
-            self._newest_at = now
             if len(self._users) > REMEMBERED:
                 self._users.popitem(last=False)
         user.reason, user.code, user.cure, user.number, user.at = reason, code, cure, number, now
@@ -246,6 +255,11 @@ class Refusals:
         """The user has an outcome."""
         self._users.pop(username, None)
         self.streak.users.discard(username)
+
+    def _concluded_lately(self, username: str) -> _User | None:
+        """The user, where they got such an outcome within the last minute: this is another request of theirs."""
+        user = self._concluded.get(username)
+        return None if user is None or self._clock.monotonic() - user.at > LATELY else user
 
     def got_through_since(self, number: int) -> bool:
         """Whether a call that was sent after that one brought a secret."""
@@ -318,7 +332,7 @@ class Refusals:
         if not alone:
             return 0
         share = alone / (alone + self._served_lately() + 1)
-        return math.ceil(math.log(BY_CHANCE) / math.log(min(0.9, share)))
+        return math.ceil(math.log(BY_CHANCE) / math.log(min(MOST_BY_CHANCE, share)))
 
     def concern_users(self, fault: PoolFault) -> bool:
         """Whether a streak that nobody is left to refute concerns its users and not the pool.
@@ -343,13 +357,18 @@ class Refusals:
         now = self._clock.monotonic()
         user = self._users.get(username)
         if user is None:
-            self._other_users.add(username)
+            if self._concluded_lately(username) is None:
+                self._other_users.add(username)
             return None
         if not user.alone:
             wait = user.at + UNDECIDED_PAUSE - now
             return Later(wait) if wait > 0 else None
         if self.pool_is_doubted:
             return Later(UNDECIDED_PAUSE)
+        return self._next_step_alone(username, user, seconds_left, now)
+
+    def _next_step_alone(self, username: str, user: _User, seconds_left: float, now: float) -> Concluded | Later | None:
+        """The same for a user who is refused alone: another try, in its time, or an outcome."""
         others_gone_for = 0.0 if self._other_users else now - self._other_users_at
         are_left_alone = others_gone_for >= QUIET
         pause = PAUSES[0] if are_left_alone else PAUSES[min(user.tries, len(PAUSES) - 1)]
@@ -364,14 +383,14 @@ class Refusals:
             or max(wait, 0.0) >= seconds_left
         )
         if is_last:
-            return self._conclude(user)
+            return self._conclude(username, user)
         if wait > 0 or not may_try:
             return Later(min(wait, LONGEST_PAUSE) if wait > 0 else LONGEST_PAUSE)
         user.tries += 1
         self._further += 1
         return None
 
-    def _conclude(self, user: _User) -> Concluded | Later:
+    def _conclude(self, username: str, user: _User) -> Concluded | Later:
         """The outcome, unless most of this worker's users are refused: then the pool is to blame."""
         refused = [each for each in self._users.values() if each.alone and each.reason is Reason.REFUSED]
         served = self._served_lately()
@@ -381,4 +400,9 @@ class Refusals:
             (code, cure), _ = codes.most_common(1)[0]
             self._stop(PersonMustAct(f"Cognito refuses most users with {code}", cure))
             return Later(UNDECIDED_PAUSE)
+        user.at = self._clock.monotonic()
+        self._concluded[username] = user
+        self._concluded.move_to_end(username)
+        if len(self._concluded) > REMEMBERED:
+            self._concluded.popitem(last=False)
         return Concluded(user.reason, user.code)

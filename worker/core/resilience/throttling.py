@@ -24,7 +24,7 @@ from worker.core.resilience.refusals import Refusals
 WINDOW = 50
 """How many of the latest answers show whether the quota is exceeded: two seconds' worth at 25/s."""
 RECOVERIES = 2
-"""So many users among them who were throttled, and then got through, show that it is. One may be a user with a limit of
+"""Users among them who were throttled, and then got through, that show that it is. One may be a user with a limit of
 their own, which has just passed."""
 REMEMBERED = 1_000
 """Users who may wait for their next try after a throttled answer, before the oldest is forgotten."""

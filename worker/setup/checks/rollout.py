@@ -10,7 +10,7 @@ from worker.adapters.checks.seen import Seen
 from worker.core.errors import WorkerError
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
-from worker.telemetry.report import duration
+from worker.telemetry.report import left
 
 QUOTA = 25.0
 """Requests/s that Cognito accepts by default from an account in a Region (UserResourceUpdate; "Quotas in Amazon
@@ -65,7 +65,7 @@ def _backlog(settings: Settings, seen: Seen) -> Iterator[Finding]:
     if seen.waiting is None:
         return
     rate = settings.rate.effective
-    said = f"{seen.waiting:,} wait: {duration(seen.waiting / rate)} at {rate:g}/s" if seen.waiting else "nothing waits"
+    said = f"{seen.waiting:,} wait: {left(seen.waiting / rate)} at {rate:g}/s" if seen.waiting else "nothing waits"
     if seen.waiting / rate > 86_400.0:  # a day
         cure = "push in portions: an access token lives a day at most, and 1 h by default"
         yield advice("queue", f"{said}, longer than any credential lives", cure)

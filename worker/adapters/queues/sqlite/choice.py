@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import inf
 
 from worker.adapters.queues.sqlite import wave
-from worker.adapters.queues.sqlite.messages import Found, Viewer
+from worker.adapters.queues.sqlite.messages import MAY_BE_LEASED, Found, Viewer
 from worker.core.outlook import Outlook
 
 WINDOW = 2000
@@ -31,25 +31,18 @@ BEGINNING: Position = (-inf, 0)
 
 _OTHERS = "EXISTS (SELECT 1 FROM main.messages o WHERE o.username = m.username AND o.id <> m.id)"
 """Whether the user of the message ``m`` has others. An index answers it in one step."""
-_MAY_BE_LEASED = (
-    "(m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder AND m.username NOT IN "
-    "(SELECT username FROM main.messages WHERE holder IS NOT NULL "
-    "AND (holder = :holder OR visible_at > :now AND visible_at <= :latest))"
-)
-"""That the message ``m`` is visible, and no message of its user is leased. SQLite lists the leased ones once for a
-query, by the index ``held``; they are few."""
 _BETWEEN = (
     f"SELECT m.id, m.username, m.body, m.deadline, {_OTHERS} FROM messages m INDEXED BY by_deadline "  # noqa: S608
-    f"WHERE {_MAY_BE_LEASED} AND m.deadline > :after AND m.deadline <= :up_to "
+    f"WHERE {MAY_BE_LEASED} AND m.deadline > :after AND m.deadline <= :up_to "
 )
 _EARLIEST_FIRST = _BETWEEN + "ORDER BY m.deadline, m.id LIMIT :most"
 _LATEST_FIRST = _BETWEEN + "ORDER BY m.deadline DESC, m.id DESC LIMIT :most"
 _NEXT = (
     f"SELECT m.id, m.username, m.body, m.deadline, {_OTHERS} FROM messages m "  # noqa: S608
-    f"WHERE m.id BETWEEN :low AND :high AND m.deadline > :now AND {_MAY_BE_LEASED} ORDER BY m.id LIMIT 1"
+    f"WHERE m.id BETWEEN :low AND :high AND m.deadline > :now AND {MAY_BE_LEASED} ORDER BY m.id LIMIT 1"
 )
 _EXPIRED = (
-    f"SELECT m.id, m.username, CASE WHEN {_MAY_BE_LEASED} AND NOT EXISTS (SELECT 1 FROM messages l "  # noqa: S608
+    f"SELECT m.id, m.username, CASE WHEN {MAY_BE_LEASED} AND NOT EXISTS (SELECT 1 FROM messages l "  # noqa: S608
     f"INDEXED BY by_user WHERE l.username = m.username AND l.deadline > :dead) THEN m.body END, m.deadline, {_OTHERS} "
     "FROM messages m INDEXED BY by_deadline WHERE (m.deadline, m.id) > (:deadline, :id) AND m.deadline <= :dead "
     "ORDER BY m.deadline, m.id LIMIT :window"

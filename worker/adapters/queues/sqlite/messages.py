@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+MAY_BE_LEASED = (
+    "(m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder AND m.username NOT IN "
+    "(SELECT username FROM main.messages WHERE holder IS NOT NULL "
+    "AND (holder = :holder OR visible_at > :now AND visible_at <= :latest))"
+)
+"""That the message ``m`` is visible, and no message of its user is leased. SQLite lists the leased ones once for a
+query, by the index ``held``; they are few. Its parameters are ``Viewer.names``."""
+
 
 class Found(NamedTuple):
     """A message that may be leased."""

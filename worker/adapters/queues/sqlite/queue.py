@@ -11,7 +11,8 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -62,25 +63,17 @@ _PAGE = 500
 _HIDDEN_BY_A_WRONG_CLOCK = 60.0
 """Seconds. No worker hides a message for longer than the visibility. One that is hidden for this much longer was hidden
 by a clock that has been set back since; it counts as visible."""
+_SAME_DEADLINE = 0.001
+"""Seconds by which a deadline that is read again may differ: times in messages are rounded to microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class _SampleOrder:
-    """How many messages a worker asks for from anywhere in the queue."""
+class _LeaseOrder:
+    """How a worker chooses the messages that it leases. ``visibility``: seconds."""
 
     viewer: Viewer
     visibility: float
-    most: int
-
-
-@dataclass(frozen=True, slots=True)
-class _OthersOrder:
-    """Whose messages a worker asks for, wherever they stand."""
-
-    viewer: Viewer
-    visibility: float
-    username: str
-    most: int
+    choose: Callable[[sqlite3.Connection, Viewer], Sequence[Found]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +86,13 @@ class _GiveBack:
 
 
 @dataclass(frozen=True, slots=True)
-class _LeaseOrder:
-    """What a worker asks for when it leases messages to call for."""
+class _Correction:
+    """A message whose body says another deadline than its row (UTC seconds)."""
 
-    viewer: Viewer
-    visibility: float
-    is_dead: Callable[[str], bool]
-    outlook: Outlook
-    most: int
-    at_once: int
-    passed_over: int
+    id: int
+    known: float
+    right: float
+    wave: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +164,15 @@ class SqliteQueue:
         await self._keep_beating()
         leases = self._take_ahead(most, outlook)
         if len(leases) < most and not self._ahead:
-            passed_over = most - len(self._passed_over)
-            leased = await self._lease(max(most, self._look_ahead), most, max(0, passed_over), outlook)
+            choose = partial(
+                _to_call,
+                is_dead=self._is_dead,
+                outlook=outlook,
+                most=max(most, self._look_ahead),
+                at_once=most,
+                passed_over=max(0, most - len(self._passed_over)),
+            )
+            leased = await self._lease(choose)
             self._ahead.extend(leased)  # only now: ``lease_expired`` may have put another deque there meanwhile
             leases += self._take_ahead(most - len(leases), outlook)
         if len(leases) < most:
@@ -202,15 +199,14 @@ class SqliteQueue:
             taken.append(self._passed_over.pop())
         return taken
 
-    async def _lease(self, most: int, at_once: int, passed_over: int, outlook: Outlook) -> Sequence[Lease]:
-        order = _LeaseOrder(self._viewer(), self._visibility, self._is_dead, outlook, most, at_once, passed_over)
+    async def _lease(self, choose: Callable[[sqlite3.Connection, Viewer], Sequence[Found]]) -> list[Lease]:
+        order = _LeaseOrder(self._viewer(), self._visibility, choose)
         return await self._parsed(await self._database.write(_lease, order, QueueUnavailable))
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``; only messages whose credential is not known to be dead."""
         await self._keep_beating()
-        order = _SampleOrder(self._viewer(), self._visibility, most)
-        leases = await self._parsed(await self._database.write(_lease_elsewhere, order, QueueUnavailable))
+        leases = await self._lease(partial(sample, most=most))
         while self._ahead and len(leases) < most:  # no others are left: the latest of those that were leased ahead
             leases.append(self._ahead.pop())
         return leases
@@ -230,28 +226,42 @@ class SqliteQueue:
         self._passed_over = [lease for lease in self._passed_over if lease.request.expires_at > now]
         held = [_GiveBack(cast("int", lease.receipt), self._holder, 0.0) for lease in dead]
         order = _ExpiredOrder(self._viewer(), self._visibility, held, self._expired_after, now, most)
-        rows, self._expired_after = await self._database.write(_lease_expired, order, QueueUnavailable)
-        return await self._parsed(rows)
+        while True:
+            rows, self._expired_after = await self._database.write(_lease_expired, order, QueueUnavailable)
+            leases = await self._parsed(rows)
+            living = [lease for lease in leases if lease.request.expires_at > now]
+            # Their deadline was found to be a later one: they wait for their turn like all others.
+            await asyncio.gather(*(self.give_back(lease, 0.0) for lease in living))
+            if len(living) < len(leases) or not living:
+                return [lease for lease in leases if lease.request.expires_at <= now]
+            order = replace(order, held=(), after=self._expired_after)
 
     async def lease_others(self, username: str, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``."""
         if most <= 0:
             return ()
-        order = _OthersOrder(self._viewer(), self._visibility, username, most)
-        return await self._parsed(await self._database.write(_lease_others, order, QueueUnavailable))
+        return await self._lease(partial(others, username=username, most=most))
 
     def _viewer(self) -> Viewer:
         now = time.time()
         return Viewer(self._holder, now, now + self._visibility + _HIDDEN_BY_A_WRONG_CLOCK, self._wave)
 
     async def _parsed(self, rows: Sequence[Found]) -> list[Lease]:
+        """The requests in these messages. Deadlines that were noted by another ``session_validity`` are corrected."""
         now = time.time()
         leases = []
-        for id_, _, body, __, has_others in rows:
+        corrections = []
+        for id_, _, body, deadline, has_others in rows:
             try:
-                leases.append(Lease(self._parser.parse(body, now), id_, bool(has_others)))
+                request = self._parser.parse(body, now)
             except Malformed as malformed:
                 await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueUnavailable)
+            else:
+                leases.append(Lease(request, id_, bool(has_others)))
+                if abs(request.expires_at - deadline) > _SAME_DEADLINE:
+                    corrections.append(_Correction(id_, deadline, request.expires_at, self._wave))
+        if corrections:
+            await self._database.write(_correct, corrections, QueueUnavailable)
         return leases
 
     async def deadlines(self, now: float) -> Deadlines:
@@ -337,26 +347,28 @@ async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
 
 
 def _lease(connection: sqlite3.Connection, orders: Sequence[_LeaseOrder]) -> Sequence[Sequence[Found]]:
-    return [_lease_one(connection, order) for order in orders]
+    results = []
+    for order in orders:
+        results.append(rows := order.choose(connection, order.viewer))
+        _hold(connection, order.viewer, order.visibility, rows)
+    return results
 
 
-def _lease_one(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[Found]:
-    rows = _choose(connection, order)
-    if len(rows) < order.most and any(_free_leases_of_the_dead(connection, [order.is_dead])):
-        rows = _choose(connection, order)
-    _hold(connection, order.viewer, order.visibility, rows)
+def _to_call(
+    connection: sqlite3.Connection,
+    viewer: Viewer,
+    *,
+    is_dead: Callable[[str], bool],
+    outlook: Outlook,
+    most: int,
+    at_once: int,
+    passed_over: int,
+) -> Sequence[Found]:
+    """See ``choice.to_call``; where there are too few, those that dead workers have leased come too."""
+    rows = to_call(connection, viewer, outlook, most=most, at_once=at_once, passed_over=passed_over)
+    if len(rows) < most and any(_free_leases_of_the_dead(connection, [is_dead])):
+        rows = to_call(connection, viewer, outlook, most=most, at_once=at_once, passed_over=passed_over)
     return rows
-
-
-def _choose(connection: sqlite3.Connection, order: _LeaseOrder) -> Sequence[Found]:
-    return to_call(
-        connection,
-        order.viewer,
-        order.outlook,
-        most=order.most,
-        at_once=order.at_once,
-        passed_over=order.passed_over,
-    )
 
 
 def _lease_expired(
@@ -377,22 +389,6 @@ def _hold(connection: sqlite3.Connection, viewer: Viewer, visibility: float, row
             f"UPDATE messages SET holder = ?, visible_at = ? WHERE id IN ({', '.join('?' * len(rows))})",  # noqa: S608
             (viewer.holder, viewer.now + visibility, *(row.id for row in rows)),
         )
-
-
-def _lease_others(connection: sqlite3.Connection, orders: Sequence[_OthersOrder]) -> Sequence[Sequence[Found]]:
-    results = []
-    for order in orders:
-        results.append(rows := others(connection, order.viewer, order.username, order.most))
-        _hold(connection, order.viewer, order.visibility, rows)
-    return results
-
-
-def _lease_elsewhere(connection: sqlite3.Connection, orders: Sequence[_SampleOrder]) -> Sequence[Sequence[Found]]:
-    results = []
-    for order in orders:
-        results.append(rows := sample(connection, order.viewer, order.most))
-        _hold(connection, order.viewer, order.visibility, rows)
-    return results
 
 
 def _free_leases_of_the_dead(
@@ -424,6 +420,14 @@ def _give_back(connection: sqlite3.Connection, messages: Sequence[_GiveBack]) ->
             (message.visible_at, message.id, message.holder),
         )
     return [None] * len(messages)
+
+
+def _correct(connection: sqlite3.Connection, found: Sequence[Sequence[_Correction]]) -> Sequence[None]:
+    for correction in (each for corrections in found for each in corrections):
+        connection.execute("UPDATE messages SET deadline = ? WHERE id = ?", (correction.right, correction.id))
+        if correction.wave:
+            wave.correct(connection, correction.id, correction.known, correction.right)
+    return [None] * len(found)
 
 
 def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> Sequence[None]:

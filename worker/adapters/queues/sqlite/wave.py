@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from worker.adapters.queues.sqlite.messages import Found, Viewer
+from worker.adapters.queues.sqlite.messages import MAY_BE_LEASED, Found, Viewer
 
 _SCHEMA = (
     "CREATE TEMP TABLE IF NOT EXISTS wave_users (username TEXT PRIMARY KEY) WITHOUT ROWID",
@@ -84,13 +84,17 @@ def sample(connection: sqlite3.Connection, viewer: Viewer, most: int) -> Sequenc
     """Like ``visible``, but from anywhere in the wave, and only messages of credentials that are not dead."""
     _find_new_messages(connection)
     rows = connection.execute(
-        "SELECT m.id, m.username, m.body, m.deadline, 1 FROM temp.wave w CROSS JOIN main.messages m ON m.id = w.id "
-        "WHERE w.deadline > :now AND (m.visible_at <= :now OR m.visible_at > :latest) AND m.holder IS NOT :holder "
-        "AND m.username NOT IN (SELECT username FROM main.messages WHERE holder IS NOT NULL "
-        "AND (holder = :holder OR visible_at > :now AND visible_at <= :latest)) ORDER BY random() LIMIT :most",
+        "SELECT m.id, m.username, m.body, m.deadline, 1 FROM temp.wave w CROSS JOIN main.messages m ON m.id = w.id "  # noqa: S608
+        f"WHERE w.deadline > :now AND {MAY_BE_LEASED} ORDER BY random() LIMIT :most",
         {**viewer.names(), "most": most},
     )
     return [Found(*row) for row in rows]
+
+
+def correct(connection: sqlite3.Connection, id_: int, known: float, right: float) -> None:
+    """Note that a message's deadline is another one than was known (UTC seconds)."""
+    connection.execute("DELETE FROM temp.wave WHERE deadline = ? AND id = ?", (known, id_))
+    connection.execute("INSERT OR IGNORE INTO temp.wave VALUES (?, ?)", (right, id_))
 
 
 def any_left(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[bool]:

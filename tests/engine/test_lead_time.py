@@ -45,6 +45,11 @@ def test_at_a_slow_rate_the_last_call_is_not_forgotten_before_the_next() -> None
     assert lead.seconds == pytest.approx(10.0 * 2 ** (-1 / HALF_LIFE_IN_CALLS))
 
 
+def test_before_the_first_call_at_a_slow_rate_somebody_else_is_expected_to_come_first() -> None:
+    assert lead_time(VirtualTime()).seconds == FIRST_GUESS
+    assert lead_time(VirtualTime(), spacing=10.0).seconds == 10.0
+
+
 def test_times_in_which_calls_were_held_up_teach_nothing() -> None:
     clock = VirtualTime()
     lead = lead_time(clock, held_up=(held_up := HeldUp()))

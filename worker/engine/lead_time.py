@@ -18,7 +18,8 @@ second saves 85 % of the best, five save 91 %, and fifteen no more."""
 HALF_LIFE_IN_CALLS = 10
 """The same in calls: at one call in ten seconds, the last one must not be forgotten before the next."""
 FIRST_GUESS = 0.5
-"""Seconds that are expected before there was a call: more than an embedded ledger takes, about what one on AWS may."""
+"""Seconds that are expected before there was a call: more than an embedded ledger takes, about what one on AWS may. Where
+two calls are further apart, one such pause is expected: somebody else may come first."""
 
 
 class LeadTime:
@@ -34,7 +35,7 @@ class LeadTime:
         self._spacing = spacing
         self._half_life = max(HALF_LIFE, HALF_LIFE_IN_CALLS * spacing)
         self._held_up_until = held_up_until
-        self._longest, self._seen_at = FIRST_GUESS, clock.monotonic()
+        self._longest, self._seen_at = max(FIRST_GUESS, spacing), clock.monotonic()
 
     def took(self, leased_at: float) -> None:
         """Note that a request leaves now, or is found to be too late, that was leased then (monotonic seconds)."""

@@ -3,9 +3,9 @@
 While the breaker is *closed*, calls pass. It *opens* on answers that concern everybody: Cognito refuses one user after
 the other (``refusals`` judges whether the pool is to blame), or its endpoint does not answer. While it is open, one
 call at a time passes as a *probe*. Where the pool is doubted, users from elsewhere in the queue are probed first, and
-without a pause between the first ones, because they tell soonest whether only some users are refused. After that
-probes follow at growing intervals. A secret closes the breaker. So does any other answer that blames nobody else, but
-then the next refusal opens it again.
+without a pause between the first ones, because they tell soonest whether only some users are refused. Then probes
+follow twice a second as long as each asks another user and not enough agree yet, else at growing intervals. A secret
+closes the breaker. So does any other answer that blames nobody else, but then the next refusal opens it again.
 
 The pool is blamed, which ends the run, once enough users agree: users from elsewhere in the queue too, where it has
 any. A refusal that may pass by itself is given some time before. An endpoint that stays unreachable for longer than the
@@ -220,7 +220,7 @@ class CircuitBreaker:
         """Let nobody pass but the next probe. ``cause``: what is waited for, in words; empty: as before.
 
         ``asks_others``: whether one user after the other is asked whether the pool refuses; then the next probe follows
-        soon.
+        after ``FIRST_PROBE_PAUSE``.
         """
         now = self._clock.monotonic()
         if cause:

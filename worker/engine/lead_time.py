@@ -18,8 +18,8 @@ second saves 85 % of the best, five save 91 %, and fifteen no more."""
 HALF_LIFE_IN_CALLS = 10
 """The same in calls: at one call in ten seconds, the last one must not be forgotten before the next."""
 FIRST_GUESS = 0.5
-"""Seconds that are expected before there was a call: more than an embedded ledger takes, about what one on AWS may. Where
-two calls are further apart, one such pause is expected: somebody else may come first."""
+"""Seconds that are expected before there was a call: more than an embedded ledger takes, about what one on AWS may.
+Where two calls are further apart, one such pause is expected: somebody else may come first."""
 
 
 class LeadTime:

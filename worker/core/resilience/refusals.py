@@ -56,8 +56,9 @@ last tries begin."""
 ASK_OTHERS_FOR = 2.0
 """Seconds for which every second user is taken from elsewhere in the queue after somebody was refused for the first
 time: those with the earliest deadlines may be refused one after the other, but the others must not wait for that."""
-SHARE_OF_TRIES = 0.03
-"""The part of all calls that further tries may take at most: the rest is promised to the others."""
+SHARE_OF_TRIES = 0.025
+"""The part of all calls that further tries may take while they can be held back: a little less than the 3 % that all of
+them may take, because a user who was refused is also called again before it is known whether others get through."""
 SHARE_BESIDE_OTHERS = 0.01
 """The same while others are worked on: the others are promised 97 % of the quota, and lose some of it to the pace's
 margin and to the moment in which it is not known who is refused. The rest is for when nobody else is left."""

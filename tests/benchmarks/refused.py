@@ -127,7 +127,8 @@ async def _judge(row: Row, fake_cognito: FakeCognito, code: int, report: dict[st
         reached &= (delivered, refused) == (row.good, row.bad)
         line += (
             f"  delivered {delivered} of {row.good}, refused {refused} of {row.bad} {report.get('codes', {})}"
-            f"  used {used:.1%} (at least {row.least_used:.0%})  tries {share:.1%} (at most {allowed / stats.wire_requests:.1%})"
+            f"  used {used:.1%} (at least {row.least_used:.0%})"
+            f"  tries {share:.1%} (at most {allowed / stats.wire_requests:.1%})"
             f"  end {end:.1f} s (at most {LONGEST_END:g})"
         )
     else:

@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable
 
 from worker.core.ports import Clock, Lease, Queue
 
-AT_ONCE = 100
-"""Requests in one round: enough for one commit to serve many (0.16 ms of CPU each, measured), and few enough that a
-round keeps the event loop from the calls for some milliseconds only."""
+AT_ONCE = 256
+"""Requests in one round: a whole batch of the embedded ledger and queue (``adapters.batching``), which starts without
+waiting for more. With 100, 30,000 took 39 s instead of 4.6. A round keeps the event loop from the calls for some 30 ms
+at most (0.13 ms of CPU each, measured), about the pause between two calls."""
 FEW = 8
 """Requests in one round while the ledger is slow."""
 QUICK = 0.1

@@ -15,9 +15,9 @@ from typing import Protocol
 from worker.core.model import UNFINISHED, Enrolment, State
 from worker.core.ports import Clock, Ledger
 
-AT_ONCE = 64
-"""Rows that are finished at the same time: enough that a commit, or a transaction on AWS, is shared by many, and few
-enough that the deliveries of users who are enrolled meanwhile do not wait for long behind them."""
+AT_ONCE = 256
+"""Rows that are finished at the same time: as many as one commit, one sync of the channel's file or one request takes
+at most (``adapters.batching``). With 64, the 20,000 sealed rows of a dead worker took 5.6 s instead of 2.2."""
 REST = 4.0
 """After a pass that had to leave rows to other workers, the next one waits for this many times as long as it took: so
 looking again and again at many rows takes at most a fifth of the time, and of what reading costs."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,31 @@ async def test_what_cannot_be_opened_is_closed_again(path: Path) -> None:
             async with opened(path):
                 pass
     assert open_files() == before
+
+
+# --- two processes that make one file ---------------------------------------------------------------------------------
+
+
+class RefusedOnce(sqlite3.Connection):
+    """SQLite refuses its first script at once, as it does where two processes make a file at the same moment."""
+
+    refused = False
+
+    def executescript(self, script: str) -> sqlite3.Cursor:
+        if not RefusedOnce.refused:
+            RefusedOnce.refused = True
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise error
+        return super().executescript(script)
+
+
+async def test_a_file_that_another_process_is_just_making_is_opened_a_moment_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RefusedOnce, "refused", False)
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=RefusedOnce))
+    async with opened(path) as database:
+        await database.write(add, "one", LedgerUnavailable)
+        assert await database.read(words, LedgerUnavailable) == ["one"]
+    assert RefusedOnce.refused

@@ -66,6 +66,11 @@ class Database:
         # log while we use it.
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        # While two processes make the same file, SQLite refuses any statement of one of them without waiting.
+        retry_in_thread(lambda: self._prepare(schema), on=_is_busy, backoff=BACKOFF, patience=BUSY_TIMEOUT)
+
+    def _prepare(self, schema: str) -> None:
+        """Connect, and make the tables; may be repeated."""
         if self._writing is None:
             self._writing = self._connect()
         if self._reading is None:
@@ -79,8 +84,7 @@ class Database:
             self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
-            # When two processes create a file at the same time, SQLite refuses one of them without waiting.
-            _retry_while_busy(connection, "PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -4000")

@@ -18,6 +18,7 @@ from aiobotocore.config import AioConfig
 from tests.adapters.ledgers.rigs import COUNT_EVERY, STAMP, create_table, in_turn
 from tests.support.emulators import REGION, Emulator
 from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
+from worker.adapters.ledgers.dynamodb.rollout import stamping
 from worker.adapters.ledgers.dynamodb.schema import KEY
 
 if TYPE_CHECKING:
@@ -139,8 +140,11 @@ async def wired(emulator: Emulator) -> AsyncIterator[tuple[Wire, str]]:
 
 
 @asynccontextmanager
-async def rollout_behind_a_wire(emulator: Emulator) -> AsyncIterator[Rollout]:
-    """A new table."""
+async def rollout_behind_a_wire(emulator: Emulator, *, begun: bool = True) -> AsyncIterator[Rollout]:
+    """A new table; ``begun``: which has the stamp already, as after the first user."""
     async with wired(emulator) as (wire, url), _session().client("dynamodb", endpoint_url=emulator.url) as dynamodb:
         straight = in_turn(dynamodb, emulator, turn := asyncio.Lock())
-        yield Rollout(emulator, straight, turn, await create_table(straight), wire, url)
+        table = await create_table(straight)
+        if begun:
+            await straight.update_item(**stamping(table, STAMP, {}))
+        yield Rollout(emulator, straight, turn, table, wire, url)

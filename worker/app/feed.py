@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from worker.app.beginning import say_new
 from worker.app.push_time import learn_time
 from worker.requests.backpressure import SHARE_IN_ORDER, SHARE_WITHOUT_ORDER, FeedConfig
 from worker.requests.feed import Feed
@@ -34,6 +35,7 @@ async def feed(settings: Settings) -> AsyncIterator[Feed]:
         lag=0.0 if exact else settings.queue.empty_after,
     )
     async with open_stores(settings) as stores:
+        say_new(settings, stores.found)
         await learn_time(settings, stores.clock)
         async with Feed(stores.queue, stores.ledger, stores.parser, stores.clock, config) as opened:
             yield opened

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from worker.app.stores import Stores, open_intake, open_stores, stamp
+from worker.app import beginning
+from worker.app.stores import Purpose, Stores, open_intake, open_stores, stamp
 from worker.app.wiring import open_worker
 from worker.core.clock import SystemClock
 from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, UsageError, WorkerError
@@ -59,6 +60,10 @@ class RunOptions:
     """A file that names the only users to work on."""
     stop_if_failing: float | None = None
     """The share of bad outcomes above which the run stops, because a person must look at them."""
+    new_rollout: bool = False
+    """Whether a rollout is meant to begin, even where the channel holds records already."""
+    says_new: bool = True
+    """Whether to say that a rollout begins; a rehearsal does not, whose every ledger is new."""
 
 
 def run_async(main: Coroutine[Any, Any, Result]) -> Result:
@@ -80,7 +85,9 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     shutdown = Shutdown()
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
-    async with open_stores(settings) as stores:
+    async with open_stores(settings, purpose=Purpose.RUN, new_rollout=options.new_rollout) as stores:
+        if options.says_new:
+            beginning.say_new(settings, stores.found)
         with _signals(shutdown), _tuned_interpreter(), stores.alive:
             try:
                 counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave)
@@ -157,6 +164,11 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
         raise UsageError(f"cannot read {options.source}", "name a file of requests, one JSON object a line")
     if options.source and options.only:
         raise UsageError("--only chooses among what is on the queue, not in --input", "push the requests first")
+    if options.new_rollout and settings.ledger.must_exist:
+        raise UsageError(
+            "--new-rollout begins a rollout, and ledger.must_exist = true says that it has begun",
+            "leave out --new-rollout, or set ledger.must_exist = false until it has",
+        )
     if options.report is not None and not options.report.parent.is_dir():
         raise UsageError(
             f"there is no folder {options.report.parent} for the report", "create it, or name another --report"

@@ -7,15 +7,18 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from worker.adapters import channels
+from worker.adapters.channels.kind import OpenableChannel
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
+from worker.app import beginning
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
-from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Roster
+from worker.core.ports import Beginning, CountedLedger, Found, Producer, Queue, QueueStats, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
@@ -52,8 +55,25 @@ class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """A durable queue: it is pushed to, leased from and counted."""
 
 
-class StoredLedger(CountedLedger, Roster, PaceStore, Protocol):
-    """A durable ledger: users' rows, their counts, the roster and the shared pace."""
+class StoredLedger(CountedLedger, Beginning, Roster, PaceStore, Protocol):
+    """A durable ledger: users' rows, their counts, the roster, the shared pace, and how the rollout began."""
+
+    async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
+        """Open it for this rollout; ``must_exist``: only if a user has a row. Raises ``UsageError`` if it is not ours.
+
+        Whoever has looked (``look``) knows whether this makes a new one.
+        """
+
+
+class Purpose(Enum):
+    """What queue and ledger are opened for."""
+
+    READ = auto()
+    """To look at what is there: nothing is begun."""
+    PUSH = auto()
+    """To put requests on the queue, perhaps before any run."""
+    RUN = auto()
+    """To work: nothing is created before all that can be refused was refused, the channel too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,8 @@ class Stores:
     parser: Parser
     queue: StoredQueue
     ledger: StoredLedger
+    found: Found
+    """What the ledger said of itself before it was opened."""
     clock: EndpointClock
     """By which the deadlines of requests are judged; the machine's own until an endpoint told its time."""
 
@@ -125,23 +147,49 @@ def aws_target(settings: Settings) -> AwsTarget:
 
 
 @asynccontextmanager
-async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Stores]:
-    """Open queue and ledger; ``must_exist``: never begin a new ledger.
+async def open_stores(
+    settings: Settings, *, must_exist: bool = False, purpose: Purpose = Purpose.PUSH, new_rollout: bool = False
+) -> AsyncIterator[Stores]:
+    """Open queue and ledger.
 
-    Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
+    ``must_exist``: never begin a new ledger, for ``Purpose.READ``. ``new_rollout``: one is meant to begin, even where
+    the channel holds records already. Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
     clock = EndpointClock(SystemClock())
+    purpose = Purpose.READ if must_exist else purpose
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, clock, stack)
         # A queue on AWS is opened first: if its settings are wrong, no ledger has been begun.
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
             queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
-        ledger = await opening.ledger(must_exist=must_exist or settings.ledger.must_exist)
+        ledger = await opening.ledger()
+        found = await ledger.look(thorough=purpose is Purpose.RUN)
+        if purpose is Purpose.READ:
+            beginning.refuse_missing(settings, found)
+        elif not found.has_users and not settings.ledger.must_exist:
+            await _look_at_channel(settings, purpose, is_meant=new_rollout or beginning.is_meant(found))
+        await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist)
+        if new_rollout and not found.has_users:
+            found = await beginning.remember_it_is_meant(ledger, found)
         queue = queue or await opening.sqlite_queue()
-        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, clock)
+        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, found, clock)
+
+
+async def _look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: bool) -> None:
+    """Raise ``UsageError`` if the channel is one that a run would refuse, or, unless it is meant, holds records.
+
+    Whoever only pushes looks at a channel on this host; on AWS they need no permission for it.
+    """
+    if purpose is Purpose.RUN:
+        async with open_channel(settings) as channel:
+            if not is_meant:
+                await beginning.refuse_beside_records(settings, channel)
+    elif not is_meant and channels.kind_of(settings.channel).resources() is None:
+        async with _made_channel(settings) as channel:
+            await beginning.refuse_beside_records(settings, channel)
 
 
 class _Opening:
@@ -160,20 +208,18 @@ class _Opening:
         paths = [part.path for part in (settings.ledger, settings.queue) if part.kind == "sqlite"]
         self.liveness = Liveness(paths[0], worker) if paths else None
 
-    async def ledger(self, *, must_exist: bool) -> StoredLedger:
+    async def ledger(self) -> StoredLedger:
+        """The ledger, which is not open."""
         settings = self._settings.ledger
         if settings.kind == "sqlite":
             from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
 
             assert self.liveness is not None
-            embedded = SqliteLedger(self._database(settings.path), self.liveness, gather=gather_time(self._settings))
-            await embedded.open(stamp(self._settings), must_exist=must_exist)
-            return embedded
+            return SqliteLedger(self._database(settings.path), self.liveness, gather=gather_time(self._settings))
         from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
 
         assert settings.table is not None
         ledger = DynamoLedger(await (await self._session()).dynamodb(), settings.table, self._worker)
-        await ledger.open(stamp(self._settings), must_exist=must_exist)
         self._stack.push_async_callback(ledger.close)
         return ledger
 
@@ -266,15 +312,21 @@ class _Gathering(Protocol):
 
 
 @asynccontextmanager
-async def open_channel(settings: Settings) -> AsyncIterator[Channel]:
+async def open_channel(settings: Settings) -> AsyncIterator[OpenableChannel]:
     """Open the channel. Raises ``UsageError`` if it is not safe, ``ChannelUnavailable``, ``PersonMustAct``."""
+    async with _made_channel(settings) as channel:
+        await channel.open()
+        yield channel
+
+
+@asynccontextmanager
+async def _made_channel(settings: Settings) -> AsyncIterator[OpenableChannel]:
     from worker.adapters.aws.session import Aws
 
     async with Aws(aws_target(settings)) as aws:  # opens no connection for a channel that does not use AWS
         channel = await channels.kind_of(settings.channel).make(settings.channel, aws)
         if isinstance(channel, _Gathering):
             channel.gather = gather_time(settings)
-        await channel.open()
         try:
             yield channel
         finally:

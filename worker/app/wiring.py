@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from worker.adapters.cognito.client import cognito
+from worker.app import beginning
 from worker.app.stores import Stores, open_channel
 from worker.core.config import WorkerConfig
 from worker.core.ports import Queue
@@ -50,12 +51,14 @@ async def open_worker(
 ) -> AsyncIterator[WorkerLoop]:
     """Open a worker with these settings; see ``engine.assembly.assemble``.
 
-    Raises ``UsageError`` for recipients that are not valid, ``ChannelUnavailable``.
+    Raises ``UsageError`` for recipients that are not valid, and if the channel is another rollout's;
+    ``ChannelUnavailable``, ``LedgerUnavailable``.
     """
     clock = stores.clock
     sealer = AgeSealer(settings.seal.recipients)
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(settings))
+        await beginning.begin_at_channel(settings, stores.ledger, stores.worker, stores.found, channel)
         provider = await stack.enter_async_context(
             cognito(
                 region=settings.cognito.region,

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Stop (exit 3) when more than this share of the latest 200 users failed or need a session, such as 5%.",
 )
+@click.option(
+    "--new-rollout", is_flag=True, help="Say once that a rollout begins with a new ledger beside older secrets."
+)
 @click.option("--dry-run", is_flag=True, help="Touch nothing: say what would go wrong, and what the requests are like.")
 @configured
 def run(
@@ -48,6 +51,7 @@ def run(
     report: Path | None,
     only: Path | None,
     stop_if_failing: str | None,
+    new_rollout: bool,
     dry_run: bool,
 ) -> int:
     """Finish what the ledger holds unfinished, drain the queue, reconcile, and exit."""
@@ -60,7 +64,8 @@ def run(
         checks.show(findings, sys.stdout, as_json=False)
         return ExitCode.USAGE if any(finding.fails for finding in findings) else ExitCode.DONE
     failing = None if stop_if_failing is None else _share(stop_if_failing, "--stop-if-failing")
-    options = RunOptions(source, follow, max_users, _share(tolerate, "--tolerate"), report, only, failing)
+    tolerated = _share(tolerate, "--tolerate")
+    options = RunOptions(source, follow, max_users, tolerated, report, only, failing, new_rollout)
     return run_async(run_worker(settings, options))
 
 

@@ -8,8 +8,8 @@ harmless (``LedgerStats.count`` alone may then count twice).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
@@ -61,6 +61,20 @@ class TimeAnswer:
     """Whether the answer named a time; the clock knows of it then."""
     trouble: str = ""
     """Why no answer came, in words; empty where one came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a ledger says of itself before it is opened."""
+
+    exists: bool = False
+    """Whether there is one at all, even if nobody is in it."""
+    has_users: bool = False
+    """Whether a user has a row. A ledger without one is new, and belongs to no rollout yet."""
+    stamp: Mapping[str, str] = field(default_factory=dict)
+    """The rollout to which it belongs: endpoint, Region and user pool."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """What a rollout has to remember of its beginning (``app.beginning``): name → value."""
 
 
 class Queue(Protocol):
@@ -194,6 +208,22 @@ class LedgerStats(Protocol):
 
 class CountedLedger(Ledger, LedgerStats, Protocol):
     """A ledger to work on and to count."""
+
+
+class Beginning(Protocol):
+    """The ledger, for the beginning of a rollout."""
+
+    async def look(self, *, thorough: bool = True) -> Found:
+        """What is there; nothing is created or changed.
+
+        ``thorough``: be sure that nobody has a row, even if every row must be looked at. Raises ``UsageError`` for what
+        can be no ledger.
+        """
+        ...
+
+    async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:
+        """Write a note, or delete it (``None``), if it is ``instead_of`` now; whether it was."""
+        ...
 
 
 class Roster(Protocol):

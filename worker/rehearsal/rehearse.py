@@ -166,7 +166,7 @@ async def _needing_a_session(settings: Settings) -> AsyncIterator[str]:
 async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str]) -> int:
     all_pushed = asyncio.Event()
     async with _migration_script(scenario, settings, fake_cognito, usernames, all_pushed):
-        return await run_worker(settings, RunOptions(), until=all_pushed)
+        return await run_worker(settings, RunOptions(says_new=False), until=all_pushed)
 
 
 @asynccontextmanager

@@ -286,23 +286,13 @@ async def test_a_worker_that_ends_leaves_its_counts_and_nothing_else(rollout: Ro
 # --- opening ----------------------------------------------------------------------------------------------------------
 
 
-async def test_of_several_rollouts_that_begin_at_once_one_gets_the_table(rollout: Rollout) -> None:
-    opened = await asyncio.gather(
-        *(
-            DynamoLedger(rollout.dynamodb, rollout.table, "one").open(STAMP | {"user pool": f"pool {number}"})
-            for number in range(5)
-        ),
-        return_exceptions=True,
-    )
-    refused = [error for error in opened if isinstance(error, UsageError)]
-    assert len(refused) == 4
-    assert {type(each) for each in opened} == {UsageError, type(None)}
-
-
 async def test_a_table_that_does_not_exist_is_said_to(rollout: Rollout) -> None:
     with pytest.raises(UsageError, match="does not exist") as raised:
         await DynamoLedger(rollout.dynamodb, fresh("nowhere"), "one").open(STAMP)
-    assert raised.value.hint == "create it: mfa-worker init"
+    assert raised.value.hint.startswith("create it: mfa-worker init")
+    with pytest.raises(UsageError, match="does not exist") as raised:
+        await DynamoLedger(rollout.dynamodb, fresh("nowhere"), "one").open(STAMP, must_exist=True)
+    assert raised.value.hint.startswith("restore it from its backup")
 
 
 # --- large rows -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from unittest.mock import Mock
 
@@ -14,13 +15,17 @@ from hypothesis import strategies as st
 
 from tests.adapters.ledgers.rigs import STAMP, OpenLedger, WholeLedger
 from tests.support.rows import NASTY_NAMES, enrolments, row, sealed, version
-from worker.core.errors import UsageError
+from worker.core.errors import LedgerUnavailable, UsageError
 from worker.core.model import UNFINISHED, Enrolment, Listed, Lost, Reason, State, WriteResult, Written
+from worker.core.ports import Found
 from worker.pacing.pace import Pace
 
 quick = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
+
+OTHER = STAMP | {"user pool": "us-east-1_Another"}
+"""The stamp of another rollout."""
 
 
 async def put_all(ledger: WholeLedger, rows: Sequence[Enrolment]) -> None:
@@ -345,11 +350,110 @@ async def test_a_ledger_of_another_rollout_is_refused_and_left_as_it_was(open_le
         assert (await ledger.counts()).accepted == 1
 
 
+async def test_a_ledger_without_a_user_belongs_to_nobody(open_ledger: OpenLedger) -> None:
+    async with open_ledger(stamp=OTHER) as ledger:
+        await ledger.add_to_roster(["ana"])
+    async with open_ledger() as ledger:
+        assert await ledger.put(first := row(), None) == Written(first)
+        assert (await ledger.look()).stamp == STAMP
+    with pytest.raises(UsageError, match="its user pool is"):
+        async with open_ledger(stamp=OTHER):
+            pass
+
+
+async def test_a_worker_with_other_settings_that_comes_second_is_refused_at_its_first_row(
+    open_ledger: OpenLedger,
+) -> None:
+    async with open_ledger("one") as one, open_ledger("two", stamp=OTHER) as two:
+        assert await one.put(first := row(), None) == Written(first)
+        for username in ("ana", "ben"):
+            with pytest.raises(UsageError, match="belongs to another rollout: its user pool is"):
+                await two.put(row(username), None)
+        assert await one.read("ben") is None
+        assert (await one.look()).stamp == STAMP
+
+
+async def test_of_workers_with_different_settings_that_begin_at_once_one_begins(open_ledger: OpenLedger) -> None:
+    async with AsyncExitStack() as stack:
+        stamps = [STAMP | {"user pool": f"us-east-1_{number}"} for number in range(4)]
+        ledgers = [
+            await stack.enter_async_context(open_ledger(f"worker{number}", stamp=stamp))
+            for number, stamp in enumerate(stamps)
+        ]
+        rows = [[row(f"user-{number}-{each}") for each in range(3)] for number in range(4)]
+
+        async def put(ledger: WholeLedger, first: Enrolment) -> WriteResult | str:
+            while True:
+                try:
+                    return await ledger.put(first, None)
+                except LedgerUnavailable:  # so many began at once; a worker tries again
+                    await asyncio.sleep(0.01)
+                except UsageError:
+                    return "refused"
+
+        answers = await asyncio.gather(
+            *(put(ledger, each) for ledger, mine in zip(ledgers, rows, strict=True) for each in mine)
+        )
+        winner = stamps.index(dict((await ledgers[0].look()).stamp))
+        of_each = [answers[3 * number : 3 * number + 3] for number in range(4)]
+        assert of_each[winner] == [Written(each) for each in rows[winner]]
+        assert all(each == ["refused"] * 3 for number, each in enumerate(of_each) if number != winner)
+        assert (await ledgers[winner].recount()).accepted == 3
+
+
+async def test_a_user_of_the_roster_may_be_the_first(open_ledger: OpenLedger) -> None:
+    async with open_ledger() as ledger:
+        await ledger.add_to_roster(["ana", "ben"])
+        assert await ledger.put(first := row(), None) == Written(first)
+        assert await ledger.roster_count() == 1
+    async with open_ledger(must_exist=True) as ledger:
+        assert await ledger.read("ana") == first
+
+
+async def test_a_first_row_that_replaces_what_is_not_there_is_lost_and_begins_nothing(open_ledger: OpenLedger) -> None:
+    async with open_ledger() as ledger:
+        assert await ledger.put(row(), "a version that never was") == Lost(None)
+        assert not (await ledger.look()).has_users
+    async with open_ledger(stamp=OTHER) as ledger:
+        assert isinstance(await ledger.put(row(), None), Written)
+
+
+async def test_looking_says_what_is_there_and_makes_nothing(open_ledger: OpenLedger) -> None:
+    async with open_ledger() as ledger:
+        assert await ledger.look() == Found(exists=True)
+        await ledger.add_to_roster(["ana"])
+        assert not (await ledger.look()).has_users
+        await ledger.put(row("ben"), None)
+        assert await ledger.look() == Found(exists=True, has_users=True, stamp=STAMP)
+
+
+async def test_of_those_who_write_a_note_at_once_one_succeeds(open_ledger: OpenLedger) -> None:
+    async with open_ledger("one") as one, open_ledger("two") as two:
+        wrote = await asyncio.gather(one.note("a note", "one", None), two.note("a note", "two", None))
+        assert sorted(wrote) == [False, True]
+        first, second = ("one", "two") if wrote[0] else ("two", "one")
+        assert (await two.look()).notes == {"a note": first}
+        assert not await one.note("a note", None, second)
+        assert await one.note("a note", "three", first)
+        assert await two.note("a note", None, "three")
+        assert (await one.look()).notes == {}
+
+
 async def test_a_ledger_that_must_exist_is_not_begun(open_ledger: OpenLedger) -> None:
     for _ in range(2):
         with pytest.raises(UsageError, match="does not exist"):
             async with open_ledger(must_exist=True):
                 pass
+
+
+async def test_a_ledger_in_which_nobody_is_does_not_exist_either(open_ledger: OpenLedger) -> None:
+    async with open_ledger() as ledger:
+        await ledger.add_to_roster(["ana"])
+        await ledger.count(malformed=1)
+        await ledger.note("a note", "one", None)
+    with pytest.raises(UsageError, match="no user's row, so no rollout has begun in it"):
+        async with open_ledger(must_exist=True):
+            pass
 
 
 async def test_a_living_worker_is_never_gone(open_ledger: OpenLedger) -> None:

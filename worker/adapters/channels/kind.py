@@ -34,6 +34,12 @@ class OpenableChannel(Channel, Protocol):
     async def open(self) -> None:
         """Check that it is safe to deliver here. Raises ``UsageError`` if it is not, ``ChannelUnavailable``."""
 
+    async def holds_records(self) -> bool | None:
+        """Whether records are in the channel already; ``None`` where the worker cannot or may not see that.
+
+        It is asked before a rollout begins: records of another one mean that this is not its ledger.
+        """
+
     async def close(self) -> None:
         """Release the channel's resources; the AWS session stays open, because the caller owns it."""
 

@@ -43,6 +43,9 @@ class FolderChannel:
         if not self._folder.is_dir():
             raise UsageError(f"there is no folder {self._folder}", "make it, or correct channel.folder")
 
+    async def holds_records(self) -> bool:
+        return any(self._folder.glob("*.json"))
+
     async def deliver(self, username: str, sealed: Sealed) -> None:
         unfinished = self._folder / f"{sealed.attempt_id}.unfinished"
         try:

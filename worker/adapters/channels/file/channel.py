@@ -5,6 +5,7 @@ All waiting lines share one sync.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from worker.adapters.append import append
 from worker.adapters.batching import ThreadBatcher
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
-from worker.core.record import record_line
+from worker.core.record import is_line, record_line
+
+LONGEST_LINE = 1 << 20
+"""Bytes of a line that are looked at at once; no record is nearly as long (1 MiB)."""
 
 
 class FileChannel:
@@ -26,6 +30,15 @@ class FileChannel:
 
     async def open(self) -> None:
         """Do nothing: the file is created with its first line."""
+
+    async def holds_records(self) -> bool:
+        """See ``OpenableChannel``: whether a line of the file is a record. Raises ``ChannelUnavailable``."""
+        try:
+            return await asyncio.to_thread(_holds_records, self._path)
+        except OSError as error:
+            raise ChannelUnavailable(
+                f"{self._path}: {error.strerror}", "make it readable: records of another rollout are looked for in it"
+            ) from None
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """See ``ports.Channel``."""
@@ -44,3 +57,10 @@ class FileChannel:
     def _append(self, lines: Sequence[bytes]) -> Sequence[None]:
         append(self._path, lines)
         return [None] * len(lines)
+
+
+def _holds_records(path: Path) -> bool:
+    if not path.is_file():  # a pipe or a device holds nothing, and is not opened
+        return False
+    with path.open("rb") as file:
+        return any(is_line(line.decode("utf-8", "replace")) for line in iter(lambda: file.readline(LONGEST_LINE), b""))

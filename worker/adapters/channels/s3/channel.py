@@ -14,7 +14,9 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import Names
+from worker.adapters.channels import sentinel
 from worker.adapters.channels.s3.keys import key_of
+from worker.adapters.channels.sentinel import Answer
 from worker.core.errors import ChannelUnavailable
 from worker.core.model import Sealed
 from worker.core.resilience.backoff import Backoff, retry
@@ -59,6 +61,28 @@ class S3Channel:
             except ClientError as error:
                 if code(error) != ALREADY_THERE:
                     raise
+
+    async def holds_records(self) -> None:
+        """See ``OpenableChannel``: the worker may not list the bucket, so it puts a sentinel."""
+
+    async def put_sentinel(self) -> Answer:
+        """See ``TakesSentinel``: an object, which ``If-None-Match`` lets nobody put twice."""
+
+        async def put() -> None:
+            await self._s3.put_object(
+                Bucket=self._bucket,
+                Key=f"{self._prefix}/{sentinel.NAME}",
+                Body=sentinel.SAYS.encode(),
+                IfNoneMatch="*",
+                ContentType="text/plain",
+                **self._encryption,
+            )
+
+        return await sentinel.put_once(
+            lambda: retry(put, on=_is_conflict, backoff=BACKOFF, attempts=ATTEMPTS),
+            there=(ALREADY_THERE,),
+            what=f"the S3 bucket {self._bucket}",
+        )
 
     async def close(self) -> None:
         """Do nothing: the S3 client belongs to the caller."""

@@ -10,12 +10,14 @@ becomes current in place of a newer one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import Names, secret_segment
+from worker.adapters.channels import sentinel
+from worker.adapters.channels.sentinel import Answer
 from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.model import Sealed
 from worker.core.record import record_line
@@ -78,6 +80,18 @@ class SecretsManagerChannel:
             except ClientError as error:
                 _explain(error, name)
                 raise
+
+    async def holds_records(self) -> None:
+        """See ``OpenableChannel``: the worker may not list secrets, so it puts a sentinel."""
+
+    async def put_sentinel(self) -> Answer:
+        """See ``TakesSentinel``: a secret without a value, which CreateSecret makes only once."""
+
+        async def put() -> None:
+            key: Any = {} if self._kms_key_id is None else {"KmsKeyId": self._kms_key_id}
+            await self._client.create_secret(Name=f"{self._prefix}/{sentinel.NAME}", Description=sentinel.SAYS, **key)
+
+        return await sentinel.put_once(put, there=("ResourceExistsException",), what=WHAT)
 
     async def close(self) -> None:
         """Do nothing: the client belongs to the caller."""

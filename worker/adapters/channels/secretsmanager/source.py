@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import hashed, secret_segment
+from worker.adapters.channels import sentinel
 from worker.adapters.channels.copying import LOST, write_lines
 from worker.core.errors import ChannelUnavailable
 from worker.core.record import is_line
@@ -51,5 +52,6 @@ async def _secrets(client: SecretsManagerClient, prefix: str) -> AsyncIterator[s
     async for page in pages:
         for entry in page.get("SecretList", []):
             name = entry.get("Name", "")
-            if name.startswith(start) and "/" not in name.removeprefix(start):
+            segment = name.removeprefix(start)
+            if name.startswith(start) and "/" not in segment and segment != sentinel.NAME:
                 yield name

@@ -65,6 +65,9 @@ class SqsChannel:
         """See ``ports.Channel``."""
         await self._messages.submit(record_line(username, sealed).decode("ascii"))
 
+    async def holds_records(self) -> None:
+        """See ``OpenableChannel``: what was sent may have been read since, so the queue tells nothing."""
+
     async def close(self) -> None:
         """Wait a few seconds for messages under way. What does not arrive is delivered later, from the ledger."""
         try:

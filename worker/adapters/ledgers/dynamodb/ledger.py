@@ -2,7 +2,8 @@
 
 Each user is one item, changed only by conditional writes (``writes``); a sparse index finds the unfinished ones
 (``reads``). Three more items contain the workers' counts (``counters``), the shared pace (``pace``), and the stamp,
-which says to which rollout the table belongs. ``schema`` defines the table, ``rows`` converts rows to items and back.
+which says to which rollout the table belongs (``rollout``). ``schema`` defines the table, ``rows`` converts rows to
+items and back.
 """
 
 from __future__ import annotations
@@ -10,19 +11,17 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
-
-from worker.adapters.aws.errors import code, faults
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
 from worker.adapters.ledgers.dynamodb.pace import SharedPace
 from worker.adapters.ledgers.dynamodb.reads import Reads
-from worker.adapters.ledgers.dynamodb.rows import ROSTER, to_enrolment, to_listed, username_of
-from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT
+from worker.adapters.ledgers.dynamodb.rollout import HAS_USERS, RolloutItem, is_stamped, notes_of, stamp_of
+from worker.adapters.ledgers.dynamodb.rows import ROSTER, Item, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.writes import Writes
-from worker.core.errors import LedgerUnavailable, UsageError
+from worker.adapters.ledgers.found import refuse
 from worker.core.model import UNFINISHED, Counts, Enrolment, Listed, State, WriteResult
+from worker.core.ports import Found
 from worker.pacing.pace import Pace
 
 if TYPE_CHECKING:
@@ -48,64 +47,41 @@ class DynamoLedger:
         self._dynamodb, self._table = dynamodb, table
         self._reads = Reads(dynamodb, table)
         self._counters = Counters(dynamodb, table, worker, count_every)
-        self._writes = Writes(dynamodb, table, self._reads, self._counters)
+        self._rollout = RolloutItem(dynamodb, table)
+        self._writes = Writes(dynamodb, table, self._reads, self._counters, self._rollout)
         self._pace = SharedPace(dynamodb, table, monotonic)
 
+    async def look(self, *, thorough: bool = True) -> Found:
+        """Return what the table says of itself; changes nothing.
+
+        ``thorough``: read every item where that is the only way to know that a table which a worker of an earlier
+        version opened has no user. Raises ``UsageError`` if the table is missing, or has another key.
+        """
+        return await self._found(await self._rollout.read(), thorough=thorough)
+
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
-        """Check that the table exists and belongs to this rollout: ``stamp`` is written to it at its first use.
+        """Check that the table exists and may be used. ``stamp`` is written to it with the first user's row.
 
-        Raises ``UsageError`` if the table is missing, has another key, was never used but must have been, or has
-        another stamp; ``LedgerUnavailable``.
+        Raises ``UsageError`` if the table is missing, has another key or another stamp, or must have a user and has
+        none; ``LedgerUnavailable``.
         """
-        found = await self._stamp(stamp, must_exist=must_exist)
-        for name, value in stamp.items():
-            if found[_stamped(name)]["S"] != value:
-                raise UsageError(
-                    f"the ledger {self._table} belongs to another rollout: "
-                    f"its {name} is {found[_stamped(name)]['S']!r}, not {value!r}",
-                    "use one ledger (ledger.table) for each endpoint, Region and user pool",
-                )
+        item = await self._rollout.read(must_exist=must_exist)
+        found = await self._found(item, thorough=False)
+        refuse(found, stamp, self._table, "ledger.table", must_exist=must_exist)
+        self._writes.stamp, self._writes.is_stamped = stamp, is_stamped(item, stamp)
 
-    async def _stamp(self, stamp: Mapping[str, str], *, must_exist: bool) -> Mapping[str, Any]:
-        """Write the parts of the stamp that the table does not have yet, and return its stamp.
+    async def _found(self, item: Item, *, thorough: bool) -> Found:
+        stamp, has_users = stamp_of(item), HAS_USERS in item
+        if stamp and not has_users:
+            has_users = (await self.counts()).accepted > 0 or (thorough and await self._reads.has_users())
+        return Found(exists=True, has_users=has_users, stamp=stamp, notes=notes_of(item))
 
-        If several workers do this at once, the first one's values stay.
+    async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:
+        """Write a note (``Found.notes``), or delete it (``None``), if it is ``instead_of`` now; return whether it was.
+
+        Raises ``LedgerUnavailable``.
         """
-        names = {f"#n{number}": _stamped(name) for number, name in enumerate(stamp)}
-        values = {f":v{number}": {"S": value} for number, value in enumerate(stamp.values())}
-        sets = ", ".join(f"#n{number} = if_not_exists(#n{number}, :v{number})" for number in range(len(stamp)))
-        condition: dict[str, Any] = {"ConditionExpression": "attribute_exists(#key)"} if must_exist else {}
-        if must_exist:
-            names["#key"] = KEY
-        with faults(LedgerUnavailable, "the ledger"):
-            try:
-                answer = await self._dynamodb.update_item(
-                    TableName=self._table,
-                    Key={KEY: {"S": ROLLOUT}},
-                    UpdateExpression=f"SET {sets}",
-                    ExpressionAttributeNames=names,
-                    ExpressionAttributeValues=values,
-                    ReturnValues="ALL_NEW",
-                    **condition,
-                )
-            except ClientError as error:
-                match code(error):
-                    case "ResourceNotFoundException":
-                        raise UsageError(
-                            f"the table {self._table} does not exist", "create it: mfa-worker init"
-                        ) from None
-                    case "ConditionalCheckFailedException":
-                        raise UsageError(
-                            f"the ledger {self._table} does not exist: the table was never used by a rollout",
-                            "correct ledger.table, or restore the table: it knows who was delivered already",
-                        ) from None
-                    case "ValidationException":
-                        raise UsageError(
-                            f"the table {self._table} is no ledger: its key is another",
-                            "correct ledger.table, or create a table: mfa-worker init",
-                        ) from None
-                raise
-        return answer["Attributes"]
+        return await self._rollout.note(name, value, instead_of)
 
     async def close(self) -> None:
         """Wait until every write has its answer, and write the counts that are not written yet."""
@@ -198,8 +174,3 @@ class DynamoLedger:
     def shared_time(self) -> float:
         """See ``pacing.pace.PaceStore``."""
         return self._pace.shared_time()
-
-
-def _stamped(name: str) -> str:
-    """The attribute with this part of the stamp."""
-    return f"stamp {name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from worker.adapters.aws.errors import faults
@@ -158,6 +159,19 @@ class Reads:
         async for page in self._scan(request):
             for item in page:
                 yield username_of(item)
+
+    async def has_users(self) -> bool:
+        """Whether a user has a row; the items are read until one is found."""
+        request = {
+            "FilterExpression": "attribute_exists(#version)",
+            "ProjectionExpression": "#key",
+            "ExpressionAttributeNames": {"#version": VERSION, "#key": KEY},
+        }
+        async with aclosing(self._scan(request)) as pages:
+            async for page in pages:
+                if page:
+                    return True
+        return False
 
     async def count(self) -> Counter[Bucket]:
         """The number of users in each bucket, counted by reading every item."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from worker.adapters.batching import some_at_once
 from worker.adapters.ledgers.dynamodb.coalescing import Coalescer
 from worker.adapters.ledgers.dynamodb.counters import Counters
 from worker.adapters.ledgers.dynamodb.reads import Reads
+from worker.adapters.ledgers.dynamodb.rollout import HAS_USERS, RolloutItem, is_stamped, stamp_of, stamping
 from worker.adapters.ledgers.dynamodb.rows import (
     ROSTER,
     VERSION,
@@ -34,6 +35,7 @@ from worker.adapters.ledgers.dynamodb.rows import (
     user_key,
 )
 from worker.adapters.ledgers.dynamodb.schema import KEY
+from worker.adapters.ledgers.found import refuse_another
 from worker.core.errors import LedgerUnavailable
 from worker.core.model import Enrolment, Lost, WriteResult, Written
 
@@ -46,6 +48,8 @@ TRANSACTION = 100
 """The highest number of items in one transaction (DynamoDB developer guide)."""
 ROSTERS_AT_ONCE = 4
 """Transactions of roster entries that are sent at the same time: 2,000 usernames/s, at 0.2 s each."""
+TRIES = 8
+"""How often the first write is tried while other workers begin in the same table: each of them wins one round."""
 REFUSED = "ConditionalCheckFailed"
 """DynamoDB's code for a write in a transaction whose condition was not met; for a single write with ``Exception`` at
 its end."""
@@ -77,9 +81,16 @@ class RowTooLarge(Exception):  # noqa: N818 - it names what is wrong
 class Writes:
     """Everything that writes users' items. All methods raise ``LedgerUnavailable``; ``put`` also ``RowTooLarge``."""
 
-    def __init__(self, dynamodb: DynamoDBClient, table: str, reads: Reads, counters: Counters) -> None:
+    def __init__(
+        self, dynamodb: DynamoDBClient, table: str, reads: Reads, counters: Counters, rollout: RolloutItem
+    ) -> None:
         self._dynamodb, self._table = dynamodb, table
-        self._reads, self._counters = reads, counters
+        self._reads, self._counters, self._rollout = reads, counters, rollout
+        self.stamp: Mapping[str, str] = {}
+        """What the first user's row is written with."""
+        self.is_stamped = False
+        """Whether the table surely has our stamp, so that rows are written without looking at it."""
+        self._first = asyncio.Lock()
         self._coalescer: Coalescer[Write, WriteResult] = Coalescer(self._alone, self._together)
         self._known: dict[str, _Known] = {}
 
@@ -88,12 +99,47 @@ class Writes:
         self._remember(username, item[VERSION]["S"] if item and VERSION in item else None, bucket_of(item))
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
-        """See ``ports.Ledger``."""
+        """See ``ports.Ledger``; ``UsageError`` if another rollout has begun in this table meanwhile."""
+        if not self.is_stamped:
+            async with self._first:
+                if not self.is_stamped and (written := await self._with_stamp(row, replaces)) is not None:
+                    return written
         return await self._coalescer.do((row, replaces), row.username)
 
     async def close(self) -> None:
         """Wait until all writes have their answers."""
         await self._coalescer.close()
+
+    # --- the first write ----------------------------------------------------------------------------------------------
+
+    async def _with_stamp(self, row: Enrolment, replaces: str | None) -> WriteResult | None:
+        """Write the stamp and a row in one transaction; ``None`` if the stamp is there, or the row cannot be written.
+
+        Every condition is on what was read just before, so whoever loses a race reads again.
+        """
+        for _ in range(TRIES):
+            found = await self._rollout.read()
+            if self.stamp.items() - stamp_of(found).items() and await self._has_users(found):
+                refuse_another(stamp_of(found), self.stamp, self._table, "ledger.table")
+            if is_stamped(found, self.stamp):
+                self.is_stamped = True
+                return None
+            if replaces is not None and self._replaced((row, replaces)) is None:
+                self.saw(row.username, await self._reads.item(user_key(row.username)))
+            known = self._known.get(row.username, _NOTHING)
+            if known.version != replaces:
+                return None
+            stamped = {"Update": stamping(self._table, self.stamp, found)}
+            reasons = await self._transact([stamped, *self._puts([_put(row, replaces, known)])])
+            if reasons is None:
+                self.is_stamped = True
+                return self._applied(row, known.bucket)
+            if len(reasons) > 1 and reasons[1].get("Code") == REFUSED:  # another row stands there, or one of the roster
+                self.saw(row.username, reasons[1].get("Item") or await self._reads.item(user_key(row.username)))
+        raise LedgerUnavailable("other workers begin in the ledger just now", "run again: nothing is lost")
+
+    async def _has_users(self, found: Item) -> bool:
+        return HAS_USERS in found or (bool(stamp_of(found)) and await self._reads.has_users())
 
     # --- single writes ------------------------------------------------------------------------------------------------
 
@@ -135,7 +181,7 @@ class Writes:
             replaced = [self._replaced(write) for write in left.values()]
             puts = [_put(row, replaces, old) for (row, replaces), old in zip(left.values(), replaced, strict=True)]
             try:
-                reasons = await self._transact(puts)
+                reasons = await self._transact(self._puts(puts))
             except LedgerUnavailable as unavailable:
                 answers |= dict.fromkeys(left, unavailable)
                 left = {}
@@ -173,12 +219,14 @@ class Writes:
             return _NOTHING
         return known if known and known.version == replaces else None
 
-    async def _transact(self, puts: Sequence[Item]) -> Sequence[Item] | None:
+    def _puts(self, puts: Iterable[Item]) -> list[Any]:
+        return [{"Put": {"TableName": self._table, **put}} for put in puts]
+
+    async def _transact(self, actions: Sequence[Any]) -> Sequence[Item] | None:
         """Send one transaction: ``None`` if all writes were applied; otherwise none was.
 
         Then the result has a reason for each write, or is empty if only the transaction as a whole failed.
         """
-        actions: Any = [{"Put": {"TableName": self._table, **put}} for put in puts]
         with faults(LedgerUnavailable, "the ledger"):
             try:
                 await self._dynamodb.transact_write_items(
@@ -252,7 +300,7 @@ class Writes:
     async def _add_page(self, page: Sequence[str]) -> AsyncIterator[int]:
         left = list(page)
         while left:
-            reasons = await self._transact([_roster(username) for username in left])
+            reasons = await self._transact(self._puts(_roster(username) for username in left))
             if reasons is None:
                 yield len(left)
                 return

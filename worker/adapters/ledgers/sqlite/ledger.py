@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -12,10 +13,12 @@ from functools import cache, partial
 from itertools import islice
 from typing import Any
 
+from worker.adapters.ledgers.found import refuse, refuse_another
 from worker.adapters.ledgers.sqlite import tally
+from worker.adapters.ledgers.sqlite.look import look
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.errors import LedgerUnavailable, UsageError
+from worker.core.errors import LedgerUnavailable
 from worker.core.model import (
     Counts,
     CredentialKind,
@@ -28,6 +31,7 @@ from worker.core.model import (
     WriteResult,
     Written,
 )
+from worker.core.ports import Found
 from worker.core.settled import load as load_settled
 from worker.pacing.pace import Pace
 
@@ -42,6 +46,7 @@ CREATE TABLE IF NOT EXISTS users (
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stamp (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS roster (username TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS shared_pace (
     id INTEGER PRIMARY KEY CHECK (id = 1), reserved_until REAL NOT NULL, rate REAL NOT NULL, changed_at REAL NOT NULL,
@@ -93,38 +98,54 @@ class SqliteLedger:
         self._database = database
         self._liveness = liveness
         self._gather = gather
+        self._stamp: Mapping[str, str] = {}
+        self._is_stamped = False
+        """Whether the file surely has our stamp, so that rows are written without looking at it."""
+
+    async def look(self, *, thorough: bool = True) -> Found:  # noqa: ARG002 - one look at a file finds everything
+        """Return what is at the path; creates and changes nothing. Raises ``UsageError``, see ``look.look``."""
+        return await asyncio.to_thread(look, self._database.path)
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
-        """Open the file, and check that it belongs to this rollout: ``stamp`` is written to it at its first use.
+        """Open the file, and make it if there is none. ``stamp`` is written to it with the first user's row.
 
-        Raises ``UsageError`` if the file is missing but must exist, or has another stamp; ``LedgerUnavailable``,
+        Raises ``UsageError`` if the file has another stamp, or must exist and has no user; ``LedgerUnavailable``,
         ``PersonMustAct``.
         """
-        if must_exist and not self._database.path.exists():
-            raise UsageError(
-                f"the ledger {self._database.path} does not exist",
-                "correct ledger.path, or restore the file: it knows who was delivered already",
-            )
+        found = await self.look()
+        refuse(found, stamp, str(self._database.path), "ledger.path", must_exist=must_exist)
+        self._stamp = stamp
+        self._is_stamped = found.has_users and found.stamp.items() >= stamp.items()
         await self._database.open(_SCHEMA, LedgerUnavailable)
         await self._database.write(_add_later_columns, None, LedgerUnavailable)
         await self._database.write(tally.begin, None, LedgerUnavailable)
-        found: Mapping[str, str] = await self._database.write(_stamp, stamp, LedgerUnavailable)
-        for name, value in stamp.items():
-            if found[name] != value:
-                raise UsageError(
-                    f"the ledger {self._database.path} belongs to another rollout: "
-                    f"its {name} is {found[name]!r}, not {value!r}",
-                    "use one ledger (ledger.path) for each endpoint, Region and user pool",
-                )
+
+    async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:
+        """Write a note (``Found.notes``), or delete it (``None``), if it is ``instead_of`` now; return whether it was.
+
+        Raises ``LedgerUnavailable``.
+        """
+        done: bool = await self._database.write(_note, (name, value, instead_of), LedgerUnavailable)
+        return done
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
-        """See ``ports.Ledger``.
+        """See ``ports.Ledger``; ``UsageError`` if another rollout has begun in this ledger meanwhile.
 
         A secret that is recorded never waits for other writes, because a crash meanwhile would lose it.
         """
         gather = 0.0 if row.state is State.SEALED else self._gather
-        put: WriteResult = await self._database.write(_put, (row, replaces), LedgerUnavailable, gather=gather)
-        return put
+        if self._is_stamped:
+            put: WriteResult = await self._database.write(_put, (row, replaces), LedgerUnavailable, gather=gather)
+            return put
+        first: tuple[Mapping[str, str], WriteResult | None] = await self._database.write(
+            _put_with_stamp, (row, replaces, self._stamp), LedgerUnavailable, gather=gather
+        )
+        stamp, written = first
+        if written is None:
+            refuse_another(stamp, self._stamp, str(self._database.path), "ledger.path")
+            raise AssertionError("the stamp is ours, and the row was not written")
+        self._is_stamped = isinstance(written, Written)
+        return written
 
     async def read(self, username: str) -> Enrolment | None:
         """See ``ports.Ledger``."""
@@ -310,11 +331,31 @@ def _add_to_roster(connection: sqlite3.Connection, pages: Sequence[Sequence[str]
     return added
 
 
-def _stamp(connection: sqlite3.Connection, stamps: Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:
-    for stamp in stamps:
-        connection.executemany("INSERT OR IGNORE INTO stamp VALUES (?, ?)", list(stamp.items()))
-    found = dict(connection.execute("SELECT name, value FROM stamp").fetchall())
-    return [found] * len(stamps)
+def _put_with_stamp(
+    connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None, Mapping[str, str]]]
+) -> Sequence[tuple[Mapping[str, str], WriteResult | None]]:
+    """Write rows and the stamp in one transaction; nothing, and ``None``, where the rows there have another stamp."""
+    stamp = puts[0][2]
+    found = dict(connection.execute("SELECT name, value FROM stamp"))
+    (has_users,) = connection.execute("SELECT EXISTS (SELECT 1 FROM users)").fetchone()
+    if has_users and any(found.get(name, value) != value for name, value in stamp.items()):
+        return [(found, None)] * len(puts)
+    answers = _put(connection, [(row, replaces) for row, replaces, _ in puts])
+    if any(isinstance(answer, Written) for answer in answers):
+        connection.executemany("INSERT OR REPLACE INTO stamp VALUES (?, ?)", list(stamp.items()))
+    return [(found, answer) for answer in answers]
+
+
+def _note(connection: sqlite3.Connection, notes: Sequence[tuple[str, str | None, str | None]]) -> Sequence[bool]:
+    done = []
+    for name, value, instead_of in notes:
+        found = connection.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
+        done.append((found[0] if found else None) == instead_of)
+        if done[-1] and value is None:
+            connection.execute("DELETE FROM notes WHERE name = ?", (name,))
+        elif done[-1]:
+            connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, value))
+    return done
 
 
 def _read_pace(connection: sqlite3.Connection) -> Pace | None:

@@ -1,0 +1,40 @@
+"""Whether this rollout may use a ledger that is there, or not there: the same for every kind of ledger.
+
+A ledger belongs to the rollout whose stamp it has (endpoint, Region and user pool), and it is stamped in the same
+transaction as the first user's row. One without a user's row belongs to nobody: a mistyped pool is corrected in the
+settings, and that is all. Workers of an earlier version stamped a ledger when they opened it; such a stamp counts as
+little while there is no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from worker.core.errors import UsageError
+from worker.core.ports import Found
+
+
+def refuse_another(found: Mapping[str, str], stamp: Mapping[str, str], ledger: str, setting: str) -> None:
+    """Raise ``UsageError`` where a part of the stamp that was found is another one than ours.
+
+    ``ledger``: the file or table; ``setting``: which setting names it.
+    """
+    for name, value in stamp.items():
+        if name in found and found[name] != value:
+            raise UsageError(
+                f"the ledger {ledger} belongs to another rollout: its {name} is {found[name]!r}, not {value!r}",
+                f"use one ledger ({setting}) for each endpoint, Region and user pool",
+            )
+
+
+def refuse(found: Found, stamp: Mapping[str, str], ledger: str, setting: str, *, must_exist: bool) -> None:
+    """Raise ``UsageError`` where the ledger is another rollout's, or must exist and has no user."""
+    if must_exist and not found.has_users:
+        raise UsageError(
+            f"the ledger {ledger} does not exist"
+            + (": what is there has no user's row, so no rollout has begun in it" if found.exists else ""),
+            f"correct {setting}, or restore the ledger from a backup: it knows who was delivered already. "
+            "Where this rollout is to begin now: ledger.must_exist = false until it has",
+        )
+    if found.has_users:
+        refuse_another(found.stamp, stamp, ledger, setting)

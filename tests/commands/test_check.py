@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.checking import about, aws_settings, aws_target, initialized
 from tests.support.emulators import CREDENTIALS, REGION, Emulator
+from tests.support.rows import row
 from worker.adapters.channels.s3.settings import S3Settings
 from worker.adapters.checks.findings import Level
 from worker.app.stores import open_stores
@@ -113,8 +114,8 @@ async def test_a_ledger_in_use_is_known_with_its_users_and_another_rollouts_is_r
 ) -> None:
     settings = aws_settings(ministack, "channel.kind=file", recipients)
     await initialized(settings, ministack)
-    async with open_stores(settings):
-        pass
+    async with open_stores(settings) as stores:
+        await stores.ledger.put(row(), None)
     other = aws_settings(
         ministack,
         "cognito.user_pool_id=eu-central-1_Another",
@@ -124,7 +125,7 @@ async def test_a_ledger_in_use_is_known_with_its_users_and_another_rollouts_is_r
 
     ours, theirs = await checks.check(settings), await checks.check(other)
 
-    assert "0 users of this rollout are in it" in about(ours, "ledger", Level.OK)
+    assert "1 users of this rollout are in it" in about(ours, "ledger", Level.OK)
     assert "belongs to another rollout" in about(theirs, "ledger", Level.FAILS)
 
 

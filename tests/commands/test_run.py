@@ -240,6 +240,7 @@ async def test_python_m_worker_is_the_same_command(rollout: Rollout) -> None:
 
 
 async def test_a_ledger_of_another_pool_is_refused_with_2_and_nothing_is_touched(rollout: Rollout) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("eve")))
     await rollout.push(await rollout.sign_in("ana"))
     before = await rollout.status()
 
@@ -250,7 +251,7 @@ async def test_a_ledger_of_another_pool_is_refused_with_2_and_nothing_is_touched
 
     rollout.configure(cognito={"user_pool_id": "us-east-1_rehearsal"})
     assert await rollout.status() == before
-    assert (await rollout.fake_cognito.stats()).wire_requests == 0
+    assert (await rollout.fake_cognito.stats()).wire_requests == 1
 
 
 async def test_a_ledger_that_must_exist_and_does_not_is_refused_with_2(rollout: Rollout) -> None:

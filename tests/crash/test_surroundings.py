@@ -35,6 +35,7 @@ async def test_a_damaged_ledger_is_said_to_be_damaged_and_never_begun_anew(rollo
 @pytest.mark.parametrize("command", ["run", "status", "push"])
 async def test_a_file_that_is_no_ledger_is_left_as_it_is(rollout: Rollout, command: str) -> None:
     notes = b"these are my notes\n" * 1000
+    rollout.ledger.touch(0o600)
     rollout.ledger.write_bytes(notes)
 
     _said_damaged(await rollout.command(command))
@@ -68,7 +69,7 @@ async def test_a_rebuilt_ledger_still_gives_the_later_secret_the_higher_generati
     for file in rollout.folder.glob("rollout.db*"):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
 
-    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    await rollout.run("--new-rollout", "--input", rollout.file(await rollout.sign_in("ana")))
 
     assert not (await rollout.audit()).stale
 

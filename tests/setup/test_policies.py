@@ -28,7 +28,7 @@ IAM_ACTIONS = {
     "sqs:SendMessageBatch": ("sqs:SendMessage",),
     "sqs:DeleteMessageBatch": ("sqs:DeleteMessage",),
     "sqs:ChangeMessageVisibilityBatch": ("sqs:ChangeMessageVisibility",),
-    "dynamodb:TransactWriteItems": ("dynamodb:PutItem",),
+    "dynamodb:TransactWriteItems": ("dynamodb:PutItem", "dynamodb:UpdateItem"),
     "s3:HeadBucket": ("s3:ListBucket",),
     "s3:ListObjectsV2": ("s3:ListBucket",),
     "s3:GetBucketEncryption": ("s3:GetEncryptionConfiguration",),
@@ -42,7 +42,7 @@ IAM_ACTIONS = {
     "service-quotas:ListServiceQuotas": ("servicequotas:ListServiceQuotas",),
 }
 """Where an action of IAM is not called as the operation ("Actions, resources, and condition keys" of each service).
-Transactions here only put. Who this process is needs no permission, and the one call that matters is not signed."""
+Transactions here put and update. Who this process is needs no permission; the one call that matters is not signed."""
 
 UNSEEN = {
     Role.PUSHER: set[str](),
@@ -66,7 +66,7 @@ ENTRIES: dict[Role, list[tuple[str, str]]] = {
     Role.PUSHER: [
         *((QUEUE, f"SqsQueue.{name}") for name in ("open", "push", "put_aside", "counted")),
         (QUEUE, "count"),
-        *((LEDGER, f"DynamoLedger.{name}") for name in ("open", "count", "read", "read_pace", "counts")),
+        *((LEDGER, f"DynamoLedger.{name}") for name in ("look", "open", "count", "read", "read_pace", "counts")),
         (LEDGER, "Counters.close"),
     ],
     Role.WORKER: [

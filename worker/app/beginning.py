@@ -42,6 +42,8 @@ ASKING = "asking "
 """Its value while a worker puts it; the worker's identity follows. If that one dies, the sentinel may be there."""
 ASK_AGAIN = 0.1
 """Seconds between two looks at a note while another worker puts the sentinel."""
+MAKING = 2.0
+"""Seconds for which a file that is no ledger yet may be one that another process is just making; that takes 10 ms."""
 PATIENCE = 30.0
 """Seconds after which another worker that puts the sentinel counts as dead; one request takes a fraction of one."""
 
@@ -68,13 +70,17 @@ def say_new(settings: Settings, found: Found) -> None:
         )
 
 
-def refuse_missing(settings: Settings, found: Found) -> None:
-    """Raise ``UsageError`` if there is no ledger to read."""
-    if not found.exists:
-        raise UsageError(
-            f"there is no ledger at {ledger_name(settings)}",
-            "the first push or run begins one; if there was one, correct ledger.path or --config, or restore it",
-        )
+async def existing(settings: Settings, ledger: Beginning) -> Found:
+    """Return what the ledger says of itself. Raises ``UsageError`` if there is none to read."""
+    since = time.monotonic()
+    while not (found := await ledger.look()).exists:
+        if time.monotonic() - since > MAKING or not await asyncio.to_thread(settings.ledger.path.exists):
+            raise UsageError(
+                f"there is no ledger at {ledger_name(settings)}",
+                "the first push or run begins one; if there was one, correct ledger.path or --config, or restore it",
+            )
+        await asyncio.sleep(ASK_AGAIN)
+    return found
 
 
 def is_meant(found: Found) -> bool:
@@ -171,7 +177,7 @@ class _Sentinel:
             before = await self._now()  # another worker took us for dead
 
     async def _now(self) -> str | None:
-        return (await self._ledger.look(thorough=False)).notes.get(self._note)
+        return (await self._ledger.look()).notes.get(self._note)
 
     async def _nobody_asks(self, note: str | None) -> str | None:
         """Wait while another worker puts the sentinel; return the note once none does."""

@@ -166,11 +166,11 @@ async def open_stores(
         if settings.queue.kind == "sqs":
             queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
         ledger = await opening.ledger()
-        found = await ledger.look(thorough=purpose is Purpose.RUN)
-        if purpose is Purpose.READ:
-            beginning.refuse_missing(settings, found)
-        elif not found.has_users and not settings.ledger.must_exist:
-            await _look_at_channel(settings, purpose, is_meant=new_rollout or beginning.is_meant(found))
+        found = await (beginning.existing(settings, ledger) if purpose is Purpose.READ else ledger.look())
+        if purpose is Purpose.RUN and found.stamp and not found.has_users:
+            found = replace(found, has_users=await ledger.has_users())
+        if purpose is not Purpose.READ and not found.has_users and not settings.ledger.must_exist:
+            await look_at_channel(settings, purpose, is_meant=new_rollout or beginning.is_meant(found))
         await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist)
         if new_rollout and not found.has_users:
             found = await beginning.remember_it_is_meant(ledger, found)
@@ -178,7 +178,7 @@ async def open_stores(
         yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, found, clock)
 
 
-async def _look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: bool) -> None:
+async def look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: bool) -> None:
     """Raise ``UsageError`` if the channel is one that a run would refuse, or, unless it is meant, holds records.
 
     Whoever only pushes looks at a channel on this host; on AWS they need no permission for it.

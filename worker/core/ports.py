@@ -213,12 +213,12 @@ class CountedLedger(Ledger, LedgerStats, Protocol):
 class Beginning(Protocol):
     """The ledger, for the beginning of a rollout."""
 
-    async def look(self, *, thorough: bool = True) -> Found:
-        """What is there; nothing is created or changed.
+    async def look(self) -> Found:
+        """What is there; nothing is created or changed. Raises ``UsageError`` for what can be no ledger."""
+        ...
 
-        ``thorough``: be sure that nobody has a row, even if every row must be looked at. Raises ``UsageError`` for what
-        can be no ledger.
-        """
+    async def has_users(self) -> bool:
+        """Whether a user has a row, for sure: where ``look`` cannot know that, every row is looked at."""
         ...
 
     async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:

@@ -14,10 +14,11 @@ from worker.adapters.aws.session import AwsTarget
 from worker.adapters.checks.files import MOUNTS
 from worker.adapters.checks.findings import Finding, Level, fails, merged
 from worker.adapters.checks.seen import Seen
+from worker.adapters.ledgers.sqlite.look import look
 from worker.app.stores import aws_target, open_stores
 from worker.core.errors import WorkerError
 from worker.settings import Settings
-from worker.setup.checks import aws, host, pool, requests, rollout
+from worker.setup.checks import aws, beginning, host, pool, requests, rollout
 from worker.setup.checks.show import show
 
 __all__ = ["Finding", "Level", "check", "dry_run", "show"]
@@ -69,11 +70,11 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
     if settings.queue.kind != "sqlite" or settings.ledger.kind != "sqlite":
         return [], Seen()
     ledger = settings.ledger
-    if not ledger.path.exists():
-        if ledger.must_exist:
-            return [fails("ledger", f"{ledger.path} does not exist", "restore it, or correct ledger.path")], Seen()
-        return [], Seen(waiting=0, sessions=0, users=0)
     try:
+        found = await asyncio.to_thread(look, ledger.path)
+        begins = await beginning.look(settings, found)
+        if not found.exists or (ledger.must_exist and not found.has_users):
+            return begins, Seen(waiting=0, sessions=0, users=0)
         async with open_stores(settings, must_exist=True) as stores:
             backlog, sessions, counts = (
                 await stores.queue.backlog(),
@@ -82,4 +83,4 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
             )
     except WorkerError as error:
         return [fails("ledger", str(error), error.hint)], Seen()
-    return [], Seen(backlog.waiting, backlog.expired, sessions, counts.accepted)
+    return begins, Seen(backlog.waiting, backlog.expired, sessions, counts.accepted)

@@ -17,11 +17,12 @@ from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.checks.findings import Finding, fails, ok
 from worker.adapters.checks.probes import PATIENCE, Question, asked, optional
 from worker.adapters.checks.seen import Seen
+from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
 from worker.app.stores import open_stores
-from worker.core.errors import LedgerUnavailable, WorkerError
+from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
 from worker.settings import Settings
 from worker.settings.types import is_loopback
-from worker.setup.checks import dynamodb, pool, sqs
+from worker.setup.checks import beginning, dynamodb, pool, sqs
 
 CLIENTS_TIMEOUT = 5.0
 """Seconds that creating all clients may take, for which the SDK reads many files."""
@@ -157,15 +158,12 @@ class _Questionnaire:
         """Check that the ledger belongs to this rollout, and count its users."""
         table = str(self._settings.ledger.table)
         try:
-            begun = await dynamodb.has_begun(client, table)
-        except LedgerUnavailable:
+            found = await DynamoLedger(client, table, "check").look()
+        except (LedgerUnavailable, UsageError):
             return []  # the question about the table reports that
-        if not begun:
+        if not found.has_users:
             self.seen |= Seen(users=0)
-            if self._settings.ledger.must_exist:
-                said = f"no rollout has used the table {table}"
-                return [fails("ledger", said, "restore it, or correct ledger.table")]
-            return [ok("ledger", f"no rollout has used the table {table} yet")]
+            return await beginning.look(self._settings, found)
         async with open_stores(self._settings, must_exist=True) as stores:
             counts = await stores.ledger.counts()
         self.seen |= Seen(users=counts.accepted)

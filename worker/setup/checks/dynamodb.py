@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from worker.adapters.aws.errors import faults
 from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.adapters.checks.probes import Probe, permissions
-from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT, SHARD, UNFINISHED, definition
+from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD, UNFINISHED, definition
 from worker.core.errors import LedgerUnavailable
 
 if TYPE_CHECKING:
@@ -32,13 +32,6 @@ async def look_at_table(dynamodb: DynamoDBClient, name: str) -> list[Finding]:
     with faults(LedgerUnavailable, f"the table {name}"):
         table = (await dynamodb.describe_table(TableName=name))["Table"]
     return [*judged(name, table), *await permissions("ledger", _probes(dynamodb, name))]
-
-
-async def has_begun(dynamodb: DynamoDBClient, name: str) -> bool:
-    """Whether a rollout has used this table. Raises ``LedgerUnavailable``."""
-    with faults(LedgerUnavailable, f"the table {name}"):
-        found = await dynamodb.get_item(TableName=name, Key={KEY: {"S": ROLLOUT}}, ConsistentRead=True)
-        return bool(found.get("Item"))
 
 
 async def look_at_backups(dynamodb: DynamoDBClient, name: str) -> list[Finding]:

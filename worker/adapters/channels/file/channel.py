@@ -63,4 +63,7 @@ def _holds_records(path: Path) -> bool:
     if not path.is_file():  # a pipe or a device holds nothing, and is not opened
         return False
     with path.open("rb") as file:
-        return any(is_line(line.decode("utf-8", "replace")) for line in iter(lambda: file.readline(LONGEST_LINE), b""))
+        return any(
+            is_line(line.decode("utf-8", "replace").rstrip("\r\n"))
+            for line in iter(lambda: file.readline(LONGEST_LINE), b"")
+        )

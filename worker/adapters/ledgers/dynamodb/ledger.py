@@ -51,13 +51,17 @@ class DynamoLedger:
         self._writes = Writes(dynamodb, table, self._reads, self._counters, self._rollout)
         self._pace = SharedPace(dynamodb, table, monotonic)
 
-    async def look(self, *, thorough: bool = True) -> Found:
-        """Return what the table says of itself; changes nothing.
+    async def look(self) -> Found:
+        """See ``ports.Beginning``.
 
-        ``thorough``: read every item where that is the only way to know that a table which a worker of an earlier
-        version opened has no user. Raises ``UsageError`` if the table is missing, or has another key.
+        Whether users follow the stamp of an earlier version is told by the workers' counts, which may have missed them.
+        Raises ``UsageError`` if the table is missing, or has another key.
         """
-        return await self._found(await self._rollout.read(), thorough=thorough)
+        return await self._found(await self._rollout.read())
+
+    async def has_users(self) -> bool:
+        """See ``ports.Beginning``."""
+        return (await self.look()).has_users or await self._reads.has_users()
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
         """Check that the table exists and may be used. ``stamp`` is written to it with the first user's row.
@@ -66,21 +70,17 @@ class DynamoLedger:
         none; ``LedgerUnavailable``.
         """
         item = await self._rollout.read(must_exist=must_exist)
-        found = await self._found(item, thorough=False)
-        refuse(found, stamp, self._table, "ledger.table", must_exist=must_exist)
+        refuse(await self._found(item), stamp, self._table, "ledger.table", must_exist=must_exist)
         self._writes.stamp, self._writes.is_stamped = stamp, is_stamped(item, stamp)
 
-    async def _found(self, item: Item, *, thorough: bool) -> Found:
+    async def _found(self, item: Item) -> Found:
         stamp, has_users = stamp_of(item), HAS_USERS in item
         if stamp and not has_users:
-            has_users = (await self.counts()).accepted > 0 or (thorough and await self._reads.has_users())
+            has_users = (await self.counts()).accepted > 0
         return Found(exists=True, has_users=has_users, stamp=stamp, notes=notes_of(item))
 
     async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:
-        """Write a note (``Found.notes``), or delete it (``None``), if it is ``instead_of`` now; return whether it was.
-
-        Raises ``LedgerUnavailable``.
-        """
+        """See ``ports.Beginning``."""
         return await self._rollout.note(name, value, instead_of)
 
     async def close(self) -> None:

@@ -102,9 +102,13 @@ class SqliteLedger:
         self._is_stamped = False
         """Whether the file surely has our stamp, so that rows are written without looking at it."""
 
-    async def look(self, *, thorough: bool = True) -> Found:  # noqa: ARG002 - one look at a file finds everything
-        """Return what is at the path; creates and changes nothing. Raises ``UsageError``, see ``look.look``."""
+    async def look(self) -> Found:
+        """See ``ports.Beginning`` and ``look.look``."""
         return await asyncio.to_thread(look, self._database.path)
+
+    async def has_users(self) -> bool:
+        """See ``ports.Beginning``."""
+        return (await self.look()).has_users
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
         """Open the file, and make it if there is none. ``stamp`` is written to it with the first user's row.
@@ -121,10 +125,7 @@ class SqliteLedger:
         await self._database.write(tally.begin, None, LedgerUnavailable)
 
     async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:
-        """Write a note (``Found.notes``), or delete it (``None``), if it is ``instead_of`` now; return whether it was.
-
-        Raises ``LedgerUnavailable``.
-        """
+        """See ``ports.Beginning``."""
         done: bool = await self._database.write(_note, (name, value, instead_of), LedgerUnavailable)
         return done
 

@@ -1,0 +1,30 @@
+"""What ``check`` finds about the beginning of a rollout: a ledger without a user beside a channel with records."""
+
+from __future__ import annotations
+
+from worker.adapters import channels
+from worker.adapters.checks.findings import Finding, fails, ok
+from worker.app.beginning import is_meant, ledger_name
+from worker.app.stores import Purpose, look_at_channel
+from worker.core.errors import WorkerError
+from worker.core.ports import Found
+from worker.settings import Settings
+
+
+async def look(settings: Settings, found: Found) -> list[Finding]:
+    """Return the findings about a ledger of which ``found`` is known. A channel on AWS is not looked at."""
+    if found.has_users:
+        return []
+    name = ledger_name(settings)
+    if settings.ledger.must_exist:
+        return [fails("ledger", f"the ledger {name} has no user", "restore it, or correct the ledger's setting")]
+    if is_meant(found):
+        return [ok("ledger", f"the ledger {name} has no user: a new rollout begins, as was said (--new-rollout)")]
+    if channels.kind_of(settings.channel).resources() is not None:
+        said = f"the ledger {name} has no user: a rollout begins. Not looked at: whether the channel holds secrets"
+        return [ok("ledger", said)]
+    try:
+        await look_at_channel(settings, Purpose.PUSH, is_meant=False)
+    except WorkerError as error:
+        return [fails("ledger", str(error), error.hint)]
+    return [ok("ledger", f"the ledger {name} has no user: a rollout begins, and the channel holds no record")]

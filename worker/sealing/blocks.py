@@ -166,8 +166,11 @@ def _with_more(file: BinaryIO, first: bytes, *, armored: bool) -> tuple[bytes, i
     while True:
         before = file.tell()
         line = _line(file)
-        ours = line.strip() != ARMOR_BEGINS if armored else bool(_BASE64_LINE.match(line))
-        if not line or not ours or line.startswith(_BASE64_BEGINS):
+        if armored:
+            ours = bool(line) and line.strip() != ARMOR_BEGINS
+        else:
+            ours = bool(_BASE64_LINE.match(line)) and not line.startswith(_BASE64_BEGINS)
+        if not ours:
             file.seek(before)
             break
         size += len(line)

@@ -79,9 +79,10 @@ class Newest:
                 user, generation = self._address(block.content)
             except (NoRecord, Unopened) as error:
                 self._add(source, block.number, block.content, str(error))
-                has_records = has_records or isinstance(error, Unopened)
-                if torn := _torn(block.content):
-                    self._withhold(*torn)
+                if isinstance(error, Unopened):
+                    has_records = True
+                    if torn := _torn(block.content):
+                        self._withhold(*torn)
                 continue
             has_records = True
             known = self._newest.get(user)
@@ -212,13 +213,17 @@ def _sealed_in(content: bytes) -> tuple[Address | None, bytes]:
         return None, sealed
     try:
         line = parse_object(content)
-        address, text = line_address(line), line["sealed"].encode()
-        sealed = as_binary(_from_base64(text) or text)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         if _torn(content):
             raise Unopened("the line is torn") from None
         raise NoRecord("no record, or a torn line") from None
-    if sealed is None:
+    except TypeError:
+        raise NoRecord("no record") from None
+    try:
+        address, text = line_address(line), line["sealed"].encode()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise NoRecord("no record") from None
+    if (sealed := as_binary(_from_base64(text) or text)) is None:
         raise NoRecord("what it calls sealed is no age file")
     return address, sealed
 

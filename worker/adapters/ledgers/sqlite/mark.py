@@ -144,7 +144,11 @@ class Mark:
             (self._number,) = connection.execute("SELECT value FROM mark WHERE name = 'number'").fetchone()
 
     def committed(self, connection: sqlite3.Connection) -> WorkerError | None:
-        """After that transaction: write the mark. Return the error, if that failed; repeating the write repairs it."""
+        """After that transaction: write the mark. Return the error, if a name is missing in it now.
+
+        Repeating the write of the row then repairs that. A number that cannot be written is no error: the mark is
+        behind, which is harmless, until the next commit.
+        """
         if self._is_recovering:
             return None
         try:
@@ -153,7 +157,9 @@ class Mark:
             if is_crowded:
                 self._write_anew()
         except OSError as error:
-            return self._unavailable(error)
+            self._names = None  # the file may not have what they say
+            is_named = any(row.state is not State.SEALED and unsure_up_to(row) is not None for row in self._rows)
+            return self._unavailable(error) if is_named else None
         except UsageError as error:
             return LedgerUnavailable(str(error), error.hint)
         return None

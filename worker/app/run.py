@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from worker.app import beginning
+from worker.app import beginning, older
 from worker.app.stores import Purpose, Stores, open_intake, open_stores, stamp
 from worker.app.wiring import open_worker
 from worker.core.clock import SystemClock
@@ -88,6 +88,8 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     async with open_stores(settings, purpose=Purpose.RUN, new_rollout=options.new_rollout) as stores:
         if options.says_new:
             beginning.say_new(settings, stores.found)
+        if refusal := await older.refusal(settings, stores):
+            raise refusal
         with _signals(shutdown), _tuned_interpreter(), stores.alive:
             try:
                 counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave)

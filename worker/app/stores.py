@@ -18,7 +18,7 @@ from worker.adapters.sqlite.liveness import Liveness
 from worker.app import beginning
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
-from worker.core.ports import Beginning, CountedLedger, Found, Producer, Queue, QueueStats, Roster
+from worker.core.ports import Beginning, CountedLedger, Found, Producer, Queue, QueueStats, Recoverable, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
@@ -55,13 +55,15 @@ class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """A durable queue: it is pushed to, leased from and counted."""
 
 
-class StoredLedger(CountedLedger, Beginning, Roster, PaceStore, Protocol):
-    """A durable ledger: users' rows, their counts, the roster, the shared pace, and how the rollout began."""
+class StoredLedger(CountedLedger, Beginning, Roster, PaceStore, Recoverable, Protocol):
+    """A durable ledger: users' rows, their counts, the roster, the shared pace; it knows how the rollout began, and
+    notices that it is a copy.
+    """
 
-    async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
+    async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False, new_rollout: bool = False) -> None:
         """Open it for this rollout; ``must_exist``: only if a user has a row. Raises ``UsageError`` if it is not ours.
 
-        Whoever has looked (``look``) knows whether this makes a new one.
+        ``new_rollout``: without users it may take the place of another ledger.
         """
 
 
@@ -113,6 +115,15 @@ def stamp(settings: Settings) -> Mapping[str, str]:
         "region": cognito.region,
         "user pool": cognito.user_pool_id,
     }
+
+
+def mark_path(settings: Settings) -> Path:
+    """Return where the mark of the embedded ledger is: outside the ledger, beside the secrets where these are a file.
+
+    So a backup of the ledger's folder alone does not hold it.
+    """
+    file = channels.kind_of(settings.channel).file(settings.channel) or settings.ledger.path
+    return file.with_name(f"{file.name}.mark")
 
 
 def gather_time(settings: Settings) -> float:
@@ -169,9 +180,10 @@ async def open_stores(
         found = await (beginning.existing(settings, ledger) if purpose is Purpose.READ else ledger.look())
         if purpose is Purpose.RUN and found.stamp and not found.has_users:
             found = replace(found, has_users=await ledger.has_users())
+        is_meant = new_rollout or beginning.is_meant(found)
         if purpose is not Purpose.READ and not found.has_users and not settings.ledger.must_exist:
-            await look_at_channel(settings, purpose, is_meant=new_rollout or beginning.is_meant(found))
-        await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist)
+            await look_at_channel(settings, purpose, is_meant=is_meant)
+        await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist, new_rollout=is_meant)
         if new_rollout and not found.has_users:
             found = await beginning.remember_it_is_meant(ledger, found)
         queue = queue or await opening.sqlite_queue()
@@ -213,9 +225,14 @@ class _Opening:
         settings = self._settings.ledger
         if settings.kind == "sqlite":
             from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
+            from worker.adapters.ledgers.sqlite.mark import Mark
 
             assert self.liveness is not None
-            return SqliteLedger(self._database(settings.path), self.liveness, gather=gather_time(self._settings))
+            mark = Mark(mark_path(self._settings))
+            self._stack.callback(mark.close)
+            return SqliteLedger(
+                self._database(settings.path), self.liveness, gather=gather_time(self._settings), mark=mark
+            )
         from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
 
         assert settings.table is not None

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from worker.core.errors import WorkerError
 from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
 from worker.core.outlook import UNJUDGED, Outlook
 
@@ -223,6 +224,38 @@ class Beginning(Protocol):
 
     async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:
         """Write a note, or delete it (``None``), if it is ``instead_of`` now; whether it was."""
+        ...
+
+
+class Recoverable(Protocol):
+    """A ledger that notices when it was restored from an older copy of itself, and can be brought up to date."""
+
+    async def refusal(self) -> WorkerError | None:
+        """The error, with cause and cure, if this ledger must not be worked with as it is."""
+        ...
+
+    def since(self) -> int:
+        """What the channel shows with a generation below this may be an earlier ledger's; 0: nothing is."""
+        ...
+
+    async def in_question(self) -> Mapping[str, int]:
+        """Whose delivered secret may be dead, whatever the rows say, and up to which generation (``core.older``)."""
+        ...
+
+    def every_row(self) -> AsyncIterator[Enrolment]:
+        """Every user's row, in no particular order; memory does not grow with their number."""
+        ...
+
+    async def is_used(self) -> bool:
+        """Whether a worker may be at work just now."""
+        ...
+
+    async def begin_recovery(self) -> None:
+        """Allow ``put``, durably, although the ledger is older; until ``end_recovery`` it stays refused otherwise."""
+        ...
+
+    async def end_recovery(self) -> None:
+        """The rows are up to date: from now on this ledger counts as the newest."""
         ...
 
 

@@ -1,9 +1,9 @@
 """The ledger that workers on many hosts share: one DynamoDB table.
 
 Each user is one item, changed only by conditional writes (``writes``); a sparse index finds the unfinished ones
-(``reads``). Three more items contain the workers' counts (``counters``), the shared pace (``pace``), and the stamp,
-which says to which rollout the table belongs (``rollout``). ``schema`` defines the table, ``rows`` converts rows to
-items and back.
+(``reads``). More items contain the workers' counts (``counters``), the shared pace (``pace``), the table's own id
+(``identity``), and the stamp, which says to which rollout the table belongs (``rollout``). ``schema`` defines the
+table, ``rows`` converts rows to items and back.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
+from worker.adapters.ledgers.dynamodb.identity import Identity
 from worker.adapters.ledgers.dynamodb.pace import SharedPace
 from worker.adapters.ledgers.dynamodb.reads import Reads
 from worker.adapters.ledgers.dynamodb.rollout import HAS_USERS, RolloutItem, is_stamped, notes_of, stamp_of
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, Item, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.writes import Writes
 from worker.adapters.ledgers.found import refuse
+from worker.core.errors import WorkerError
 from worker.core.model import UNFINISHED, Counts, Enrolment, Listed, State, WriteResult
 from worker.core.ports import Found
 from worker.pacing.pace import Pace
@@ -50,6 +52,7 @@ class DynamoLedger:
         self._rollout = RolloutItem(dynamodb, table)
         self._writes = Writes(dynamodb, table, self._reads, self._counters, self._rollout)
         self._pace = SharedPace(dynamodb, table, monotonic)
+        self._identity = Identity(dynamodb, table)
 
     async def look(self) -> Found:
         """See ``ports.Beginning``.
@@ -63,7 +66,7 @@ class DynamoLedger:
         """See ``ports.Beginning``."""
         return (await self.look()).has_users or await self._reads.has_users()
 
-    async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
+    async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False, new_rollout: bool = False) -> None:  # noqa: ARG002
         """Check that the table exists and may be used. ``stamp`` is written to it with the first user's row.
 
         Raises ``UsageError`` if the table is missing, has another key or another stamp, or must have a user and has
@@ -160,6 +163,43 @@ class DynamoLedger:
     async def roster_count(self) -> int:
         """See ``ports.Roster``; from the workers' counts, and exact after ``recount``."""
         return max(0, (await self._counters.read()).sums[ROSTER])
+
+    # --- ports.Recoverable --------------------------------------------------------------------------------------------
+
+    async def refusal(self) -> WorkerError | None:
+        """See ``ports.Recoverable``: the table is a copy of another one."""
+        return await self._identity.refusal()
+
+    def since(self) -> int:
+        """See ``ports.Recoverable``; nothing is compared with what a channel on AWS shows unless it is asked for."""
+        return 0
+
+    async def in_question(self) -> Mapping[str, int]:
+        """See ``ports.Recoverable``: nobody is named outside the table."""
+        return {}
+
+    async def every_row(self) -> AsyncIterator[Enrolment]:
+        """See ``ports.Recoverable``."""
+        async with aclosing(self._reads.everything()) as pages:
+            async for page in pages:
+                for item in page:
+                    if (row := to_enrolment(item)) is not None:
+                        yield row
+
+    async def is_used(self) -> bool:
+        """See ``ports.Recoverable``: whether a claim has not run out yet, by this host's clock."""
+        async with aclosing(self.unfinished()) as rows:
+            async for row in rows:
+                if row.worker is not None and row.lease_until > time.time():
+                    return True
+        return False
+
+    async def begin_recovery(self) -> None:
+        """See ``ports.Recoverable``. The stamp stays the other table's until ``end_recovery``."""
+
+    async def end_recovery(self) -> None:
+        """See ``ports.Recoverable``."""
+        await self._identity.adopt()
 
     # --- pacing.pace.PaceStore ---------------------------------------------------------------------------------------
 

@@ -16,9 +16,11 @@ from typing import Any
 from worker.adapters.ledgers.found import refuse, refuse_another
 from worker.adapters.ledgers.sqlite import tally
 from worker.adapters.ledgers.sqlite.look import look
-from worker.adapters.sqlite.database import Database
+from worker.adapters.ledgers.sqlite.mark import SCHEMA as MARK_SCHEMA
+from worker.adapters.ledgers.sqlite.mark import Mark
+from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.errors import LedgerUnavailable
+from worker.core.errors import LedgerUnavailable, WorkerError
 from worker.core.model import (
     Counts,
     CredentialKind,
@@ -93,14 +95,27 @@ _HAS_NO_ROW = "NOT EXISTS (SELECT 1 FROM users WHERE users.username = roster.use
 class SqliteLedger:
     """``Ledger``, ``LedgerStats`` and ``PaceStore`` in one file. Safe for several processes on one host."""
 
-    def __init__(self, database: Database, liveness: Liveness, *, gather: float = 0.0) -> None:
-        """``gather``: for how many seconds a write may wait for others to share their commit, unless it is urgent."""
+    def __init__(
+        self, database: Database, liveness: Liveness, *, gather: float = 0.0, mark: Mark | None = None
+    ) -> None:
+        """``gather``: for how many seconds a write may wait for others to share their commit, unless it is urgent.
+
+        ``mark``: what shows outside the ledger whether it is an older copy of itself.
+        """
         self._database = database
         self._liveness = liveness
         self._gather = gather
+        self._mark = mark
+        self._put: Work = _put if mark is None else partial(_put_marked, mark=mark)
+        if mark is not None:
+            database.after_commit(self._put, mark.committed)
+            database.after_commit(self._put_first, self._first_committed)
+            database.after_commit(mark.end_recovery, mark.adopt)
         self._stamp: Mapping[str, str] = {}
         self._is_stamped = False
         """Whether the file surely has our stamp, so that rows are written without looking at it."""
+        self._has_written = False
+        """Whether the last transaction with the stamp wrote a row; it belongs to the writing thread."""
 
     async def look(self) -> Found:
         """See ``ports.Beginning`` and ``look.look``."""
@@ -110,8 +125,10 @@ class SqliteLedger:
         """See ``ports.Beginning``."""
         return (await self.look()).has_users
 
-    async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
+    async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False, new_rollout: bool = False) -> None:
         """Open the file, and make it if there is none. ``stamp`` is written to it with the first user's row.
+
+        ``new_rollout``: without rows it may take the place of the ledger whose mark is there (``mark``).
 
         Raises ``UsageError`` if the file has another stamp, or must exist and has no user; ``LedgerUnavailable``,
         ``PersonMustAct``.
@@ -120,9 +137,12 @@ class SqliteLedger:
         refuse(found, stamp, str(self._database.path), "ledger.path", must_exist=must_exist)
         self._stamp = stamp
         self._is_stamped = found.has_users and found.stamp.items() >= stamp.items()
-        await self._database.open(_SCHEMA, LedgerUnavailable)
+        await self._database.open(_SCHEMA + MARK_SCHEMA, LedgerUnavailable)
         await self._database.write(_add_later_columns, None, LedgerUnavailable)
         await self._database.write(tally.begin, None, LedgerUnavailable)
+        if self._mark is not None:
+            self._mark.new_rollout = new_rollout
+            await self._database.write(self._mark.begin, None, LedgerUnavailable)
 
     async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:
         """See ``ports.Beginning``."""
@@ -135,11 +155,13 @@ class SqliteLedger:
         A secret that is recorded never waits for other writes, because a crash meanwhile would lose it.
         """
         gather = 0.0 if row.state is State.SEALED else self._gather
+        if self._mark is not None and self._mark.refusal is not None:
+            raise self._mark.refusal
         if self._is_stamped:
-            put: WriteResult = await self._database.write(_put, (row, replaces), LedgerUnavailable, gather=gather)
+            put: WriteResult = await self._database.write(self._put, (row, replaces), LedgerUnavailable, gather=gather)
             return put
         first: tuple[Mapping[str, str], WriteResult | None] = await self._database.write(
-            _put_with_stamp, (row, replaces, self._stamp), LedgerUnavailable, gather=gather
+            self._put_first, (row, replaces, self._stamp), LedgerUnavailable, gather=gather
         )
         stamp, written = first
         if written is None:
@@ -147,6 +169,18 @@ class SqliteLedger:
             raise AssertionError("the stamp is ours, and the row was not written")
         self._is_stamped = isinstance(written, Written)
         return written
+
+    def _put_first(
+        self, connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None, Mapping[str, str]]]
+    ) -> Sequence[tuple[Mapping[str, str], WriteResult | None]]:
+        """Write rows and the stamp in one transaction; ``None`` for each where the rows there have another stamp."""
+        found, written = _put_with_stamp(connection, puts, self._put)
+        self._has_written = written is not None
+        answers: Sequence[WriteResult | None] = [None] * len(puts) if written is None else written
+        return [(found, answer) for answer in answers]
+
+    def _first_committed(self, connection: sqlite3.Connection) -> Exception | None:
+        return self._mark.committed(connection) if self._mark is not None and self._has_written else None
 
     async def read(self, username: str) -> Enrolment | None:
         """See ``ports.Ledger``."""
@@ -196,6 +230,38 @@ class SqliteLedger:
     async def roster_count(self) -> int:
         """See ``ports.Roster``."""
         return await self._database.read(tally.unrequested, LedgerUnavailable)
+
+    async def refusal(self) -> WorkerError | None:
+        """See ``ports.Recoverable``."""
+        return self._mark.refusal if self._mark is not None else None
+
+    def since(self) -> int:
+        """See ``ports.Recoverable``."""
+        return self._mark.since if self._mark is not None else 0
+
+    async def in_question(self) -> Mapping[str, int]:
+        """See ``ports.Recoverable``: the names in the mark."""
+        return self._mark.look().names if self._mark is not None else {}
+
+    async def every_row(self) -> AsyncIterator[Enrolment]:
+        """See ``ports.Recoverable``."""
+        async for page in self._pages(f"{_SELECT} WHERE TRUE", _PAGE):
+            for row in page:
+                yield _enrolment(row)
+
+    async def is_used(self) -> bool:
+        """See ``ports.Recoverable``."""
+        return self._liveness.others_live()
+
+    async def begin_recovery(self) -> None:
+        """See ``ports.Recoverable``."""
+        if self._mark is not None:
+            await self._database.write(self._mark.begin_recovery, None, LedgerUnavailable)
+
+    async def end_recovery(self) -> None:
+        """See ``ports.Recoverable``."""
+        if self._mark is not None:
+            await self._database.write(self._mark.end_recovery, None, LedgerUnavailable)
 
     async def read_pace(self) -> Pace | None:
         """See ``pacing.pace.PaceStore``."""
@@ -247,6 +313,14 @@ def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | N
             connection.execute("ROLLBACK TO one_statement")
             answers += [_put_one(connection, row, replaces) for row, replaces in group]
         connection.execute("RELEASE one_statement")
+    return answers
+
+
+def _put_marked(
+    connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]], *, mark: Mark
+) -> Sequence[WriteResult]:
+    answers = _put(connection, puts)
+    mark.commits(connection, [answer.row for answer in answers if isinstance(answer, Written)])
     return answers
 
 
@@ -333,18 +407,18 @@ def _add_to_roster(connection: sqlite3.Connection, pages: Sequence[Sequence[str]
 
 
 def _put_with_stamp(
-    connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None, Mapping[str, str]]]
-) -> Sequence[tuple[Mapping[str, str], WriteResult | None]]:
-    """Write rows and the stamp in one transaction; nothing, and ``None``, where the rows there have another stamp."""
+    connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None, Mapping[str, str]]], put: Work
+) -> tuple[Mapping[str, str], Sequence[WriteResult] | None]:
+    """Write rows with ``put``, and the stamp; return the stamp that was there, and ``None`` if it is another one."""
     stamp = puts[0][2]
     found = dict(connection.execute("SELECT name, value FROM stamp"))
     (has_users,) = connection.execute("SELECT EXISTS (SELECT 1 FROM users)").fetchone()
     if has_users and any(found.get(name, value) != value for name, value in stamp.items()):
-        return [(found, None)] * len(puts)
-    answers = _put(connection, [(row, replaces) for row, replaces, _ in puts])
+        return found, None
+    answers = put(connection, [(row, replaces) for row, replaces, _ in puts])
     if any(isinstance(answer, Written) for answer in answers):
         connection.executemany("INSERT OR REPLACE INTO stamp VALUES (?, ?)", list(stamp.items()))
-    return [(found, answer) for answer in answers]
+    return found, answers
 
 
 def _note(connection: sqlite3.Connection, notes: Sequence[tuple[str, str | None, str | None]]) -> Sequence[bool]:

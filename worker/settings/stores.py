@@ -66,8 +66,8 @@ class LedgerSettings(Section):
     )
     must_exist: bool = Field(
         default=False,
-        description="true makes a missing ledger an error (exit 2) in place of the beginning of a new rollout: set it "
-        "once the rollout has begun",
+        description="true makes a ledger that is missing, or has no user's row, an error (exit 2) in place of the "
+        "beginning of a new rollout: set it once the rollout has begun",
     )
     lease: Seconds = Field(
         default=60.0,

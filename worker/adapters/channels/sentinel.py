@@ -30,7 +30,7 @@ class Answer:
     was_there: bool = False
     """It was there before."""
     perhaps: bool = False
-    """The request was sent more than once, or its answer is missing: an earlier one may have put it."""
+    """The SDK sent the request more than once, or its answer is missing: an earlier one may have put it."""
     trouble: ChannelUnavailable | None = None
     """Why it is not known whether it is there."""
 

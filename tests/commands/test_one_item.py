@@ -12,6 +12,7 @@ from tests.support.aws_rollout import AwsRollout, aws_rollout_in
 from tests.support.emulators import Emulator
 from tests.support.rollout import Rollout
 from worker.adapters.aws.naming import secret_segment
+from worker.sealing.age import keygen
 
 LARGE = {"note": "\x01" * 9_000}
 """Attributes that a request may have, and whose record Secrets Manager cannot hold."""
@@ -87,7 +88,7 @@ async def test_recipients_too_many_for_the_channel_are_refused_at_start(
     tmp_path: Path, ministack: Emulator, aws_credentials: None
 ) -> None:
     async with aws_rollout_in(tmp_path, ministack, "secretsmanager") as rollout:
-        rollout.configure(seal={"recipients": [rollout.recipient] * 700})
+        rollout.configure(seal={"recipients": [keygen("today")[1] for _ in range(700)]})
         await rollout.push(await rollout.sign_in("ana"))
         ended = await rollout.run()
         assert ended.code == 2, ended.err

@@ -53,8 +53,8 @@ that always happens would repeat as fast as the loop runs."""
 UNREADABLE_REST = 60.0
 """Seconds until a message is visible again whose user's row cannot be read: only a person can change that."""
 UNREADABLE_PATIENCE = 5.0
-"""Seconds since the last outcome after which a run ends that has nothing left but such users: time for what other workers
-give back, and no more, since whoever runs it again goes on."""
+"""Seconds since the last outcome after which a run ends that has nothing left but such users: time for what other
+workers give back, and no more, since whoever runs it again goes on."""
 HANDOFF_CURE = (
     "a Session dies within minutes and its secret with it: put access tokens on the queue, or state with "
     "cognito.session_handoff = true that somebody verifies in time"

@@ -17,35 +17,32 @@ MAX_ISSUER_BYTES = 1_300
 
 
 def label(text: str) -> str:
-    """Return the text without colons; empty if nothing of it could be seen: blanks, control and invisible characters.
-
-    The rest is left as it is: percent-encoding carries any character.
-    """
-    plain = text.replace(":", "")
-    return plain if any(_is_seen(char) for char in plain) else ""
+    """Return the text without colons; empty if nothing of it could be seen: blanks, control and invisible characters."""
+    plain = _without_colons(text)
+    return plain if any(char.isprintable() and not char.isspace() for char in plain) else ""
 
 
-def _is_seen(char: str) -> bool:
-    return char.isprintable() and not char.isspace()
+def _without_colons(text: str) -> str:
+    """Everything else is left as it is: percent-encoding carries any character."""
+    return text.replace(":", "")
 
 
 def issuer_fits(issuer: str) -> bool:
     """Whether a QR code can hold the URIs with this issuer. Raises ``UnicodeEncodeError`` for half a surrogate pair."""
-    return len(_quoted(label(issuer))) <= MAX_ISSUER_BYTES
+    return len(_quoted(_without_colons(issuer))) <= MAX_ISSUER_BYTES
 
 
 def otpauth_uri(issuer: str, account: str, secret_code: str) -> str:
     """Return the URI. An account that no QR code could hold is cut, at the end of a character.
 
-    Where nothing of the account can be seen, as it is nothing but colons, the issuer stands for it.
+    Where the account is nothing but colons, the issuer stands for it.
     """
-    issuer = _quoted(label(issuer))
+    issuer = _quoted(_without_colons(issuer))
     secret = secret_code.upper().rstrip("=")
     end = f"?secret={secret}&issuer={issuer}&algorithm=SHA1&digits=6&period=30"
     begin = f"otpauth://totp/{issuer}:"
-    account = label(account)
-    shown = _cut(account, MAX_BYTES - len(begin) - len(end)) if account else issuer
-    return begin + shown + end
+    shown = _cut(_without_colons(account), MAX_BYTES - len(begin) - len(end))
+    return begin + (shown or issuer) + end
 
 
 def _quoted(text: str) -> str:

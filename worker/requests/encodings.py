@@ -21,7 +21,7 @@ _UNICODE = (
 """A byte order mark, what ``iconv`` calls such a file, and what Python does. The longer ones come first: that of UTF-32
 begins like that of UTF-16."""
 
-_WITHOUT_MARK = {
+_WITHOUT_MARK: dict[tuple[bool, ...], tuple[str, str]] = {
     (False, True, False, True): ("UTF-16LE", "utf-16-le"),
     (True, False, True, False): ("UTF-16BE", "utf-16-be"),
     (False, True, True, True): ("UTF-32LE", "utf-32-le"),

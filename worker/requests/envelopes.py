@@ -38,8 +38,11 @@ _OBJECTS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
     ),
     (_has("Type", "TopicArn", "Message"), "is an SNS notification with something in it: " + _RAW),
     (
-        lambda message: _has("detail-type", "source", "detail")(message) and isinstance(message["detail"], dict)
-        and "username" in message["detail"],
+        lambda message: (
+            _has("detail-type", "source", "detail")(message)
+            and isinstance(message["detail"], dict)
+            and "username" in message["detail"]
+        ),
         "is an EventBridge event with a request in it: set the target's input path to $.detail",
     ),
     (_has("detail-type", "source"), "is an EventBridge event that holds no request: let the rule match requests only"),
@@ -100,9 +103,10 @@ def named(raw: bytes) -> str | None:
         return None
     if "username" in message and not _is_dynamodb(message["username"]):
         return None
-    for fits, said in _OBJECTS:
-        if fits(message):
-            return said
+    return next((said for fits, said in _OBJECTS if fits(message)), None) or _wrapped(message)
+
+
+def _wrapped(message: Mapping[str, Any]) -> str | None:
     for key in _WRAPPERS:
         if isinstance(inner := message.get(key), list):
             return f"holds its requests in a list under {key}: take them out (jq -c '.{key}[]')"
@@ -158,4 +162,5 @@ def _text(message: str) -> str | None:
 
 
 def _is_dynamodb(value: object) -> bool:
-    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in ("S", "N", "B", "M", "L", "NULL", "BOOL")
+    types = {"S", "N", "B", "M", "L", "NULL", "BOOL"}
+    return isinstance(value, dict) and len(value) == 1 and not types.isdisjoint(value)

@@ -22,7 +22,7 @@ attributes), and every queue accepts it: SQS accepts 1 MiB ("Amazon SQS message 
 more than this."""
 
 _MAY_HOLD_PASSWORD = re.compile(rb'pass|pwd"|\\u00[2-7]', re.IGNORECASE)
-"""What a message contains that may hold a password, also where the key is misspelt, or written with escapes of ASCII."""
+"""What a message contains that may hold a password, also under a misspelt key or one with escapes of ASCII."""
 
 
 def digest(raw: bytes) -> str:

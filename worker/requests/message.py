@@ -84,6 +84,7 @@ class _Claims(BaseModel):
     exp: Annotated[FiniteFloat, Field(gt=-1e11, lt=1e11)]
     username: str = ""
     iss: str = ""
+    token_use: str = "access"  # noqa: S105 - a word
 
 
 class Parser:
@@ -111,7 +112,7 @@ class Parser:
             kind, credential = CredentialKind.SESSION, message.session
             issued = now if message.issued_at is None else message.issued_at
             issued = issued if latest is None else min(issued, latest)
-            deadline, mismatch = issued + self._validity, False
+            deadline, mismatch = issued + self._validity, ""
         else:
             kind, credential = CredentialKind.ACCESS_TOKEN, message.access_token or ""
             deadline, mismatch = self._read_token(credential, message.username, now)
@@ -151,8 +152,8 @@ class Parser:
             raise Malformed("has both session and access_token; keep one")
         if not (message.session or message.access_token):
             raise Malformed("has no credential; add session or access_token")
-        if _names_a_key_twice(raw, message):
-            raise Malformed("says a key twice; keep one")
+        if (key := _key_twice(raw, message)) is not None:
+            raise Malformed(f"has two values for one {_named(key, raw)}; keep one")
         attributes = message.attributes or {}
         most = 16 * 1024  # bytes of all attributes together, because each user's sealed record contains them
         if len(raw) > most < sum(len(text.encode()) for pair in attributes.items() for text in pair):
@@ -161,17 +162,23 @@ class Parser:
             raise Malformed(f"has no attribute {self._account}, which otp.account names as what people see")
         return message
 
-    def _read_token(self, token: str, username: str, now: float) -> tuple[float, bool]:
-        """Return when the token expires (UTC seconds), and whether it fails to name this user and this pool."""
+    def _read_token(self, token: str, username: str, now: float) -> tuple[float, str]:
+        """Return when the token expires (UTC seconds), and what does not fit the request (``model.MISMATCHES``).
+
+        Tokens of any app client of the pool fit.
+        """
         parts = token.split(".")
         try:
             payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
             claims = _Claims.model_validate_json(payload)
         except (IndexError, ValueError):  # a ValidationError is a ValueError, and so are binascii's
             a_day = 86_400.0  # seconds: an access token lives no longer ("AccessTokenValidity", Cognito API reference)
-            return now + a_day, True
-        pool = claims.iss.rstrip("/").rpartition("/")[2]
-        return claims.exp, (claims.username, pool) != (username, self._pool)
+            return now + a_day, "unreadable"
+        if claims.iss.rstrip("/").rpartition("/")[2] != self._pool:
+            return claims.exp, "pool"
+        if claims.token_use != "access":  # noqa: S105 - a word
+            return claims.exp, "id_token"
+        return claims.exp, "" if claims.username == username else "user"
 
 
 def _validated(raw: bytes) -> _Message:
@@ -183,29 +190,32 @@ def _validated(raw: bytes) -> _Message:
         raise Malformed(_reason(raw, error)) from None
 
 
-def _names_a_key_twice(raw: bytes, message: _Message) -> bool:
-    """Whether an object in the message has two values for one key, of which a parser sees only the last.
+def _key_twice(raw: bytes, message: _Message) -> str | None:
+    """Return a key that has two values in one object, of which a parser sees only the last; ``None``: there is none.
 
-    A message of which that is not so has a certain number of quotes, except where texts contain some or a key is
-    ignored. So few messages are read a second time.
+    A message without one has a certain number of quotes, except where texts contain some or a key is ignored. So few
+    messages are read a second time.
     """
     keys = message.model_fields_set
     quotes = 4 * len(keys) - 2 * ("replace" in keys)
     if message.attributes is not None:
         quotes += 4 * len(message.attributes) - 2
-    return raw.count(b'"') != quotes and _has_repeated_key(raw)
+    return None if raw.count(b'"') == quotes else _repeated_key(raw)
 
 
-def _has_repeated_key(raw: bytes) -> bool:
-    found = False
+def _repeated_key(raw: bytes) -> str | None:
+    repeated: list[str] = []
 
     def look(pairs: list[tuple[str, object]]) -> None:
-        nonlocal found
-        found = found or len({key for key, _ in pairs}) < len(pairs)
+        keys: set[str] = set()
+        for key, _ in pairs:
+            if key in keys:
+                repeated.append(key)
+            keys.add(key)
 
     with suppress(ValueError, RecursionError):  # pydantic has read it, so it is JSON
         json.loads(stripped(raw), object_pairs_hook=look, parse_int=str, parse_float=str, parse_constant=str)
-    return found
+    return repeated[0] if repeated else None
 
 
 def _reason(raw: bytes, error: ValidationError) -> str:
@@ -216,7 +226,7 @@ def _reason(raw: bytes, error: ValidationError) -> str:
         return _not_json(raw, str(found.get("ctx", {}).get("error")))
     if envelope := envelopes.named(raw):
         return envelope
-    if not key:
+    if not found["loc"]:
         return "is not a JSON object"
     if kind == "missing":
         return f"has no {key}"
@@ -225,15 +235,19 @@ def _reason(raw: bytes, error: ValidationError) -> str:
     if key in _LATER:
         return _LATER[key]
     near = difflib.get_close_matches(key[:32].lower(), _RULES, 1)
-    shown = f'the unknown key "{key}"' if _is_shown(key, raw) else f"an unknown key of {len(key):,} characters"
-    return f"has {shown}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"has the unknown {_named(key, raw)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _is_shown(key: str, raw: bytes) -> bool:
-    """Whether a reason may repeat the name of this key: never if the message's credential contains it."""
-    message = from_json(raw)
+def _named(key: str, raw: bytes) -> str:
+    """Return ``key "name"`` where the name looks misspelt, else its length: it may be a secret that lost its place.
+
+    A part of the message's credential is never repeated.
+    """
+    message = from_json(stripped(raw))
     secrets = [text for text in (message.get("session"), message.get("access_token")) if isinstance(text, str)]
-    return bool(_SHOWN_NAME.fullmatch(key)) and not any(key in text for text in secrets if len(key) >= 8)
+    if _SHOWN_NAME.fullmatch(key) and not any(key in text for text in secrets if len(key) >= 8):
+        return f'key "{key}"'
+    return f"key of {len(key):,} characters"
 
 
 _JSON_TROUBLES = (

@@ -140,6 +140,14 @@ def _format_of(raw: bytes) -> str:
     return ""
 
 
+def safe_reason(reason: str) -> str:
+    """Return a reason that an earlier version stored, without the name of a key that this one would not repeat."""
+    found = re.fullmatch(r'has the unknown key "(.*?)"(; did you mean \w+\?)?', reason, re.DOTALL)
+    if found is None or re.fullmatch("[a-z_]{1,32}", found[1]):
+        return reason
+    return f"has an unknown key{found[2] or ''}"
+
+
 def username_in(raw: bytes) -> str | None:
     """Return the username that a malformed message names, if it is one; ``None`` otherwise."""
     found = _USERNAME.match(raw)

@@ -113,7 +113,7 @@ def test_of_what_may_hold_a_password_nothing_is_digested(raw: bytes) -> None:
     assert digest(raw) == "withheld"
 
 
-# --- files that are no lines of UTF-8 -----------------------------------------------------------------------------------
+# --- files that are no lines of UTF-8 ---------------------------------------------------------------------------------
 
 TEXT = '{"username": "ana"}\n\n{"username": "zo\u00eb \U0001f984"}\n'
 

@@ -202,22 +202,21 @@ def test_what_export_adds_is_ignored() -> None:
             message(attributes={"mail": "a:b"}).replace(b'"a:b"', b'"a:b", "mail": "c"'),
             'has two values for one key "mail"; keep one',
         ),
-        (
-            message(ticket="AAAA"),
-            "ticket fits only sign_in.flow custom_auth, which this worker does not have: it takes "
-            "session or access_token",
-        ),
-        (
-            message(password="hunter2"),
-            "password fits only the flows user_password and admin_user_password, which this "
-            "worker does not have: it takes session or access_token",
-        ),
         (message(replace="true"), "replace should be true or false"),
         (message(replace=1), "replace should be true or false"),
     ],
 )
 def test_a_malformed_message_is_refused_with_the_rule_it_breaks(raw: bytes, reason: str) -> None:
     assert why(raw) == reason
+
+
+@pytest.mark.parametrize(
+    ("key", "flows"), [("ticket", "sign_in.flow custom_auth"), ("password", "the flows user_password and admin")]
+)
+def test_a_credential_that_this_worker_cannot_use_is_named_with_those_that_it_takes(key: str, flows: str) -> None:
+    for raw in (message(**{key: "hunter2"}), json.dumps({"username": "ada", key: "hunter2"}).encode()):
+        assert why(raw).startswith(f"{key} fits only {flows}")
+        assert why(raw).endswith("it takes session or access_token")
 
 
 def test_the_longest_of_everything_is_accepted() -> None:
@@ -245,7 +244,7 @@ def test_a_key_that_the_credential_contains_is_not_repeated() -> None:
     assert why(message(session="abcdefghijklmnopqrstuvwxyz", abcdefgh=1)) == "has the unknown key of 8 characters"
 
 
-# --- what is the absence of a key ---------------------------------------------------------------------------------------
+# --- what is the absence of a key -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key", ["id", "issued_at", "expires_at", "attributes", "replace", "access_token"])
@@ -259,7 +258,7 @@ def test_a_token_beside_a_session_that_is_null_counts() -> None:
     assert PARSER.parse(with_token(token(), session=None), NOW) == PARSER.parse(with_token(token()), NOW)
 
 
-# --- files and queues are read in the same way --------------------------------------------------------------------------
+# --- files and queues are read in the same way ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \t", b"\xef\xbb\xbf\xef\xbb\xbf ", b"\r\n", b"\x0b\x0c"])
@@ -270,7 +269,7 @@ def test_what_stands_around_a_message_is_nothing_wherever_it_comes_from(before: 
     assert PARSER.body(raw, NOW) == PARSER.body(message(), NOW)
 
 
-# --- the attribute that people see --------------------------------------------------------------------------------------
+# --- the attribute that people see ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ MAX_ISSUER_BYTES = 1_300
 
 
 def label(text: str) -> str:
-    """Return the text without colons; empty if nothing of it could be seen: blanks, control and invisible characters."""
+    """Return the text without colons; empty if nothing of it can be seen (blanks, control characters)."""
     plain = _without_colons(text)
     return plain if any(char.isprintable() and not char.isspace() for char in plain) else ""
 

@@ -13,8 +13,10 @@ from worker.adapters.cognito.client import cognito
 from worker.app import beginning
 from worker.app.stores import Stores, open_channel
 from worker.core.config import WorkerConfig
+from worker.core.errors import UsageError
 from worker.core.ports import Queue
 from worker.core.record import RecordFormat
+from worker.core.record_size import RecordSize
 from worker.core.resilience.call_attempts import RetryPolicy
 from worker.core.stats import RunStats
 from worker.engine.assembly import Ports, assemble
@@ -51,13 +53,20 @@ async def open_worker(
 ) -> AsyncIterator[WorkerLoop]:
     """Open a worker with these settings; see ``engine.assembly.assemble``.
 
-    Raises ``UsageError`` for recipients that are not valid, and if the channel is another rollout's;
+    Raises ``UsageError`` for recipients that are not valid or too many, and if the channel is another rollout's;
     ``ChannelUnavailable``, ``LedgerUnavailable``.
     """
     clock = stores.clock
     sealer = AgeSealer(settings.seal.recipients)
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(settings))
+        config = worker_config(settings, stores.worker, max_users=max_users)
+        if RecordSize(config.record, sealer, (channel, stores.ledger)).nothing_fits():
+            raise UsageError(
+                f"not even the smallest record fits into the channel ({settings.channel.kind}) and the ledger",
+                "name fewer seal.recipients, raise the limit (of an SQS queue: MaximumMessageSize), or use another "
+                "channel.kind",
+            )
         await beginning.begin_at_channel(settings, stores.ledger, stores.worker, stores.found, channel)
         provider = await stack.enter_async_context(
             cognito(
@@ -80,7 +89,6 @@ async def open_worker(
             sealer=sealer,
             clock=clock,
         )
-        config = worker_config(settings, stores.worker, max_users=max_users)
         yield assemble(ports, config, shutdown, stats, wave=wave, failure_rate=failure_rate)
 
 

@@ -14,13 +14,14 @@ from itertools import islice
 from typing import Any
 
 from worker.adapters.ledgers.found import refuse, refuse_another
+from worker.adapters.ledgers.reading import known_state, readable
 from worker.adapters.ledgers.sqlite import tally
 from worker.adapters.ledgers.sqlite.look import look
 from worker.adapters.ledgers.sqlite.mark import SCHEMA as MARK_SCHEMA
 from worker.adapters.ledgers.sqlite.mark import Mark
 from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.errors import LedgerUnavailable, WorkerError
+from worker.core.errors import LedgerUnavailable, RowUnreadable, WorkerError
 from worker.core.model import (
     Counts,
     CredentialKind,
@@ -157,26 +158,28 @@ class SqliteLedger:
         gather = 0.0 if row.state is State.SEALED else self._gather
         if self._mark is not None and self._mark.refusal is not None:
             raise self._mark.refusal
+        written: WriteResult | RowUnreadable | None
         if self._is_stamped:
-            put: WriteResult = await self._database.write(self._put, (row, replaces), LedgerUnavailable, gather=gather)
-            return put
-        first: tuple[Mapping[str, str], WriteResult | None] = await self._database.write(
-            self._put_first, (row, replaces, self._stamp), LedgerUnavailable, gather=gather
-        )
-        stamp, written = first
-        if written is None:
-            refuse_another(stamp, self._stamp, str(self._database.path), "ledger.path")
-            raise AssertionError("the stamp is ours, and the row was not written")
-        self._is_stamped = isinstance(written, Written)
+            written = await self._database.write(self._put, (row, replaces), LedgerUnavailable, gather=gather)
+        else:
+            stamp, written = await self._database.write(
+                self._put_first, (row, replaces, self._stamp), LedgerUnavailable, gather=gather
+            )
+            if written is None:
+                refuse_another(stamp, self._stamp, str(self._database.path), "ledger.path")
+            self._is_stamped = isinstance(written, Written)
+        if isinstance(written, RowUnreadable):
+            raise written
+        assert written is not None
         return written
 
     def _put_first(
         self, connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None, Mapping[str, str]]]
-    ) -> Sequence[tuple[Mapping[str, str], WriteResult | None]]:
+    ) -> Sequence[tuple[Mapping[str, str], WriteResult | RowUnreadable | None]]:
         """Write rows and the stamp in one transaction; ``None`` for each where the rows there have another stamp."""
         found, written = _put_with_stamp(connection, puts, self._put)
         self._has_written = written is not None
-        answers: Sequence[WriteResult | None] = [None] * len(puts) if written is None else written
+        answers: Sequence[WriteResult | RowUnreadable | None] = [None] * len(puts) if written is None else written
         return [(found, answer) for answer in answers]
 
     def _first_committed(self, connection: sqlite3.Connection) -> Exception | None:
@@ -188,9 +191,17 @@ class SqliteLedger:
 
     async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``."""
+        unreadable: RowUnreadable | None = None
         async for page in self._pages(f"{_SELECT} WHERE state IN ('in_progress', 'sealed')", _PAGE):
             for row in page:
-                yield _enrolment(row)
+                try:
+                    found = _enrolment(row)
+                except RowUnreadable as error:
+                    unreadable = error
+                    continue
+                yield found
+        if unreadable is not None:
+            raise unreadable
 
     def is_dead(self, worker: str) -> bool:
         """See ``ports.Ledger``."""
@@ -300,8 +311,10 @@ def _add_later_columns(connection: sqlite3.Connection, asked: Sequence[object]) 
     return [None] * len(asked)
 
 
-def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]) -> Sequence[WriteResult]:
-    answers: list[WriteResult] = []
+def _put(
+    connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]
+) -> Sequence[WriteResult | RowUnreadable]:
+    answers: list[WriteResult | RowUnreadable] = []
     for group in _distinct_users(puts):
         if len(group) == 1:
             answers.append(_put_one(connection, *group[0]))
@@ -318,16 +331,19 @@ def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | N
 
 def _put_marked(
     connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]], *, mark: Mark
-) -> Sequence[WriteResult]:
+) -> Sequence[WriteResult | RowUnreadable]:
     answers = _put(connection, puts)
     mark.commits(connection, [answer.row for answer in answers if isinstance(answer, Written)])
     return answers
 
 
-def _put_one(connection: sqlite3.Connection, row: Enrolment, replaces: str | None) -> WriteResult:
+def _put_one(connection: sqlite3.Connection, row: Enrolment, replaces: str | None) -> WriteResult | RowUnreadable:
     if _upsert(connection, [(row, replaces)]) == 1:
         return Written(row)
-    found = _read(connection, row.username)
+    try:
+        found = _read(connection, row.username)
+    except RowUnreadable as unreadable:  # an answer, not raised: the other writes of this commit are good
+        return unreadable
     if found is not None and found.version == row.version:
         return Written(found, repeated=True)
     return Lost(found)
@@ -381,7 +397,7 @@ def _counts(connection: sqlite3.Connection) -> Counts:
     reasons: Counter[str] = Counter()
     codes: dict[str, Counter[str]] = {}
     for state, reason, detail, number in tally.count(connection):
-        states[State(state)] += number
+        states[known_state(state)] += number
         if reason:
             reasons[reason] += number
         if reason and detail:
@@ -408,7 +424,7 @@ def _add_to_roster(connection: sqlite3.Connection, pages: Sequence[Sequence[str]
 
 def _put_with_stamp(
     connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None, Mapping[str, str]]], put: Work
-) -> tuple[Mapping[str, str], Sequence[WriteResult] | None]:
+) -> tuple[Mapping[str, str], Sequence[WriteResult | RowUnreadable] | None]:
     """Write rows with ``put``, and the stamp; return the stamp that was there, and ``None`` if it is another one."""
     stamp = puts[0][2]
     found = dict(connection.execute("SELECT name, value FROM stamp"))
@@ -483,7 +499,11 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
 
 
 def _enrolment(row: Sequence[Any]) -> Enrolment:
-    """The row with these values of ``_COLUMNS``, without the last one."""
+    """The row with these values of ``_COLUMNS``, without the last one. Raises ``RowUnreadable``."""
+    return readable(row[0], row, _converted)
+
+
+def _converted(row: Sequence[Any]) -> Enrolment:
     sealed = Sealed(row[14], row[15], row[16], row[18], row[17]) if row[15] is not None else None
     return Enrolment(
         username=row[0],

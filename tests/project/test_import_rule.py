@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "settings": {"core", "adapters.channels"},
     "engine": {"core", "pacing", "requests"},
     "adapters": {"core", "pacing", "requests", "settings"},
-    "telemetry": {"core", "settings"},
+    "telemetry": {"core", "settings", "adapters.private_files"},
     "sealing": {"core", "settings", "adapters"},
     "app": BELOW_APP,
     "setup": {*BELOW_APP, "app"},

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from worker.cli import requests, run, secrets, setup
+from worker.cli import repair, requests, run, secrets, setup
 from worker.cli.options import CONFIG, SET
 from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
 
@@ -39,6 +39,7 @@ for command in (
     *(run.run, run.rehearse),
     *(requests.push, requests.status, requests.export),
     *(secrets.keygen, secrets.open_),
+    repair.recover,
     *(setup.init, setup.check, setup.config),
 ):
     cli.add_command(command)

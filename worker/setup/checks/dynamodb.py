@@ -78,7 +78,7 @@ def judged(name: str, table: Mapping[str, Any], rate: float = 0.0) -> list[Findi
 
     ``rate``: users/s that the table must take; 0: its capacity is not judged.
     """
-    found = [fails("ledger", said, cure) for said, cure in mistakes({"TableName": name, **table})]
+    found = [fails("ledger", each.said, each.cure) for each in mistakes({"TableName": name, **table})]
     if not found:
         found.append(ok("ledger", f"the table {name} is there, encrypted with {_key(table)}"))
     found += _capacity(name, table, rate)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 KEY = "key"
 """Partition key (S): ``user#<username>`` for a user's row, other prefixes for what the workers share."""
@@ -39,35 +39,43 @@ def definition(name: str) -> dict[str, Any]:
     }
 
 
-def mistakes(table: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What of a table (as DescribeTable returns it) no ledger can work with: what is wrong, and what to do about it."""
+class Mistake(NamedTuple):
+    """What no ledger can work with; ``passes``: whether waiting mends it."""
+
+    said: str
+    cure: str
+    passes: bool = False
+
+
+def mistakes(table: Mapping[str, Any]) -> list[Mistake]:
+    """What of a table, as DescribeTable returns it, no ledger can work with."""
     name = table.get("TableName", "")
     wanted = definition(name)
     wanted_index = wanted["GlobalSecondaryIndexes"][0]
-    found = []
+    found = list[Mistake]()
     status = table.get("TableStatus", "ACTIVE")
     if status == "INACCESSIBLE_ENCRYPTION_CREDENTIALS":
-        found.append(
-            (f"the KMS key of the table {name} cannot be used", "enable it, and let its policy allow DynamoDB")
-        )
+        said = f"the KMS key of the table {name} cannot be used"
+        found.append(Mistake(said, "enable it, and let its policy allow DynamoDB"))
     elif status not in ("ACTIVE", "UPDATING"):
-        found.append((f"the table {name} is {status}", "wait until it is ACTIVE"))
+        found.append(Mistake(f"the table {name} is {status}", "wait until it is ACTIVE", passes=True))
     right = f"name another table, or let mfa-worker init make one; the keys are {KEY} and {SHARD}, both strings"
     if _keys(table) != _keys(wanted):
-        found.append((f"the table {name} has other keys than the ledger", right))
+        found.append(Mistake(f"the table {name} has other keys than the ledger", right))
     types = {each["AttributeName"]: each["AttributeType"] for each in table.get("AttributeDefinitions", ())}
     wrong = [f"{key} is of type {types[key]}" for key in (KEY, SHARD) if types.get(key, "S") != "S"]
     if wrong:
-        found.append((f"the keys of the table {name} are no strings: {', '.join(wrong)}", right))
+        found.append(Mistake(f"the keys of the table {name} are no strings: {', '.join(wrong)}", right))
     index = next((each for each in table.get("GlobalSecondaryIndexes") or () if each["IndexName"] == UNFINISHED), None)
     if index is None:
         cure = f"add it ({SHARD} and {KEY}, KEYS_ONLY); mfa-worker init makes a right table"
-        found.append((f"the table {name} has no index {UNFINISHED}", cure))
+        found.append(Mistake(f"the table {name} has no index {UNFINISHED}", cure))
     elif _keys(index) != _keys(wanted_index):
-        found.append((f"the index {UNFINISHED} of the table {name} has other keys than the ledger", right))
+        found.append(Mistake(f"the index {UNFINISHED} of the table {name} has other keys than the ledger", right))
     elif index.get("IndexStatus", "ACTIVE") not in ("ACTIVE", "UPDATING") or index.get("Backfilling"):
         said = f"the index {UNFINISHED} of the table {name} is {index.get('IndexStatus')}"
-        found.append((said, "wait until it is ACTIVE: before, users whom a dead worker left are not seen"))
+        cure = "wait until it is ACTIVE: before, users whom a dead worker left are not seen"
+        found.append(Mistake(said, cure, passes=True))
     return found
 
 

@@ -1,0 +1,123 @@
+"""Opens and writes files on this host so that nobody else gets at them, and so that no other file is hit by mistake.
+
+What is written here holds credentials, sealed secrets or names. So its path must lead to a regular file of our own that
+others cannot open, or to nothing yet: never to a link, a folder, a device or a pipe. Parent folders may be links. The
+group may have access: Kubernetes gives it to the group of a volume (``fsGroup``), and ``check`` advises against it
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from worker.core.errors import UsageError
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+"""The words for what is no regular file, by the type in ``st_mode``."""
+
+
+def look_private(path: Path, *, what: str) -> os.stat_result | None:
+    """Return what ``stat`` says of the file, or ``None`` if there is none; opens nothing.
+
+    ``what``: the words for the file in an error, such as "the ledger". Raises ``UsageError`` for what must not be
+    written (see the top of this file), ``OSError`` where that cannot be seen.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    _refuse(path, found, what)
+    return found
+
+
+def open_private(path: Path, flags: int, *, what: str) -> int:
+    """Open a file that will be written, and return its descriptor; with ``os.O_CREAT`` it is made with mode 0600.
+
+    Raises ``UsageError`` for what must not be written (see the top of this file), otherwise ``OSError``.
+    """
+    look_private(path, what=what)  # a device or a pipe must not even be opened
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    try:
+        _refuse(path, os.fstat(descriptor), what)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def write_private(path: Path, data: bytes, *, what: str) -> None:
+    """Write a file with mode 0600, whole or not at all; it is durable on return, and takes the place of an older one.
+
+    An older one may have another mode, but must be a regular file of our own. Raises ``UsageError`` and ``OSError`` as
+    ``open_private`` does; then the older file is as it was.
+    """
+    with writing_private(path, what=what) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing_private(path: Path, *, what: str) -> Iterator[BinaryIO]:
+    """Yield a file to write to, which takes its place at ``path`` at the end, as ``write_private`` does it.
+
+    Nothing is written there if the block raises.
+    """
+    with suppress(FileNotFoundError):
+        _refuse(path, path.lstat(), what, mode=False)
+    handle, name = tempfile.mkstemp(prefix=".mfa-worker-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make durable that a file in this folder was made or replaced. Raises ``OSError``."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_ours(found: os.stat_result, folder: Path) -> bool:
+    """Whether a file or folder belongs to this user. To root also what belongs to the owner of the folder it is in."""
+    me = os.geteuid()
+    return found.st_uid == me or (me == 0 and found.st_uid == folder.stat().st_uid)
+
+
+def _refuse(path: Path, found: os.stat_result, what: str, *, mode: bool = True) -> None:
+    """Raise ``UsageError`` unless this is a regular file of ours, and with ``mode`` one that others cannot open."""
+    if not stat.S_ISREG(found.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no file")
+        cure = "name the file itself" if stat.S_ISLNK(found.st_mode) else "name a file, which need not exist yet"
+        raise UsageError(f"{what} would be written to {path}, which is {kind}", cure)
+    if not is_ours(found, path.parent):
+        raise UsageError(
+            f"{what}, {path}, belongs to another user (uid {found.st_uid}; this one is {os.geteuid()})",
+            f"run as that user, give it to this one (chown {os.geteuid()} {path}), or name another file",
+        )
+    if mode and found.st_mode & 0o007:
+        raise UsageError(
+            f"{what}, {path}, can be opened by every user of this host (mode {stat.S_IMODE(found.st_mode):04o})",
+            f"close it to them: chmod 600 {path}; where its file system keeps no modes, name a file on another one",
+        )

@@ -71,7 +71,7 @@ class Proxy:
         if failed is not None:
             answer.setdefault("Failed", []).append({"Id": failed, "Code": "InternalError", "SenderFault": False})
         if self.counts_lag and operation == "GetQueueAttributes":
-            answer["Attributes"] = dict.fromkeys(answer["Attributes"], "0")
+            answer["Attributes"] |= {name: "0" for name in answer["Attributes"] if name.startswith("ApproximateN")}
         return _answer({} if self._is_next(self.cut_off, operation) else answer, status)
 
     async def _pass(self, request: web.Request, operation: str, asked: dict[str, Any]) -> tuple[dict[str, Any], int]:

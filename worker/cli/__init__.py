@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from worker.cli import requests, run, secrets, setup
+from worker.cli import repair, requests, run, secrets, setup
 from worker.cli.options import CONFIG, SET
 from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
 
@@ -37,6 +37,7 @@ for command in (
     *(requests.push, requests.status, requests.export),
     *(secrets.keygen, secrets.open_),
     *(setup.init, setup.check, setup.config),
+    *(repair.redrive,),
 ):
     cli.add_command(command)
 

@@ -207,6 +207,9 @@ class Counts:
     """For reasons that come with a code of Cognito's (``Enrolment.detail``): how many users there are of each code."""
     unrequested: int | None = None
     """Users of the roster without a row; ``None`` where nobody asked."""
+    dead_letters: int | None = 0
+    """Requests that the queue moved away because they were received too often (approximate); ``None``: not looked at.
+    """
 
     @property
     def accepted(self) -> int:

@@ -109,7 +109,8 @@ class SqsQueues:
         try:
             sqs = await self._aws.sqs()
             if not self.url:
-                self.url = (await sqs.create_queue(QueueName=fresh("queue")))["QueueUrl"]
+                encrypted: Any = {"SqsManagedSseEnabled": "true"}
+                self.url = (await sqs.create_queue(QueueName=fresh("queue"), Attributes=encrypted))["QueueUrl"]
                 self.dead_letter_url = (await sqs.create_queue(QueueName=fresh("dead")))["QueueUrl"]
             yield sqs
         finally:

@@ -1,0 +1,1 @@
+"""What puts a rollout in order by hand: a file for each command."""

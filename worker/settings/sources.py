@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,10 +18,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from worker.core.errors import UsageError
 from worker.core.text import escape
+from worker.settings.text_file import NotText, read_text, read_toml
 
 PREFIX = "MFA_WORKER_"
 """Prefix of the environment variables that are settings."""
@@ -76,7 +76,7 @@ def gather(
     if config is None and environ.get(CONFIG):
         config = Path(environ[CONFIG])
     if config is not None:
-        _add(layers, known, _toml(cls, config), lambda _: _shown(str(config), 200))
+        _add(layers, known, _toml(config), lambda _: _shown(str(config), 200))
     for texts, spelling in ((_environment(layers, known, environ), variable), (_flags(layers, overrides), str)):
         given = {each.key: each for each in texts if _exists(layers, known, each.key, each.source, spelling)}
         sources = {key: each.source for key, each in given.items()}
@@ -101,20 +101,16 @@ def complain(layers: Layers, cls: type[BaseSettings], error: ValidationError | N
 # Sources
 
 
-def _toml(cls: type[BaseSettings], path: Path) -> dict[str, Any]:
+def _toml(path: Path) -> dict[str, Any]:
     name = _shown(str(path), 200)
     try:
-        path.open("rb").close()  # raises if the file is missing, which the class below treats like an empty one
-        return dict(TomlConfigSettingsSource(cls, path).toml_data)
+        return read_toml(path)
     except OSError as error:
         raise UsageError(
             f"the settings file {name} cannot be read: {error.strerror}", "name another with --config"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        where = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else ""
-        raise UsageError(
-            f"the settings file {name} is not TOML in UTF-8{_shown(where, 200)}", "correct it there"
-        ) from None
+    except NotText as error:
+        raise UsageError(f"the settings file {name} {_shown(str(error), 200)}", "correct it there") from None
 
 
 def _nested(cls: type[BaseSettings], given: Iterable[_Text]) -> dict[str, Any]:
@@ -136,9 +132,9 @@ def _environment(layers: Layers, known: Mapping[str, Any], environ: Mapping[str,
             )
         else:
             try:
-                text = Path(text).read_text("utf-8").strip()
+                text = read_text(Path(text)).strip()
             except (OSError, ValueError) as error:
-                why = getattr(error, "strerror", None) or "it is not text in UTF-8"
+                why = getattr(error, "strerror", None) or f"it {error}"
                 layers.problems.append(
                     f"{_shown(name)} names a file that cannot be read: {why}; write the path of a text file"
                 )

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, TextIO
 
+from worker.app import older
 from worker.app.feed import feed
 from worker.app.push_time import learn_time
 from worker.app.stores import Stores, open_stores
@@ -95,6 +96,7 @@ async def _next_batch(lines: Iterator[bytes], stores: Stores, result: PushResult
 async def status(settings: Settings) -> tuple[Counts, Backlog]:
     """Return how many users are in each state, and the backlog. Raises ``UsageError`` if there is no ledger."""
     async with open_stores(settings, must_exist=True) as stores:
+        await older.warn(settings, stores)
         counts = replace(await stores.counts(), unrequested=await stores.ledger.roster_count())
         return counts, await stores.queue.backlog()
 
@@ -112,6 +114,7 @@ def state(text: str) -> State:
 async def export(settings: Settings, wanted: State, out: TextIO) -> None:
     """Write the users in that state to ``out``, one JSON object per line; control characters are escaped."""
     async with open_stores(settings, must_exist=True) as stores:
+        await older.warn(settings, stores)
         async for page in stores.ledger.listed(wanted):
             out.write("".join(_lines(wanted, page)))
 
@@ -131,5 +134,6 @@ def _lines(state: State, users: Sequence[Listed]) -> Iterator[str]:
 async def export_unrequested(settings: Settings, out: TextIO) -> None:
     """Write the users of the roster for whom no worker has seen a request, one JSON object per line."""
     async with open_stores(settings, must_exist=True) as stores:
+        await older.warn(settings, stores)
         async for username in stores.ledger.unrequested():
             out.write(json.dumps({"username": username, "state": UNREQUESTED}) + "\n")

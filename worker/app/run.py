@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from worker.app import older
 from worker.app.stores import Stores, open_intake, open_stores, stamp
 from worker.app.wiring import open_worker
 from worker.core.clock import SystemClock
@@ -81,6 +82,8 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     async with open_stores(settings) as stores:
+        if refusal := await older.refusal(settings, stores):
+            raise refusal
         with _signals(shutdown), _tuned_interpreter(), stores.alive:
             try:
                 counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave)

@@ -15,7 +15,7 @@ from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
-from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Roster
+from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Recoverable, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
@@ -52,8 +52,8 @@ class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """A durable queue: it is pushed to, leased from and counted."""
 
 
-class StoredLedger(CountedLedger, Roster, PaceStore, Protocol):
-    """A durable ledger: users' rows, their counts, the roster and the shared pace."""
+class StoredLedger(CountedLedger, Roster, PaceStore, Recoverable, Protocol):
+    """A durable ledger: users' rows, their counts, the roster and the shared pace; it notices that it is a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,15 @@ def stamp(settings: Settings) -> Mapping[str, str]:
         "region": cognito.region,
         "user pool": cognito.user_pool_id,
     }
+
+
+def mark_path(settings: Settings) -> Path:
+    """Return where the mark of the embedded ledger is: outside the ledger, beside the secrets where these are a file.
+
+    So a backup of the ledger's folder alone does not hold it.
+    """
+    file = channels.kind_of(settings.channel).file(settings.channel) or settings.ledger.path
+    return file.with_name(f"{file.name}.mark")
 
 
 def gather_time(settings: Settings) -> float:
@@ -167,9 +176,14 @@ class _Opening:
         settings = self._settings.ledger
         if settings.kind == "sqlite":
             from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
+            from worker.adapters.ledgers.sqlite.mark import Mark
 
             assert self.liveness is not None
-            embedded = SqliteLedger(self._database(settings.path), self.liveness, gather=gather_time(self._settings))
+            mark = Mark(mark_path(self._settings))
+            self._stack.callback(mark.close)
+            embedded = SqliteLedger(
+                self._database(settings.path), self.liveness, gather=gather_time(self._settings), mark=mark
+            )
             await embedded.open(stamp(self._settings), must_exist=must_exist)
             return embedded
         from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger

@@ -36,8 +36,8 @@ for command in (
     *(run.run, run.rehearse),
     *(requests.push, requests.status, requests.export),
     *(secrets.keygen, secrets.open_),
+    *(repair.recover, repair.redrive),
     *(setup.init, setup.check, setup.config),
-    *(repair.redrive,),
 ):
     cli.add_command(command)
 

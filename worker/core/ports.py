@@ -8,10 +8,11 @@ harmless (``LedgerStats.count`` alone may then count twice).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.core.errors import WorkerError
 from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
 from worker.core.outlook import UNJUDGED, Outlook
 
@@ -201,6 +202,38 @@ class LedgerStats(Protocol):
 
 class CountedLedger(Ledger, LedgerStats, Protocol):
     """A ledger to work on and to count."""
+
+
+class Recoverable(Protocol):
+    """A ledger that notices when it was restored from an older copy of itself, and can be brought up to date."""
+
+    async def refusal(self) -> WorkerError | None:
+        """The error, with cause and cure, if this ledger must not be worked with as it is."""
+        ...
+
+    def since(self) -> int:
+        """What the channel shows with a generation below this may be an earlier ledger's; 0: nothing is."""
+        ...
+
+    async def in_question(self) -> Mapping[str, int]:
+        """Whose delivered secret may be dead, whatever the rows say, and up to which generation (``core.older``)."""
+        ...
+
+    def every_row(self) -> AsyncIterator[Enrolment]:
+        """Every user's row, in no particular order; memory does not grow with their number."""
+        ...
+
+    async def is_used(self) -> bool:
+        """Whether a worker may be at work just now."""
+        ...
+
+    async def begin_recovery(self) -> None:
+        """Allow ``put``, durably, although the ledger is older; until ``end_recovery`` it stays refused otherwise."""
+        ...
+
+    async def end_recovery(self) -> None:
+        """The rows are up to date: from now on this ledger counts as the newest."""
+        ...
 
 
 class Roster(Protocol):

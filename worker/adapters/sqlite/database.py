@@ -25,6 +25,9 @@ Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 transaction.
 """
 
+AfterCommit = Callable[[sqlite3.Connection], Exception | None]
+"""See ``Database.after_commit``."""
+
 BUSY_TIMEOUT = 15.0
 """Seconds to wait for another process that writes."""
 BUSY_TIMEOUT_OF_SQLITE = 20
@@ -49,6 +52,14 @@ class Database:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-read")
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
+        self._after_commit: dict[Work, AfterCommit] = {}
+
+    def after_commit(self, work: Work, then: AfterCommit) -> None:
+        """Call ``then`` in the writing thread after each commit that did ``work``, before anybody learns of it.
+
+        The exception that it returns, if it does, is raised to whoever waits for that work.
+        """
+        self._after_commit[work] = then
 
     async def open(self, schema: str, unavailable: type[DependencyUnavailable]) -> None:
         """Create the file (0600) if there is none, and the tables of ``schema`` in it.
@@ -140,6 +151,10 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        for work, mine in numbers.items():
+            if (then := self._after_commit.get(work)) and (failure := then(connection)):
+                for number in mine:
+                    results[number] = failure
         return results
 
     async def close(self) -> None:

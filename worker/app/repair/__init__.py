@@ -1,1 +1,1 @@
-"""What puts a rollout in order by hand: a file for each command."""
+"""What the commands do that put a rollout in order by hand."""

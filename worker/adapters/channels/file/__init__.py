@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.adapters.channels.file.settings import FileSettings
@@ -29,6 +30,10 @@ class FileKind(ChannelKind[FileSettings]):
     def source(self, channel: FileSettings) -> str:
         """See ``ChannelKind``."""
         return str(channel.path)
+
+    def file(self, channel: FileSettings) -> Path:
+        """See ``ChannelKind``."""
+        return channel.path
 
     def checks(self) -> FileChecks:
         """See ``ChannelKind``."""

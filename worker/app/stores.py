@@ -19,6 +19,7 @@ from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStat
 from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
+from worker.requests.refused import Refused
 from worker.settings import Settings
 
 if TYPE_CHECKING:  # importing the SDK takes 0.25 s, which commands on one host do without
@@ -143,7 +144,7 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
     Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
-    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     clock = EndpointClock(SystemClock())
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, clock, stack)
@@ -247,11 +248,12 @@ class _Opening:
 
 @asynccontextmanager
 async def open_intake(
-    settings: Settings, stores: Stores, source: str | None, wave: Wave | None = None
+    settings: Settings, stores: Stores, source: str | None, refused: Refused, wave: Wave | None = None
 ) -> AsyncIterator[Queue]:
     """Open what the worker leases from: the queue, or the file or pipe ``source``, which uses the queue too.
 
-    ``wave``: lease only messages of these users. When this closes, messages that are still leased are given back.
+    ``refused`` notes the malformed lines of the source. ``wave``: lease only messages of these users. When this closes,
+    messages that are still leased are given back.
     """
     from worker.adapters.queues.stream import StreamQueue
 
@@ -263,7 +265,7 @@ async def open_intake(
         elif source is None:
             yield stores.queue
         else:
-            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue)
+            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue, refused)
             stack.push_async_callback(stream.close)
             yield stream
 

@@ -129,13 +129,35 @@ class Producer(Protocol):
         """Put requests (each with its body as it will travel) on the queue, durably."""
         ...
 
-    async def put_aside(self, reason: str, digest: str) -> None:
-        """Remember a malformed message by reason and digest, never by its body."""
+    async def put_aside(self, reason: str, digest: str, number: int = 1, before: int = 0) -> None:
+        """Remember malformed messages that are alike by reason and digest, never by their body.
+
+        ``number``: how many they are; ``before``: how many the same source had already. Where the queue remembers
+        digests, the same file given again counts no line twice.
+        """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PutAside:
+    """Malformed messages that are alike, as they were put aside."""
+
+    reason: str
+    digest: str
+    number: int
+    last_seen: float
+    """When the last of them came (UTC seconds)."""
 
 
 class QueueStats(Protocol):
     """The queue, for those who count and report."""
+
+    malformed_found: int
+    """How many malformed messages this process has found on the queue."""
+
+    def put_aside_list(self) -> AsyncIterator[Sequence[PutAside]] | None:
+        """What was put aside, in pages, in no particular order; ``None`` where the queue itself keeps no list."""
+        ...
 
     async def counted(self) -> tuple[int, int]:
         """Duplicates refused when they were pushed, and malformed messages put aside, where the queue counts them."""

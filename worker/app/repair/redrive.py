@@ -40,6 +40,6 @@ async def redrive(settings: Settings, tell: Callable[[str], None]) -> Redriven:
             told_at = time.monotonic()
             tell(f"{done.brought_back:,} brought back so far")
 
-    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     async with Aws(aws_target(settings)) as aws:
         return await Redrive(await aws.sqs(), queue.url, queue.dead_letter_url, parser, progress).run()

@@ -7,13 +7,13 @@ success. So an entry counts as done only if the answer lists it as successful.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from botocore.exceptions import ClientError
 
-from worker.adapters.aws.errors import fault, faults
+from worker.adapters.aws.errors import code, fault, faults
 from worker.core.errors import DependencyUnavailable, ExitCode, QueueUnavailable
 from worker.core.resilience.backoff import Backoff, retry
 
@@ -54,16 +54,23 @@ async def send_once(
     what: str,
     unavailable: type[DependencyUnavailable] = QueueUnavailable,
     within: float = TIMEOUT,
+    of_the_entries: Collection[str] = (),
 ) -> dict[int, Failure]:
     """Send one batch, and return the entries that did not succeed, by their index in ``entries``.
 
-    ``what``: the queue in words, for errors. ``within``: time-out in seconds. Raises ``unavailable`` if the whole batch
-    failed.
+    ``what``: the queue in words, for errors. ``within``: time-out in seconds. ``of_the_entries``: codes of a whole
+    batch that its entries are to blame for, not the queue: they come back as the failure of each, for good. Raises
+    ``unavailable`` if the whole batch failed otherwise.
     """
     named = [{**entry, "Id": str(number)} for number, entry in enumerate(entries)]
     with faults(unavailable, what):
-        async with asyncio.timeout(within):
-            answer = await operation(QueueUrl=url, Entries=named)
+        try:
+            async with asyncio.timeout(within):
+                answer = await operation(QueueUrl=url, Entries=named)
+        except ClientError as error:
+            if code(error) not in of_the_entries:
+                raise
+            return dict.fromkeys(range(len(named)), Failure(code(error), for_good=True))
     confirmed = {found.get("Id") for found in answer.get("Successful", ())}
     failed = {
         number: Failure(_NOT_CONFIRMED, for_good=False)
@@ -72,9 +79,9 @@ async def send_once(
     }
     for found in answer.get("Failed", ()):
         with suppress(KeyError, ValueError):
-            code = str(found.get("Code") or "unknown")
-            is_ours = str(found.get("SenderFault")).lower() == "true" and not code.endswith(_THROTTLED)
-            failed[int(found["Id"])] = Failure(code, for_good=is_ours)
+            name = str(found.get("Code") or "unknown")
+            is_ours = str(found.get("SenderFault")).lower() == "true" and not name.endswith(_THROTTLED)
+            failed[int(found["Id"])] = Failure(name, for_good=is_ours)
     return failed
 
 

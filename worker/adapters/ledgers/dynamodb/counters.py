@@ -26,6 +26,7 @@ from botocore.exceptions import ClientError
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, Bucket, Item
 from worker.adapters.ledgers.dynamodb.schema import COUNTS_KEY, KEY
+from worker.adapters.ledgers.reading import known_state
 from worker.core.errors import LedgerUnavailable
 from worker.core.model import Counts, State
 
@@ -249,7 +250,7 @@ def counts(sums: Counter[Bucket]) -> Counts:
         if number <= 0 or bucket in _NOT_IN_ROWS or bucket == ROSTER:
             continue
         state, reason, detail = [*bucket.split(":", 2), "", ""][:3]
-        states[State(state)] += number
+        states[known_state(state)] += number
         if reason:
             reasons[reason] += number
         if detail:

@@ -1,7 +1,7 @@
 """One SQLite file as the embedded queue and ledger use it: durable, private, and never on the event loop.
 
 All waiting writes share one commit (``synchronous=FULL``), in the order in which they came. Deleted data is overwritten
-(``secure_delete``), and a clean close empties the write-ahead log.
+(``secure_delete``), and the write-ahead log is emptied soon after it was written to (``erasing``), and at the end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from worker.adapters.batching import ThreadBatcher
+from worker.adapters.sqlite.erasing import Erasing, empty_log
 from worker.core.errors import DependencyUnavailable, PersonMustAct
 from worker.core.resilience.backoff import Backoff, retry_in_thread
 
@@ -52,6 +53,7 @@ class Database:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-read")
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
+        self._erasing: asyncio.Task[None] | None = None
         self._after_commit: dict[Work, AfterCommit] = {}
 
     def after_commit(self, work: Work, then: AfterCommit) -> None:
@@ -70,6 +72,9 @@ class Database:
             await asyncio.get_running_loop().run_in_executor(self._reader, self._open, schema)
         except (sqlite3.Error, OSError) as error:
             raise _explained(error, self.path, unavailable) from None
+        if self._erasing is None:
+            erasing = Erasing(Path(f"{self.path}-wal"), lambda: self.read(empty_log, unavailable))
+            self._erasing = asyncio.create_task(erasing.run())
 
     def _open(self, schema: str) -> None:
         # An existing file must not be opened and closed here: that would release the locks that SQLite has on it for
@@ -159,6 +164,10 @@ class Database:
 
     async def close(self) -> None:
         """Finish the waiting writes, empty the write-ahead log, and close the file."""
+        if self._erasing is not None:
+            self._erasing.cancel()
+            await asyncio.gather(self._erasing, return_exceptions=True)
+            self._erasing = None
         await self._writes.close()
         await asyncio.get_running_loop().run_in_executor(self._reader, self._close)
         self._reader.shutdown()

@@ -105,6 +105,13 @@ class ChannelKind(ABC, Generic[Keys]):
     def source(self, channel: Keys) -> str:
         """The source for ``open`` of the records that these settings deliver: a path, or begins with ``scheme``."""
 
+    def written(self, channel: Keys) -> Sequence[Path]:  # noqa: ARG002
+        """The files on this host that it writes: they must be private, and nothing else may be written to them."""
+        return ()
+
+    def refuse_other_files(self, channel: Keys) -> None:
+        """Raise ``UsageError`` where one of these files exists and holds something else."""
+
     async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
         """Write the newest sealed record of each user as a line (see ``core.record``); return the number of lines.
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.adapters.channels.file.settings import FileSettings
 from worker.adapters.channels.kind import ChannelKind
+from worker.adapters.sealed_lines import refuse_other_files
+from worker.core.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
@@ -29,6 +33,19 @@ class FileKind(ChannelKind[FileSettings]):
     def source(self, channel: FileSettings) -> str:
         """See ``ChannelKind``."""
         return str(channel.path)
+
+    def written(self, channel: FileSettings) -> Sequence[Path]:
+        """See ``ChannelKind``."""
+        return [channel.path]
+
+    def refuse_other_files(self, channel: FileSettings) -> None:
+        """See ``ChannelKind``."""
+        try:
+            refuse_other_files(channel.path, "channel.path")
+        except OSError as error:
+            raise UsageError(
+                f"channel.path is {channel.path}: {error.strerror}", "make the file readable and writable for this user"
+            ) from None
 
     def checks(self) -> FileChecks:
         """See ``ChannelKind``."""

@@ -67,7 +67,7 @@ async def test_a_dry_run_reads_a_file_and_tells_what_a_run_would_meet(tmp_path: 
     told = about(findings, "requests", Level.ADVICE)
     assert "1 malformed: is not JSON" in told
     assert 'unknown key "seesion"; did you mean session?' in told
-    assert "1 access tokens are of another user" in told
+    assert "1 access tokens do not fit their requests: it is no token of Cognito's" in told
     assert "1 of 3 credentials have died already" in about(findings, "queue", Level.ADVICE)
     assert "2 sessions wait" in about(findings, "way", Level.ADVICE)
     assert SENT not in out.getvalue()

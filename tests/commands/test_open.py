@@ -9,6 +9,8 @@ import os
 import pty
 import subprocess
 
+import pytest
+
 from tests.support.processes import COMMAND
 from tests.support.rollout import Rollout
 from worker.sealing import age
@@ -121,3 +123,69 @@ async def test_keygen_into_a_pipe_prints_the_identity_and_on_a_terminal_it_refus
     assert piped.err.startswith("age1")
     assert code == 2
     assert "AGE-SECRET-KEY" not in seen
+
+
+# --- where opened secrets go ------------------------------------------------------------------------------------------
+
+
+async def test_secrets_go_into_a_private_file_whole_or_not_at_all(rollout: Rollout) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    other = rollout.folder / "other.key"
+    age.write_identity(other, age.keygen("today")[0])
+    output = rollout.folder / "secrets.jsonl"
+    output.write_text("of yesterday")
+    output.chmod(0o644)
+
+    wrong = await rollout.command("open", "-i", str(other), "-o", "secrets.jsonl")
+    unharmed = output.read_text()
+    right = await rollout.command("open", "-i", str(rollout.identity), "-o", "secrets.jsonl")
+
+    assert (wrong.code, wrong.out, unharmed) == (1, "", "of yesterday")
+    assert "ana" in wrong.err
+    assert (right.code, right.out) == (0, "")
+    assert output.stat().st_mode & 0o777 == 0o600
+    assert json.loads(output.read_text()) == rollout.opened()["ana"]
+    assert not list(rollout.folder.glob(".mfa-worker-*"))
+
+
+async def test_secrets_are_never_written_over_a_file_in_use(rollout: Rollout) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    link, hard = rollout.folder / "link", rollout.folder / "hard"
+    link.symlink_to(rollout.identity)
+    os.link(rollout.channel, hard)
+    files = [rollout.channel, rollout.identity, rollout.config, rollout.folder / "rollout.db"]
+    before = {path: path.read_bytes() for path in files}
+
+    for path in (*files, link, hard, rollout.folder):
+        ended = await rollout.command("open", "-i", str(rollout.identity), "-o", str(path))
+        assert (ended.code, ended.out) == (2, ""), path
+        assert "→" in ended.err
+
+    assert {path: path.read_bytes() for path in files} == before
+
+
+@pytest.mark.parametrize(("mode", "code"), [(0o644, 2), (0o604, 2), (0o600, 0), (0o640, 0)])
+async def test_a_file_that_others_can_read_gets_no_secret(rollout: Rollout, mode: int, code: int) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    output = rollout.folder / "out"
+    output.touch()
+    output.chmod(mode)
+
+    for arguments in (["-i", str(rollout.identity)], ["--show", "-i", str(rollout.identity)], []):
+        with output.open("wb") as stream:
+            ended = await rollout.command("open" if arguments else "keygen", *arguments, stdout=stream.fileno())
+        assert ended.code == code
+        assert (output.stat().st_size > 0) is (code == 0)
+        assert ("-o FILE" in ended.err) is (code == 2)
+
+
+async def test_the_identity_may_come_through_standard_input(rollout: Rollout) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    with rollout.identity.open("rb") as stream:
+        opened = await rollout.command("open", "-i", "-", stdin=stream.fileno())
+    with rollout.identity.open("rb") as stream:
+        both = await rollout.command("open", "-i", "-", "-", stdin=stream.fileno())
+
+    assert json.loads(opened.out)["username"] == "ana"
+    assert (both.code, both.out) == (2, "")
+    assert "both" in both.err

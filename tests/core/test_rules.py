@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.rows import row, sealed
 from worker.core import rules
-from worker.core.model import ENROLLED, CredentialKind, Enrolment, Reason, Request, Secret, State
+from worker.core.model import ENROLLED, STATE_OF, CredentialKind, Enrolment, Reason, Request, Secret, State
 from worker.core.rules import DEADLINE_MARGIN, Call, Claimant, Conclude, Deliver, Skip, Step, Wait
 from worker.core.settled import NOTHING_SETTLED, load
 
@@ -45,7 +45,7 @@ TABLE = {
     State.ACTIVE: (Skip, Call, Skip),
     State.NEEDS_SESSION: (Call, Call, Skip),
     State.FAILED: (Call, Call, Skip),
-    State.SKIPPED: (Skip, Skip, Skip),
+    State.SKIPPED: (Skip, Call, Skip),
 }
 
 
@@ -90,7 +90,7 @@ def test_a_request_that_is_not_worth_a_call_waits_until_it_is_dead(left: float) 
 @pytest.mark.parametrize(
     ("fields", "state", "reason"),
     [
-        ({"mismatch": True}, State.FAILED, Reason.CREDENTIAL_MISMATCH),
+        ({"mismatch": "pool"}, State.FAILED, Reason.CREDENTIAL_MISMATCH),
         ({"expires_at": NOW}, State.NEEDS_SESSION, Reason.SESSION_EXPIRED),
         ({"expires_at": 0.0}, State.NEEDS_SESSION, Reason.SESSION_EXPIRED),
         ({"expires_at": NOW, "kind": CredentialKind.ACCESS_TOKEN}, State.NEEDS_SESSION, Reason.TOKEN_EXPIRED),
@@ -116,24 +116,59 @@ def test_a_dead_request_of_a_user_with_an_outcome_changes_nothing(state: State) 
     assert isinstance(live, Call), "and a request that may still be tried is"
 
 
-def test_a_mismatch_is_told_once() -> None:
-    for stands in (in_state(State.NEEDS_SESSION), in_state(State.FAILED, reason=Reason.RETRIES_EXHAUSTED)):
-        found = step(stands, mismatch=True)
+def test_a_mismatch_is_told_once_and_says_of_what() -> None:
+    for stands in (
+        in_state(State.NEEDS_SESSION),
+        in_state(State.FAILED, reason=Reason.RETRIES_EXHAUSTED),
+        in_state(State.FAILED, reason=Reason.CREDENTIAL_MISMATCH, detail="pool"),
+        in_state(State.SKIPPED, reason=Reason.DISABLED),
+    ):
+        found = step(stands, mismatch="user")
         assert isinstance(found, Conclude)
         assert (found.row.state, found.row.reason) == (State.FAILED, Reason.CREDENTIAL_MISMATCH)
-        assert step(found.row, id="newer", mismatch=True) == Skip()
+        assert found.row.detail == "user"
+        assert step(found.row, id="newer", mismatch="user") == Skip()
+
+
+@pytest.mark.parametrize("reason", [None, Reason.ALREADY_ENROLLED])
+def test_whoever_was_enrolled_elsewhere_gets_a_secret_only_by_a_replacement(reason: Reason | None) -> None:
+    stands = in_state(State.SKIPPED, reason=reason)
+    assert step(stands) == Skip()
+    call = step(stands, replace=True)
+    assert isinstance(call, Call)
+    refused = rules.conclude(call.row, State.FAILED, Reason.INVALID_PARAMETER, NOW)
+    assert (refused.state, refused.reason) == (State.SKIPPED, Reason.ALREADY_ENROLLED), "and is left as before"
+    doubtful = rules.conclude(call.row._replace(doubt=True), State.FAILED, Reason.INVALID_PARAMETER, NOW)
+    assert (doubtful.state, doubtful.reason) == (State.NEEDS_SESSION, Reason.REPLY_LOST)
+
+
+@pytest.mark.parametrize("reason", [Reason.DISABLED, Reason.UNCONFIRMED, Reason.DISMISSED])
+def test_whoever_was_not_fit_or_was_dismissed_is_tried_again_with_the_next_request(reason: Reason) -> None:
+    call = step(in_state(State.SKIPPED, reason=reason, detail="left the company"))
+    assert isinstance(call, Call)
+    assert (call.row.before, call.row.reason, call.row.detail) == (None, None, None)
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if STATE_OF[reason] is State.FAILED])
+def test_whoever_failed_is_tried_again_with_the_next_request(reason: Reason) -> None:
+    assert isinstance(step(in_state(State.FAILED, reason=reason)), Call)
+
+
+def test_every_reason_belongs_to_a_state() -> None:
+    assert set(STATE_OF) == set(Reason)
+    assert set(STATE_OF.values()) == {State.NEEDS_SESSION, State.FAILED, State.SKIPPED}
 
 
 @pytest.mark.parametrize("state", sorted(ENROLLED))
 def test_a_replacement_that_cannot_succeed_is_a_duplicate(state: State) -> None:
-    for fields in ({"mismatch": True}, {"expires_at": NOW}):
+    for fields in ({"mismatch": "user"}, {"expires_at": NOW}):
         assert step(in_state(state), replace=True, **fields) == Skip()
 
 
 @pytest.mark.parametrize("state", sorted(ENROLLED))
 def test_a_replacement_that_died_under_its_claim_leaves_the_user_as_before(state: State) -> None:
     begun = in_state(State.IN_PROGRESS, before=state, request_id="new")
-    for fields in ({"mismatch": True}, {"expires_at": NOW}):
+    for fields in ({"mismatch": "user"}, {"expires_at": NOW}):
         found = step(begun, replace=True, **fields)
         assert isinstance(found, Conclude)
         assert (found.row.state, found.row.reason, found.row.settled) == (state, None, load(["new"]))
@@ -182,8 +217,9 @@ def test_a_sealed_secret_is_delivered_without_its_request() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"kind": CredentialKind.SESSION}, Reason.SESSION_EXPIRED),
-        ({"kind": CredentialKind.ACCESS_TOKEN}, Reason.TOKEN_EXPIRED),
+        ({"kind": CredentialKind.SESSION}, Reason.REQUEST_LOST),
+        ({"kind": CredentialKind.ACCESS_TOKEN}, Reason.REQUEST_LOST),
+        ({"kind": None}, Reason.REQUEST_LOST),
         ({"worker": "dead", "kind": CredentialKind.ACCESS_TOKEN}, Reason.REPLY_LOST),
         ({"doubt": True}, Reason.REPLY_LOST),
         ({"worker": "dead", "before": State.DELIVERED}, Reason.REPLY_LOST),
@@ -231,6 +267,15 @@ def test_a_recorded_secret_is_delivered_and_its_blob_forgotten() -> None:
     assert (delivered.state, delivered.reason, delivered.settled) == (State.DELIVERED, None, load(["new"]))
     assert delivered.sealed == sealed(blob=b"")
     assert (delivered.worker, delivered.crashes, delivered.request_id) == (None, 0, None)
+
+
+def test_a_delivery_that_is_refused_for_good_never_leads_back_to_an_earlier_secret() -> None:
+    claim = in_state(State.IN_PROGRESS, worker="me", request_id="new", before=State.DELIVERED)
+    refused = rules.refused_delivery(rules.recorded(claim, sealed(), NOW), "KeyTooLongError", NOW)
+    assert (refused.state, refused.reason) == (State.FAILED, Reason.DELIVERY_REFUSED)
+    assert (refused.detail, refused.settled, refused.sealed) == ("KeyTooLongError", load(["new"]), sealed(blob=b""))
+    lost = rules.unrecordable(claim, "ValidationException", NOW)
+    assert (lost.state, lost.reason, lost.before) == (State.FAILED, Reason.RECORD_TOO_LARGE, None)
 
 
 def test_a_secret_whose_session_dies_too_soon_is_void() -> None:

@@ -21,11 +21,11 @@ requests = st.builds(
     id=st.sampled_from("12345678"),
     expires_at=st.sampled_from([*[NOW + 100] * 6, NOW + 0.5, NOW - 1]),
     replace=st.sampled_from([True, True, False]),
-    mismatch=st.sampled_from([*[False] * 5, True]),
+    mismatch=st.sampled_from([*[""] * 5, "user", "pool"]),
 )
 
 
-befores = st.sampled_from([None, *sorted(ENROLLED)])
+befores = st.sampled_from([None, State.SKIPPED, *sorted(ENROLLED)])
 rows = st.builds(lambda row, before: row._replace(before=before), enrolments, befores)
 
 
@@ -36,9 +36,9 @@ def taken_over(_: Enrolment) -> float:
 @given(requests, rows, st.sampled_from([0.0, 5.0]))
 def test_every_row_that_could_ever_be_has_a_next_step(wanted: Request, stands: Enrolment, claimed: float) -> None:
     found = rules.next_step(wanted, stands, ME, lambda _: claimed)
-    if wanted.id in stands.settled or stands.state is State.SKIPPED:
+    if wanted.id in stands.settled:
         assert found == Skip()
-    if stands.state in ENROLLED and not wanted.replace:
+    if rules.has_enough(stands) and not wanted.replace:
         assert isinstance(found, Skip | Wait)
     if isinstance(found, Call | Conclude | Deliver):
         assert not claimed
@@ -104,6 +104,13 @@ class User:
                 case "refused":
                     state, reason = State.FAILED, Reason.INVALID_PARAMETER
                     break
+                case "disabled":
+                    state, reason = State.SKIPPED, Reason.DISABLED
+                    break
+                case "unrecordable":
+                    self.lost = True
+                    self.row = rules.unrecordable(claim, "ValidationException", NOW)
+                    return None
         self.row = rules.conclude(claim._replace(doubt=claim.doubt or doubt), state, reason, NOW)
         return None
 
@@ -112,11 +119,19 @@ class User:
             "crash": row,
             "given back": rules.released(row, NOW, doubt=False),
             "void": rules.voided(row, NOW),
+            "undeliverable": rules.refused_delivery(row, "KeyTooLongError", NOW),
         }.get(end, rules.delivered(row, NOW))
 
 
 ends = st.lists(
-    st.sampled_from(["secret", "lost reply", "crash", "given back", "void", "refused"]), min_size=1, max_size=4
+    st.sampled_from(
+        [
+            *("secret", "lost reply", "crash", "given back", "void", "refused", "disabled"),
+            *("unrecordable", "undeliverable"),
+        ]
+    ),
+    min_size=1,
+    max_size=4,
 )
 
 

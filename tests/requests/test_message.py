@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.errors import Malformed
-from worker.core.model import CredentialKind, Request, Secret
+from worker.core.model import MISMATCHES, CredentialKind, Request, Secret
 from worker.requests.lines import MAX_MESSAGE
 from worker.requests.message import Parser
 
@@ -104,14 +104,28 @@ def test_a_time_that_is_not_rfc_3339_with_a_zone_is_malformed(text: str) -> None
 
 def test_a_token_lives_as_long_as_its_exp_claim_says() -> None:
     request = PARSER.parse(with_token(token()), NOW)
-    assert (request.kind, request.expires_at, request.mismatch) == (CredentialKind.ACCESS_TOKEN, NOW + 3600, False)
+    assert (request.kind, request.expires_at, request.mismatch) == (CredentialKind.ACCESS_TOKEN, NOW + 3600, "")
 
 
 @pytest.mark.parametrize(
-    "claims", [{"username": "mallory"}, {"username": "Alice"}, {"iss": "https://idp.example/eu-central-1_Other"}]
+    ("claims", "mismatch"),
+    [
+        ({"username": "mallory"}, "user"),
+        ({"username": "Alice"}, "user"),
+        ({"iss": "https://idp.example/eu-central-1_Other"}, "pool"),
+        ({"iss": "https://idp.example/eu-central-1_Other", "username": "mallory"}, "pool"),
+        ({"token_use": "id", "username": ""}, "id_token"),
+        ({"token_use": 5}, "unreadable"),
+    ],
 )
-def test_the_token_of_another_user_or_pool_is_a_mismatch(claims: dict[str, Any]) -> None:
-    assert PARSER.parse(with_token(token(**claims)), NOW).mismatch
+def test_a_token_that_does_not_fit_its_request_says_in_what(claims: dict[str, Any], mismatch: str) -> None:
+    assert PARSER.parse(with_token(token(**claims)), NOW).mismatch == mismatch
+    assert mismatch in MISMATCHES
+
+
+@pytest.mark.parametrize("claims", [{"client_id": "one"}, {"client_id": "another"}, {"token_use": "access"}])
+def test_tokens_of_any_app_client_of_the_pool_fit(claims: dict[str, Any]) -> None:
+    assert PARSER.parse(with_token(token(**claims)), NOW).mismatch == ""
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,7 @@ def test_the_token_of_another_user_or_pool_is_a_mismatch(claims: dict[str, Any])
 )
 def test_a_token_that_does_not_say_whose_it_is_or_when_it_dies_is_a_mismatch(credential: str) -> None:
     request = PARSER.parse(with_token(credential), NOW)
-    assert (request.mismatch, request.expires_at) == (True, NOW + 86_400)
+    assert (request.mismatch, request.expires_at) == ("unreadable", NOW + 86_400)
 
 
 def test_the_same_credential_gives_the_same_id_and_another_gives_another() -> None:

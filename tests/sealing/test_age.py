@@ -30,6 +30,7 @@ def keyfile(tmp_path: Path) -> Path:
 
 def opener(tmp_path: Path, text: str) -> AgeOpener:
     path = tmp_path / "some-identity.txt"
+    path.touch(0o600)
     path.write_text(text)
     return AgeOpener([path])
 
@@ -56,6 +57,7 @@ def test_every_recipient_can_open_it_alone_and_nobody_else(tmp_path: Path) -> No
 
 def test_all_identities_of_all_files_are_tried(tmp_path: Path, keyfile: Path) -> None:
     two = tmp_path / "two.txt"
+    two.touch(0o600)
     two.write_text("\n# rotated\n" + keygen("now")[0] + "\r\n" + keygen("now")[0])
     assert AgeOpener([two, keyfile]).open(AgeSealer([RECIPIENT]).seal(PLAINTEXT)) == PLAINTEXT
 

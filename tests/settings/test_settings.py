@@ -265,7 +265,7 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, config: Path) ->
     assert "cannot be read: No such file or directory" in complaint(config=tmp_path / "none.toml")
     assert "cannot be read: Is a directory" in complaint(config=tmp_path)
     config.write_bytes(b"\xff")
-    assert "not TOML in UTF-8" in complaint(config=config)
+    assert "not text in UTF-8: look at line 1" in complaint(config=config)
 
 
 def test_all_mistakes_are_listed_at_once() -> None:

@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from worker.core.errors import UsageError
 
@@ -71,11 +73,21 @@ def write_private(path: Path, data: bytes, *, what: str) -> None:
     An older one may have another mode, but must be a regular file of our own. Raises ``UsageError`` and ``OSError`` as
     ``open_private`` does; then the older file is as it was.
     """
+    with writing_private(path, what=what) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing_private(path: Path, *, what: str) -> Iterator[BinaryIO]:
+    """Yield a file to write to, which takes its place at ``path`` at the end, as ``write_private`` does it.
+
+    Nothing is written there if the block raises.
+    """
     look_private(path, what=what, forbidden=0)
     handle, name = tempfile.mkstemp(prefix=".mfa-worker-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from worker.cli.options import CONFIG, SET, load, sources
+from worker.core.errors import ExitCode
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import AwsTarget
     from worker.settings import Settings
+
+STANDARD = Path("-")
+"""The name that stands for standard input, or output."""
 
 
 class Open(click.Command):
@@ -38,10 +43,13 @@ class Open(click.Command):
     "identities",
     multiple=True,
     required=True,
-    type=click.Path(path_type=Path),
-    help="A key file of keygen.",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A key file of keygen; -: standard input.",
 )
 @click.option("--show", is_flag=True, help="Print secrets to a terminal too.")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="Where secrets go, 0600."
+)
 @click.option(
     "--into",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -56,6 +64,7 @@ def open_(
     files: tuple[str, ...],
     identities: tuple[Path, ...],
     show: bool,
+    output: Path | None,
     into: Path | None,
     config: Path | None,
     overrides: tuple[str, ...],
@@ -65,16 +74,46 @@ def open_(
     FILE may also be SOURCES. Without any, the configured channel's, or standard input where no settings are given.
     """
     from worker.sealing.open import open_sources
+    from worker.sealing.output import private_output, refuse_shared, refuse_used
 
-    if sys.stdout.isatty() and not show:
-        raise click.UsageError("the secrets would be shown on this terminal: redirect the output, or say --show")
+    if output in (None, STANDARD):
+        output = None
+        if sys.stdout.isatty() and not show:
+            raise click.UsageError(
+                "the secrets would be shown on this terminal: write them with -o FILE, or say --show"
+            )
+        refuse_shared(sys.stdout, "the secrets", "mfa-worker open … -o FILE")
     path, overridden, environ = sources(context, config, overrides)
     given = path or overridden or any(name.startswith("MFA_WORKER_") for name in environ)
-    if not given:
-        return open_sources(files or ("-",), identities, sys.stdout, into=into)
-    settings = load(context, config, overrides)
-    names = files or (_source(settings),)
-    return open_sources(names, identities, sys.stdout, target=_target(settings), into=into)
+    settings = load(context, config, overrides) if given else None
+    names = files or ("-" if settings is None else _source(settings),)
+    if "-" in names and STANDARD in identities:
+        raise click.UsageError("standard input cannot be both the identity and what is opened: name one as a file")
+    target = None if settings is None else _target(settings)
+    if output is None:
+        return open_sources(names, identities, sys.stdout, target=target, into=into)
+    config = path or (Path(environ["MFA_WORKER_CONFIG"]) if environ.get("MFA_WORKER_CONFIG") else None)
+    refuse_used(output, _used(names, identities, into, config, settings))
+    code = ExitCode.DONE
+    with private_output(output, unless=lambda: code is not ExitCode.DONE) as out:
+        code = open_sources(names, identities, out, target=target, into=into)
+    return code
+
+
+def _used(
+    names: Iterable[str], identities: Iterable[Path], into: Path | None, config: Path | None, settings: Settings | None
+) -> Iterator[tuple[str, Path]]:
+    """Every file that secrets must not be written over, with words for what it is."""
+    yield from (("what is opened", Path(name)) for name in names)
+    yield from (("an identity file", path) for path in identities)
+    if into is not None:
+        yield "the file of --into", into
+    if config is not None:
+        yield "the settings file", config
+    if settings is not None:
+        yield "the ledger", settings.ledger.path
+        yield "the queue", settings.queue.path
+        yield "the channel's file", Path(_source(settings))
 
 
 def _source(settings: Settings) -> str:
@@ -98,9 +137,12 @@ def keygen(output: Path | None) -> None:
     from datetime import UTC, datetime
 
     from worker.sealing import age
+    from worker.sealing.output import refuse_shared
 
-    if output is None and sys.stdout.isatty():
-        raise click.UsageError("the secret key would be shown on this terminal: name a file with -o")
+    if output is None:
+        if sys.stdout.isatty():
+            raise click.UsageError("the secret key would be shown on this terminal: name a file with -o")
+        refuse_shared(sys.stdout, "the secret key", "mfa-worker keygen -o FILE")
     text, recipient = age.keygen(datetime.now(UTC).isoformat(timespec="seconds"))
     if output is None:
         click.echo(text, nl=False)

@@ -14,6 +14,7 @@
         ├── ChannelUnavailable
         └── NoProgress
     Malformed                      one message that cannot be a request; it is put aside and stops nothing
+    RecordRefused                  one record that the channel or the ledger refuses for good; it stops nobody else
 
 What becomes of one user is no error but a verdict (see ``model``).
 """
@@ -101,3 +102,15 @@ class NoProgress(DependencyUnavailable):
 
 class Malformed(Exception):  # noqa: N818
     """A message that is no request. ``str(error)`` is the reason, and never repeats the message."""
+
+
+class RecordRefused(Exception):  # noqa: N818
+    """The channel, or the ledger, refuses this one record for good, and takes those of others.
+
+    It is no outage: trying again does not help, and it is this user's own outcome. ``code`` is the service's, safe to
+    log.
+    """
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code

@@ -56,8 +56,18 @@ class Request:
     expires_at: float
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
     replace: bool = False
-    mismatch: bool = False
-    """The access token is another user's or another pool's, so it is never sent."""
+    mismatch: str = ""
+    """What about the access token does not fit the request (``MISMATCHES``), so that it is never sent; empty: it fits.
+    """
+
+
+MISMATCHES = {
+    "user": "the access token is another user's",
+    "pool": "the access token is another user pool's",
+    "id_token": "it is an ID token, where an access token is needed",
+    "unreadable": "it is no token of Cognito's",
+}
+"""What ``Request.mismatch`` may say, and the same for people; it becomes the ``detail`` of ``CREDENTIAL_MISMATCH``."""
 
 
 class State(StrEnum):
@@ -76,7 +86,7 @@ class State(StrEnum):
     FAILED = "failed"
     """The request will not succeed as it is."""
     SKIPPED = "skipped"
-    """Not to be enrolled: every request is a duplicate; nothing in the worker sets this yet."""
+    """Not to be enrolled: the account is not fit for it, or somebody dismissed the user."""
 
 
 UNFINISHED = frozenset({State.IN_PROGRESS, State.SEALED})
@@ -86,7 +96,7 @@ ENROLLED = frozenset({State.DELIVERED, State.ACTIVE})
 
 
 class Reason(StrEnum):
-    """Why a user needs a session or failed."""
+    """Why a user needs a session, failed or was skipped."""
 
     SESSION_EXPIRED = "session_expired"
     SESSION_SPENT = "session_spent"
@@ -96,6 +106,9 @@ class Reason(StrEnum):
     TOKEN_SCOPE = "token_scope"  # noqa: S105
     REPLY_LOST = "reply_lost"
     VERIFY_WINDOW_LOST = "verify_window_lost"
+    REQUEST_LOST = "request_lost"
+    """The work on the user had begun, no call was made, and the request is gone from the queue."""
+    PASSWORD_RESET_REQUIRED = "password_reset_required"  # noqa: S105
     INVALID_PARAMETER = "invalid_parameter"
     CREDENTIAL_MISMATCH = "credential_mismatch"
     RETRIES_EXHAUSTED = "retries_exhausted"
@@ -104,8 +117,39 @@ class Reason(StrEnum):
     """Cognito refused this user, with a code that would concern everybody, while others got through."""
     THROTTLED_ALONE = "throttled_alone"
     """Every call for this user was "too many requests", while others got through."""
+    RECORD_TOO_LARGE = "record_too_large"
+    """The sealed record would be larger than the channel or the ledger takes; no call was made, where that was known.
+    """
+    DELIVERY_REFUSED = "delivery_refused"
+    """The channel refused this one record for good."""
+    USER_NOT_FOUND = "user_not_found"
+    ALREADY_ENROLLED = "already_enrolled"
+    """Nothing in the worker sets this yet."""
+    DISABLED = "disabled"
+    UNCONFIRMED = "unconfirmed"
+    DISMISSED = "dismissed"
+    """A person said that this user is not to be enrolled (``mfa-worker dismiss``)."""
 
 
+STATE_OF: Mapping[str, State] = {
+    **dict.fromkeys(Reason, State.NEEDS_SESSION),
+    **dict.fromkeys(
+        (
+            Reason.INVALID_PARAMETER,
+            Reason.CREDENTIAL_MISMATCH,
+            Reason.RETRIES_EXHAUSTED,
+            Reason.WORKER_CRASHED,
+            Reason.REFUSED,
+            Reason.THROTTLED_ALONE,
+            Reason.RECORD_TOO_LARGE,
+            Reason.DELIVERY_REFUSED,
+            Reason.USER_NOT_FOUND,
+        ),
+        State.FAILED,
+    ),
+    **dict.fromkeys((Reason.ALREADY_ENROLLED, Reason.DISABLED, Reason.UNCONFIRMED, Reason.DISMISSED), State.SKIPPED),
+}
+"""The state to which each reason belongs; a ledger may also hold reasons of a later version, which are not here."""
 EXPIRED = {CredentialKind.SESSION: Reason.SESSION_EXPIRED, CredentialKind.ACCESS_TOKEN: Reason.TOKEN_EXPIRED}
 """The reason where a credential expired before its call."""
 
@@ -160,7 +204,8 @@ class Enrolment(NamedTuple):
     settled: Settled = NOTHING_SETTLED
     """The ids of this user's requests that reached an outcome."""
     detail: str | None = None
-    """Cognito's code for the refusal, where the reason is ``REFUSED`` or ``THROTTLED_ALONE``."""
+    """More about the reason, in a few words: a code of Cognito's or of the channel's, what about a credential does not
+    fit (``MISMATCHES``), or why somebody dismissed the user."""
 
 
 class Listed(NamedTuple):
@@ -204,7 +249,7 @@ class Counts:
     duplicates: int = 0
     malformed: int = 0
     codes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """For reasons that come with a code of Cognito's (``Enrolment.detail``): how many users there are of each code."""
+    """For reasons that come with a code, or another ``Enrolment.detail``: how many users there are of each."""
     unrequested: int | None = None
     """Users of the roster without a row; ``None`` where nobody asked."""
 
@@ -235,7 +280,7 @@ class Issued:
 class Refused:
     """The credential was refused; this attempt issued nothing."""
 
-    state: Literal[State.NEEDS_SESSION, State.FAILED]
+    state: Literal[State.NEEDS_SESSION, State.FAILED, State.SKIPPED]
     reason: Reason
 
 

@@ -34,6 +34,7 @@ MAY_MEAN_IT_WORKED = frozenset(
         Reason.SESSION_INVALID,
         Reason.TOKEN_EXPIRED,
         Reason.TOKEN_REVOKED,
+        Reason.REQUEST_LOST,
     }
 )
 """These do not rule out that an earlier call, whose reply was lost, succeeded: it may have used the credential up, or
@@ -102,7 +103,7 @@ def next_step(
         return Deliver(_claimed(row, me))
     if row.state is State.IN_PROGRESS:
         return _call_or_conclude(request, _settle_interrupted_replacement(_after_takeover(row), request), me)
-    if row.state in ENROLLED:
+    if has_enough(row):
         return _call_or_conclude(request, row._replace(before=row.state), me)
     return _call_or_conclude(request, row._replace(before=None, doubt=False, crashes=0), me)
 
@@ -114,15 +115,25 @@ def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
     which makes nothing better or worse. A mismatch makes nothing better either, but where the user has no secret it is
     recorded as the outcome, once.
     """
-    if request.id in row.settled or row.state is State.SKIPPED:
+    if request.id in row.settled:
         return True
     if row.state in UNFINISHED:
         return False
-    if row.state in ENROLLED and not request.replace:
+    if has_enough(row) and not request.replace:
         return True
     if request.mismatch:
-        return row.state in ENROLLED or row.reason is Reason.CREDENTIAL_MISMATCH
+        told = (row.reason, row.detail) == (Reason.CREDENTIAL_MISMATCH, request.mismatch)
+        return has_enough(row) or told
     return is_expired(request, now)
+
+
+def has_enough(row: Enrolment) -> bool:
+    """Whether the user needs no secret, and gets another one only by ``replace``.
+
+    Whoever was skipped for anything else than being enrolled already is tried again with the next request: the account
+    may be enabled or confirmed by now, and whoever pushes a request for somebody dismissed has changed their mind.
+    """
+    return row.state in ENROLLED or (row.state is State.SKIPPED and row.reason in (None, Reason.ALREADY_ENROLLED))
 
 
 def without_request(
@@ -134,8 +145,7 @@ def without_request(
     if row.state is State.SEALED:
         return Deliver(_claimed(row, me))
     abandoned = _after_takeover(row)._replace(request_id=None)
-    reason = EXPIRED[row.kind] if row.kind else Reason.SESSION_EXPIRED
-    return Conclude(conclude(abandoned, State.NEEDS_SESSION, reason, me.now))
+    return Conclude(conclude(abandoned, State.NEEDS_SESSION, Reason.REQUEST_LOST, me.now))
 
 
 def _new_row(request: Request, now: float) -> Enrolment:
@@ -168,7 +178,8 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
     if row.crashes >= MAX_CRASHES:
         return Conclude(conclude(row, State.FAILED, Reason.WORKER_CRASHED, me.now))
     if request.mismatch:
-        return Conclude(conclude(row, State.FAILED, Reason.CREDENTIAL_MISMATCH, me.now))
+        mismatch = request.mismatch
+        return Conclude(conclude(row, State.FAILED, Reason.CREDENTIAL_MISMATCH, me.now, detail=mismatch))
     if is_expired(request, me.now):
         return Conclude(conclude(row, State.NEEDS_SESSION, EXPIRED[request.kind], me.now))
     if too_late(request, me.now):
@@ -213,14 +224,15 @@ def conclude(
 ) -> Enrolment:
     """The outcome of a request that brought no secret.
 
-    ``late_effect_for``: seconds for which one of its calls may still take effect. ``detail``: Cognito's code. Where the
-    refusal may mean that a call with a lost reply succeeded, or a replacement is in doubt, the user must sign in again.
-    A replacement that surely issued nothing leaves the user as before.
+    ``late_effect_for``: seconds for which one of its calls may still take effect. ``detail``: see ``Enrolment``. Where
+    the refusal may mean that a call with a lost reply succeeded, or a replacement is in doubt, the user must sign in
+    again. A replacement that surely issued nothing leaves the user as before.
     """
     if row.doubt and (row.before is not None or reason in MAY_MEAN_IT_WORKED):
         state, reason, detail = State.NEEDS_SESSION, Reason.REPLY_LOST, None
     elif row.before is not None:
-        state, reason, detail = row.before, None, None
+        reason = Reason.ALREADY_ENROLLED if row.before is State.SKIPPED else None
+        state, detail = row.before, None
     return _finished(row, state, reason, now, late_effect_for)._replace(detail=detail)
 
 
@@ -232,6 +244,16 @@ def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
 def delivered(row: Enrolment, now: float) -> Enrolment:
     """The channel confirmed the delivery, so the sealed bytes are no longer needed."""
     return _finished(row, State.DELIVERED, None, now)
+
+
+def refused_delivery(row: Enrolment, code: str, now: float) -> Enrolment:
+    """The channel refused the record for good. The secret in it is the newest, so an earlier one counts no more."""
+    return _finished(row, State.FAILED, Reason.DELIVERY_REFUSED, now)._replace(detail=code)
+
+
+def unrecordable(row: Enrolment, code: str, now: float) -> Enrolment:
+    """The ledger refused the record for good: a secret was issued that nobody has, so an earlier one counts no more."""
+    return _finished(row, State.FAILED, Reason.RECORD_TOO_LARGE, now)._replace(detail=code)
 
 
 def too_late_to_verify(row: Enrolment, min_validity: float, now: float) -> bool:

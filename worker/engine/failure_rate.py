@@ -19,6 +19,10 @@ _REFUSED = (
     "the scope aws.cognito.signin.user.admin, and for what else uses or revokes them first"
 )
 _WRONG = "the requests are wrong: look whether the script gives each user a token of their own and of this pool"
+_UNFIT = "the accounts are not fit for it: look in the pool at some of them (mfa-worker export has their names)"
+_UNDELIVERABLE = (
+    "the channel does not take these records: look at the codes (mfa-worker status --json), and at its limits"
+)
 _NO_ANSWER = "Cognito answers badly or not at all: look at the network and at the service's health"
 CURES = {
     Reason.SESSION_EXPIRED: _DIED,
@@ -37,6 +41,11 @@ CURES = {
         "their tokens and at the rules of the pool's WAF"
     ),
     Reason.THROTTLED_ALONE: "Cognito limits these users alone: look for what else calls it for them, and wait hours",
+    Reason.REQUEST_LOST: "requests vanish from the queue: look for a purge, a short retention and dead letters",
+    Reason.PASSWORD_RESET_REQUIRED: _UNFIT,
+    Reason.USER_NOT_FOUND: _UNFIT,
+    Reason.RECORD_TOO_LARGE: "send fewer attributes with each request, or deliver through a channel that takes more",
+    Reason.DELIVERY_REFUSED: _UNDELIVERABLE,
     Reason.WORKER_CRASHED: "workers died over these users: look at their logs and at their memory limits",
 }
 """What to do first, by the most common reason of the bad outcomes."""

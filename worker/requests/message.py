@@ -81,6 +81,7 @@ class _Claims(BaseModel):
     exp: Annotated[FiniteFloat, Field(gt=-1e11, lt=1e11)]
     username: str = ""
     iss: str = ""
+    token_use: str = "access"  # noqa: S105 - a word
 
 
 class Parser:
@@ -106,7 +107,7 @@ class Parser:
             kind, credential = CredentialKind.SESSION, message.session
             issued = now if message.issued_at is None else message.issued_at
             issued = issued if latest is None else min(issued, latest)
-            deadline, mismatch = issued + self._validity, False
+            deadline, mismatch = issued + self._validity, ""
         else:
             kind, credential = CredentialKind.ACCESS_TOKEN, message.access_token
             deadline, mismatch = self._read_token(credential, message.username, now)
@@ -133,17 +134,23 @@ class Parser:
             fields["issued_at"] = datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z")
         return to_json(fields)
 
-    def _read_token(self, token: str, username: str, now: float) -> tuple[float, bool]:
-        """Return when the token expires (UTC seconds), and whether it fails to name this user and this pool."""
+    def _read_token(self, token: str, username: str, now: float) -> tuple[float, str]:
+        """Return when the token expires (UTC seconds), and what does not fit the request (``model.MISMATCHES``).
+
+        Tokens of any app client of the pool fit.
+        """
         parts = token.split(".")
         try:
             payload = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
             claims = _Claims.model_validate_json(payload)
         except (IndexError, ValueError):  # a ValidationError is a ValueError, and so are binascii's
             a_day = 86_400.0  # seconds: an access token lives no longer ("AccessTokenValidity", Cognito API reference)
-            return now + a_day, True
-        pool = claims.iss.rstrip("/").rpartition("/")[2]
-        return claims.exp, (claims.username, pool) != (username, self._pool)
+            return now + a_day, "unreadable"
+        if claims.iss.rstrip("/").rpartition("/")[2] != self._pool:
+            return claims.exp, "pool"
+        if claims.token_use != "access":  # noqa: S105 - a word
+            return claims.exp, "id_token"
+        return claims.exp, "" if claims.username == username else "user"
 
 
 def _read(raw: bytes) -> _Message:

@@ -1,4 +1,4 @@
-"""Sealing with age to public keys, and opening with an identity. Only this file uses pyrage."""
+"""Sealing with age to public keys, and opening with an identity."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pyrage
 
 from worker.core.errors import UsageError
+from worker.sealing.identities import read_identities
 
 
 class AgeSealer:
@@ -46,39 +47,25 @@ def _recipient(number: int, text: str) -> pyrage.x25519.Recipient:
 
 
 class AgeOpener:
-    """Opens with any of the identities in the key files. Raises ``UsageError`` for a file without an identity."""
+    """Opens with any of the identities in the key files. Raises ``UsageError`` as ``read_identities`` does."""
 
     def __init__(self, keyfiles: Sequence[Path]) -> None:
-        self._identities = [identity for file in keyfiles for identity in _identities(file)]
+        found = read_identities(keyfiles)
+        self._identities = found.usable
+        self.unused = found.unused
+        """What the key files hold beside the identities, in words."""
 
     def open(self, sealed: bytes) -> bytes:
         """Return the plaintext. Raises ``ValueError`` if no identity fits, or the sealed bytes are damaged."""
         try:
             plaintext: bytes = pyrage.decrypt(sealed, self._identities)
         except pyrage.DecryptError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(_WHY.get(str(error), "damaged")) from None
         return plaintext
 
 
-def _identities(file: Path) -> list[pyrage.x25519.Identity]:
-    try:
-        text = file.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read the identity file {file}: {_why(error)}", "name the file that keygen wrote"
-        ) from None
-    lines = [line.strip() for line in text.splitlines()]
-    try:
-        found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
-    except pyrage.IdentityError:
-        found = []
-    if not found:
-        raise UsageError(f"{file} holds no age identity", "an identity line begins with AGE-SECRET-KEY-1")
-    return found
-
-
-def _why(error: OSError | UnicodeDecodeError) -> str:
-    return error.strerror or "unreadable" if isinstance(error, OSError) else "it is not text"
+_WHY = {"No matching keys found": "sealed to another identity"}
+"""What pyrage says, and our words for it."""
 
 
 def keygen(created: str) -> tuple[str, str]:

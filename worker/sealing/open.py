@@ -1,36 +1,29 @@
 """Opening sealed records with an identity, for the service that gives the secrets to the users (letters, a web page).
 
-The first pass finds the newest record of each user without opening any line; the second pass opens only those. Records
-that are not in a file are first copied into one, still sealed, by the channel that delivered them.
+Records that are not in a file are first copied into one, still sealed, by the channel that delivered them. ``newest``
+then opens the newest of each user.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from worker.adapters import channels
 from worker.core.errors import ExitCode, UsageError
-from worker.core.record import Record, line_address, parse_object, record_address, require_address
+from worker.core.text import escape
 from worker.sealing.age import AgeOpener
+from worker.sealing.blocks import Source, opened
+from worker.sealing.newest import Newest
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import AwsTarget
     from worker.adapters.channels.kind import ChannelKind
-
-_AGE = b"age-encryption.org/v1"
-"""The first bytes of every age file (age specification)."""
-
-Found = tuple[int, Callable[[], Record]]
-"""A record's generation, and a function that opens it."""
 
 
 def open_sources(
@@ -56,13 +49,12 @@ def open_sources(
         raise _into_misused()
     opener = AgeOpener(identities)  # before anything is moved
     with ExitStack() as stack:
-        fetched: Mapping[str, BinaryIO] = {}
+        fetched: Mapping[str, Source] = {}
         if remote:
             fetched = asyncio.run(_fetch(remote, stack, target, into))
         if into is not None:
             wanted = list(dict.fromkeys([*(name for name in wanted if name not in moved), str(into)]))
-        files = (fetched[name] if name in fetched else stack.enter_context(_seekable(name)) for name in wanted)
-        return _open(files, opener, out)
+        return _open((fetched.get(name) or opened(name) for name in wanted), opener, out)
 
 
 def _into_misused() -> UsageError:
@@ -77,7 +69,7 @@ def _into_misused() -> UsageError:
 
 async def _fetch(
     sources: Mapping[str, ChannelKind[Any]], stack: ExitStack, target: AwsTarget | None, into: Path | None
-) -> dict[str, BinaryIO]:
+) -> dict[str, Source]:
     """Copy the records of each source into a temporary file of lines, or move them to the end of ``into``.
 
     Return the temporary files by source; ``stack`` closes them. Raises ``UsageError`` for a source without records.
@@ -85,7 +77,7 @@ async def _fetch(
     from worker.adapters.aws.session import Aws, AwsTarget, with_region
 
     on_aws = any(kind.resources() is not None for kind in sources.values())
-    found: dict[str, BinaryIO] = {}
+    found: dict[str, Source] = {}
     async with Aws(with_region(target) if on_aws else AwsTarget("")) as aws:
         for source, kind in sources.items():
             where = source.removeprefix(kind.scheme)
@@ -98,7 +90,7 @@ async def _fetch(
             if not await kind.copy_records(where, aws, file):
                 raise UsageError(f"there is no sealed record in {source}", "name what the worker delivered to")
             file.seek(0)
-            found[source] = file
+            found[source] = Source(escape(source), file)
     return found
 
 
@@ -108,76 +100,13 @@ def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) ->
     A file contains lines, or is a single age file. Return exit code 1 if a record could not be opened. Raises
     ``UsageError`` for a file that cannot be read, or an identity file without an identity.
     """
-    opener = AgeOpener(identities)
-    with ExitStack() as stack:
-        return _open((stack.enter_context(_seekable(name)) for name in names), opener, out)
+    return _open(map(opened, names), AgeOpener(identities), out)
 
 
-def _open(files: Iterable[BinaryIO], opener: AgeOpener, out: TextIO) -> ExitCode:
-    newest: dict[bytes, Found] = {}
-    unreadable = 0
-    for file in files:
-        for user, found in _records(file, opener):
-            if user is None:
-                unreadable += 1
-            elif user not in newest or newest[user][0] < found[0]:
-                newest[user] = found
-    for user, (generation, read) in newest.items():
-        try:
-            record = require_address(read(), (user, generation))
-        except (ValueError, KeyError, TypeError):
-            unreadable += 1
-        else:
-            out.write(json.dumps(record) + "\n")
-    if unreadable:
-        sys.stderr.write(f"{unreadable} not opened: sealed to another identity, torn, or altered\n")
-    return ExitCode.SOME_LEFT_OUT if unreadable else ExitCode.DONE
-
-
-def _records(file: BinaryIO, opener: AgeOpener) -> Iterator[tuple[bytes | None, Found]]:
-    """Each record's user (``None``: unreadable), and its generation with a function that opens it."""
-
-    def line_at(offset: int) -> Callable[[], Record]:
-        def read() -> Record:
-            file.seek(offset)
-            sealed = parse_object(file.readline())["sealed"]
-            return parse_object(opener.open(base64.b64decode(sealed, validate=True)))
-
-        return read
-
-    if file.read(len(_AGE)) == _AGE:
-        file.seek(0)
-        sealed = file.read()
-        file.close()  # there may be more age files than a process may have open
-        try:
-            record = parse_object(opener.open(sealed))
-            user, generation = record_address(record)
-            yield user, (generation, lambda: record)
-        except (ValueError, KeyError, TypeError):
-            yield None, (0, dict)
-        return
-    offset = file.seek(0)
-    for line in file:
-        if line.strip():
-            try:
-                user, generation = line_address(parse_object(line))
-                yield user, (generation, line_at(offset))
-            except (ValueError, KeyError, TypeError):
-                yield None, (0, dict)
-        offset += len(line)
-        file.seek(offset)
-
-
-def _seekable(name: str) -> BinaryIO:
-    """The file, open for reading; standard input is copied to a temporary file, because it is read twice."""
-    if name == "-":
-        spooled = tempfile.TemporaryFile()  # noqa: SIM115 - sealed records only; closed by the caller
-        shutil.copyfileobj(sys.stdin.buffer, spooled)
-        spooled.seek(0)
-        return spooled
-    try:
-        return Path(name).open("rb")
-    except OSError as error:
-        raise UsageError(
-            f"cannot read {name}: {error.strerror}", "name the file that the worker delivered to"
-        ) from None
+def _open(sources: Iterable[Source], opener: AgeOpener, out: TextIO) -> ExitCode:
+    newest = Newest(opener, out)
+    with closing(newest):
+        for source in sources:
+            newest.look_through(source)
+        newest.write()
+    return newest.report(sys.stderr)

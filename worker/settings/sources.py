@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +23,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 from worker.core.errors import UsageError
 from worker.core.text import escape
 from worker.settings.paths import STATE, folder_of, folder_of_defaults, is_path, moved, placed, without_a_path
+from worker.settings.text_file import NotText, read_text, read_toml
 
 PREFIX = "MFA_WORKER_"
 """Prefix of the environment variables that are settings."""
@@ -113,16 +113,13 @@ def complain(layers: Layers, cls: type[BaseSettings], error: ValidationError | N
 def _toml(path: Path) -> dict[str, Any]:
     name = _shown(str(path), 200)
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # once: it may be a pipe
+        return read_toml(path)
     except OSError as error:
         raise UsageError(
             f"the settings file {name} cannot be read: {error.strerror}", "name another with --config"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        where = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else ""
-        raise UsageError(
-            f"the settings file {name} is not TOML in UTF-8{_shown(where, 200)}", "correct it there"
-        ) from None
+    except NotText as error:
+        raise UsageError(f"the settings file {name} {_shown(str(error), 200)}", "correct it there") from None
 
 
 def _nested(cls: type[BaseSettings], given: Iterable[_Text]) -> dict[str, Any]:
@@ -144,9 +141,9 @@ def _environment(layers: Layers, known: Mapping[str, Any], environ: Mapping[str,
             )
         else:
             try:
-                text = Path(text).read_text("utf-8").strip()
+                text = read_text(Path(text)).strip()
             except (OSError, ValueError) as error:
-                why = getattr(error, "strerror", None) or "it is not text in UTF-8"
+                why = getattr(error, "strerror", None) or f"it {error}"
                 layers.problems.append(
                     f"{_shown(name)} names a file that cannot be read: {why}; write the path of a text file"
                 )

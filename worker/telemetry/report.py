@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from worker.adapters.private_files import look_private, write_private
 from worker.core.errors import DependencyUnavailable, UsageError
-from worker.core.model import Counts, Reason, State
+from worker.core.model import STATE_OF, Counts, Reason, State
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
 
@@ -32,17 +32,6 @@ _WORDS = {
 }
 """The name of each state in the table, in the table's order."""
 
-_FAILURES = {
-    Reason.INVALID_PARAMETER,
-    Reason.CREDENTIAL_MISMATCH,
-    Reason.RETRIES_EXHAUSTED,
-    Reason.WORKER_CRASHED,
-    Reason.REFUSED,
-    Reason.THROTTLED_ALONE,
-}
-"""The reasons of users who are ``failed``; all other reasons are those of users who need a session."""
-
-
 _CURES = {
     Reason.REFUSED: (
         "Cognito refused these users while others got through. ResourceNotFoundException: sign them in through an app "
@@ -51,6 +40,9 @@ _CURES = {
     Reason.THROTTLED_ALONE: (
         "Cognito limits these users alone (attempt limit exceeded): let some hours pass, then push new requests"
     ),
+    Reason.RECORD_TOO_LARGE: "push them again with fewer attributes, or deliver through a channel that takes more",
+    Reason.DELIVERY_REFUSED: "mend what the channel's code names, then push them again",
+    Reason.USER_NOT_FOUND: "they are no longer in the pool: mfa-worker dismiss takes them off the list",
 }
 """What to do about users whose reason does not say it, for people."""
 
@@ -158,14 +150,10 @@ def verdict(counts: Counts, backlog: Backlog) -> str:
 
 
 def _why(counts: Counts, state: State) -> str:
-    if state not in (State.NEEDS_SESSION, State.FAILED):
+    if state not in (State.NEEDS_SESSION, State.FAILED, State.SKIPPED):
         return ""
     reasons = sorted(counts.reasons.items(), key=lambda each: (-each[1], each[0]))
-    found = [
-        f"{number:,} {reason}"
-        for reason, number in reasons
-        if number and (reason in _FAILURES) == (state is State.FAILED)
-    ]
+    found = [f"{number:,} {reason}" for reason, number in reasons if number and STATE_OF.get(reason) is state]
     return f" ({', '.join(found)})" if found else ""
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 
+import botocore.session
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic_core import to_json
 
-from worker.adapters.cognito.answers import read_answer
-from worker.core.model import CredentialKind, PoolFault, Reason, Refused, Reply, State, Trouble, TryAgain
+from worker.adapters.cognito.answers import read_answer, read_date
+from worker.core.model import CredentialKind, Issued, PoolFault, Reason, Refused, Reply, State, Trouble, TryAgain
+from worker.core.rules import MAY_MEAN_IT_WORKED
 
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
@@ -67,14 +72,137 @@ def test_a_refused_credential_says_why(kind: CredentialKind, message: str, reaso
 
 
 @pytest.mark.parametrize(
-    "code", ["UserNotFoundException", "UserNotConfirmedException", "PasswordResetRequiredException"]
+    ("code", "message", "state", "reason"),
+    [
+        ("UserNotFoundException", "", State.FAILED, Reason.USER_NOT_FOUND),
+        ("NotAuthorizedException", "User does not exist.", State.FAILED, Reason.USER_NOT_FOUND),
+        ("UserNotConfirmedException", "", State.SKIPPED, Reason.UNCONFIRMED),
+        ("NotAuthorizedException", "User is not confirmed.", State.SKIPPED, Reason.UNCONFIRMED),
+        ("NotAuthorizedException", "User is disabled.", State.SKIPPED, Reason.DISABLED),
+        ("PasswordResetRequiredException", "", State.NEEDS_SESSION, Reason.PASSWORD_RESET_REQUIRED),
+        (
+            "NotAuthorizedException",
+            "Password reset required for the user",
+            State.NEEDS_SESSION,
+            Reason.PASSWORD_RESET_REQUIRED,
+        ),
+        (
+            "NotAuthorizedException",
+            "Temporary password has expired and must be reset by an administrator.",
+            State.NEEDS_SESSION,
+            Reason.PASSWORD_RESET_REQUIRED,
+        ),
+        ("UnsupportedUserStateException", "User is disabled.", State.SKIPPED, Reason.DISABLED),
+    ],
 )
-def test_a_user_whose_account_changed_signs_in_again(code: str) -> None:
-    assert error(code) == Refused(State.NEEDS_SESSION, Reason.SESSION_INVALID)
+@pytest.mark.parametrize("kind", [SESSION, TOKEN])
+def test_a_user_whose_account_changed_is_told_so(
+    kind: CredentialKind, code: str, message: str, state: State, reason: Reason
+) -> None:
+    body = json.dumps({"__type": code, "message": message}).encode()
+    found = read_answer(kind, 400, {}, body)
+    assert isinstance(found, Refused)
+    assert (found.state, found.reason) == (state, reason)
+    assert reason not in MAY_MEAN_IT_WORKED, "no success of an earlier call could have caused it"
 
 
-def test_malformed_input_fails_its_user() -> None:
-    assert error("InvalidParameterException") == Refused(State.FAILED, Reason.INVALID_PARAMETER)
+@pytest.mark.parametrize(
+    "code", ["InvalidParameterException", "SerializationException", "ValidationError", "RequestEntityTooLargeException"]
+)
+def test_malformed_input_fails_its_user(code: str) -> None:
+    assert error(code) == Refused(State.FAILED, Reason.INVALID_PARAMETER)
+
+
+COMMON = (
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InternalFailure",
+    "InvalidAction",
+    "InvalidClientTokenId",
+    "NotAuthorized",
+    "OptInRequired",
+    "RequestExpired",
+    "ServiceUnavailable",
+    "ThrottlingException",
+    "UnknownOperationException",
+    "UnrecognizedClientException",
+    "ValidationError",
+)
+"""AWS's own list of errors that any operation may bring (Cognito API reference, "Common Errors")."""
+
+
+def test_every_error_that_aws_lists_for_the_operation_is_known() -> None:
+    model = botocore.session.get_session().get_service_model("cognito-idp")
+    shapes = model.operation_model("AssociateSoftwareToken").error_shapes
+    for code in [*(shape.name for shape in shapes), *COMMON]:
+        found = error(code)
+        is_failure_of_the_service = code in ("InternalErrorException", "InternalFailure", "ServiceUnavailable")
+        assert (found == TryAgain(Trouble.SERVER_ERROR, code)) is is_failure_of_the_service, code
+
+
+@pytest.mark.parametrize(
+    ("code", "cure"),
+    [
+        ("OperationNotEnabledException", "primary Region"),
+        ("FeatureUnavailableInTierException", "feature plan"),
+        ("OptInRequired", "account"),
+        ("RequestExpired", "proxy"),
+    ],
+)
+def test_a_fault_of_the_pool_names_its_own_cure(code: str, cure: str) -> None:
+    found = error(code)
+    assert isinstance(found, PoolFault)
+    assert cure in found.cure
+
+
+texts = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=40)
+"""Text as JSON's escapes can make it, half characters too."""
+values: st.SearchStrategy[object] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | texts
+    | st.just(SECRET)
+    | st.just("NotAuthorizedException"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+keys = st.sampled_from(["__type", "message", "Message", "code", "SecretCode", "Session"]) | texts
+bodies = st.binary(max_size=60) | st.dictionaries(keys, values, max_size=6).map(
+    lambda found: json.dumps(found).encode()
+)
+odd = st.text(st.characters(max_codepoint=255) | st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF), max_size=40)
+"""What a header's bytes become when they are read."""
+headers = st.dictionaries(st.sampled_from(["x-amzn-requestid", "x-amzn-errortype", "date"]), odd)
+
+
+@given(st.sampled_from(CredentialKind), st.integers(200, 599), headers, bodies)
+def test_no_answer_whatever_is_in_it_is_a_bug(
+    kind: CredentialKind, status: int, headers: dict[str, str], body: bytes
+) -> None:
+    found = read_answer(kind, status, headers, body)
+    if isinstance(found, Issued):
+        to_json([found.secret_code.reveal(), found.session and found.session.reveal(), found.request_id])
+    elif status < 300:
+        assert isinstance(found, TryAgain)
+        assert found.ambiguous
+    read_date(headers)
+
+
+@pytest.mark.parametrize("key", ["__type", "message", "SecretCode", "Session", "code"])
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_answer_that_is_nested_as_deeply_as_can_be_read_is_no_bug(key: str, status: int) -> None:
+    nested = b"[" * 900 + b"]" * 900
+    body = b'{"' + key.encode() + b'": ' + nested + b"}"
+    assert isinstance(read_answer(SESSION, status, {}, body), TryAgain)
+
+
+@pytest.mark.parametrize("secret", [r"JBSWY3DPEHPK3PX\u212a", r"JBSWY3DPEHPK3PX\u017f", r"JBSWY3DPEHPK3PX\ud800"])
+def test_a_secret_with_letters_that_only_look_like_base32_is_none(secret: str) -> None:
+    body = b'{"SecretCode": "' + secret.encode() + b'", "Session": "' + b"n" * 40 + b'"}'
+    assert read_answer(SESSION, 200, {}, body) == TryAgain(Trouble.NO_ANSWER, "NoSecretCode")
 
 
 @pytest.mark.parametrize(

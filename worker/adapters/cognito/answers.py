@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from worker.core.model import (
+    STATE_OF,
     CredentialKind,
     Issued,
     PoolFault,
@@ -38,20 +39,60 @@ _THROTTLED = frozenset(
         "ThrottledException",
         "Throttling",
         "ThrottlingException",
+        "TooManyFailedAttemptsException",
         "TooManyRequests",
         "TooManyRequestsException",
     }
 )
-"""Codes for "too many requests": Cognito's own is TooManyRequestsException, AWS's SDKs know the others as such too."""
+"""Codes for "too many requests": Cognito's own is TooManyRequestsException, AWS's SDKs know the others as such too.
+LimitExceededException and TooManyFailedAttemptsException may be a limit of one user's.
+"""
 
 _CONFLICT = frozenset({"ConcurrentModificationException"})
 """Codes for two simultaneous requests for one user: nothing was issued, and the request can be repeated."""
 
-_INVALID = frozenset({"InvalidParameterException", "SerializationException", "ValidationException"})
+_INVALID = frozenset(
+    {
+        "InvalidParameterException",
+        "InvalidParameterCombination",
+        "InvalidParameterValue",
+        "MalformedHttpRequestException",
+        "MissingParameter",
+        "RequestEntityTooLargeException",
+        "SerializationException",
+        "ValidationError",
+        "ValidationException",
+    }
+)
 """Codes for a request that is wrong in itself, so that repeating it does not help."""
 
-_SIGN_IN_AGAIN = frozenset({"PasswordResetRequiredException", "UserNotConfirmedException", "UserNotFoundException"})
-"""Codes for an account that has changed since the user signed in; the next sign-in shows how."""
+_ACCOUNT = {
+    "PasswordResetRequiredException": Reason.PASSWORD_RESET_REQUIRED,
+    "UserNotConfirmedException": Reason.UNCONFIRMED,
+    "UserNotFoundException": Reason.USER_NOT_FOUND,
+}
+"""Codes for an account that has changed since the user signed in."""
+
+_ACCOUNT_WORDS = (
+    ("user is disabled", Reason.DISABLED),
+    ("user has been disabled", Reason.DISABLED),
+    ("user is not confirmed", Reason.UNCONFIRMED),
+    ("user does not exist", Reason.USER_NOT_FOUND),
+    ("password reset required", Reason.PASSWORD_RESET_REQUIRED),
+    ("must be reset", Reason.PASSWORD_RESET_REQUIRED),
+)
+"""The same by words in the message of NotAuthorizedException, which comes for both credentials."""
+
+_REFUSED_CREDENTIAL = frozenset(
+    {
+        "NotAuthorizedException",
+        "UnauthorizedException",
+        "UnsupportedTokenTypeException",
+        "UnsupportedUserStateException",
+        "UserLambdaValidationException",
+    }
+)
+"""Codes for a credential that is refused: another sign-in may help this user, and says nothing of the others."""
 
 _NOT_AUTHORIZED = {
     CredentialKind.SESSION: (
@@ -79,23 +120,46 @@ _NO_ACCESS = (
 )
 _WAF = "Let the pool's WAF admit this host, or lower rate.requests_per_second below its rate rule."
 _LAMBDA = "Repair or remove the pool's Lambda trigger, then run again."
-"""These four say what a person can do (``PoolFault.cure``); they are shown when the run stops."""
+_SIGNED = (
+    "AssociateSoftwareToken is not signed, so whatever answers is not Cognito, or a proxy in between signs: let "
+    "cognito.endpoint_url, and the proxy, lead to Cognito itself."
+)
+_TOTP_OFF = "Turn TOTP MFA on for the pool (optional or required), then run again."
+"""These six say what a person can do (``PoolFault.cure``); they are shown when the run stops."""
 
 _CURES = {
-    "SoftwareTokenMFANotFoundException": "Turn TOTP MFA on for the pool (optional or required), then run again.",
+    "SoftwareTokenMFANotFoundException": _TOTP_OFF,
+    "MFAMethodNotFoundException": _TOTP_OFF,
     "ResourceNotFoundException": (
         "The pool is gone, or the app client that signed these users in: check cognito.user_pool_id and "
         "cognito.region, or sign them in through an app client that exists."
     ),
-    "OperationNotEnabledException": "Choose a feature plan of the pool that has this operation, then run again.",
+    "OperationNotEnabledException": (
+        "This is a replica Region of the pool, which enrols nobody, or the pool's configuration does not allow it: set "
+        "cognito.region to the pool's primary Region, and look at the pool's MFA settings."
+    ),
+    "FeatureUnavailableInTierException": "Choose a feature plan of the pool that has TOTP MFA, then run again.",
+    "UnsupportedOperationException": "Repair the user pool's configuration, which does not allow this, then run again.",
+    "OptInRequired": "Sign the AWS account up for Amazon Cognito in this Region, then run again.",
     "InvalidUserPoolConfigurationException": "Repair the user pool's configuration, then run again.",
     "UserPoolAddOnNotEnabledException": "Enable the add-on that the user pool asks for, then run again.",
     "InvalidAction": _WRONG_ENDPOINT,
+    "MissingAction": _WRONG_ENDPOINT,
     "UnknownOperationException": _WRONG_ENDPOINT,
     "UnsupportedOperation": _WRONG_ENDPOINT,
     "AccessDenied": _NO_ACCESS,
     "AccessDeniedException": _NO_ACCESS,
+    "NotAuthorized": _NO_ACCESS,
     "UnrecognizedClientException": _NO_ACCESS,
+    "ExpiredTokenException": _SIGNED,
+    "IncompleteSignature": _SIGNED,
+    "IncompleteSignatureException": _SIGNED,
+    "InvalidClientTokenId": _SIGNED,
+    "InvalidSignatureException": _SIGNED,
+    "MissingAuthenticationToken": _SIGNED,
+    "MissingAuthenticationTokenException": _SIGNED,
+    "RequestExpired": _SIGNED,
+    "SignatureDoesNotMatch": _SIGNED,
 }
 """Code → what a person must do before any request can succeed."""
 
@@ -116,8 +180,11 @@ _CURES_BY_STATUS = {
 _ANY_TIME_NOW = range(1_577_836_800, 4_102_444_800)
 """UTC seconds from 2020 to 2099. A date outside is no clock that runs: those of machines without one begin in 1970."""
 
-_BASE32 = re.compile(r"(?=.{16})[A-Z2-7]+={0,6}", re.IGNORECASE)
+_BASE32 = re.compile(r"(?=.{16})[A-Z2-7]+={0,6}", re.IGNORECASE | re.ASCII)
 """A complete secret: base32 (RFC 4648) of at least 16 characters (API reference: ``SecretCodeType``)."""
+
+_LONGEST_REQUEST_ID = 128
+"""Characters of Cognito's request id that are kept; it is a UUID of 36."""
 
 _SAFE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 """What may be logged as a code: the name of an exception, but no sentence, which could contain a credential."""
@@ -131,18 +198,18 @@ def read_answer(kind: CredentialKind, status: int, headers: Mapping[str, str], b
     fields = _object(body)
     if status < 300:
         request_id = headers.get("x-amzn-requestid", "").encode("ascii", "replace").decode()  # it may not be ASCII
-        return _issued(kind, fields, request_id)
+        return _issued(kind, fields, request_id[:_LONGEST_REQUEST_ID])
     code = _code(fields, headers)
     if code in _THROTTLED or status == 429:
         return TryAgain(Trouble.THROTTLED, code or "HTTP429")
     if not code:
         return _by_status(status)
-    if code == "NotAuthorizedException":
-        return Refused(State.NEEDS_SESSION, _not_authorized(kind, fields))
-    if code in _SIGN_IN_AGAIN:
-        return Refused(State.NEEDS_SESSION, _REFUSED_OTHERWISE[kind])
+    if code in _REFUSED_CREDENTIAL:
+        return _refused(_not_authorized(kind, fields))
+    if code in _ACCOUNT:
+        return _refused(_ACCOUNT[code])
     if code in _INVALID:
-        return Refused(State.FAILED, Reason.INVALID_PARAMETER)
+        return _refused(Reason.INVALID_PARAMETER)
     return _by_code(code, status, _words(fields))
 
 
@@ -172,14 +239,20 @@ def _by_status(status: int) -> Reply:
     return TryAgain(Trouble.SERVER_ERROR, name)
 
 
+def _refused(reason: Reason) -> Refused:
+    state = STATE_OF[reason]
+    assert state is State.NEEDS_SESSION or state is State.FAILED or state is State.SKIPPED
+    return Refused(state, reason)
+
+
 def _not_authorized(kind: CredentialKind, fields: Mapping[str, Any]) -> Reason:
-    words = _words(fields)
-    return next((reason for sign, reason in _NOT_AUTHORIZED[kind] if sign in words), _REFUSED_OTHERWISE[kind])
+    words, signs = _words(fields), (*_ACCOUNT_WORDS, *_NOT_AUTHORIZED[kind])
+    return next((reason for sign, reason in signs if sign in words), _REFUSED_OTHERWISE[kind])
 
 
 def _words(fields: Mapping[str, Any]) -> str:
     """The words of an error's message, in lower case with one blank between them."""
-    message = str(fields.get("message") or fields.get("Message") or "")
+    message = next((text for key in ("message", "Message") if isinstance(text := fields.get(key), str)), "")
     return " ".join(re.findall(r"[a-z]+", message.lower()))
 
 
@@ -215,7 +288,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
 def _code(fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     """The error's code, without the namespace before ``#`` and the URL after ``:``; empty if there is none."""
     for value in (fields.get("__type"), headers.get("x-amzn-errortype"), fields.get("code")):
-        code = str(value or "").rpartition("#")[2].partition(":")[0]
+        code = value.rpartition("#")[2].partition(":")[0] if isinstance(value, str) else ""
         if _SAFE_CODE.fullmatch(code):
             return code
     return ""

@@ -20,7 +20,7 @@ from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.adapters.checks.seen import Seen
 from worker.app.stores import waiting
 from worker.core.errors import Malformed
-from worker.core.model import CredentialKind
+from worker.core.model import MISMATCHES, CredentialKind
 from worker.requests.lines import read_lines
 from worker.requests.message import Parser
 from worker.settings import Settings
@@ -33,8 +33,8 @@ class Content:
     kinds: Counter[CredentialKind] = field(default_factory=Counter)
     """How many well-formed requests were read, by the kind of their credential."""
     expired: int = 0
-    mismatched: int = 0
-    """How many of them have an access token of another user or another pool."""
+    mismatched: Counter[str] = field(default_factory=Counter)
+    """How many of them have an access token that does not fit, by what about it does not (``model.MISMATCHES``)."""
     replacing: int = 0
     """How many of them replace a secret."""
     malformed: Counter[str] = field(default_factory=Counter)
@@ -56,7 +56,7 @@ class Content:
                 continue
             self.kinds[request.kind] += 1
             self.expired += request.expires_at <= now
-            self.mismatched += request.mismatch
+            self.mismatched.update([request.mismatch] if request.mismatch else [])
             self.replacing += request.replace
 
     def seen(self) -> Seen:
@@ -112,9 +112,10 @@ def _findings(content: Content, settings: Settings) -> Iterator[Finding]:
     if len(content.malformed) > len(commonest):
         rest = content.malformed.total() - sum(number for _, number in commonest)
         yield advice("requests", f"{rest:,} malformed for other reasons", "mend the first ones, and look again")
-    if content.mismatched:
-        said = f"{content.mismatched:,} access tokens are of another user, or of another pool than"
+    for mismatch, number in content.mismatched.most_common():
+        said = f"{number:,} access tokens do not fit their requests: {MISMATCHES[mismatch]}"
+        pool = f", not of {settings.cognito.user_pool_id}" if mismatch == "pool" else ""
         cure = "look at username and pool of what the script signs in: they would be failed: credential_mismatch"
-        yield advice("requests", f"{said} {settings.cognito.user_pool_id}", cure)
+        yield advice("requests", f"{said}{pool}", cure)
     if content.replacing:
         yield ok("requests", f"{content.replacing:,} replace a secret that was delivered")

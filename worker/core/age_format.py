@@ -1,0 +1,37 @@
+"""How an age file looks from outside (age specification, v1), binary or armored: to tell one from what is none.
+
+Nothing is opened here, and nobody's key is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+
+AGE = b"age-encryption.org/v1"
+"""The first bytes of every binary age file."""
+ARMOR_BEGINS = b"-----BEGIN AGE ENCRYPTED FILE-----"
+"""The first line of an armored age file."""
+ARMOR_ENDS = b"-----END AGE ENCRYPTED FILE-----"
+"""The last line of an armored age file."""
+
+_HEADER = re.compile(
+    rb"age-encryption\.org/v1\n"
+    rb"(?:-> [!-~]+(?: [!-~]+)*\n(?:[A-Za-z0-9+/]{64}\n)*[A-Za-z0-9+/]{0,63}\n)+"  # for each recipient
+    rb"--- [A-Za-z0-9+/]{43}\n"
+)
+"""A whole header: who can open the file, and the authentication of that."""
+
+
+def as_binary(data: bytes) -> bytes | None:
+    """Return the binary form of this age file, whichever form it has; ``None`` if it is no age file at all.
+
+    Only the header is looked at: what is sealed may still be damaged, or sealed to others.
+    """
+    if (text := data.lstrip()).startswith(ARMOR_BEGINS):
+        body, end, _ = text[len(ARMOR_BEGINS) :].partition(ARMOR_ENDS)
+        try:
+            data = base64.b64decode(b"".join(body.split()), validate=True) if end else b""
+        except ValueError:
+            return None
+    return data if _HEADER.match(data) else None

@@ -1,0 +1,263 @@
+"""Opens the newest record of each user in several sources.
+
+The first pass finds the newest record of each user without opening any line; the second pass opens only those.
+
+Where the newest record of a user cannot be opened, a third pass looks for an older one, but only if that newest is
+surely none that the worker made: no age file at all, or one whose content is no record of that user and generation. A
+record that is sealed to another identity, damaged or torn may well be the worker's own. Then the older ones are
+probably stale, so they are withheld, and the user is named.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TextIO
+
+from worker.core.age_format import as_binary
+from worker.core.errors import ExitCode
+from worker.core.record import Address, Record, line_address, parse_object, record_address, require_address
+from worker.core.text import escape
+from worker.sealing.age import AgeOpener
+from worker.sealing.blocks import Source
+
+MOST_NAMED = 20
+"""How many of those that could not be opened are named."""
+
+_TORN = re.compile(rb'\{"username": ("(?:[^"\\]|\\.){1,1600}"), "generation": ([0-9]{1,18}), "attempt_id": "')
+"""How a line of ours begins (``core.record.record_line``) of which the rest may be missing."""
+_CURE = (
+    "name every identity with -i; a torn line is delivered again by the next run. Where the newest record of a user is "
+    "damaged or sealed to others, the older ones are withheld, as they may be stale: if nothing else helps, push a "
+    "request with replace"
+)
+"""What to do about records that were not opened."""
+
+
+class NoRecord(Exception):  # noqa: N818 - it is what was found
+    """What the worker cannot have made, so that an older record of the same user counts. ``str``: why."""
+
+
+class Unopened(Exception):  # noqa: N818
+    """What may be a record of the worker, but cannot be opened. ``str``: why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Where a record is, and which generation it is by what stands around it."""
+
+    generation: int
+    source: Source
+    offset: int
+    number: int
+
+
+class Newest:
+    """The passes over all sources. Users go by the SHA-256 of their names. ``out`` gets a JSON object for each."""
+
+    def __init__(self, opener: AgeOpener, out: TextIO) -> None:
+        self._opener = opener
+        self._out = out
+        self._sources: list[Source] = []
+        self._newest: dict[bytes, _At] = {}
+        self._withheld: dict[bytes, int] = {}
+        """The generation below which a user's records are withheld: there may be a newer one that cannot be opened."""
+        self._hidden: set[bytes] = set()
+        """Users whose newest record is none, so that an older one has to be looked for."""
+        self._unopened = 0
+        self._named: list[str] = []
+
+    def look_through(self, source: Source) -> None:
+        """The first pass: find the newest record of each user. Raises ``UsageError`` for a file of another kind."""
+        self._sources.append(source)
+        has_records = False
+        for block in source.blocks():
+            try:
+                user, generation = self._address(block.content)
+            except (NoRecord, Unopened) as error:
+                self._add(source, block.number, block.content, str(error))
+                if isinstance(error, Unopened):
+                    has_records = True
+                    if torn := _torn(block.content):
+                        self._withhold(*torn)
+                continue
+            has_records = True
+            known = self._newest.get(user)
+            if known is None or known.generation < generation:
+                self._newest[user] = _At(generation, source, block.offset, block.number)
+        if not has_records:
+            source.refuse_other_kinds()
+
+    def write(self) -> None:
+        """The second pass, and the third where it is needed: open and write the newest of each user."""
+        for user, at in self._newest.items():
+            if self._withheld.get(user, 0) > at.generation:
+                continue  # a newer one is torn, and is named already
+            content = b""
+            try:
+                content = at.source.again(at.offset)
+                record = self._record(content, (user, at.generation))
+            except NoRecord as error:
+                self._hidden.add(user)
+                self._add(at.source, at.number, content, str(error))
+            except Unopened as error:
+                self._withhold(user, at.generation)
+                self._add(at.source, at.number, content, str(error))
+            else:
+                self._write(record)
+        self._write_older()
+
+    def report(self, to: TextIO) -> ExitCode:
+        """Say what was not opened, and what the key files hold that was not used."""
+        to.writelines(f"not used: {words}\n" for words in self._opener.unused[:MOST_NAMED])
+        if not self._unopened:
+            return ExitCode.DONE
+        to.write(f"{self._unopened:,} not opened:\n")
+        to.writelines(f"  {words}\n" for words in self._named)
+        if more := self._unopened - len(self._named):
+            to.write(f"  and {more:,} more\n")
+        to.write(f"  → {_CURE}\n")
+        return ExitCode.SOME_LEFT_OUT
+
+    def close(self) -> None:
+        """Close all sources."""
+        for source in self._sources:
+            source.close()
+
+    def _write_older(self) -> None:
+        """For those whose newest is none, or failed: find the newest that opens and is not withheld, and write it."""
+        wanted = self._hidden | (self._withheld.keys() & self._newest.keys())
+        best: dict[bytes, _At] = {}
+        for source in self._sources if wanted else ():
+            for block in source.blocks():
+                with suppress(NoRecord, Unopened):
+                    user, generation = self._address(block.content)
+                    tried, found = self._newest[user], best.get(user)
+                    if user not in wanted or (tried.source, tried.offset) == (source, block.offset):
+                        continue
+                    if generation < self._withheld.get(user, 0) or (found and found.generation >= generation):
+                        continue
+                    if self._opens(block.content, (user, generation)):
+                        best[user] = _At(generation, source, block.offset, block.number)
+        for user, at in best.items():
+            if at.generation >= self._withheld.get(user, 0):
+                self._write(self._record(at.source.again(at.offset), (user, at.generation)))
+
+    def _opens(self, content: bytes, address: Address) -> bool:
+        """Whether this is a record that opens; one that may be newer than others, and does not, withholds these."""
+        try:
+            self._record(content, address)
+        except Unopened:
+            self._withhold(*address)
+            return False
+        return True
+
+    def _withhold(self, user: bytes, generation: int) -> None:
+        self._withheld[user] = max(generation, self._withheld.get(user, 0))
+
+    def _address(self, content: bytes) -> Address:
+        """Whose record a block is by what stands around it, and which generation; an age file alone is opened for it.
+
+        Raises ``NoRecord``, ``Unopened``.
+        """
+        address, sealed = _sealed_in(content)
+        return address or record_address(self._opened(sealed))
+
+    def _record(self, content: bytes, address: Address) -> Record:
+        """Return the record in a block. Raises ``NoRecord``, ``Unopened``."""
+        record = self._opened(_sealed_in(content)[1])
+        try:
+            return require_address(record, address)
+        except ValueError:
+            raise NoRecord("the line names another user or generation than the record in it") from None
+
+    def _opened(self, sealed: bytes) -> Record:
+        """Return the record in an age file. Raises ``NoRecord``, ``Unopened``."""
+        try:
+            inside = self._opener.open(sealed)
+        except ValueError as error:
+            raise Unopened(str(error)) from None
+        try:
+            record = parse_object(inside)
+            record_address(record)
+            record["secret_code"].encode()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise NoRecord("what is sealed in it is no record") from None
+        return record
+
+    def _write(self, record: Record) -> None:
+        self._out.write(json.dumps(record) + "\n")
+
+    def _add(self, source: Source, number: int, content: bytes, why: str) -> None:
+        """Count what was not opened, and name the first ones."""
+        self._unopened += 1
+        if len(self._named) < MOST_NAMED:
+            place = f"{source.name}:{number}" if number else source.name
+            self._named.append(f"{place}{_who(content)}: {why}")
+
+
+def _sealed_in(content: bytes) -> tuple[Address | None, bytes]:
+    """The address that a block names (``None``: it is an age file alone), and the age file in it.
+
+    Raises ``NoRecord``, ``Unopened``.
+    """
+    if not content:
+        raise NoRecord("too large for a record, or gone since")
+    if content.lstrip()[:1] != b"{":
+        sealed = as_binary(content) or as_binary(_from_base64(content))
+        if sealed is None:
+            raise NoRecord("neither a record nor an age file")
+        return None, sealed
+    try:
+        line = parse_object(content)
+    except ValueError:
+        if _torn(content):
+            raise Unopened("the line is torn") from None
+        raise NoRecord("no record, or a torn line") from None
+    except TypeError:
+        raise NoRecord("no record") from None
+    try:
+        address, text = line_address(line), line["sealed"].encode()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise NoRecord("no record") from None
+    if (sealed := as_binary(_from_base64(text) or text)) is None:
+        raise NoRecord("what it calls sealed is no age file")
+    return address, sealed
+
+
+def _from_base64(text: bytes) -> bytes:
+    """What this is the base64 of; empty if it is none."""
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except ValueError:
+        return b""
+
+
+def _torn(content: bytes) -> Address | None:
+    """Whose record a torn line of ours was, and which generation; ``None`` if that is not there any more."""
+    found = _named_in_torn(content)
+    return record_address(found) if found else None
+
+
+def _named_in_torn(content: bytes) -> Record:
+    if (found := _TORN.match(content)) is None:
+        return {}
+    try:
+        return {"username": json.loads(found[1]).encode().decode(), "generation": int(found[2])}
+    except ValueError:
+        return {}
+
+
+def _who(content: bytes) -> str:
+    """Words for what a block names: an object of a channel, a user, a generation."""
+    try:
+        line = parse_object(content)
+    except (ValueError, TypeError):
+        line = _named_in_torn(content)
+    words = [escape(line[key][:256]) for key in ("object", "username") if isinstance(line.get(key), str)]
+    if type(generation := line.get("generation")) is int and abs(generation) < 10**18:
+        words.append(f"generation {generation}")
+    return "".join(f", {each}" for each in words)

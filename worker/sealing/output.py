@@ -1,0 +1,90 @@
+"""Where secrets in the clear may go: into a file that is the owner's alone, or into a pipe; never where others read."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TextIO
+
+from worker.adapters.private_files import writing_private
+from worker.core.errors import UsageError
+from worker.core.text import escape
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that would end the process without removing a file that is half written."""
+
+
+def refuse_shared(stream: TextIO, what: str, command: str) -> None:
+    """Raise ``UsageError`` if this stream goes to a file that others can read, as the shell makes it by default.
+
+    ``what``: what would be written, such as "the secrets"; ``command``: the command that writes it privately.
+    """
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, io.UnsupportedOperation):
+        return
+    if stat.S_ISREG(found.st_mode) and found.st_mode & 0o004:
+        raise UsageError(
+            f"{what} would stand in a file that every user of this host can read "
+            f"(mode {stat.S_IMODE(found.st_mode):04o}); nothing was written",
+            f"let the file be made 0600: {command}   (and delete the empty file that the shell made)",
+        )
+
+
+def refuse_used(output: Path, used: Iterable[tuple[str, Path]]) -> None:
+    """Raise ``UsageError`` if ``output`` is one of the files in ``used``, by whatever name; each with words for it."""
+    for words, path in used:
+        if _same(output, path):
+            raise UsageError(
+                f"the secrets would be written over {escape(str(path))}, {words}", "name another file with -o"
+            )
+
+
+def _same(one: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return one.samefile(other)
+    return one.parent.resolve() / one.name == other.parent.resolve() / other.name
+
+
+@contextmanager
+def private_output(output: Path, *, unless: Callable[[], bool]) -> Iterator[TextIO]:
+    """Yield a text stream into ``output``, which gets the mode 0600 and is written whole or not at all.
+
+    Where not a byte was written, and ``unless`` then says so, an older file stays as it was. A signal that ends the
+    process removes what was written so far. Raises ``UsageError`` if the file cannot be made.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_as_interrupts())
+        stack.enter_context(suppress(_Nothing))
+        try:
+            file = stack.enter_context(writing_private(output, what="the secrets"))
+        except OSError as error:
+            cure = "choose a folder that exists and is yours"
+            raise UsageError(f"cannot write {escape(str(output))}: {error.strerror}", cure) from None
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace")
+        yield text
+        text.detach()  # flushes it, and leaves the file open
+        if not file.tell() and unless():
+            sys.stderr.write(f"nothing was opened, so {escape(str(output))} was not written\n")
+            raise _Nothing
+
+
+class _Nothing(Exception):  # noqa: N818 - no error
+    """Leaves ``private_output`` without a file."""
+
+
+@contextmanager
+def _as_interrupts() -> Iterator[None]:
+    """Let the signals that end the process raise ``KeyboardInterrupt``, as Ctrl-C does."""
+    before = {each: signal.signal(each, signal.default_int_handler) for each in _ENDINGS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -34,4 +34,9 @@ INTERRUPTED, UNAVAILABLE, ENOUGH = Interrupted("a signal"), LedgerUnavailable("a
 def test_done_is_said_only_where_nothing_is_left(
     reason: WorkerError | None, bugs: int, counts: Counts, waiting: int, tolerate: float, code: ExitCode
 ) -> None:
-    assert _exit_code(reason, bugs, counts, Backlog(waiting), tolerate) is code
+    assert _exit_code(reason, bugs, counts, Backlog(waiting), tolerate, 0) is code
+
+
+def test_a_malformed_request_is_somebody_left_out_whatever_is_tolerated() -> None:
+    assert _exit_code(None, 0, ALL_DELIVERED, Backlog(0), 1.0, 1) is ExitCode.SOME_LEFT_OUT
+    assert _exit_code(INTERRUPTED, 0, ALL_DELIVERED, Backlog(1), 0.0, 1) is ExitCode.INTERRUPTED

@@ -17,10 +17,11 @@ from worker.adapters.watched_file import Watched
 from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
-from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Roster
+from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Recoverable, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
+from worker.requests.refused import Refused
 from worker.settings import Settings
 
 if TYPE_CHECKING:  # importing the SDK takes 0.25 s, which commands on one host do without
@@ -54,8 +55,8 @@ class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """A durable queue: it is pushed to, leased from and counted."""
 
 
-class StoredLedger(CountedLedger, Roster, PaceStore, Protocol):
-    """A durable ledger: users' rows, their counts, the roster and the shared pace."""
+class StoredLedger(CountedLedger, Roster, PaceStore, Recoverable, Protocol):
+    """A durable ledger: users' rows, their counts, the roster and the shared pace; it notices that it is a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,15 @@ def stamp(settings: Settings) -> Mapping[str, str]:
     }
 
 
+def mark_path(settings: Settings) -> Path:
+    """Return where the mark of the embedded ledger is: outside the ledger, beside the secrets where these are a file.
+
+    So a backup of the ledger's folder alone does not hold it.
+    """
+    file = channels.kind_of(settings.channel).file(settings.channel) or settings.ledger.path
+    return file.with_name(f"{file.name}.mark")
+
+
 def gather_time(settings: Settings) -> float:
     """Return for how many seconds a write to a file on this host may wait for others, unless it is urgent."""
     wait = min(MAX_GATHER, GATHER_SHARE * settings.run.concurrency / settings.rate.effective)
@@ -135,7 +145,7 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
     Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
-    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     clock = EndpointClock(SystemClock())
     refuse_wrong_files(settings)
     async with AsyncExitStack() as stack:
@@ -169,10 +179,16 @@ class _Opening:
         settings = self._settings.ledger
         if settings.kind == "sqlite":
             from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
+            from worker.adapters.ledgers.sqlite.mark import Mark
 
             assert self.liveness is not None
+            mark = Mark(mark_path(self._settings))
+            self._stack.callback(mark.close)
             embedded = SqliteLedger(
-                self._database(settings.path, "the ledger"), self.liveness, gather=gather_time(self._settings)
+                self._database(settings.path, "the ledger"),
+                self.liveness,
+                gather=gather_time(self._settings),
+                mark=mark,
             )
             await embedded.open(stamp(self._settings), must_exist=must_exist)
             return embedded
@@ -241,11 +257,12 @@ class _Opening:
 
 @asynccontextmanager
 async def open_intake(
-    settings: Settings, stores: Stores, source: str | None, wave: Wave | None = None
+    settings: Settings, stores: Stores, source: str | None, refused: Refused, wave: Wave | None = None
 ) -> AsyncIterator[Queue]:
     """Open what the worker leases from: the queue, or the file or pipe ``source``, which uses the queue too.
 
-    ``wave``: lease only messages of these users. When this closes, messages that are still leased are given back.
+    ``refused`` notes the malformed lines of the source. ``wave``: lease only messages of these users. When this closes,
+    messages that are still leased are given back.
     """
     from worker.adapters.queues.stream import StreamQueue
 
@@ -257,7 +274,7 @@ async def open_intake(
         elif source is None:
             yield stores.queue
         else:
-            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue)
+            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue, refused)
             stack.push_async_callback(stream.close)
             yield stream
 

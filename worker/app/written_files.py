@@ -62,7 +62,7 @@ def _stores(settings: Settings) -> Iterator[tuple[Path, str]]:
 
 
 def _channel(settings: Settings) -> Iterator[tuple[Path, str]]:
-    for path in channels.kind_of(settings.channel).written(settings.channel):
+    if (path := channels.kind_of(settings.channel).file(settings.channel)) is not None:
         yield path, "channel.path"
 
 

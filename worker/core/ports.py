@@ -8,10 +8,11 @@ harmless (``LedgerStats.count`` alone may then count twice).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.core.errors import WorkerError
 from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
 from worker.core.outlook import UNJUDGED, Outlook
 
@@ -128,13 +129,35 @@ class Producer(Protocol):
         """Put requests (each with its body as it will travel) on the queue, durably."""
         ...
 
-    async def put_aside(self, reason: str, digest: str) -> None:
-        """Remember a malformed message by reason and digest, never by its body."""
+    async def put_aside(self, reason: str, digest: str, number: int = 1, before: int = 0) -> None:
+        """Remember malformed messages that are alike by reason and digest, never by their body.
+
+        ``number``: how many they are; ``before``: how many the same source had already. Where the queue remembers
+        digests, the same file given again counts no line twice.
+        """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PutAside:
+    """Malformed messages that are alike, as they were put aside."""
+
+    reason: str
+    digest: str
+    number: int
+    last_seen: float
+    """When the last of them came (UTC seconds)."""
 
 
 class QueueStats(Protocol):
     """The queue, for those who count and report."""
+
+    malformed_found: int
+    """How many malformed messages this process has found on the queue."""
+
+    def put_aside_list(self) -> AsyncIterator[Sequence[PutAside]] | None:
+        """What was put aside, in pages, in no particular order; ``None`` where the queue itself keeps no list."""
+        ...
 
     async def counted(self) -> tuple[int, int]:
         """Duplicates refused when they were pushed, and malformed messages put aside, where the queue counts them."""
@@ -194,6 +217,38 @@ class LedgerStats(Protocol):
 
 class CountedLedger(Ledger, LedgerStats, Protocol):
     """A ledger to work on and to count."""
+
+
+class Recoverable(Protocol):
+    """A ledger that notices when it was restored from an older copy of itself, and can be brought up to date."""
+
+    async def refusal(self) -> WorkerError | None:
+        """The error, with cause and cure, if this ledger must not be worked with as it is."""
+        ...
+
+    def since(self) -> int:
+        """What the channel shows with a generation below this may be an earlier ledger's; 0: nothing is."""
+        ...
+
+    async def in_question(self) -> Mapping[str, int]:
+        """Whose delivered secret may be dead, whatever the rows say, and up to which generation (``core.older``)."""
+        ...
+
+    def every_row(self) -> AsyncIterator[Enrolment]:
+        """Every user's row, in no particular order; memory does not grow with their number."""
+        ...
+
+    async def is_used(self) -> bool:
+        """Whether a worker may be at work just now."""
+        ...
+
+    async def begin_recovery(self) -> None:
+        """Allow ``put``, durably, although the ledger is older; until ``end_recovery`` it stays refused otherwise."""
+        ...
+
+    async def end_recovery(self) -> None:
+        """The rows are up to date: from now on this ledger counts as the newest."""
+        ...
 
 
 class Roster(Protocol):

@@ -17,10 +17,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, create_model, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker.core.key_uri import MAX_ISSUER_BYTES, issuer_fits, label
 from worker.settings.channels import channel_section
 from worker.settings.sources import PREFIX, complain, fields, gather
 from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings, QueueSettings
@@ -144,13 +145,27 @@ class OtpSettings(Section):
         description="the name of your service, as people see it in their authenticator app",
         json_schema_extra=by_default("`cognito.user_pool_id`"),
     )
+    """Colons in it are left out. Where nothing else of it could be seen, it counts as not set."""
     account: str = Field(
         default="username",
         min_length=1,
         max_length=200,
         description="what the app shows as the account: username, or the name of one of the request's attributes, "
-        "such as email; the username where a request lacks that attribute",
+        "such as email. A request without that attribute is malformed",
     )
+
+    @field_validator("issuer")
+    @classmethod
+    def _issuer_fits(cls, issuer: str) -> str:
+        """Refuse what no QR code can hold, and what is no text."""
+        try:
+            fits = issuer_fits(issuer)
+        except UnicodeEncodeError:
+            raise PydanticCustomError("not_text", "should be text in UTF-8") from None
+        if not fits:
+            text = "should be shorter: at most {most} bytes once percent-encoded, or no QR code can hold it"
+            raise PydanticCustomError("too_long", text, {"most": f"{MAX_ISSUER_BYTES:,}"})
+        return issuer
 
 
 class RetrySettings(Section):
@@ -249,7 +264,8 @@ class Settings(BaseSettings):
         }
         for name, values in computed.items():
             section: Section = getattr(self, name)
-            absent = {key: value for key, value in values.items() if key not in section.model_fields_set}
+            is_set = section.model_fields_set - ({"issuer"} if name == "otp" and not label(self.otp.issuer) else set())
+            absent = {key: value for key, value in values.items() if key not in is_set}
             # Assigning is forbidden (``frozen``), but the settings are not in use before this returns.
             self.__dict__[name] = section.model_copy(update=absent)
         return self

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,6 +17,7 @@ from worker.core.errors import DependencyUnavailable, UsageError
 from worker.core.model import STATE_OF, Counts, Reason, State
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
+from worker.telemetry.logs import clean
 
 _LARGEST = 1_000_000
 """Bytes that a report has at most: it counts users and names none, so it has about 2,000."""
@@ -166,6 +167,8 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
     for state, cure in ((State.NEEDS_SESSION, "sign them in again"), (State.FAILED, "see why")):
         if counts.states.get(state):
             yield f"{cure}: mfa-worker export --state {state.value}"
+    if counts.malformed:
+        yield f"{counts.malformed:,} malformed, put aside: mfa-worker status --malformed"
     for reason, cure in _CURES.items():
         if counts.reasons.get(reason):
             yield f"{reason.value}: {cure}"
@@ -199,6 +202,13 @@ def print_table(
         lines.append(f"{left(alive / quota)} left at {quota:g} requests/s")
     stream.write("\n".join([*lines, verdict(counts, backlog)]) + "\n")
     stream.flush()
+
+
+def print_lines(lines: Iterable[str], stream: TextIO) -> None:
+    """Print lines about what others wrote, without what looks like a credential."""
+    with suppress(OSError):
+        stream.writelines(f"{clean(line)}\n" for line in lines)
+        stream.flush()
 
 
 def _speed(stats: RunStats) -> str:

@@ -18,9 +18,9 @@ from worker.core.record import line_address, record_address
 
 
 def test_a_key_says_whose_object_it_is_and_which() -> None:
-    found = source._object("any/prefix/=C3=A9/17-0b1c.age", 400)
-    assert found == Object("any/prefix/=C3=A9/17-0b1c.age", ("username", "é"), 17, 400)
-    hashed = source._object(f"{segment('ana', 'hash')}/1-a.age", 1)
+    found = source._object("any/prefix/=C3=A9/17-0b1c.age", 400, 1.0)
+    assert found == Object("any/prefix/=C3=A9/17-0b1c.age", ("username", "é"), 17, "0b1c", 400, 1.0)
+    hashed = source._object(f"{segment('ana', 'hash')}/1-a.age", 1, 1.0)
     assert hashed is not None
     assert hashed.user == ("username_sha256", hashlib.sha256(b"ana").hexdigest())
 
@@ -39,7 +39,7 @@ def test_a_key_that_the_worker_wrote_is_read_as_it_was_meant(username: str, gene
     ["ana.age", "ana/x-a.age", "ana/1.age", "ana/-1-a.age", "ana/1-.age", "=zz/1-a.age", f"ana/{'9' * 5000}-a.age"],
 )
 def test_a_key_that_the_worker_never_writes_is_nobodys(key: str) -> None:
-    assert source._object(key, 1) is None
+    assert source._object(key, 1, 1.0) is None
 
 
 async def test_of_a_users_objects_in_a_row_the_newest_is_taken() -> None:
@@ -47,7 +47,7 @@ async def test_of_a_users_objects_in_a_row_the_newest_is_taken() -> None:
 
     async def listed() -> AsyncIterator[Object | None]:
         for name, generation in rows:
-            yield Object("key", ("username", name), generation, 1) if name else None
+            yield Object("key", ("username", name), generation, "0b1c", 1, 1.0) if name else None
 
     found = [each async for each in source._newest(listed())]
     assert [(each.user[1], each.generation) for each in found if each] == [("ana", 10), ("ben", 1), ("cem", 2)]

@@ -105,12 +105,19 @@ class ChannelKind(ABC, Generic[Keys]):
     def source(self, channel: Keys) -> str:
         """The source for ``open`` of the records that these settings deliver: a path, or begins with ``scheme``."""
 
-    def written(self, channel: Keys) -> Sequence[Path]:  # noqa: ARG002
-        """The files on this host that it writes: they must be private, and nothing else may be written to them."""
-        return ()
+    def file(self, channel: Keys) -> Path | None:  # noqa: ARG002
+        """The file of lines on this host that these settings append to; ``None`` where the records go elsewhere."""
+        return None
 
     def refuse_other_files(self, channel: Keys) -> None:
-        """Raise ``UsageError`` where one of these files exists and holds something else."""
+        """Raise ``UsageError`` where that file exists and holds something else."""
+
+    async def list_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
+        """Write a line for the newest record of each user as ``copy_records`` does; it need not hold what is sealed.
+
+        For a channel that can tell user, generation and attempt of a record without reading the record.
+        """
+        return await self.copy_records(where, aws, file)
 
     async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
         """Write the newest sealed record of each user as a line (see ``core.record``); return the number of lines.

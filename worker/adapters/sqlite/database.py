@@ -1,7 +1,7 @@
 """One SQLite file as the embedded queue and ledger use it: durable, private, and never on the event loop.
 
 All waiting writes share one commit (``synchronous=FULL``), in the order in which they came. Deleted data is overwritten
-(``secure_delete``), and a clean close empties the write-ahead log.
+(``secure_delete``), and the write-ahead log is emptied soon after it was written to (``erasing``), and at the end.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import structlog
 
 from worker.adapters.batching import ThreadBatcher
 from worker.adapters.private_files import close_to_others, sync_folder
+from worker.adapters.sqlite.erasing import Erasing, empty_log
 from worker.adapters.sqlite.files import SHM, WAL, beside, look
 from worker.adapters.watched_file import WatchedFile
 from worker.core.errors import DependencyUnavailable, PersonMustAct
@@ -31,6 +32,9 @@ Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
 """Does one kind of write for many items, and returns a result for each; ``Database`` begins and commits the
 transaction.
 """
+
+AfterCommit = Callable[[sqlite3.Connection], Exception | None]
+"""See ``Database.after_commit``."""
 
 BUSY_TIMEOUT = 15.0
 """Seconds to wait for another process that writes."""
@@ -67,6 +71,15 @@ class Database:
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-read")
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
+        self._erasing: asyncio.Task[None] | None = None
+        self._after_commit: dict[Work, AfterCommit] = {}
+
+    def after_commit(self, work: Work, then: AfterCommit) -> None:
+        """Call ``then`` in the writing thread after each commit that did ``work``, before anybody learns of it.
+
+        The exception that it returns, if it does, is raised to whoever waits for that work.
+        """
+        self._after_commit[work] = then
 
     async def open(self, schema: str, unavailable: type[DependencyUnavailable]) -> None:
         """Create the file (0600) if there is none, and the tables of ``schema`` in it.
@@ -77,6 +90,9 @@ class Database:
             await asyncio.get_running_loop().run_in_executor(self._reader, self._open, schema)
         except (sqlite3.Error, OSError) as error:
             raise _explained(error, self.path, unavailable) from None
+        if self._erasing is None:
+            erasing = Erasing(Path(f"{self.path}-wal"), lambda: self.read(empty_log, unavailable))
+            self._erasing = asyncio.create_task(erasing.run())
 
     def check(self) -> None:
         """See ``watched_file.Watched``."""
@@ -183,10 +199,18 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
         self.check()  # what was committed into a file that is gone is not durable
+        for work, mine in numbers.items():
+            if (then := self._after_commit.get(work)) and (failure := then(connection)):
+                for number in mine:
+                    results[number] = failure
         return results
 
     async def close(self) -> None:
         """Finish the waiting writes, empty the write-ahead log, and close the file."""
+        if self._erasing is not None:
+            self._erasing.cancel()
+            await asyncio.gather(self._erasing, return_exceptions=True)
+            self._erasing = None
         await self._writes.close()
         await asyncio.get_running_loop().run_in_executor(self._reader, self._close)
         self._reader.shutdown()

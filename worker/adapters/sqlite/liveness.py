@@ -122,6 +122,13 @@ class Liveness:
         self._dead.add(worker)
         return True
 
+    def others_live(self) -> bool:
+        """Whether another worker may be alive."""
+        if not self._folder.is_dir():
+            return False
+        names = [file.name for file in self._folder.iterdir() if _WORKER.match(file.name)]
+        return any(name != self._worker and not self.is_dead(name) for name in names)
+
     def _may_be_locked(self, worker: str) -> bool:
         try:
             other = os.open(self._file(worker), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

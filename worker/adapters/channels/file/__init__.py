@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,9 +33,9 @@ class FileKind(ChannelKind[FileSettings]):
         """See ``ChannelKind``."""
         return str(channel.path)
 
-    def written(self, channel: FileSettings) -> Sequence[Path]:
+    def file(self, channel: FileSettings) -> Path:
         """See ``ChannelKind``."""
-        return [channel.path]
+        return channel.path
 
     def refuse_other_files(self, channel: FileSettings) -> None:
         """See ``ChannelKind``."""

@@ -45,6 +45,13 @@ class S3Kind(ChannelKind[S3Settings]):
         bucket, _, prefix = where.partition("/")
         return await copy_objects(await aws.s3(), bucket, prefix, file)
 
+    async def list_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
+        """See ``ChannelKind``: the keys tell all that is asked."""
+        from worker.adapters.channels.s3.source import list_objects
+
+        bucket, _, prefix = where.partition("/")
+        return await list_objects(await aws.s3(), bucket, prefix, file)
+
     def checks(self) -> S3Checks:
         """See ``ChannelKind``."""
         from worker.adapters.channels.s3.checks import S3Checks

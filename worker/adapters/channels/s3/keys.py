@@ -12,7 +12,7 @@ from worker.adapters.aws.naming import Names, digest_of, segment, username_of
 
 ENDING = ".age"
 """The ending of every record's key; objects with other keys are ignored."""
-_KEY = re.compile(r"(?:.*/)?([^/]+)/([0-9]{1,19})-[^/]+\.age", re.DOTALL)
+_KEY = re.compile(r"(?:.*/)?([^/]+)/([0-9]{1,19})-([^/]+)\.age", re.DOTALL)
 """A record's key. Any prefix is accepted, so that a part of a bucket, or a copy of it, can be opened too."""
 
 
@@ -21,6 +21,7 @@ class Parsed(NamedTuple):
 
     user: tuple[str, str]
     generation: int
+    attempt_id: str
 
 
 def key_of(prefix: str, username: str, names: Names, generation: int, attempt_id: str) -> str:
@@ -38,4 +39,4 @@ def parsed(key: str) -> Parsed | None:
     except ValueError:
         return None
     user = ("username", username) if username is not None else ("username_sha256", digest or "")
-    return Parsed(user, int(parts[2]))
+    return Parsed(user, int(parts[2]), parts[3])

@@ -17,6 +17,7 @@ from worker.adapters.aws.errors import code, faults
 from worker.adapters.channels.copying import LOST, write_lines
 from worker.adapters.channels.s3.keys import ENDING, parsed
 from worker.core.errors import ChannelUnavailable
+from worker.core.record import rfc3339
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -31,8 +32,11 @@ class Object(NamedTuple):
     key: str
     user: tuple[str, str]
     generation: int
+    attempt_id: str
     size: int
     """Bytes."""
+    modified: float
+    """When it was written (UTC seconds)."""
 
 
 async def copy_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -> int:
@@ -56,18 +60,33 @@ async def copy_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -
         return await write_lines(_newest(_objects(s3, bucket, prefix)), line, file)
 
 
+async def list_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -> int:
+    """Write what the key of each user's newest object says as a line, without reading the object; see above."""
+
+    async def line(found: Object | None) -> bytes:
+        if found is None:
+            return LOST
+        told = {"generation": found.generation, "attempt_id": found.attempt_id}
+        return json.dumps(dict([found.user]) | told | {"associated_at": rfc3339(found.modified)}).encode("ascii")
+
+    with faults(ChannelUnavailable, f"the S3 bucket {bucket}"):
+        return await write_lines(_newest(_objects(s3, bucket, prefix)), line, file)
+
+
 async def _objects(s3: S3Client, bucket: str, prefix: str) -> AsyncIterator[Object | None]:
     """Every object with the ending of a record; ``None`` for one whose key is malformed."""
     whole = prefix if not prefix or prefix.endswith(("/", ENDING)) else prefix + "/"
     async for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=whole):
         for entry in page.get("Contents", []):
             if entry["Key"].endswith(ENDING):
-                yield _object(entry["Key"], entry["Size"])
+                yield _object(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
 
 
-def _object(key: str, size: int) -> Object | None:
+def _object(key: str, size: int, modified: float) -> Object | None:
     found = parsed(key)
-    return Object(key, found.user, found.generation, size) if found is not None else None
+    if found is None:
+        return None
+    return Object(key, found.user, found.generation, found.attempt_id, size, modified)
 
 
 async def _newest(objects: AsyncIterator[Object | None]) -> AsyncIterator[Object | None]:

@@ -1,8 +1,9 @@
 """The ledger that workers on many hosts share: one DynamoDB table.
 
 Each user is one item, changed only by conditional writes (``writes``); a sparse index finds the unfinished ones
-(``reads``). Three more items contain the workers' counts (``counters``), the shared pace (``pace``), and the stamp,
-which says to which rollout the table belongs. ``schema`` defines the table, ``rows`` converts rows to items and back.
+(``reads``). More items contain the workers' counts (``counters``), the shared pace (``pace``), the table's own id
+(``identity``), and the stamp, which says to which rollout the table belongs. ``schema`` defines the table, ``rows``
+converts rows to items and back.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
+from worker.adapters.ledgers.dynamodb.identity import Identity
 from worker.adapters.ledgers.dynamodb.pace import SharedPace
 from worker.adapters.ledgers.dynamodb.reads import Reads
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT
 from worker.adapters.ledgers.dynamodb.writes import Writes
-from worker.core.errors import LedgerUnavailable, UsageError
+from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
 from worker.core.model import UNFINISHED, Counts, Enrolment, Listed, State, WriteResult
 from worker.pacing.pace import Pace
 
@@ -50,6 +52,7 @@ class DynamoLedger:
         self._counters = Counters(dynamodb, table, worker, count_every)
         self._writes = Writes(dynamodb, table, self._reads, self._counters)
         self._pace = SharedPace(dynamodb, table, monotonic)
+        self._identity = Identity(dynamodb, table)
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
         """Check that the table exists and belongs to this rollout: ``stamp`` is written to it at its first use.
@@ -184,6 +187,43 @@ class DynamoLedger:
     async def roster_count(self) -> int:
         """See ``ports.Roster``; from the workers' counts, and exact after ``recount``."""
         return max(0, (await self._counters.read()).sums[ROSTER])
+
+    # --- ports.Recoverable --------------------------------------------------------------------------------------------
+
+    async def refusal(self) -> WorkerError | None:
+        """See ``ports.Recoverable``: the table is a copy of another one."""
+        return await self._identity.refusal()
+
+    def since(self) -> int:
+        """See ``ports.Recoverable``; nothing is compared with what a channel on AWS shows unless it is asked for."""
+        return 0
+
+    async def in_question(self) -> Mapping[str, int]:
+        """See ``ports.Recoverable``: nobody is named outside the table."""
+        return {}
+
+    async def every_row(self) -> AsyncIterator[Enrolment]:
+        """See ``ports.Recoverable``."""
+        async with aclosing(self._reads.everything()) as pages:
+            async for page in pages:
+                for item in page:
+                    if (row := to_enrolment(item)) is not None:
+                        yield row
+
+    async def is_used(self) -> bool:
+        """See ``ports.Recoverable``: whether a claim has not run out yet, by this host's clock."""
+        async with aclosing(self.unfinished()) as rows:
+            async for row in rows:
+                if row.worker is not None and row.lease_until > time.time():
+                    return True
+        return False
+
+    async def begin_recovery(self) -> None:
+        """See ``ports.Recoverable``. The stamp stays the other table's until ``end_recovery``."""
+
+    async def end_recovery(self) -> None:
+        """See ``ports.Recoverable``."""
+        await self._identity.adopt()
 
     # --- pacing.pace.PaceStore ---------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from worker.adapters.ledgers.dynamodb.rows import (
     ROW,
     SHARDS,
     STATE,
+    USER,
     VERSION,
     Bucket,
     Item,
@@ -158,6 +159,16 @@ class Reads:
         async for page in self._scan(request):
             for item in page:
                 yield username_of(item)
+
+    async def everything(self) -> AsyncGenerator[list[Item], None]:
+        """Every item that is a user's row, whole, in pages."""
+        request = {
+            "FilterExpression": "begins_with(#key, :user) AND attribute_exists(#version)",
+            "ExpressionAttributeNames": {"#key": KEY, "#version": VERSION},
+            "ExpressionAttributeValues": {":user": {"S": USER}},
+        }
+        async for page in self._scan(request):
+            yield page
 
     async def count(self) -> Counter[Bucket]:
         """The number of users in each bucket, counted by reading every item."""

@@ -13,9 +13,11 @@ from itertools import islice
 from typing import Any
 
 from worker.adapters.ledgers.sqlite import tally
-from worker.adapters.sqlite.database import Database
+from worker.adapters.ledgers.sqlite.mark import SCHEMA as MARK_SCHEMA
+from worker.adapters.ledgers.sqlite.mark import Mark
+from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.errors import LedgerUnavailable, UsageError
+from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
 from worker.core.model import (
     Counts,
     CredentialKind,
@@ -88,11 +90,21 @@ _HAS_NO_ROW = "NOT EXISTS (SELECT 1 FROM users WHERE users.username = roster.use
 class SqliteLedger:
     """``Ledger``, ``LedgerStats`` and ``PaceStore`` in one file. Safe for several processes on one host."""
 
-    def __init__(self, database: Database, liveness: Liveness, *, gather: float = 0.0) -> None:
-        """``gather``: for how many seconds a write may wait for others to share their commit, unless it is urgent."""
+    def __init__(
+        self, database: Database, liveness: Liveness, *, gather: float = 0.0, mark: Mark | None = None
+    ) -> None:
+        """``gather``: for how many seconds a write may wait for others to share their commit, unless it is urgent.
+
+        ``mark``: what shows outside the ledger whether it is an older copy of itself.
+        """
         self._database = database
         self._liveness = liveness
         self._gather = gather
+        self._mark = mark
+        self._put: Work = _put if mark is None else partial(_put_marked, mark=mark)
+        if mark is not None:
+            database.after_commit(self._put, mark.committed)
+            database.after_commit(mark.end_recovery, mark.adopt)
 
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False) -> None:
         """Open the file, and check that it belongs to this rollout: ``stamp`` is written to it at its first use.
@@ -105,7 +117,7 @@ class SqliteLedger:
                 f"the ledger {self._database.path} does not exist",
                 "correct ledger.path, or restore the file: it knows who was delivered already",
             )
-        await self._database.open(_SCHEMA, LedgerUnavailable)
+        await self._database.open(_SCHEMA + MARK_SCHEMA, LedgerUnavailable)
         await self._database.write(_add_later_columns, None, LedgerUnavailable)
         await self._database.write(tally.begin, None, LedgerUnavailable)
         found: Mapping[str, str] = await self._database.write(_stamp, stamp, LedgerUnavailable)
@@ -116,6 +128,8 @@ class SqliteLedger:
                     f"its {name} is {found[name]!r}, not {value!r}",
                     "use one ledger (ledger.path) for each endpoint, Region and user pool",
                 )
+        if self._mark is not None:
+            await self._database.write(self._mark.begin, None, LedgerUnavailable)
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """See ``ports.Ledger``.
@@ -123,7 +137,9 @@ class SqliteLedger:
         A secret that is recorded never waits for other writes, because a crash meanwhile would lose it.
         """
         gather = 0.0 if row.state is State.SEALED else self._gather
-        put: WriteResult = await self._database.write(_put, (row, replaces), LedgerUnavailable, gather=gather)
+        if self._mark is not None and self._mark.refusal is not None:
+            raise self._mark.refusal
+        put: WriteResult = await self._database.write(self._put, (row, replaces), LedgerUnavailable, gather=gather)
         return put
 
     async def read(self, username: str) -> Enrolment | None:
@@ -175,6 +191,38 @@ class SqliteLedger:
         """See ``ports.Roster``."""
         return await self._database.read(tally.unrequested, LedgerUnavailable)
 
+    async def refusal(self) -> WorkerError | None:
+        """See ``ports.Recoverable``."""
+        return self._mark.refusal if self._mark is not None else None
+
+    def since(self) -> int:
+        """See ``ports.Recoverable``."""
+        return self._mark.since if self._mark is not None else 0
+
+    async def in_question(self) -> Mapping[str, int]:
+        """See ``ports.Recoverable``: the names in the mark."""
+        return self._mark.look().names if self._mark is not None else {}
+
+    async def every_row(self) -> AsyncIterator[Enrolment]:
+        """See ``ports.Recoverable``."""
+        async for page in self._pages(f"{_SELECT} WHERE TRUE", _PAGE):
+            for row in page:
+                yield _enrolment(row)
+
+    async def is_used(self) -> bool:
+        """See ``ports.Recoverable``."""
+        return self._liveness.others_live()
+
+    async def begin_recovery(self) -> None:
+        """See ``ports.Recoverable``."""
+        if self._mark is not None:
+            await self._database.write(self._mark.begin_recovery, None, LedgerUnavailable)
+
+    async def end_recovery(self) -> None:
+        """See ``ports.Recoverable``."""
+        if self._mark is not None:
+            await self._database.write(self._mark.end_recovery, None, LedgerUnavailable)
+
     async def read_pace(self) -> Pace | None:
         """See ``pacing.pace.PaceStore``."""
         return await self._database.read(_read_pace, LedgerUnavailable)
@@ -225,6 +273,14 @@ def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | N
             connection.execute("ROLLBACK TO one_statement")
             answers += [_put_one(connection, row, replaces) for row, replaces in group]
         connection.execute("RELEASE one_statement")
+    return answers
+
+
+def _put_marked(
+    connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]], *, mark: Mark
+) -> Sequence[WriteResult]:
+    answers = _put(connection, puts)
+    mark.commits(connection, [answer.row for answer in answers if isinstance(answer, Written)])
     return answers
 
 

@@ -56,11 +56,11 @@ class SqsProducer:
         await some_at_once(send, in_batches(bodies, len, MAX_BYTES), AT_ONCE)
         return Pushed(accepted)
 
-    async def put_aside(self, reason: str, digest: str) -> None:
+    async def put_aside(self, reason: str, digest: str, number: int = 1) -> None:
         """See ``ports.Producer``. Raises ``QueueUnavailable``, and what ``count_malformed`` raises."""
         if self._dead_letter_url is not None:
             await self.send_aside([(reason, digest)])
-        await self._count_malformed(1)
+        await self._count_malformed(number)
 
     async def send_aside(self, found: Sequence[tuple[str, str]], *, patience: float = PATIENCE) -> None:
         """Send up to ten pairs of reason and digest to the dead-letter queue. Raises ``QueueUnavailable``."""

@@ -108,6 +108,7 @@ class SqsQueue:
             is_wanted=lambda: time.monotonic() - self._asked_at < self._visibility,
         )
         self._asked_at = 0.0
+        self.malformed_found = 0
         self._producer = SqsProducer(sqs, url, dead_letter_url, count_malformed)
         self._has_redrive = True
         self._closed = False
@@ -243,6 +244,7 @@ class SqsQueue:
 
         Reporting comes first: a crash between the two steps may report a message twice, but never loses it.
         """
+        self.malformed_found += len(malformed)
         if self._dead_letter_url is not None:
             await self._producer.send_aside([(reason, found) for _, reason, found in malformed], patience=0.0)
         for message, reason, found in malformed:
@@ -339,9 +341,12 @@ class SqsQueue:
         self._emptiness.disturb(time.monotonic())
         return pushed
 
-    async def put_aside(self, reason: str, digest: str) -> None:
-        """See ``ports.Producer``."""
-        await self._producer.put_aside(reason, digest)
+    async def put_aside(self, reason: str, digest: str, number: int = 1, before: int = 0) -> None:  # noqa: ARG002
+        """See ``ports.Producer``; SQS cannot be asked what it knows, so a file that is read again counts again."""
+        await self._producer.put_aside(reason, digest, number)
+
+    def put_aside_list(self) -> None:
+        """See ``ports.QueueStats``; always ``None``: the dead-letter queue has the reasons, as messages."""
 
     async def counted(self) -> tuple[int, int]:
         """See ``ports.QueueStats``; always zero, because with this queue the ledger counts."""

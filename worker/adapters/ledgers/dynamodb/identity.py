@@ -1,0 +1,68 @@
+"""The mark of a ledger in DynamoDB: the table's own id, which AWS gives to each table, stamped in the table.
+
+A table that is restored from a backup or from a point in time is always a new one (developer guide, "Restoring a
+table"), and so is an import or a copy under the same name: the id that stands in it is then another table's. A replica
+of a global table has an id of its own as well, so the workers of one rollout must all use one Region's table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.adapters.aws.errors import faults
+from worker.adapters.ledgers.dynamodb.schema import KEY
+from worker.core.errors import LedgerUnavailable, PersonMustAct
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb import DynamoDBClient
+
+IDENTITY = "identity"
+"""The key of the item with the table's id."""
+TABLE_ID = "table_id"
+"""Attribute (S): the id of the table in which the rows were written (API reference, TableDescription, ``TableId``)."""
+WHAT = "the ledger"
+"""What errors call the table."""
+
+
+class Identity:
+    """The id of one table, and the one that is stamped in it."""
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
+        self._dynamodb, self._table = dynamodb, table
+
+    async def refusal(self) -> PersonMustAct | None:
+        """The error if the table is a copy of another. A table without a stamp gets it. Raises ``LedgerUnavailable``.
+
+        Needs ``dynamodb:DescribeTable`` and ``UpdateItem``.
+        """
+        own = await self._own_id()
+        if not own:
+            return None
+        with faults(LedgerUnavailable, WHAT):
+            answer = await self._dynamodb.update_item(
+                TableName=self._table,
+                Key={KEY: {"S": IDENTITY}},
+                UpdateExpression="SET #id = if_not_exists(#id, :own)",
+                ExpressionAttributeNames={"#id": TABLE_ID},
+                ExpressionAttributeValues={":own": {"S": own}},
+                ReturnValues="ALL_NEW",
+            )
+        if (stamped := answer["Attributes"][TABLE_ID]["S"]) == own:
+            return None
+        return PersonMustAct(
+            f"the table {self._table} (id {own}) is a copy of another one (id {stamped}): what was done since that "
+            "copy was made is not in it. Users whom it calls delivered may hold a dead secret",
+            "use the table that was worked with last, or bring this one up to date: mfa-worker recover shows how",
+        )
+
+    async def adopt(self) -> None:
+        """Stamp the table with its own id, whatever was there. Raises ``LedgerUnavailable``."""
+        own = await self._own_id()
+        with faults(LedgerUnavailable, WHAT):
+            await self._dynamodb.put_item(TableName=self._table, Item={KEY: {"S": IDENTITY}, TABLE_ID: {"S": own}})
+
+    async def _own_id(self) -> str:
+        """The table's id; empty where a stand-in for DynamoDB gives none."""
+        with faults(LedgerUnavailable, WHAT):
+            answer = await self._dynamodb.describe_table(TableName=self._table)
+        return answer["Table"].get("TableId", "")

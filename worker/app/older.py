@@ -1,0 +1,84 @@
+"""Whether the ledger is an older copy of itself: by its mark, or by the last secrets in the channel's file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from worker.adapters import channels
+from worker.app.stores import StoredLedger, Stores
+from worker.core.errors import PersonMustAct, WorkerError
+from worker.settings import Settings
+
+log = structlog.get_logger()
+
+LAST_BYTES = 65_536
+"""So many bytes at the end of the channel's file are looked at: some 60 lines, in one read."""
+LAST_LINES = 8
+"""So many of the last lines are compared with the ledger: each is a read of one row."""
+CLOCKS_DIFFER = 60_000
+"""Milliseconds by which the clock that numbered a secret may have differed from this machine's (``core.clock`` corrects
+no more): what the channel shows of the first minute of a ledger may be the end of an earlier one."""
+
+
+async def refusal(settings: Settings, stores: Stores) -> WorkerError | None:
+    """Return the error with which a command refuses to work with this ledger, or ``None``.
+
+    Raises ``LedgerUnavailable``, and what AWS's refusals become.
+    """
+    return await stores.ledger.refusal() or await _behind_the_channel(settings, stores.ledger)
+
+
+async def warn(settings: Settings, stores: Stores) -> None:
+    """Log a warning where ``refusal`` finds something: for commands that only read."""
+    try:
+        found = await refusal(settings, stores)
+    except WorkerError:  # who may only read need not be allowed to ask for a table's id
+        return
+    if found is not None:
+        log.warning("ledger_is_older", cause=str(found), cure=found.hint)
+
+
+async def _behind_the_channel(settings: Settings, ledger: StoredLedger) -> PersonMustAct | None:
+    """The error if a secret at the end of the channel's file is newer than its user's row.
+
+    A secret is in the ledger before it is delivered, so a kill cannot bring this about. It shows a copy whose mark is
+    as old as itself.
+    """
+    path, since = channels.kind_of(settings.channel).file(settings.channel), ledger.since()
+    if path is None or not since:
+        return None
+    for username, generation in _last_secrets(path):
+        if generation <= since + CLOCKS_DIFFER:
+            continue
+        row = await ledger.read(username)
+        if row is None or row.generation < generation:
+            return PersonMustAct(
+                f"the ledger is an older copy: it does not know of secrets that are at the end of {path}",
+                "restore the newest copy of the ledger, or bring this one up to date: mfa-worker recover shows how. "
+                "(If another rollout delivers into this file: give each a channel.path of its own)",
+            )
+    return None
+
+
+def _last_secrets(path: Path) -> Iterator[tuple[str, int]]:
+    """The username and generation of the last lines of the file, the latest first; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - LAST_BYTES)
+            file.seek(start)
+            lines = file.read().split(b"\n")
+    except OSError:
+        return
+    for line in lines[: None if start == 0 else 0 : -1][:LAST_LINES]:
+        try:
+            found = json.loads(line)
+            username, generation = found["username"], found["generation"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if isinstance(username, str) and type(generation) is int:
+            yield username, generation

@@ -1,0 +1,1 @@
+"""What the commands do that put a rollout in order by hand."""

@@ -1,0 +1,209 @@
+"""``mfa-worker recover``: brings a ledger that was restored from an older copy up to what the channel shows.
+
+Every row is compared with the newest record of its user in the channel, and with the names outside the ledger of those
+whose delivered secret may be dead; ``core.older`` says what follows. Nothing is changed before all of it was read, and
+until the last row is written every other command goes on refusing the ledger, so it may be interrupted and done again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+from worker.adapters import channels
+from worker.adapters.aws.session import Aws
+from worker.adapters.sqlite.newest import Found, NewestRecords
+from worker.app import older
+from worker.app.stores import StoredLedger, Stores, aws_target, open_stores
+from worker.core.errors import PersonMustAct, UsageError
+from worker.core.model import Enrolment, Lost, State
+from worker.core.older import Shown, recovered
+from worker.core.record import line_address, parse_object
+from worker.requests.usernames import usernames
+from worker.settings import Settings
+
+SEALED = base64.b64encode(b"age-encryption.org/v1").decode("ascii")
+"""How every sealed record begins in a line (age specification)."""
+NEXT_DAY = 86_400_000
+"""Milliseconds: a generation is at least the clock in milliseconds and little more, so what is beyond tomorrow is no
+generation, and would hide every true one."""
+AT_ONCE = 256
+"""Rows that are written at the same time: the embedded ledger writes them in one commit."""
+SOME = 10
+"""So many names are kept of those who become delivered, as examples."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What the ledger needs, or got."""
+
+    older: str | None = None
+    """Why the ledger counts as an older copy; ``None``: it does not."""
+    records: int = 0
+    """Users of whom the channel shows a secret."""
+    unreadable: int = 0
+    """Lines and objects that are no record."""
+    without_name: int = 0
+    """Users of whom only a hash is known, and who have no row, so that none can be made."""
+    delivered: int = 0
+    """Users whose row becomes ``delivered``, with the newest secret that the channel shows."""
+    added: int = 0
+    """Users who get a row, ``delivered``."""
+    examples: list[str] = field(default_factory=list)
+    """Some of both."""
+    in_doubt: list[str] = field(default_factory=list)
+    """Users who become ``needs_session: reply_lost``."""
+    done: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row has to change."""
+        return not (self.delivered or self.added or self.in_doubt)
+
+
+async def recover(
+    settings: Settings, *, files: Sequence[Path] = (), doubt: BinaryIO | None = None, act: bool = False
+) -> Plan:
+    """Return what the ledger needs; with ``act``, do it first.
+
+    ``files``: more files of delivered lines, beside the configured channel. ``doubt``: a file of users whose secret was
+    being replaced since the copy was made, for whom nothing else knows it. Raises ``UsageError`` while a worker is at
+    work, and for a channel that cannot be read without taking its messages; ``DependencyUnavailable``,
+    ``PersonMustAct``.
+    """
+    doubted = {name for name in usernames(doubt) if name is not None} if doubt is not None else set()
+    async with open_stores(settings, must_exist=True) as stores:
+        if await stores.ledger.is_used():
+            raise UsageError(
+                "a worker is at work with this ledger, or its claims have not run out yet",
+                f"stop all workers, and wait for ledger.lease ({settings.ledger.lease:g} s) where one was killed",
+            )
+        with stores.alive, NewestRecords() as newest:
+            found = await older.refusal(settings, stores)
+            plan = Plan(older=str(found) if found else None)
+            await _read(settings, files, newest, plan)
+            names = await stores.ledger.in_question()
+            await _Comparison(stores, newest, names, doubted, plan).go_through(act=False)
+            if act and (found or not plan.is_empty):
+                await stores.ledger.begin_recovery()
+                newest.put_back()
+                await _Comparison(stores, newest, names, doubted, Plan()).go_through(act=True)
+                await stores.ledger.end_recovery()
+            plan.done = act
+            return plan
+
+
+class _Comparison:
+    """One pass over the ledger and the records."""
+
+    def __init__(
+        self, stores: Stores, newest: NewestRecords, names: Mapping[str, int], doubted: set[str], plan: Plan
+    ) -> None:
+        self._ledger: StoredLedger = stores.ledger
+        self._newest = newest
+        self._names = names
+        self._doubted = doubted
+        self._plan = plan
+        self._now = time.time()
+        self._writes: list[tuple[Enrolment, str | None]] = []
+        self._run = uuid.uuid4().hex[:16]
+        self._number = 0
+
+    async def go_through(self, *, act: bool) -> None:
+        async for row in self._ledger.every_row():
+            self._judge(row.username, row, self._newest.take(sha256(row.username.encode()).digest()))
+            if act and len(self._writes) >= AT_ONCE:
+                await self._write()
+        for username, shown in self._newest.others():
+            if username is None:
+                self._plan.without_name += 1
+                continue
+            self._judge(username, None, shown)
+            if act and len(self._writes) >= AT_ONCE:
+                await self._write()
+        if act:
+            await self._write()
+
+    def _judge(self, username: str, row: Enrolment | None, shown: Shown | None) -> None:
+        unsure = self._names.get(username)
+        if username in self._doubted:
+            unsure = max(row.generation if row else 0, shown.generation if shown else 0)
+        if (after := recovered(username, row, shown, unsure, self._now)) is None:
+            return
+        if after.state is State.NEEDS_SESSION:
+            self._plan.in_doubt.append(username)
+        else:
+            self._plan.delivered += row is not None
+            self._plan.added += row is None
+            if len(self._plan.examples) < SOME:
+                self._plan.examples.append(username)
+        self._number += 1
+        version = f"{self._run}:{self._number}"
+        self._writes.append((after._replace(version=version), row.version if row else None))
+
+    async def _write(self) -> None:
+        writes, self._writes = self._writes, []
+        for result in await asyncio.gather(*(self._ledger.put(*write) for write in writes)):
+            if isinstance(result, Lost):
+                raise PersonMustAct(
+                    "the ledger was changed meanwhile", "stop all workers, then: mfa-worker recover --yes"
+                )
+
+
+# --- reading the channel ----------------------------------------------------------------------------------------------
+
+
+async def _read(settings: Settings, files: Sequence[Path], newest: NewestRecords, plan: Plan) -> None:
+    """Keep the newest record of each user in the configured channel and in the files."""
+    kind = channels.kind_of(settings.channel)
+    if kind.moved_from and not files:
+        raise UsageError(
+            f"{kind.moved_from} cannot be read without taking its messages out",
+            "name the files that they were moved to (mfa-worker open … --into FILE): mfa-worker recover --from FILE",
+        )
+    own = kind.file(settings.channel)
+    for path in [*files, *([own] if own is not None and own.exists() else [])]:
+        try:
+            with path.open("rb") as file:
+                newest.keep(_records(file, plan, sealed=True))
+        except OSError as error:
+            raise UsageError(
+                f"cannot read {path}: {error.strerror}", "name the file that the worker delivered to"
+            ) from None
+    if own is None and not kind.moved_from:
+        with tempfile.TemporaryFile() as listed:
+            async with Aws(aws_target(settings)) as aws:
+                where = kind.source(settings.channel).removeprefix(kind.scheme)
+                await kind.list_records(where, aws, listed)
+            listed.seek(0)
+            newest.keep(_records(listed, plan, sealed=False))
+    plan.records = len(newest)
+
+
+def _records(lines: Iterable[bytes], plan: Plan, *, sealed: bool) -> Iterator[Found]:
+    """The record of each line; ``sealed``: a line counts only with what is sealed in it."""
+    latest = int(time.time() * 1000) + NEXT_DAY
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            told = parse_object(line)
+            user, generation = line_address(told)
+            attempt_id, associated_at = told["attempt_id"], told["associated_at"]
+            is_record = isinstance(attempt_id, str) and isinstance(associated_at, str) and 0 < generation <= latest
+            if sealed or "sealed" in told:
+                is_record = is_record and told["sealed"].startswith(SEALED)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            is_record = False
+        if is_record:
+            yield user, told.get("username"), generation, attempt_id, associated_at
+        else:
+            plan.unreadable += 1

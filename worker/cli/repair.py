@@ -1,0 +1,92 @@
+"""The commands that put a rollout in order by hand."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli.options import configured
+
+if TYPE_CHECKING:
+    from worker.app.repair.recover import Plan
+    from worker.settings import Settings
+
+SHOWN = 10
+"""So many names of users in doubt are printed for people; ``--json`` has all."""
+
+
+@click.command()
+@click.option("--yes", "act", is_flag=True, help="Do it; without this option nothing is changed.")
+@click.option(
+    "--from",
+    "files",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="More delivered lines: a part of the channel's file that was moved away, or a queue's messages.",
+)
+@click.option(
+    "--doubt",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    metavar="FILE",
+    help="Users, one a line, whose secret was being replaced since the copy was made; for a table on DynamoDB.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts; with all users in doubt.")
+@configured
+def recover(settings: Settings, act: bool, files: tuple[Path, ...], doubt: Path | None, as_json: bool) -> None:
+    """Show what a ledger needs that was restored from an older copy, and with --yes do it.
+
+    It reads what the channel shows, which needs the rights of whoever opens the secrets, but no key.
+    """
+    from worker.app.repair.recover import recover as recovered
+    from worker.app.run import run_async
+
+    with doubt.open("rb") if doubt is not None else nullcontext() as stream:
+        plan = run_async(recovered(settings, files=files, doubt=stream, act=act))
+    if as_json:
+        click.echo(json.dumps(_as_json(plan)))
+    else:
+        _print(plan, is_shared=settings.ledger.kind != "sqlite" and doubt is None)
+
+
+def _as_json(plan: Plan) -> dict[str, object]:
+    return {
+        "older": plan.older,
+        "records": plan.records,
+        "unreadable": plan.unreadable,
+        "without_name": plan.without_name,
+        "delivered": plan.delivered,
+        "added": plan.added,
+        "in_doubt": plan.in_doubt,
+        "done": plan.done,
+    }
+
+
+def _print(plan: Plan, *, is_shared: bool) -> None:
+    told = {
+        f"  {plan.unreadable:,} lines or objects there are no records": plan.unreadable,
+        f"  {plan.without_name:,} of them have no row, and only a hash of their names is known": plan.without_name,
+        "every row is up to date with that": plan.is_empty,
+        f"{plan.delivered:,} users become delivered, with the newest secret that the channel shows": plan.delivered,
+        f"{plan.added:,} users get a row: delivered": plan.added,
+        f"  such as {', '.join(map(repr, plan.examples))}": plan.examples,
+        f"{len(plan.in_doubt):,} users are in doubt, because their delivered secret was being replaced; they become "
+        f"needs_session: reply_lost": plan.in_doubt,
+        f"  {', '.join(map(repr, plan.in_doubt[:SHOWN]))}": plan.in_doubt,
+        "  and others: --json names all": plan.in_doubt[SHOWN:],
+        "nobody is named outside a table: users whose secret was being replaced since it was copied must be named with "
+        "--doubt FILE": is_shared,
+    }
+    click.echo(plan.older or "nothing shows that this ledger is an older copy")
+    click.echo(f"the channel shows secrets of {plan.records:,} users")
+    for line, is_told in told.items():
+        if is_told:
+            click.echo(line)
+    if plan.done:
+        click.echo("done; go on with: mfa-worker run")
+    elif plan.older or not plan.is_empty:
+        click.echo("nothing was changed; to do this: mfa-worker recover --yes")

@@ -1,0 +1,70 @@
+"""What a ledger that was restored from an older copy needs, as pure functions; no I/O.
+
+The channel still shows every secret that was delivered since the copy, because channels only add. What it cannot show
+is a secret that was issued and lost, or voided, in place of a delivered one: these users are *in question*, and the
+embedded ledger's mark (``adapters.ledgers.sqlite.mark``) names them outside the ledger, before the call that may void
+their secret leaves.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from worker.core import rules
+from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Sealed, State
+
+
+class Shown(NamedTuple):
+    """The newest secret of a user that the channel shows; the fields are those of ``Sealed``."""
+
+    generation: int
+    attempt_id: str
+    associated_at: str
+
+
+def unsure_up_to(row: Enrolment) -> int | None:
+    """A user is in question unless the channel shows a secret of a higher generation; ``None``: is not in question.
+
+    Only who had a secret before can be left with one that is no longer valid. Under a claim to call that is valid until
+    the call acts, so a secret of that claim's own generation settles it; after an outcome without a delivered secret
+    only a later one does.
+    """
+    if row.sealed is None or row.state in ENROLLED:
+        return None
+    if row.state is State.SEALED:
+        return row.sealed.generation - 1
+    return row.generation - 1 if row.state is State.IN_PROGRESS else row.generation
+
+
+def recovered(
+    username: str, row: Enrolment | None, shown: Shown | None, unsure: int | None, now: float
+) -> Enrolment | None:
+    """The row that the user of an older ledger needs instead of ``row``; ``None``: it stays as it is.
+
+    ``unsure``: up to which generation the user is in question (see ``unsure_up_to``), from outside the ledger.
+    """
+    newest = shown.generation if shown else 0
+    if unsure is not None and newest <= unsure:
+        if row is None and shown is None:
+            return None  # nobody has a secret that could be stale
+        if row is not None and row.state not in UNFINISHED | ENROLLED:
+            return None  # has none by the ledger either: a new request decides
+        base = row or _begun(username, now)
+        base = base._replace(generation=max(base.generation, unsure + 1))
+        return rules.in_doubt(base, base.request_id, now, late_effect_for=0.0)
+    if shown is None or not _is_behind(row, shown):
+        return None
+    base = row or _begun(username, now)
+    sealed = Sealed(shown.generation, shown.attempt_id, shown.associated_at, b"")
+    return rules.delivered(base._replace(generation=max(base.generation, shown.generation), sealed=sealed), now)
+
+
+def _is_behind(row: Enrolment | None, shown: Shown) -> bool:
+    """Whether the channel shows a secret whose delivery the row does not know of."""
+    if row is None or shown.generation > row.generation:
+        return True
+    return shown.generation == row.generation and row.state in UNFINISHED
+
+
+def _begun(username: str, now: float) -> Enrolment:
+    return Enrolment(username=username, state=State.IN_PROGRESS, since=now, generation=0)

@@ -191,6 +191,8 @@ def _exit_code(
         return ExitCode.INTERRUPTED  # another worker has begun something since this one finished
     if reason is not None and (work_left or not isinstance(reason, Interrupted)):
         return reason.exit_code
+    if counts.dead_letters:
+        return ExitCode.SOME_LEFT_OUT
     left_out = counts.states.get(State.NEEDS_SESSION, 0) + counts.states.get(State.FAILED, 0)
     return ExitCode.SOME_LEFT_OUT if malformed or left_out > tolerate * counts.accepted else ExitCode.DONE
 

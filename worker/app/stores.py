@@ -85,7 +85,10 @@ class Stores:
 
     async def _with_queue_counts(self, counts: Counts) -> Counts:
         refused, malformed = await self.queue.counted()
-        return replace(counts, duplicates=counts.duplicates + refused, malformed=counts.malformed + malformed)
+        malformed += counts.malformed
+        dead_letters = await self.queue.dead_letters(malformed)
+        duplicates = counts.duplicates + refused
+        return replace(counts, duplicates=duplicates, malformed=malformed, dead_letters=dead_letters)
 
 
 def stamp(settings: Settings) -> Mapping[str, str]:
@@ -140,7 +143,7 @@ def aws_target(settings: Settings) -> AwsTarget:
 
 @asynccontextmanager
 async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Stores]:
-    """Open queue and ledger; ``must_exist``: never begin a new ledger.
+    """Open queue and ledger; ``must_exist``: never begin a new ledger, for those who only look.
 
     Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
@@ -153,7 +156,7 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
         # A queue on AWS is opened first: if its settings are wrong, no ledger has been begun.
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
-            queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
+            queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number), to_look=must_exist)
         ledger = await opening.ledger(must_exist=must_exist or settings.ledger.must_exist)
         queue = queue or await opening.sqlite_queue()
         yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, clock, opening.watched())
@@ -217,7 +220,7 @@ class _Opening:
         await queue.open()
         return queue
 
-    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]]) -> StoredQueue:
+    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]], *, to_look: bool) -> StoredQueue:
         from worker.adapters.queues.sqs.queue import SqsQueue
 
         settings, rate = self._settings.queue, self._settings.rate.effective
@@ -234,7 +237,7 @@ class _Opening:
             count_malformed=count_malformed,
             empty_after=settings.empty_after,
         )
-        await queue.open()
+        await queue.open(to_look=to_look)
         return queue
 
     def watched(self) -> Sequence[Watched]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -58,6 +59,7 @@ def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
         "duplicates": counts.duplicates,
         "malformed": counts.malformed,
         "past_session_expiry": backlog.expired,
+        "dead_letters": counts.dead_letters,
         **({"codes": _codes(counts)} if counts.codes else {}),
         **({} if counts.unrequested is None else {"roster": {"unrequested": counts.unrequested}}),
     }
@@ -162,6 +164,11 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
     if backlog.waiting:
         wait = "1 request waits" if backlog.waiting == 1 else f"{backlog.waiting:,} requests wait"
         yield f"{wait}, run again for {'it' if backlog.waiting == 1 else 'them'}"
+    if counts.dead_letters:
+        are = "1 request is a dead letter" if counts.dead_letters == 1 else f"{counts.dead_letters:,} are dead letters"
+        yield f"{are}, received too often and not done: mend why, then bring them back: mfa-worker redrive"
+    if counts.dead_letters is None:
+        yield "dead letters were not looked at"
     if counts.unfinished:
         yield "run again to finish those under way"
     for state, cure in ((State.NEEDS_SESSION, "sign them in again"), (State.FAILED, "see why")):
@@ -192,6 +199,7 @@ def print_table(
         "past their deadline": backlog.expired,
         "duplicate requests": counts.duplicates,
         "malformed messages": counts.malformed,
+        "dead letters": counts.dead_letters or 0,
         "never requested": counts.unrequested or 0,
     }
     rows += [(word, number) for word, number in others.items() if number]

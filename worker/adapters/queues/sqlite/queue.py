@@ -321,6 +321,10 @@ class SqliteQueue:
         """See ``ports.QueueStats``."""
         return await self._database.read(_counted, QueueUnavailable)
 
+    async def dead_letters(self, notes: int) -> int:  # noqa: ARG002
+        """See ``ports.QueueStats``; always zero: this queue moves no request away."""
+        return 0
+
     async def sessions(self) -> int:
         """See ``ports.QueueStats``."""
         return await self._database.read(_sessions, QueueUnavailable)

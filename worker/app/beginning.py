@@ -55,7 +55,7 @@ class BeginningLedger(Ledger, Beginning, Protocol):
 def ledger_name(settings: Settings) -> str:
     """Return the ledger's absolute path, or its table."""
     ledger = settings.ledger
-    return str(ledger.path.absolute()) if ledger.kind == "sqlite" else f"table {ledger.table}"
+    return str(ledger.path) if ledger.kind == "sqlite" else f"table {ledger.table}"
 
 
 def say_new(settings: Settings, found: Found) -> None:
@@ -64,7 +64,7 @@ def say_new(settings: Settings, found: Found) -> None:
         log.warning(
             "new_ledger",
             ledger=ledger_name(settings),
-            settings_file=str(getattr(settings, "file", None) or "none was read"),
+            settings_file=str(settings.file or "none was read"),
             cause="no user has a row in this ledger: a rollout begins here",
             cure="if it has begun before, stop: correct the ledger's setting, or restore it from its backup",
         )
@@ -73,7 +73,7 @@ def say_new(settings: Settings, found: Found) -> None:
 async def existing(settings: Settings, ledger: Beginning) -> Found:
     """Return what the ledger says of itself. Raises ``UsageError`` if there is none to read."""
     since = time.monotonic()
-    while not (found := await ledger.look()).exists:
+    while not (found := await ledger.look(must_exist=settings.ledger.must_exist)).exists:
         if time.monotonic() - since > MAKING or not await asyncio.to_thread(settings.ledger.path.exists):
             raise UsageError(
                 f"there is no ledger at {ledger_name(settings)}",

@@ -18,8 +18,9 @@ import structlog
 from worker.app import beginning, older
 from worker.app.stores import Purpose, Stores, open_intake, open_stores, stamp
 from worker.app.wiring import open_worker
+from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import SystemClock
-from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, UsageError, WorkerError
+from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, PersonMustAct, UsageError, WorkerError
 from worker.core.model import Counts, State
 from worker.core.ports import Backlog, Queue
 from worker.core.stats import RunStats
@@ -144,8 +145,8 @@ async def _work(
         ):
             gc.freeze()  # what exists now, the SDK's models above all, is never garbage: it need not be looked at again
             await loop.run(follow)
-    except DependencyUnavailable as unavailable:  # opening the channel, or giving back what is left
-        shutdown.request(unavailable)
+    except (DependencyUnavailable, PersonMustAct) as stopped:  # opening the channel, or giving back what is left
+        shutdown.request(stopped)
     if shutdown.reason is not None:
         return await _last_known(stores, queue, shutdown.reason)
     counts = await stores.recount()
@@ -177,10 +178,8 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
             "--new-rollout begins a rollout, and ledger.must_exist = true says that it has begun",
             "leave out --new-rollout, or set ledger.must_exist = false until it has",
         )
-    if options.report is not None and not options.report.parent.is_dir():
-        raise UsageError(
-            f"there is no folder {options.report.parent} for the report", "create it, or name another --report"
-        )
+    read = {"--input": options.source, "--only": options.only}
+    refuse_wrong_files(settings, delivers=True, report=options.report, read=read)
 
 
 def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | None]]:
@@ -203,6 +202,8 @@ def _exit_code(
         return ExitCode.INTERRUPTED  # another worker has begun something since this one finished
     if reason is not None and (work_left or not isinstance(reason, Interrupted)):
         return reason.exit_code
+    if counts.dead_letters:
+        return ExitCode.SOME_LEFT_OUT
     left_out = counts.states.get(State.NEEDS_SESSION, 0) + counts.states.get(State.FAILED, 0)
     return ExitCode.SOME_LEFT_OUT if malformed or left_out > tolerate * counts.accepted else ExitCode.DONE
 

@@ -15,7 +15,9 @@ from worker.adapters import channels
 from worker.adapters.channels.kind import OpenableChannel
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
+from worker.adapters.watched_file import Watched
 from worker.app import beginning
+from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
 from worker.core.ports import Beginning, CountedLedger, Found, Producer, Queue, QueueStats, Recoverable, Roster
@@ -94,6 +96,8 @@ class Stores:
     """What the ledger said of itself before it was opened."""
     clock: EndpointClock
     """By which the deadlines of requests are judged; the machine's own until an endpoint told its time."""
+    watched: Sequence[Watched] = ()
+    """The files of this host that are in use."""
 
     async def counts(self) -> Counts:
         """Return the ledger's last known counts, with the duplicates and malformed messages that the queue counted."""
@@ -105,7 +109,10 @@ class Stores:
 
     async def _with_queue_counts(self, counts: Counts) -> Counts:
         refused, malformed = await self.queue.counted()
-        return replace(counts, duplicates=counts.duplicates + refused, malformed=counts.malformed + malformed)
+        malformed += counts.malformed
+        dead_letters = await self.queue.dead_letters(malformed)
+        duplicates = counts.duplicates + refused
+        return replace(counts, duplicates=duplicates, malformed=malformed, dead_letters=dead_letters)
 
 
 def stamp(settings: Settings) -> Mapping[str, str]:
@@ -171,14 +178,20 @@ async def open_stores(
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     clock = EndpointClock(SystemClock())
     purpose = Purpose.READ if must_exist else purpose
+    refuse_wrong_files(settings)
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, clock, stack)
         # A queue on AWS is opened first: if its settings are wrong, no ledger has been begun.
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
-            queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
+            queue = await opening.sqs_queue(
+                lambda number: ledger.count(malformed=number), to_look=purpose is Purpose.READ
+            )
         ledger = await opening.ledger()
-        found = await (beginning.existing(settings, ledger) if purpose is Purpose.READ else ledger.look())
+        if purpose is Purpose.READ:
+            found = await beginning.existing(settings, ledger)
+        else:
+            found = await ledger.look(must_exist=settings.ledger.must_exist)
         if purpose is Purpose.RUN and found.stamp and not found.has_users:
             found = replace(found, has_users=await ledger.has_users())
         is_meant = new_rollout or beginning.is_meant(found)
@@ -188,7 +201,7 @@ async def open_stores(
         if new_rollout and not found.has_users:
             found = await beginning.remember_it_is_meant(ledger, found)
         queue = queue or await opening.sqlite_queue()
-        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, found, clock)
+        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, found, clock, opening.watched())
 
 
 async def look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: bool) -> None:
@@ -232,7 +245,10 @@ class _Opening:
             mark = Mark(mark_path(self._settings))
             self._stack.callback(mark.close)
             return SqliteLedger(
-                self._database(settings.path), self.liveness, gather=gather_time(self._settings), mark=mark
+                self._database(settings.path, "the ledger"),
+                self.liveness,
+                gather=gather_time(self._settings),
+                mark=mark,
             )
         from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
 
@@ -247,7 +263,7 @@ class _Opening:
         settings, rate = self._settings.queue, self._settings.rate.effective
         assert self.liveness is not None
         queue = SqliteQueue(
-            self._database(settings.path),
+            self._database(settings.path, "the queue"),
             self._parser,
             holder=self._worker,
             is_dead=self.liveness.is_dead,
@@ -258,7 +274,7 @@ class _Opening:
         await queue.open()
         return queue
 
-    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]]) -> StoredQueue:
+    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]], *, to_look: bool) -> StoredQueue:
         from worker.adapters.queues.sqs.queue import SqsQueue
 
         settings, rate = self._settings.queue, self._settings.rate.effective
@@ -275,12 +291,16 @@ class _Opening:
             count_malformed=count_malformed,
             empty_after=settings.empty_after,
         )
-        await queue.open()
+        await queue.open(to_look=to_look)
         return queue
 
-    def _database(self, path: Path) -> Database:
+    def watched(self) -> Sequence[Watched]:
+        """The files on this host that are open."""
+        return [*self._databases.values(), *([self.liveness] if self.liveness else [])]
+
+    def _database(self, path: Path, what: str) -> Database:
         if path not in self._databases:
-            self._databases[path] = database = Database(path)
+            self._databases[path] = database = Database(path, what)
             self._stack.push_async_callback(database.close)
         return self._databases[path]
 

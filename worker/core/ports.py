@@ -177,6 +177,13 @@ class QueueStats(Protocol):
         """Duplicates refused when they were pushed, and malformed messages put aside, where the queue counts them."""
         ...
 
+    async def dead_letters(self, notes: int) -> int | None:
+        """About how many requests were moved away because they were received too often; ``None``: not looked at.
+
+        ``notes``: how many messages were put aside as malformed. They are no dead letters, but may lie beside them.
+        """
+        ...
+
     async def sessions(self) -> int | None:
         """How many waiting requests carry a Session, not an access token; ``None`` where nobody can know."""
         ...
@@ -241,8 +248,12 @@ class CountedLedger(Ledger, LedgerStats, Protocol):
 class Beginning(Protocol):
     """The ledger, for the beginning of a rollout."""
 
-    async def look(self) -> Found:
-        """What is there; nothing is created or changed. Raises ``UsageError`` for what can be no ledger."""
+    async def look(self, *, must_exist: bool = False) -> Found:
+        """What is there; nothing is created or changed.
+
+        ``must_exist``: whether a rollout has begun in it (``ledger.must_exist``). Raises ``UsageError`` for what can be
+        no ledger, ``PersonMustAct`` where it must exist and is on AWS, and is not.
+        """
         ...
 
     async def has_users(self) -> bool:

@@ -20,7 +20,7 @@ from worker.adapters.ledgers.dynamodb import writes as dynamodb_puts
 from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
 from worker.adapters.ledgers.dynamodb.rows import ROW, to_item, user_key
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
-from worker.core.errors import LedgerUnavailable, RecordRefused, UsageError
+from worker.core.errors import LedgerUnavailable, PersonMustAct, RecordRefused, UsageError
 from worker.core.model import Lost, Reason, State, Written
 from worker.pacing.pace import Pace
 
@@ -290,9 +290,9 @@ async def test_a_table_that_does_not_exist_is_said_to(rollout: Rollout) -> None:
     with pytest.raises(UsageError, match="does not exist") as raised:
         await DynamoLedger(rollout.dynamodb, fresh("nowhere"), "one").open(STAMP)
     assert raised.value.hint.startswith("create it: mfa-worker init")
-    with pytest.raises(UsageError, match="does not exist") as raised:
+    with pytest.raises(PersonMustAct, match="does not exist here, and it must") as stopped:
         await DynamoLedger(rollout.dynamodb, fresh("nowhere"), "one").open(STAMP, must_exist=True)
-    assert raised.value.hint.startswith("restore it from its backup")
+    assert stopped.value.hint.startswith("restore it")
 
 
 # --- large rows -------------------------------------------------------------------------------------------------------

@@ -60,13 +60,14 @@ class DynamoLedger:
         self._pace = SharedPace(dynamodb, table, monotonic)
         self._identity = Identity(dynamodb, table)
 
-    async def look(self) -> Found:
+    async def look(self, *, must_exist: bool = False) -> Found:
         """See ``ports.Beginning``.
 
         Whether users follow the stamp of an earlier version is told by the workers' counts, which may have missed them.
-        Raises ``UsageError`` if the table is missing, or has another key.
+        Raises ``UsageError`` if the table is missing, or has another key; ``PersonMustAct`` if it is missing and must
+        have been used.
         """
-        return await self._found(await self._rollout.read())
+        return await self._found(await self._rollout.read(must_exist=must_exist))
 
     async def has_users(self) -> bool:
         """See ``ports.Beginning``."""
@@ -76,7 +77,7 @@ class DynamoLedger:
         """Check that the table exists and may be used. ``stamp`` is written to it with the first user's row.
 
         Raises ``UsageError`` if the table is missing, has another key or another stamp, or must have a user and has
-        none; ``LedgerUnavailable``.
+        none; ``PersonMustAct`` if the table is missing and must have a user; ``LedgerUnavailable``.
         """
         item = await self._rollout.read(must_exist=must_exist)
         refuse(await self._found(item), stamp, self._table, "ledger.table", must_exist=must_exist)

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.ledgers.dynamodb.rows import Item
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT
-from worker.core.errors import LedgerUnavailable, UsageError
+from worker.core.errors import LedgerUnavailable, PersonMustAct, UsageError
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -38,18 +38,23 @@ class RolloutItem:
     async def read(self, *, must_exist: bool = False) -> Item:
         """The item; empty if there is none. ``must_exist``: whether the table had to be there (for the advice).
 
-        Raises ``UsageError`` if there is no such table, or its key is another.
+        Raises ``UsageError`` if there is no such table, or its key is another; ``PersonMustAct`` if it is missing and
+        had to be there.
         """
         with faults(LedgerUnavailable, "the ledger"):
             try:
                 answer = await self._dynamodb.get_item(TableName=self._table, Key=_KEY, ConsistentRead=True)
             except ClientError as error:
+                if code(error) == "ResourceNotFoundException" and must_exist:
+                    raise PersonMustAct(
+                        f"the table {self._table} does not exist here, and it must",
+                        "restore it: it knows who was delivered already; or correct ledger.table and aws.region. "
+                        "Where no rollout has begun: mfa-worker init",
+                    ) from None
                 if code(error) == "ResourceNotFoundException":
                     raise UsageError(
                         f"the table {self._table} does not exist",
-                        "restore it from its backup, or correct ledger.table: it knows who was delivered already"
-                        if must_exist
-                        else "create it: mfa-worker init; if a rollout has begun in it, restore it from its backup",
+                        "create it: mfa-worker init; if a rollout has begun in it, restore it from its backup",
                     ) from None
                 if code(error) == "ValidationException":
                     raise UsageError(

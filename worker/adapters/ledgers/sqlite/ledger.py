@@ -118,7 +118,7 @@ class SqliteLedger:
         self._has_written = False
         """Whether the last transaction with the stamp wrote a row; it belongs to the writing thread."""
 
-    async def look(self) -> Found:
+    async def look(self, *, must_exist: bool = False) -> Found:  # noqa: ARG002 - ``open`` refuses what is not there
         """See ``ports.Beginning`` and ``look.look``."""
         return await asyncio.to_thread(look, self._database.path)
 

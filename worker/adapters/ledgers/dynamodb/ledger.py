@@ -23,12 +23,18 @@ from worker.adapters.ledgers.dynamodb.reads import Reads
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT
 from worker.adapters.ledgers.dynamodb.writes import Writes
-from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
+from worker.core.errors import LedgerUnavailable, PersonMustAct, RowUnreadable, UsageError, WorkerError
 from worker.core.model import UNFINISHED, Counts, Enrolment, Listed, State, WriteResult
 from worker.pacing.pace import Pace
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
+
+MAX_ITEM = 400 * 1024
+"""The most bytes of an item, names and values together (DynamoDB developer guide, quotas)."""
+BESIDE_THE_RECORD = 24 * 1024
+"""The most bytes of an item beside the sealed record: 13 KB of settled requests, a username and a request id of 1 KB
+each, a version, and the names."""
 
 
 class DynamoLedger:
@@ -58,14 +64,16 @@ class DynamoLedger:
         """Check that the table exists and belongs to this rollout: ``stamp`` is written to it at its first use.
 
         Raises ``UsageError`` if the table is missing, has another key, was never used but must have been, or has
-        another stamp; ``LedgerUnavailable``.
+        another stamp; ``PersonMustAct`` if the table is missing and must have been used; ``LedgerUnavailable``.
         """
-        found = await self._stamp(stamp, must_exist=must_exist)
+        item = await self._stamp(stamp, must_exist=must_exist)
+        with faults(LedgerUnavailable, "the ledger"):
+            found = {name: item[_stamped(name)]["S"] for name in stamp}
         for name, value in stamp.items():
-            if found[_stamped(name)]["S"] != value:
+            if found[name] != value:
                 raise UsageError(
                     f"the ledger {self._table} belongs to another rollout: "
-                    f"its {name} is {found[_stamped(name)]['S']!r}, not {value!r}",
+                    f"its {name} is {found[name]!r}, not {value!r}",
                     "use one ledger (ledger.table) for each endpoint, Region and user pool",
                 )
 
@@ -93,6 +101,12 @@ class DynamoLedger:
                 )
             except ClientError as error:
                 match code(error):
+                    case "ResourceNotFoundException" if must_exist:
+                        raise PersonMustAct(
+                            f"the table {self._table} does not exist here, and it must",
+                            "restore it: it knows who was delivered already; or correct ledger.table and aws.region. "
+                            "Where no rollout has begun: mfa-worker init",
+                        ) from None
                     case "ResourceNotFoundException":
                         raise UsageError(
                             f"the table {self._table} does not exist", "create it: mfa-worker init"
@@ -108,7 +122,7 @@ class DynamoLedger:
                             "correct ledger.table, or create a table: mfa-worker init",
                         ) from None
                 raise
-        return answer["Attributes"]
+            return answer["Attributes"]
 
     async def close(self) -> None:
         """Wait until every write has its answer, and write the counts that are not written yet."""
@@ -123,6 +137,10 @@ class DynamoLedger:
         """See ``ports.Ledger``."""
         return await self._writes.put(row, replaces)
 
+    def most_sealed(self, username: str) -> int:  # noqa: ARG002
+        """See ``ports.Limited``."""
+        return MAX_ITEM - BESIDE_THE_RECORD
+
     async def read(self, username: str) -> Enrolment | None:
         """See ``ports.Ledger``."""
         item = await self._reads.user(username)
@@ -131,12 +149,19 @@ class DynamoLedger:
 
     async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``. The index is behind the table, usually by less than a second; ``recount`` is exact."""
+        unreadable: RowUnreadable | None = None
         async with aclosing(self._reads.unfinished()) as items:
             async for item in items:
-                row = to_enrolment(item)
+                try:
+                    row = to_enrolment(item)
+                except RowUnreadable as error:
+                    unreadable = error
+                    continue
                 if row is not None and row.state in UNFINISHED:
                     self._writes.saw(username_of(item), item)
                     yield row
+        if unreadable is not None:
+            raise unreadable
 
     def is_dead(self, worker: str) -> bool:  # noqa: ARG002
         """Always ``False``: it cannot be known whether a worker on another host is dead."""

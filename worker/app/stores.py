@@ -19,6 +19,7 @@ from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStat
 from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
+from worker.requests.refused import Refused
 from worker.settings import Settings
 
 if TYPE_CHECKING:  # importing the SDK takes 0.25 s, which commands on one host do without
@@ -80,7 +81,10 @@ class Stores:
 
     async def _with_queue_counts(self, counts: Counts) -> Counts:
         refused, malformed = await self.queue.counted()
-        return replace(counts, duplicates=counts.duplicates + refused, malformed=counts.malformed + malformed)
+        malformed += counts.malformed
+        dead_letters = await self.queue.dead_letters(malformed)
+        duplicates = counts.duplicates + refused
+        return replace(counts, duplicates=duplicates, malformed=malformed, dead_letters=dead_letters)
 
 
 def stamp(settings: Settings) -> Mapping[str, str]:
@@ -135,19 +139,19 @@ def aws_target(settings: Settings) -> AwsTarget:
 
 @asynccontextmanager
 async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Stores]:
-    """Open queue and ledger; ``must_exist``: never begin a new ledger.
+    """Open queue and ledger; ``must_exist``: never begin a new ledger, for those who only look.
 
     Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
-    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     clock = EndpointClock(SystemClock())
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, clock, stack)
         # A queue on AWS is opened first: if its settings are wrong, no ledger has been begun.
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
-            queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
+            queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number), to_look=must_exist)
         ledger = await opening.ledger(must_exist=must_exist or settings.ledger.must_exist)
         queue = queue or await opening.sqlite_queue()
         yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, clock)
@@ -208,7 +212,7 @@ class _Opening:
         await queue.open()
         return queue
 
-    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]]) -> StoredQueue:
+    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]], *, to_look: bool) -> StoredQueue:
         from worker.adapters.queues.sqs.queue import SqsQueue
 
         settings, rate = self._settings.queue, self._settings.rate.effective
@@ -225,7 +229,7 @@ class _Opening:
             count_malformed=count_malformed,
             empty_after=settings.empty_after,
         )
-        await queue.open()
+        await queue.open(to_look=to_look)
         return queue
 
     def _database(self, path: Path) -> Database:
@@ -244,11 +248,12 @@ class _Opening:
 
 @asynccontextmanager
 async def open_intake(
-    settings: Settings, stores: Stores, source: str | None, wave: Wave | None = None
+    settings: Settings, stores: Stores, source: str | None, refused: Refused, wave: Wave | None = None
 ) -> AsyncIterator[Queue]:
     """Open what the worker leases from: the queue, or the file or pipe ``source``, which uses the queue too.
 
-    ``wave``: lease only messages of these users. When this closes, messages that are still leased are given back.
+    ``refused`` notes the malformed lines of the source. ``wave``: lease only messages of these users. When this closes,
+    messages that are still leased are given back.
     """
     from worker.adapters.queues.stream import StreamQueue
 
@@ -260,7 +265,7 @@ async def open_intake(
         elif source is None:
             yield stores.queue
         else:
-            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue)
+            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue, refused)
             stack.push_async_callback(stream.close)
             yield stream
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
+from worker.settings.queue_urls import QueueUrl
 from worker.settings.types import Endpoint, Optional, Seconds, SecondsOrZero, Section, by_default, required_with
 
 
@@ -22,7 +23,7 @@ class QueueSettings(Section):
         description="kind sqlite: the file, made with mode 0600, since it holds Sessions and access tokens until they "
         "are used",
     )
-    url: Optional = Field(
+    url: QueueUrl = Field(
         default=None,
         validate_default=True,
         description="kind sqs: the URL of the queue; a standard queue, encrypted, since it holds credentials",
@@ -32,10 +33,10 @@ class QueueSettings(Section):
         description="how long a leased message is hidden from other workers, renewed while it is worked on; after a "
         "kill the rest of it passes before another worker gets the message (kind sqlite: no wait)",
     )
-    dead_letter_url: Optional = Field(
+    dead_letter_url: QueueUrl = Field(
         default=None,
         description="kind sqs: the URL of the queue for malformed messages, of which it gets reason and digest, never "
-        "the body; without it they are deleted with a warning in the log",
+        "the body; a standard queue, and not queue.url; without it they are deleted with a warning in the log",
     )
     empty_after: SecondsOrZero = Field(
         default=60.0,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from worker.core.errors import DependencyUnavailable
 from worker.core.model import STATE_OF, Counts, Reason, State
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
+from worker.telemetry.logs import clean
 
 _WORDS = {
     State.DELIVERED: "delivered",
@@ -55,6 +56,7 @@ def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
         "duplicates": counts.duplicates,
         "malformed": counts.malformed,
         "past_session_expiry": backlog.expired,
+        "dead_letters": counts.dead_letters,
         **({"codes": _codes(counts)} if counts.codes else {}),
         **({} if counts.unrequested is None else {"roster": {"unrequested": counts.unrequested}}),
     }
@@ -143,11 +145,18 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
     if backlog.waiting:
         wait = "1 request waits" if backlog.waiting == 1 else f"{backlog.waiting:,} requests wait"
         yield f"{wait}, run again for {'it' if backlog.waiting == 1 else 'them'}"
+    if counts.dead_letters:
+        are = "1 request is a dead letter" if counts.dead_letters == 1 else f"{counts.dead_letters:,} are dead letters"
+        yield f"{are}, received too often and not done: mend why, then bring them back: mfa-worker redrive"
+    if counts.dead_letters is None:
+        yield "dead letters were not looked at"
     if counts.unfinished:
         yield "run again to finish those under way"
     for state, cure in ((State.NEEDS_SESSION, "sign them in again"), (State.FAILED, "see why")):
         if counts.states.get(state):
             yield f"{cure}: mfa-worker export --state {state.value}"
+    if counts.malformed:
+        yield f"{counts.malformed:,} malformed, put aside: mfa-worker status --malformed"
     for reason, cure in _CURES.items():
         if counts.reasons.get(reason):
             yield f"{reason.value}: {cure}"
@@ -171,6 +180,7 @@ def print_table(
         "past their deadline": backlog.expired,
         "duplicate requests": counts.duplicates,
         "malformed messages": counts.malformed,
+        "dead letters": counts.dead_letters or 0,
         "never requested": counts.unrequested or 0,
     }
     rows += [(word, number) for word, number in others.items() if number]
@@ -181,6 +191,13 @@ def print_table(
         lines.append(f"{left(alive / quota)} left at {quota:g} requests/s")
     stream.write("\n".join([*lines, verdict(counts, backlog)]) + "\n")
     stream.flush()
+
+
+def print_lines(lines: Iterable[str], stream: TextIO) -> None:
+    """Print lines about what others wrote, without what looks like a credential."""
+    with suppress(OSError):
+        stream.writelines(f"{clean(line)}\n" for line in lines)
+        stream.flush()
 
 
 def _speed(stats: RunStats) -> str:

@@ -275,10 +275,10 @@ def test_an_identity_file_that_cannot_be_used_fails_with_its_cure(tmp_path: Path
     ("issuer", "level", "said"),
     [
         ("Example", Level.OK, "'Example'"),
-        (" ", Level.ADVICE, "counts as not set"),
-        (":", Level.ADVICE, "counts as not set"),
-        (" : :", Level.ADVICE, "counts as not set"),
-        ("", Level.ADVICE, "counts as not set"),
+        (" ", Level.ADVICE, "otp.issuer is not set"),
+        (":", Level.ADVICE, "otp.issuer is not set"),
+        (" : :", Level.ADVICE, "otp.issuer is not set"),
+        ("", Level.ADVICE, "otp.issuer is not set"),
         ("My: Shop", Level.ADVICE, "'My Shop' in their app: colons are left out"),
     ],
 )

@@ -73,7 +73,7 @@ class Content:
 
 async def look(settings: Settings, source: str | None) -> tuple[list[Finding], Content]:
     """Read all requests in ``source`` (a file, or ``-`` for standard input), or without one in the SQLite queue."""
-    content, parser = Content(), _parser(settings)
+    content, parser = Content(), parser_of(settings)
     if source is not None:
         try:
             await asyncio.to_thread(_read_source, source, content, parser)
@@ -109,7 +109,8 @@ def _opened(source: str) -> BinaryIO:
     return Path(source).open("rb")
 
 
-def _parser(settings: Settings) -> Parser:
+def parser_of(settings: Settings) -> Parser:
+    """Return what a run parses requests with."""
     return Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
 
 

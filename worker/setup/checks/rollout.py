@@ -39,14 +39,14 @@ def _pool(settings: Settings) -> list[Finding]:
 
 
 def _otp(settings: Settings) -> Finding:
-    issuer = settings.otp.issuer.replace(":", "").strip()
+    issuer = settings.otp.issuer
     said = f"people will see {issuer!r} in their app"
-    if not issuer:
-        said = f"otp.issuer {settings.otp.issuer!r} is nothing without blanks and colons, so it counts as not set"
-    if not issuer or issuer == settings.cognito.user_pool_id:
+    if issuer == settings.cognito.user_pool_id:
+        said = f"otp.issuer is not set (blanks and colons alone count as not set): {said}"
         return advice("otp", said, "name your service in otp.issuer")
-    if ":" in settings.otp.issuer:
-        return advice("otp", f"{said}: colons are left out of otp.issuer", "write it without a colon")
+    if ":" in issuer:
+        said = f"people will see {issuer.replace(':', '')!r} in their app: colons are left out of otp.issuer"
+        return advice("otp", said, "write it without a colon")
     return ok("otp", said)
 
 

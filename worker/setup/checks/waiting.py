@@ -9,9 +9,9 @@ from worker.adapters.checks.findings import Finding, advice, fails, not_checked,
 from worker.app.stores import waiting
 from worker.core.errors import WorkerError
 from worker.core.model import MISMATCHES, CredentialKind
-from worker.requests.message import Parser
+from worker.requests.lines import Line
 from worker.settings import Settings
-from worker.setup.checks.requests import Content
+from worker.setup.checks.requests import Content, parser_of
 
 PATIENCE = 3.0
 """Seconds for which requests are read: some 100,000 of them. A dry run reads all."""
@@ -22,11 +22,11 @@ async def look(settings: Settings) -> list[Finding]:
     if settings.queue.kind != "sqlite":
         return [not_checked("requests", "what waits in SQS is not read: receiving would hide messages from workers")]
     content, end, is_cut = Content(), time.monotonic() + PATIENCE, False
-    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    parser = parser_of(settings)
     try:
         async with aclosing(waiting(settings)) as pages:
             async for bodies in pages:
-                content.add(bodies, parser)
+                content.add((Line(0, body) for body in bodies), parser)
                 if is_cut := time.monotonic() > end:
                     break
     except WorkerError as error:

@@ -163,6 +163,13 @@ class QueueStats(Protocol):
         """Duplicates refused when they were pushed, and malformed messages put aside, where the queue counts them."""
         ...
 
+    async def dead_letters(self, notes: int) -> int | None:
+        """About how many requests were moved away because they were received too often; ``None``: not looked at.
+
+        ``notes``: how many messages were put aside as malformed. They are no dead letters, but may lie beside them.
+        """
+        ...
+
     async def sessions(self) -> int | None:
         """How many waiting requests carry a Session, not an access token; ``None`` where nobody can know."""
         ...

@@ -17,12 +17,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.core.key_uri import MAX_ISSUER_BYTES, issuer_fits, label
 from worker.settings.channels import channel_section
+from worker.settings.queue_urls import first_pair
 from worker.settings.sources import PREFIX, complain, fields, gather
 from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings, QueueSettings
 from worker.settings.types import (
@@ -223,6 +224,19 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     aws: AwsSettings = AwsSettings()
 
+    _file: Path | None = PrivateAttr(None)
+    _moved: Mapping[str, Path] = PrivateAttr(default_factory=dict)
+
+    @property
+    def file(self) -> Path | None:
+        """The settings file that was read, absolute; ``None`` if there was none."""
+        return self._file
+
+    @property
+    def moved(self) -> Mapping[str, Path]:
+        """``section.key`` of a path → the file that earlier versions meant by it (see ``settings.paths.moved``)."""
+        return self._moved
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -243,6 +257,7 @@ class Settings(BaseSettings):
         if self.channel.min_validity >= (lives := self.cognito.session_validity):
             text = "should be shorter than {lives} s, cognito.session_validity, or no Session could ever be used"
             raise PydanticCustomError("too_long", text, {"lives": f"{lives:g}", "key": "channel.min_validity"})
+        self._refuse_one_queue_for_two()
         computed: dict[str, dict[str, Any]] = {
             "run": {"concurrency": max(16, min(256, round(2 * self.rate.effective)))},
             "ledger": {"path": self.queue.path},
@@ -256,6 +271,16 @@ class Settings(BaseSettings):
             # Assigning is forbidden (``frozen``), but the settings are not in use before this returns.
             self.__dict__[name] = section.model_copy(update=absent)
         return self
+
+    def _refuse_one_queue_for_two(self) -> None:
+        queues: dict[str, str | None] = {}
+        if self.queue.kind == "sqs":
+            queues |= {"queue.url": self.queue.url, "queue.dead_letter_url": self.queue.dead_letter_url}
+        if self.channel.kind == "sqs":
+            queues["channel.url"] = getattr(self.channel, "url", None)
+        if pair := first_pair(queues):
+            text = "names the same queue as {other}: what one of them sends, the other would read; make another queue"
+            raise PydanticCustomError("same_queue", text, {"other": pair[1], "key": pair[0]})
 
 
 def every_setting() -> type[Settings]:
@@ -309,4 +334,5 @@ def _load(
         complain(layers, every, error)
         raise  # ``complain`` found nothing to report, so this is a bug
     complain(layers, every)
+    settings._file, settings._moved = layers.file, layers.moved
     return settings, layers.sources

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, fault, faults
-from worker.core.errors import DependencyUnavailable, QueueUnavailable
+from worker.core.errors import DependencyUnavailable, ExitCode, QueueUnavailable
 from worker.core.resilience.backoff import Backoff, retry
 
 Item = TypeVar("Item")
@@ -97,7 +97,7 @@ async def send_all(
     """Send one batch until every entry has succeeded or been refused for good.
 
     Return the codes of the refused entries, by their index in ``entries``. Raises ``unavailable`` at once if a person
-    must act, otherwise after ``patience`` seconds of failure.
+    must act (also if only entries were refused for that), otherwise after ``patience`` seconds of failure.
     """
     left, refused = dict(enumerate(entries)), dict[int, str]()
 
@@ -106,6 +106,8 @@ async def send_all(
         failed = await send_once(operation, url, list(left.values()), what=what, unavailable=unavailable)
         for at, number in enumerate(numbers):
             failure = failed.get(at)
+            if failure is not None and (denied := denial(failure, operation, unavailable, what)) is not None:
+                raise denied
             if failure is not None and failure.for_good:
                 refused[number] = failure.code
             if failure is None or failure.for_good:
@@ -120,6 +122,15 @@ async def send_all(
     if left:
         await retry(send_what_is_left, on=unavailable, backoff=BACKOFF, patience=patience)
     return refused
+
+
+def denial(
+    failure: Failure, operation: Operation, unavailable: type[DependencyUnavailable], what: str
+) -> DependencyUnavailable | None:
+    """The exception for an entry that failed because of a permission, a key or credentials; ``None`` for any other."""
+    name = "".join(word.title() for word in getattr(operation, "__name__", "").split("_"))
+    found = fault(ClientError({"Error": {"Code": failure.code}}, name), unavailable, what)
+    return found if failure.for_good and found.exit_code is ExitCode.PERSON_MUST_ACT else None
 
 
 def entry_fault(code: str, operation: str, unavailable: type[DependencyUnavailable], what: str) -> Exception:

@@ -135,9 +135,9 @@ def test_concurrency_follows_the_rate_where_it_is_not_set(rate: float, users: in
 
 
 def test_queue_and_ledger_are_one_file_where_it_is_not_set() -> None:
-    assert load(None, [*NEEDED, "queue.path=q.db"], {}).ledger.path == Path("q.db")
+    assert load(None, [*NEEDED, "queue.path=q.db"], {}).ledger.path == Path.cwd() / "q.db"
     settings = load(None, [*NEEDED, "queue.path=q.db", "ledger.path=l.db"], {})
-    assert (settings.queue.path, settings.ledger.path) == (Path("q.db"), Path("l.db"))
+    assert (settings.queue.path, settings.ledger.path) == (Path.cwd() / "q.db", Path.cwd() / "l.db")
 
 
 def test_sections_made_by_hand_are_completed_as_well() -> None:
@@ -371,9 +371,10 @@ def uncommented() -> str:
 
 
 def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> None:
-    path = tmp_path / "all.toml"
+    example, path = tmp_path / EXAMPLE.name, tmp_path / "all.toml"
+    example.write_bytes(EXAMPLE.read_bytes())
     path.write_text(uncommented())
-    shown, spelt = (explain(each, [], {}) for each in (EXAMPLE, path))
+    shown, spelt = (explain(each, [], {}) for each in (example, path))
     assert {row.key for row in spelt if row.source != str(path)} == set()
     examples = {row.key for row in shown if not row.value}
     values = [{row.key: row.value for row in rows if row.key not in examples} for rows in (shown, spelt)]

@@ -18,8 +18,9 @@ import structlog
 from worker.app import older
 from worker.app.stores import Stores, open_intake, open_stores, stamp
 from worker.app.wiring import open_worker
+from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import SystemClock
-from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, UsageError, WorkerError
+from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, PersonMustAct, UsageError, WorkerError
 from worker.core.model import Counts, State
 from worker.core.ports import Backlog, Queue
 from worker.core.stats import RunStats
@@ -138,8 +139,8 @@ async def _work(
         ):
             gc.freeze()  # what exists now, the SDK's models above all, is never garbage: it need not be looked at again
             await loop.run(follow)
-    except DependencyUnavailable as unavailable:  # opening the channel, or giving back what is left
-        shutdown.request(unavailable)
+    except (DependencyUnavailable, PersonMustAct) as stopped:  # opening the channel, or giving back what is left
+        shutdown.request(stopped)
     if shutdown.reason is not None:
         return await _last_known(stores, queue, shutdown.reason)
     counts = await stores.recount()
@@ -166,10 +167,8 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
         raise UsageError(f"cannot read {options.source}", "name a file of requests, one JSON object a line")
     if options.source and options.only:
         raise UsageError("--only chooses among what is on the queue, not in --input", "push the requests first")
-    if options.report is not None and not options.report.parent.is_dir():
-        raise UsageError(
-            f"there is no folder {options.report.parent} for the report", "create it, or name another --report"
-        )
+    read = {"--input": options.source, "--only": options.only}
+    refuse_wrong_files(settings, delivers=True, report=options.report, read=read)
 
 
 def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | None]]:

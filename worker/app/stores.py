@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from worker.adapters import channels
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
+from worker.adapters.watched_file import Watched
+from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
 from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Recoverable, Roster
@@ -70,6 +72,8 @@ class Stores:
     ledger: StoredLedger
     clock: EndpointClock
     """By which the deadlines of requests are judged; the machine's own until an endpoint told its time."""
+    watched: Sequence[Watched] = ()
+    """The files of this host that are in use."""
 
     async def counts(self) -> Counts:
         """Return the ledger's last known counts, with the duplicates and malformed messages that the queue counted."""
@@ -146,6 +150,7 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
     worker = uuid.uuid4().hex[:16]
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     clock = EndpointClock(SystemClock())
+    refuse_wrong_files(settings)
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, clock, stack)
         # A queue on AWS is opened first: if its settings are wrong, no ledger has been begun.
@@ -154,7 +159,7 @@ async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncI
             queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number), to_look=must_exist)
         ledger = await opening.ledger(must_exist=must_exist or settings.ledger.must_exist)
         queue = queue or await opening.sqlite_queue()
-        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, clock)
+        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, clock, opening.watched())
 
 
 class _Opening:
@@ -183,7 +188,10 @@ class _Opening:
             mark = Mark(mark_path(self._settings))
             self._stack.callback(mark.close)
             embedded = SqliteLedger(
-                self._database(settings.path), self.liveness, gather=gather_time(self._settings), mark=mark
+                self._database(settings.path, "the ledger"),
+                self.liveness,
+                gather=gather_time(self._settings),
+                mark=mark,
             )
             await embedded.open(stamp(self._settings), must_exist=must_exist)
             return embedded
@@ -201,7 +209,7 @@ class _Opening:
         settings, rate = self._settings.queue, self._settings.rate.effective
         assert self.liveness is not None
         queue = SqliteQueue(
-            self._database(settings.path),
+            self._database(settings.path, "the queue"),
             self._parser,
             holder=self._worker,
             is_dead=self.liveness.is_dead,
@@ -232,9 +240,13 @@ class _Opening:
         await queue.open(to_look=to_look)
         return queue
 
-    def _database(self, path: Path) -> Database:
+    def watched(self) -> Sequence[Watched]:
+        """The files on this host that are open."""
+        return [*self._databases.values(), *([self.liveness] if self.liveness else [])]
+
+    def _database(self, path: Path, what: str) -> Database:
         if path not in self._databases:
-            self._databases[path] = database = Database(path)
+            self._databases[path] = database = Database(path, what)
             self._stack.push_async_callback(database.close)
         return self._databases[path]
 

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from worker.adapters.cognito.client import cognito
+from worker.adapters.watched_file import Watched
 from worker.app.stores import Stores, open_channel
+from worker.app.watching import watch_files
 from worker.core.config import WorkerConfig
 from worker.core.errors import UsageError
 from worker.core.ports import Queue
@@ -58,6 +60,8 @@ async def open_worker(
     sealer = AgeSealer(settings.seal.recipients)
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(settings))
+        in_use = [*stores.watched, *([channel] if isinstance(channel, Watched) else [])]
+        await stack.enter_async_context(watch_files(in_use, shutdown))
         config = worker_config(settings, stores.worker, max_users=max_users)
         if RecordSize(config.record, sealer, (channel, stores.ledger)).nothing_fits():
             raise UsageError(

@@ -34,8 +34,10 @@ def push(settings: Settings, file: str | None, keep_fresh: bool, roster: str | N
     """Put requests (JSON lines of FILE, or of standard input) on the queue. Exit 1 if any was malformed."""
     from worker.app import commands
     from worker.app.run import run_async
+    from worker.app.written_files import refuse_wrong_files
     from worker.telemetry import report
 
+    refuse_wrong_files(settings, read={"FILE": file, "--roster": roster})
     some_refused = False
     if roster is not None:
         with _binary(roster) as stream:

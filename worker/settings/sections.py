@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -224,6 +224,19 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     aws: AwsSettings = AwsSettings()
 
+    _file: Path | None = PrivateAttr(None)
+    _moved: Mapping[str, Path] = PrivateAttr(default_factory=dict)
+
+    @property
+    def file(self) -> Path | None:
+        """The settings file that was read, absolute; ``None`` if there was none."""
+        return self._file
+
+    @property
+    def moved(self) -> Mapping[str, Path]:
+        """``section.key`` of a path → the file that earlier versions meant by it (see ``settings.paths.moved``)."""
+        return self._moved
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -321,4 +334,5 @@ def _load(
         complain(layers, every, error)
         raise  # ``complain`` found nothing to report, so this is a bug
     complain(layers, every)
+    settings._file, settings._moved = layers.file, layers.moved
     return settings, layers.sources

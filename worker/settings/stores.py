@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
 from worker.settings.queue_urls import QueueUrl
-from worker.settings.types import Endpoint, Optional, Seconds, SecondsOrZero, Section, by_default, required_with
+from worker.settings.types import Endpoint, File, Optional, Seconds, SecondsOrZero, Section, by_default, required_with
 
 
 class QueueSettings(Section):
@@ -18,7 +18,7 @@ class QueueSettings(Section):
         default="sqlite",
         description="where requests wait: sqlite (a file on a local disk, for one host) or sqs",
     )
-    path: Path = Field(
+    path: File = Field(
         default=Path("mfa-worker.db"),
         description="kind sqlite: the file, made with mode 0600, since it holds Sessions and access tokens until they "
         "are used",
@@ -57,7 +57,7 @@ class LedgerSettings(Section):
         default="sqlite",
         description="where the state of each user is kept: sqlite (a file on a local disk, for one host) or dynamodb",
     )
-    path: Path = Field(
+    path: File = Field(
         default=Path("mfa-worker.db"),
         description="kind sqlite: the file",
         json_schema_extra=by_default("`queue.path`"),

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from worker.core.errors import DependencyUnavailable
+from worker.adapters.private_files import look_private, write_private
+from worker.core.errors import DependencyUnavailable, UsageError
 from worker.core.model import STATE_OF, Counts, Reason, State
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
 from worker.telemetry.logs import clean
+
+_LARGEST = 1_000_000
+"""Bytes that a report has at most: it counts users and names none, so it has about 2,000."""
 
 _WORDS = {
     State.DELIVERED: "delivered",
@@ -98,24 +101,40 @@ def reconciliation(
     }
 
 
+def refuse_other_files(path: Path) -> None:
+    """Raise ``UsageError`` where no report can be written to ``path``, or it would take the place of anything else.
+
+    An older report may be replaced, and so may an empty file.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} for the report", "create it, or name another --report")
+    try:
+        found = look_private(path, what="the report", forbidden=0)
+        is_free = found is None or not found.st_size or (found.st_size < _LARGEST and _is_report(path.read_bytes()))
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {path}: {error.strerror}", "name another --report") from None
+    if not is_free:
+        raise UsageError(f"--report would overwrite {path}, which is no report", "name a file that does not exist yet")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"the report cannot be written: {path.parent} is not writable", "name another --report")
+
+
+def _is_report(data: bytes) -> bool:
+    try:
+        report = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(report, dict) and {"states", "verdict"} <= report.keys()
+
+
 def write(path: Path, report: Mapping[str, Any]) -> None:
     """Write the report as JSON, mode 0600: all of it or nothing. Raises ``DependencyUnavailable``."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(report, file, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
+        write_private(path, (json.dumps(report, indent=2) + "\n").encode(), what="the report")
+    except (OSError, UsageError) as error:
         raise DependencyUnavailable(
-            f"the report cannot be written: {error.strerror}", "the ledger has it all: mfa-worker status --json"
+            f"the report cannot be written: {getattr(error, 'strerror', None) or error}",
+            "the ledger has it all: mfa-worker status --json",
         ) from None
 
 

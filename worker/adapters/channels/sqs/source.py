@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from worker.adapters.append import append
 from worker.adapters.aws.errors import faults
 from worker.adapters.aws.sqs import entry_fault, send_all
+from worker.adapters.sealed_lines import refuse_other_files
 from worker.core.errors import ChannelUnavailable, ExitCode, UsageError
 from worker.core.record import is_line
 
@@ -45,7 +46,6 @@ async def drain(sqs: SQSClient, url: str, into: Path, tell: Callable[[str], obje
     stay in the queue; return their number. ``tell`` is called with a line for people when there is something to wait
     for. Raises ``UsageError`` if the file cannot be written, ``ChannelUnavailable``, also if messages stayed hidden.
     """
-    _refuse_other_files(into)
     await _append(into, [])
     foreign: set[str] = set()
     deadline = None
@@ -115,19 +115,10 @@ async def _delete(sqs: SQSClient, url: str, receipts: Sequence[str]) -> None:
 
 async def _append(into: Path, lines: Sequence[bytes]) -> None:
     try:
-        await asyncio.to_thread(append, into, lines)
+        if not lines:
+            await asyncio.to_thread(refuse_other_files, into, "--into")
+        await asyncio.to_thread(append, into, lines, what="--into")
     except OSError as error:
         raise UsageError(
             f"cannot write {into}: {error.strerror}", "choose a folder that exists and is yours; nothing is lost"
         ) from None
-
-
-def _refuse_other_files(path: Path) -> None:
-    """Raise ``UsageError`` if the file exists and does not begin like a file of sealed lines."""
-    try:
-        with path.open("rb") as file:
-            begins = file.read(1)
-    except OSError:
-        return
-    if begins not in (b"", b"{", b"\n"):
-        raise UsageError(f"{path} is no file of sealed lines", "choose another file for the queue's messages")

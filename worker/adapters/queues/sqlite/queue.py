@@ -31,7 +31,7 @@ from worker.adapters.queues.sqlite.choice import (
 )
 from worker.adapters.queues.sqlite.messages import Found, Viewer
 from worker.adapters.sqlite.database import Database
-from worker.core.errors import DependencyUnavailable, Malformed, QueueUnavailable
+from worker.core.errors import Malformed, QueueUnavailable, WorkerError
 from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, Deadlines, Lease, Pushed, PutAside
@@ -335,8 +335,8 @@ class SqliteQueue:
             try:
                 await self._database.write(_renew, (self._holder, time.time() + self._visibility), QueueUnavailable)
                 await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
-            except DependencyUnavailable as unavailable:  # a lost lease is harmless: the claim protects the user
-                log.warning("heartbeat_failed", cause=str(unavailable))
+            except WorkerError as failed:  # a lost lease is harmless: the claim protects the user
+                log.warning("heartbeat_failed", cause=str(failed))
 
 
 async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:

@@ -108,7 +108,7 @@ def redrive(settings: Settings) -> int:
     done = run_async(bring_back(settings, lambda line: click.echo(line, err=True)))
     click.echo(f"brought back {done.brought_back}, malformed {done.malformed.total()}, refused {done.refused.total()}")
     for reason, number in sorted(done.malformed.items()):
-        click.echo(f"malformed: {number} × {reason}", err=True)
+        click.echo(f"malformed: {number} × {reason}; no request, so it stays there until you delete it", err=True)
     for code, number in sorted(done.refused.items()):
         click.echo(f"refused: {number} × {code}; look at the queue's attributes (MaximumMessageSize)", err=True)
     if done.notes or done.foreign:

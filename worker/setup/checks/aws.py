@@ -135,11 +135,14 @@ class _Questionnaire:
 
     def _about_the_queue(self) -> Iterator[Question]:
         queue = self._settings.queue
-        if queue.kind != "sqs" or queue.url is None:
+        if queue.kind != "sqs" or (url := queue.url) is None:
             return
+        dead = queue.dead_letter_url
         yield Question("queue", "the queue", "sqs", self._queue)
-        if (url := queue.dead_letter_url) is not None:
-            yield Question("dead letters", "the dead-letter queue", "sqs", lambda c: sqs.look_at_dead_letters(c, url))
+        yield Question("dead letters", "the dead-letter queue", "sqs", lambda c: sqs.look_at_dead_letters(c, url, dead))
+        yield Question(
+            "queue", "whose dead-letter queue it is", "sqs", lambda c: sqs.look_at_sources(c, url), optional=True
+        )
 
     def _about_the_table(self) -> Iterator[Question]:
         name, rate = self._settings.ledger.table, self._settings.rate.effective

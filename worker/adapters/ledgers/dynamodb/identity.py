@@ -36,8 +36,6 @@ class Identity:
         Needs ``dynamodb:DescribeTable`` and ``UpdateItem``.
         """
         own = await self._own_id()
-        if not own:
-            return None
         with faults(LedgerUnavailable, WHAT):
             answer = await self._dynamodb.update_item(
                 TableName=self._table,
@@ -62,7 +60,7 @@ class Identity:
             await self._dynamodb.put_item(TableName=self._table, Item={KEY: {"S": IDENTITY}, TABLE_ID: {"S": own}})
 
     async def _own_id(self) -> str:
-        """The table's id; empty where a stand-in for DynamoDB gives none."""
+        """The table's id; where a stand-in for DynamoDB gives none, its name and the time at which it was made."""
         with faults(LedgerUnavailable, WHAT):
-            answer = await self._dynamodb.describe_table(TableName=self._table)
-        return answer["Table"].get("TableId", "")
+            table = (await self._dynamodb.describe_table(TableName=self._table))["Table"]
+        return table.get("TableId") or f"{table['TableArn']} {table['CreationDateTime'].isoformat()}"

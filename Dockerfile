@@ -38,7 +38,9 @@ RUN python -m compileall -q -j 0 -x '/(ensurepip|idlelib|pydoc_data|site-package
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/mfa-worker --shell /usr/sbin/nologin mfa-worker \
  && install -d -o 10001 -g 10001 -m 0700 /var/lib/mfa-worker
 COPY --from=build /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH HOME=/var/lib/mfa-worker PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# MFA_WORKER_STATE is where ledger, queue and sealed file are unless the settings give a path, not beside the settings file.
+ENV PATH=/opt/venv/bin:$PATH HOME=/var/lib/mfa-worker MFA_WORKER_STATE=/var/lib/mfa-worker PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
 # A number, so that Kubernetes can see that it is not root (runAsNonRoot).
 USER 10001:10001
 WORKDIR /var/lib/mfa-worker

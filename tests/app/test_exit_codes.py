@@ -12,6 +12,8 @@ from worker.core.ports import Backlog
 ALL_DELIVERED = Counts({State.DELIVERED: 99}, {})
 SOME_FAILED = Counts({State.DELIVERED: 99, State.FAILED: 1}, {})
 SOMEBODY_UNDER_WAY = Counts({State.DELIVERED: 99, State.IN_PROGRESS: 1}, {})
+A_DEAD_LETTER = Counts({State.DELIVERED: 99}, {}, dead_letters=1)
+NOT_LOOKED_AT = Counts({State.DELIVERED: 99}, {}, dead_letters=None)
 INTERRUPTED, UNAVAILABLE, ENOUGH = Interrupted("a signal"), LedgerUnavailable("away"), MaxUsersReached("enough")
 
 
@@ -23,6 +25,9 @@ INTERRUPTED, UNAVAILABLE, ENOUGH = Interrupted("a signal"), LedgerUnavailable("a
         (None, 0, SOME_FAILED, 0, 0.01, ExitCode.DONE),
         (None, 0, SOMEBODY_UNDER_WAY, 0, 0.0, ExitCode.INTERRUPTED),
         (None, 0, ALL_DELIVERED, 1, 0.0, ExitCode.INTERRUPTED),
+        (None, 0, A_DEAD_LETTER, 0, 1.0, ExitCode.SOME_LEFT_OUT),
+        (None, 0, NOT_LOOKED_AT, 0, 0.0, ExitCode.DONE),
+        (INTERRUPTED, 0, A_DEAD_LETTER, 0, 0.0, ExitCode.SOME_LEFT_OUT),
         (INTERRUPTED, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DONE),
         (INTERRUPTED, 0, ALL_DELIVERED, 1, 0.0, ExitCode.INTERRUPTED),
         (INTERRUPTED, 0, SOMEBODY_UNDER_WAY, 0, 0.0, ExitCode.INTERRUPTED),
@@ -34,4 +39,9 @@ INTERRUPTED, UNAVAILABLE, ENOUGH = Interrupted("a signal"), LedgerUnavailable("a
 def test_done_is_said_only_where_nothing_is_left(
     reason: WorkerError | None, bugs: int, counts: Counts, waiting: int, tolerate: float, code: ExitCode
 ) -> None:
-    assert _exit_code(reason, bugs, counts, Backlog(waiting), tolerate) is code
+    assert _exit_code(reason, bugs, counts, Backlog(waiting), tolerate, 0) is code
+
+
+def test_a_malformed_request_is_somebody_left_out_whatever_is_tolerated() -> None:
+    assert _exit_code(None, 0, ALL_DELIVERED, Backlog(0), 1.0, 1) is ExitCode.SOME_LEFT_OUT
+    assert _exit_code(INTERRUPTED, 0, ALL_DELIVERED, Backlog(1), 0.0, 1) is ExitCode.INTERRUPTED

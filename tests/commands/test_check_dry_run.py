@@ -37,7 +37,7 @@ def lines() -> list[str]:
         "",
         "no JSON",
         json.dumps({"username": "dan", "seesion": SENT}),
-        json.dumps({"username": "eve", "session": SENT * 200}),
+        json.dumps({"username": "eve", "session": SENT * 900}),
     ]
 
 

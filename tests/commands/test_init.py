@@ -61,8 +61,8 @@ async def everything(settings: Settings, emulator: Emulator) -> dict[str, Any]:
 def judged(there: dict[str, Any], table: str | None) -> list[Finding]:
     assert table is not None
     return [
-        *sqs.judged("queue", there["queues"][0], holds_credentials=True),
-        *sqs.judged("dead letters", there["queues"][1], holds_credentials=False),
+        *sqs.judged("queue", "https://sqs.example/1/requests", there["queues"][0], holds_credentials=True),
+        *sqs.judged("dead letters", "https://sqs.example/1/dead", there["queues"][1], holds_credentials=False),
         *dynamodb.judged(table, there["table"]),
         *there["backups"],
         *there["bucket"],

@@ -144,7 +144,8 @@ async def test_a_line_that_is_far_too_long_stops_nothing(rollout: Rollout) -> No
 
     ended = await rollout.run("--input", rollout.file([ana, "x" * 3_000_000, ben]))
 
-    assert ended.code == 0
+    assert ended.code == 1
+    assert "\nline 2: is longer than 256 KiB\n" in ended.err
     assert await rollout.states() == {"delivered": 2}
     assert (await rollout.status())["malformed"] == 1
 

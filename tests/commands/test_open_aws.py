@@ -230,6 +230,47 @@ async def test_a_queue_is_moved_into_a_file_and_opened_there(
     assert len(set(into.read_bytes().splitlines())) == 25
 
 
+async def test_what_a_killed_reader_left_hidden_is_waited_for(
+    emulator: Emulator, opener: Opener, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with emulator.aws() as aws:
+        sqs = await aws.sqs()
+        url = await new_queue(sqs, VisibilityTimeout="15")
+        await deliver(SqsChannel(sqs, url), ("ana", 1), ("ben", 1))
+        hidden = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+        opened = await opener.open(emulator.target, f"sqs:{url}", into=tmp_path / "drained.jsonl")
+        assert opened == ({"ana": 1, "ben": 1}, ExitCode.DONE)
+        assert capsys.readouterr().err.startswith(f"{len(hidden['Messages'])} messages are hidden")
+
+
+async def test_what_stays_hidden_is_said_and_nothing_is_called_complete(
+    emulator: Emulator, opener: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.adapters.channels.sqs.source.LONGEST_WAIT", 0)
+    monkeypatch.setattr("worker.adapters.channels.sqs.source.POLL", 0)
+    async with emulator.aws() as aws:
+        sqs = await aws.sqs()
+        url = await new_queue(sqs, VisibilityTimeout="600")
+        await deliver(SqsChannel(sqs, url), ("ana", 1))
+        await sqs.receive_message(QueueUrl=url)
+        await deliver(SqsChannel(sqs, url), ("ben", 1))
+        with pytest.raises(ChannelUnavailable, match="1 messages of the SQS queue stay hidden") as caught:
+            await opener.open(emulator.target, f"sqs:{url}", into=tmp_path / "drained.jsonl")
+        assert caught.value.exit_code is ExitCode.DEPENDENCY_UNAVAILABLE
+        assert "run it again in 600 seconds" in caught.value.hint
+        assert len((tmp_path / "drained.jsonl").read_bytes().splitlines()) == 1, "what came is safe"
+
+
+async def test_who_may_not_count_what_is_hidden_opens_what_came_and_is_told(emulator: Emulator, tmp_path: Path) -> None:
+    async with emulator.aws() as aws:
+        url = await new_queue(await aws.sqs())
+        await deliver(SqsChannel(await aws.sqs(), url), ("ana", 1))
+    said: list[str] = []
+    async with before(emulator, "GetQueueAttributes", refused("AccessDenied")) as (behind, _):
+        assert await drain(await behind.sqs(), url, tmp_path / "drained.jsonl", said.append) == 0
+    assert "not looked at" in said[0]
+
+
 async def test_messages_of_others_stay_in_the_queue(
     emulator: Emulator, opener: Opener, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

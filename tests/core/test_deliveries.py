@@ -8,9 +8,9 @@ import itertools
 import pytest
 
 from tests.support.virtual_time import VirtualTime
-from worker.core.errors import ChannelUnavailable
+from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.model import CredentialKind
-from worker.core.resilience.deliveries import LATE, PROBES, Deliveries
+from worker.core.resilience.deliveries import LATE, PROBES, REFUSED_IN_A_ROW, Deliveries
 
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
 AWAY = ChannelUnavailable("away", "wait")
@@ -209,3 +209,20 @@ def test_who_waits_looks_again_when_a_probe_is_due_or_their_time_is_over(bench: 
         return moments
 
     assert bench.virtual.run(main()) == [2.0, PROBES.pause(1)]
+
+
+def test_a_channel_that_refuses_one_record_after_the_other_is_to_blame_itself(bench: Bench) -> None:
+    for number in range(REFUSED_IN_A_ROW - 1):
+        bench.deliveries.refused(f"user-{number}", "KeyTooLongError")
+        bench.deliveries.refused("user-0", "KeyTooLongError")
+    with pytest.raises(ChannelUnavailable, match="KeyTooLongError") as caught:
+        bench.deliveries.refused("one more", "KeyTooLongError")
+    assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
+
+
+def test_a_record_that_is_taken_shows_that_those_refused_were_to_blame(bench: Bench) -> None:
+    for number in range(5 * REFUSED_IN_A_ROW):
+        bench.deliveries.refused(f"user-{number}", "KeyTooLongError")
+        if number % 5 == 0:
+            bench.deliver(f"good-{number}")
+    assert bench.admitted == (True, True)

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.rows import NASTY_NAMES, usernames
+from worker.core.key_uri import MAX_BYTES, issuer_fits, label, otpauth_uri
 from worker.core.model import CredentialKind, Issued, Request, Sealed, Secret
-from worker.core.record import RecordFormat, otpauth_uri, rfc3339, seal_record
+from worker.core.record import RecordFormat, rfc3339, seal_record
 
 CODE = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 NOW = 1_738_324_800.25
@@ -25,6 +26,9 @@ class Glass:
     """A sealer that everybody can see through."""
 
     def seal(self, plaintext: bytes) -> bytes:
+        return plaintext
+
+    def sealed_size(self, plaintext: int) -> int:
         return plaintext
 
 
@@ -106,7 +110,7 @@ def test_an_attribute_that_is_called_username_does_not_stand_for_it() -> None:
 # --- the URI ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("account", [*NASTY_NAMES, "ana:ben", "a&secret=X", "a?b#c", "a/b", "a+b@example.com", "50%41"])
+@pytest.mark.parametrize("account", [*NASTY_NAMES, "a&secret=X", "a?b#c", "a/b", "a+b@example.com", "50%41"])
 def test_any_account_is_read_from_the_uri_as_it_is(account: str) -> None:
     prefix, found, parameters = read(otpauth_uri("Acme", account, CODE))
     assert (prefix, found) == ("Acme", account)
@@ -126,11 +130,53 @@ def test_an_issuer_with_a_colon_does_not_run_into_the_account() -> None:
     assert prefix == parameters["issuer"] == "Acme EU"
 
 
-@given(st.text(min_size=1, max_size=60).filter(lambda text: ":" not in text), usernames)
+@pytest.mark.parametrize(
+    ("account", "shown"), [("ana:ben", "anaben"), (":ana::", "ana"), ("%3A", "%3A"), ("::", "Acme")]
+)
+def test_an_account_with_colons_is_shown_without_them(account: str, shown: str) -> None:
+    assert read(otpauth_uri("Acme", account, CODE))[:2] == ("Acme", shown)
+
+
+@given(st.text(min_size=1, max_size=100).filter(label), usernames)
 def test_the_uri_is_plain_ascii_that_any_qr_code_and_printer_takes(issuer: str, account: str) -> None:
     uri = otpauth_uri(issuer, account, CODE)
     assert re.fullmatch(r"otpauth://totp/[\w.~%-]+:[\w.~%-]+\?[\w.~%&=-]+", uri, re.ASCII)
-    assert read(uri)[:2] == (issuer, account)
+    without = issuer.replace(":", "")
+    assert read(uri)[:2] == (without, account.replace(":", "") or without)
+    if issuer_fits(issuer):
+        assert len(uri) <= MAX_BYTES
+
+
+@given(st.text(min_size=1, max_size=20_000), st.sampled_from(["Acme", "\u682a\u5f0f\u4f1a\u793e", "x" * 1_300]))
+def test_an_account_that_no_qr_code_can_hold_is_cut_after_a_character(account: str, issuer: str) -> None:
+    account = (account + "\U0001f984 \u00e9" * 400).replace(":", "")
+    uri = otpauth_uri(issuer, account, CODE)
+    shown = read(uri)[1]
+    assert account.startswith(shown)
+    assert shown
+    assert len(uri) <= MAX_BYTES < len(uri) + 12, "as much of it as can be"
+
+
+@pytest.mark.parametrize("secret", [CODE.lower(), f"{CODE}====", f"{CODE.lower()}="])
+def test_the_secret_is_upper_case_without_padding(secret: str) -> None:
+    assert read(otpauth_uri("Acme", "ana", secret))[2]["secret"] == CODE
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("Acme", "Acme"),
+        (" a: b ", " a b "),
+        ("", ""),
+        (" ", ""),
+        (":", ""),
+        (" : \t", ""),
+        ("\u200b\u202e\x00\n", ""),
+        ("\u200ba", "\u200ba"),
+    ],
+)
+def test_a_label_in_which_nothing_can_be_seen_is_none(text: str, seen: str) -> None:
+    assert label(text) == seen
 
 
 # --- times ------------------------------------------------------------------------------------------------------------

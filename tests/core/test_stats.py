@@ -7,6 +7,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,24 @@ def test_status_lists_every_state_but_only_the_reasons_that_occur() -> None:
         "duplicates": 3,
         "malformed": 2,
         "past_session_expiry": 8,
+        "dead_letters": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (None, "dead letters were not looked at"),
+        (1, "1 request is a dead letter, received too often and not done: mend why, then bring them back: mfa-worker"),
+        (1_250, "1,250 are dead letters"),
+    ],
+)
+def test_dead_letters_are_in_the_status_the_table_and_the_verdict(number: int | None, said: str) -> None:
+    counted, out = replace(counts(0, {}, delivered=5), dead_letters=number), io.StringIO()
+    report.print_table(counted, Backlog(0), None, out)
+    assert said in report.verdict(counted, Backlog(0))
+    assert report.status(counted, Backlog(0))["dead_letters"] == number
+    assert ("\ndead letters" in out.getvalue()) is bool(number)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import resource
 import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from tests.support.disks import small_disk
 from tests.support.processes import Ended
 from tests.support.rollout import Rollout
 
@@ -73,49 +76,67 @@ async def test_a_rebuilt_ledger_still_gives_the_later_secret_the_higher_generati
     assert not (await rollout.audit()).stale
 
 
-async def test_an_output_file_that_is_rotated_away_is_followed_by_a_new_one(rollout: Rollout) -> None:
+@pytest.mark.parametrize("taken", ["the channel's file", "the ledger"])
+async def test_a_file_that_is_taken_away_under_a_running_worker_ends_the_run_and_costs_nobody_anything(
+    rollout: Rollout, taken: str
+) -> None:
     rollout.configure(rate={"requests_per_second": 60})
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(90))))
+    file = rollout.channel if taken == "the channel's file" else rollout.ledger
+    away = file.with_name("away")
     running = rollout.start("run")
-    rotated = [rollout.folder / f"enrolments.{number}.jsonl" for number in (1, 2)]
+    await rollout.until_delivered(10)
 
-    for target in rotated:
-        await rollout.until_delivered(10)
-        rollout.channel.rename(target)
+    file.rename(away)
     ended = await running.ended()
 
-    assert ended.code == 0
-    files = [*rotated, rollout.channel]
-    assert sum(file.read_bytes().count(b"\n") for file in files) == 90
-    audit = await rollout.audit(*files)
-    assert (audit.stale, audit.lost, audit.twice) == (set(), set(), set())
+    assert ended.code == 3, ended.err
+    (stopped,) = ended.logged("stopped")
+    assert stopped["cause"].startswith(f"{taken}, {file}, was removed or moved away")
+    assert not file.exists()
+    called = (await rollout.fake_cognito.stats()).wire_requests
+    assert called < 90
+    away.rename(file)
+    ended = await rollout.run()
+    assert ended.code == 0, ended.err
+    audit = await rollout.audit()
+    assert (audit.stale, audit.twice) == (set(), set())
+    assert await rollout.states() == {"delivered": 90}
 
 
 async def test_a_channel_that_is_away_for_a_while_makes_secrets_wait_and_calls_pause(rollout: Rollout) -> None:
-    rollout.channel = rollout.folder / "mounted" / "enrolments.jsonl"
-    rollout.channel.parent.mkdir()
-    rollout.configure(
-        channel={"path": str(rollout.channel), "patience": 60.0},
-        run={"concurrency": 8},
-        rate={"requests_per_second": 50},
-    )
-    await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(80)), credential="session"))
-    running = rollout.start("run")
-    await rollout.until_delivered(10)
-    unavailable = rollout.folder / "away"
+    with small_disk(rollout.folder / "mounted", 256) as folder:
+        rollout.channel = folder / "enrolments.jsonl"
+        rollout.configure(
+            channel={"path": str(rollout.channel), "patience": 60.0},
+            run={"concurrency": 8},
+            rate={"requests_per_second": 50},
+        )
+        await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(80)), credential="session"))
+        running = rollout.start("run")
+        await rollout.until_delivered(10)
 
-    rollout.channel.parent.rename(unavailable)
-    await rollout.until_in("sealed", 1)
-    await _quiet_for(rollout, 0.5)
-    called = (await rollout.fake_cognito.stats()).wire_requests
-    await _quiet_for(rollout, 1.0)
-    assert (await rollout.fake_cognito.stats()).wire_requests == called
-    unavailable.rename(rollout.channel.parent)
-    ended = await running.ended()
+        ballast = _fill(folder)
+        await rollout.until_in("sealed", 1)
+        await _quiet_for(rollout, 0.5)
+        called = (await rollout.fake_cognito.stats()).wire_requests
+        await _quiet_for(rollout, 1.0)
+        assert (await rollout.fake_cognito.stats()).wire_requests == called
+        ballast.unlink()
+        ended = await running.ended()
 
-    assert ended.code == 0
-    assert (await rollout.fake_cognito.stats()).issued == 80
-    assert not (await rollout.audit()).stale
+        assert ended.code == 0
+        assert (await rollout.fake_cognito.stats()).issued == 80
+        assert not (await rollout.audit()).stale
+
+
+def _fill(folder: Path) -> Path:
+    """Fill the disk of this folder with a file."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 512):
+            pass
+    return ballast
 
 
 async def test_a_torn_line_is_closed_and_skipped(rollout: Rollout) -> None:

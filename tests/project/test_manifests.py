@@ -97,6 +97,10 @@ def test_what_is_started_is_a_command_that_the_worker_has(arguments: list[str]) 
     assert cli.commands[arguments[0]].make_context(arguments[0], arguments[1:]).params
 
 
+STATE = "/var/lib/mfa-worker"
+"""The folder of the image in which files lie for which no path is given."""
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
@@ -106,7 +110,7 @@ def test_what_is_started_is_a_command_that_the_worker_has(arguments: list[str]) 
 def test_every_platform_on_aws_has_the_settings_of_the_example(
     name: str, forced: Mapping[str, Mapping[str, float]], tmp_path: Path
 ) -> None:
-    wanted = load(CONFIG / "aws.toml", [], {}).model_dump()
+    wanted = load(CONFIG / "aws.toml", [], {"MFA_WORKER_STATE": STATE}).model_dump()
     for section, values in forced.items():
         wanted[section].update(values)
     assert settings_of(name, tmp_path).model_dump() == wanted
@@ -117,7 +121,8 @@ def test_one_host_has_the_embedded_stores_on_its_volume(tmp_path: Path) -> None:
     assert settings.model_dump() == settings_of("docker", tmp_path).model_dump()
     assert (settings.queue.kind, settings.ledger.kind, settings.channel.kind) == ("sqlite", "sqlite", "file")
     mounted = {each["name"]: each["mountPath"] for each in PODS["one-host"]["containers"][0]["volumeMounts"]}
-    assert f"WORKDIR {mounted['state']}\n" in DOCKERFILE
+    assert (settings.queue.path.parent, settings.channel.path.parent) == (Path(STATE), Path(STATE))  # type: ignore[attr-defined]
+    assert mounted["state"] == STATE
     assert f",target={mounted['state']}" in SHELL
     assert KUBERNETES["one-host"]["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteOncePod"]
     assert KUBERNETES["one-host"]["Job"]["spec"]["parallelism"] == 1

@@ -148,7 +148,7 @@ def test_the_same_credential_gives_the_same_id_and_another_gives_another() -> No
 
 
 def test_what_export_adds_is_ignored() -> None:
-    raw = message(state="needs_session", reason=None, since=[1])
+    raw = message(state="needs_session", reason=None, since=[1], detail="ForbiddenException")
     assert PARSER.parse(raw, NOW) == PARSER.parse(message(), NOW)
     assert json.loads(PARSER.body(raw, NOW)).keys() == {"username", "session", "issued_at"}
 
@@ -156,14 +156,27 @@ def test_what_export_adds_is_ignored() -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"", "is not JSON"),
-        (b"{", "is not JSON"),
-        (b"\xff", "is not UTF-8"),
-        (b"[" * 100_000, "is not JSON"),
-        (b'{"since":' + b'{"a":' * 50_000, "is not JSON"),
-        (b'{"username": "\\ud800"}', "is not JSON"),
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"{", "is not JSON: it ends too early"),
+        (b'{"username": "ada", "session": "' + SESSION[:9].encode(), "is not JSON: it ends too early"),
+        (b"broken", "is not JSON"),
+        (b"\xff", "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"),
+        (b"[" * 100_000, "is not JSON: it is nested too deeply"),
+        (b'{"since":' + b'{"a":' * 50_000, "is not JSON: it is nested too deeply"),
+        (b'{"username": "\\ud800"}', "is not JSON: half of a surrogate pair is no character"),
+        (b'{"username": "\\udc00\\ud800"}', "is not JSON: half of a surrogate pair is no character"),
+        (b'{"since": ' + b"9" * 5_000 + b"}", "is not JSON: a number has too many digits"),
+        (b'{"username": "a\tb"}', "is not JSON: a text contains a control character, such as a line break"),
+        (message() + message(), "is not JSON: something follows it on the line"),
+        (message() + b",", "is not JSON: a comma follows the object; for a list of objects: jq -c '.[]'"),
+        (b"{'username': 'ada'}", "is not JSON: names and texts stand in double quotes (json.dumps, not str)"),
+        (message() + b"\r" + message(), "has lines that end with CR alone: tr '\\r' '\\n'"),
+        (message() + b"\0\0\0", "contains NUL bytes"),
+        (message().decode().encode("utf-16"), "is UTF-16, not UTF-8: convert the file (iconv -f UTF-16 -t UTF-8)"),
         (b'"text"', "is not a JSON object"),
-        (b"[]", "is not a JSON object"),
+        (b"7", "is not a JSON object"),
+        (b"null", "is not a JSON object"),
         (b" " * MAX_MESSAGE + b"{}", "is longer than 256 KiB"),
         (b'{"session": "%s"}' % SESSION.encode(), "has no username"),
         (b'{"username": "alice"}', "has no credential; add session or access_token"),
@@ -171,9 +184,10 @@ def test_what_export_adds_is_ignored() -> None:
         (message(username=""), "username should be text of 1 to 128 characters"),
         (message(username="é" * 129), "username should be text of 1 to 128 characters"),
         (message(username=7), "username should be text of 1 to 128 characters"),
-        (message(session=None), "session should be text of 20 to 2,048 characters"),
-        (message(session="x" * 19), "session should be text of 20 to 2,048 characters"),
-        (message(session="x" * 2_049), "session should be text of 20 to 2,048 characters"),
+        (message(session=None), "has no credential; add session or access_token"),
+        (message(username=None), "username should be text of 1 to 128 characters"),
+        (message(session="x" * 19), "session should be text of 20 to 8,192 characters"),
+        (message(session="x" * 8_193), "session should be text of 20 to 8,192 characters"),
         (with_token(""), "access_token should be text of 1 to 16,384 characters"),
         (with_token("x" * 16_385), "access_token should be text of 1 to 16,384 characters"),
         (message(id=""), "id should be text of 1 to 256 characters"),
@@ -181,6 +195,13 @@ def test_what_export_adds_is_ignored() -> None:
         (message(attributes=["mail"]), "attributes should be an object of text, 16 KiB together"),
         (message(attributes={"age": 7}), "attributes should be an object of text, 16 KiB together"),
         (message(attributes={"é": "é" * 8_192}), "attributes should be an object of text, 16 KiB together"),
+        (message(username="alice")[:-1] + b', "username": "bob"}', 'has two values for one key "username"; keep one'),
+        (message()[:-1] + b', "replace": false, "replace": true}', 'has two values for one key "replace"; keep one'),
+        (message()[:-1] + b', "since": {"a": 1, "a": 2}}', 'has two values for one key "a"; keep one'),
+        (
+            message(attributes={"mail": "a:b"}).replace(b'"a:b"', b'"a:b", "mail": "c"'),
+            'has two values for one key "mail"; keep one',
+        ),
         (message(replace="true"), "replace should be true or false"),
         (message(replace=1), "replace should be true or false"),
     ],
@@ -189,8 +210,17 @@ def test_a_malformed_message_is_refused_with_the_rule_it_breaks(raw: bytes, reas
     assert why(raw) == reason
 
 
+@pytest.mark.parametrize(
+    ("key", "flows"), [("ticket", "sign_in.flow custom_auth"), ("password", "the flows user_password and admin")]
+)
+def test_a_credential_that_this_worker_cannot_use_is_named_with_those_that_it_takes(key: str, flows: str) -> None:
+    for raw in (message(**{key: "hunter2"}), json.dumps({"username": "ada", key: "hunter2"}).encode()):
+        assert why(raw).startswith(f"{key} fits only {flows}")
+        assert why(raw).endswith("it takes session or access_token")
+
+
 def test_the_longest_of_everything_is_accepted() -> None:
-    keys = {"username": "é" * 128, "session": "x" * 2_048, "id": "i" * 256, "attributes": {"é": "é" * 8_191}}
+    keys = {"username": "é" * 128, "session": "x" * 8_192, "id": "i" * 256, "attributes": {"é": "é" * 8_191}}
     assert PARSER.parse(message(**keys), NOW).attributes == keys["attributes"]
     PARSER.parse(with_token("x" * 16_384), NOW)
 
@@ -198,15 +228,62 @@ def test_the_longest_of_everything_is_accepted() -> None:
 def test_an_unknown_key_is_refused_by_name_with_the_nearest_right_one() -> None:
     assert why(message(acces_token="x")) == 'has the unknown key "acces_token"; did you mean access_token?'
     assert why(message(qqq="x")) == 'has the unknown key "qqq"'
+    assert why(message(Username="x")) == "has the unknown key of 8 characters; did you mean username?"
 
 
-def test_the_name_of_an_unknown_key_cannot_play_tricks_on_a_terminal() -> None:
-    assert why(message(**{"\x1b[2J\u202e\n" + "q" * 99: 1})).startswith('has the unknown key "\\x1b[2J\\u202e\\nqqq')
-    assert len(why(message(**{"q" * 9_999: 1}))) < 80
+@pytest.mark.parametrize(
+    "key", ["", "A", "q" * 33, "hunter2", "\x1b[2J\u202e\n", "é", SESSION, SESSION[:30], "a-b", "a b"]
+)
+def test_a_key_that_does_not_look_misspelt_is_not_repeated_it_may_be_a_secret(key: str) -> None:
+    assert why(message(**{key: 1})) == f"has the unknown key of {len(key)} characters"
+    twice = message()[:-1] + f', "since": {{{json.dumps(key)}: 1, {json.dumps(key)}: 2}}}}'.encode()
+    assert why(twice) == f"has two values for one key of {len(key)} characters; keep one"
 
 
-def test_a_credential_used_as_a_key_is_not_repeated() -> None:
-    assert why(message(**{SESSION: 1})) == "has the unknown key ***"
+def test_a_key_that_the_credential_contains_is_not_repeated() -> None:
+    assert why(message(session="abcdefghijklmnopqrstuvwxyz", abcdefgh=1)) == "has the unknown key of 8 characters"
+
+
+# --- what is the absence of a key -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["id", "issued_at", "expires_at", "attributes", "replace", "access_token"])
+def test_null_for_an_optional_key_is_its_absence(key: str) -> None:
+    raw = message(**{key: None})
+    assert PARSER.parse(raw, NOW) == PARSER.parse(message(), NOW)
+    assert PARSER.body(raw, NOW) == PARSER.body(message(), NOW), "workers of earlier versions take no null"
+
+
+def test_a_token_beside_a_session_that_is_null_counts() -> None:
+    assert PARSER.parse(with_token(token(), session=None), NOW) == PARSER.parse(with_token(token()), NOW)
+
+
+# --- files and queues are read in the same way ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \t", b"\xef\xbb\xbf\xef\xbb\xbf ", b"\r\n", b"\x0b\x0c"])
+@pytest.mark.parametrize("after", [b"", b"\r\n", b" \n\n", b"\r", b"\x0c"])
+def test_what_stands_around_a_message_is_nothing_wherever_it_comes_from(before: bytes, after: bytes) -> None:
+    raw = before + message() + after
+    assert PARSER.parse(raw, NOW) == PARSER.parse(message(), NOW)
+    assert PARSER.body(raw, NOW) == PARSER.body(message(), NOW)
+
+
+# --- the attribute that people see ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [None, {}, {"mail": "a@b.example"}, {"email": ""}, {"email": " "}, {"email": ":"}, {"email": "\u200b:"}],
+)
+def test_a_request_without_the_attribute_that_people_see_is_malformed(attributes: dict[str, str] | None) -> None:
+    parser = Parser(POOL, 180.0, "email")
+    raw = message(attributes=attributes)
+    for read in (parser.parse, parser.body):
+        with pytest.raises(Malformed, match=r"^has no attribute email, which otp\.account names"):
+            read(raw, NOW)
+    assert PARSER.parse(raw, NOW).attributes == (attributes or {})
+    assert parser.parse(message(attributes={"email": "a@b.example"}), NOW).attributes == {"email": "a@b.example"}
 
 
 def test_push_writes_into_a_session_without_times_when_it_was_pushed() -> None:

@@ -135,9 +135,9 @@ def test_concurrency_follows_the_rate_where_it_is_not_set(rate: float, users: in
 
 
 def test_queue_and_ledger_are_one_file_where_it_is_not_set() -> None:
-    assert load(None, [*NEEDED, "queue.path=q.db"], {}).ledger.path == Path("q.db")
+    assert load(None, [*NEEDED, "queue.path=q.db"], {}).ledger.path == Path.cwd() / "q.db"
     settings = load(None, [*NEEDED, "queue.path=q.db", "ledger.path=l.db"], {})
-    assert (settings.queue.path, settings.ledger.path) == (Path("q.db"), Path("l.db"))
+    assert (settings.queue.path, settings.ledger.path) == (Path.cwd() / "q.db", Path.cwd() / "l.db")
 
 
 def test_sections_made_by_hand_are_completed_as_well() -> None:
@@ -163,6 +163,59 @@ def test_a_lease_outlasts_three_calls() -> None:
     assert "ledger.lease (from --set ledger.lease): should be at least 30 s" in text
     with pytest.raises(ValidationError):
         Settings(cognito=CognitoSettings(user_pool_id=POOL), ledger=LedgerSettings(lease=29.0))
+
+
+SQS = "https://sqs.eu-central-1.amazonaws.com/123456789012"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        f"{SQS}/requests",
+        f"{SQS}/requests/",
+        "https://sqs-fips.eu-central-1.amazonaws.com/123456789012/requests",
+        "https://vpce-1.sqs.eu-central-1.vpce.amazonaws.com/123456789012/requests",
+        "https://EU-CENTRAL-1.queue.amazonaws.com/123456789012/requests",
+        "https://sqs.eu-central-1.amazonaws.com//123456789012//requests?x=1",
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/request%73",
+        "http://localhost:4566/queue/requests",
+    ],
+)
+@pytest.mark.parametrize("key", ["queue.dead_letter_url", "channel.url"])
+def test_one_queue_is_not_two(key: str, other: str) -> None:
+    text = complaint(
+        "queue.kind=sqs", f"queue.url={SQS}/requests", "channel.kind=sqs", f"channel.url={SQS}/c", f"{key}={other}"
+    )
+    assert f"{key} (from --set {key}): names the same queue as queue.url" in text
+
+
+def test_the_dead_letters_are_not_the_channel_and_other_queues_are_other_queues() -> None:
+    both = "queue.kind=sqs", f"queue.url={SQS}/a", "channel.kind=sqs"
+    text = complaint(*both, f"queue.dead_letter_url={SQS}/b", f"channel.url={SQS}/b")
+    assert "channel.url (from --set channel.url): names the same queue as queue.dead_letter_url" in text
+    others = f"queue.dead_letter_url={SQS[:-1]}3/a", f"channel.url={SQS}/A"
+    settings = load(None, [*NEEDED, *both, *others], {})
+    assert settings.queue.dead_letter_url == f"{SQS[:-1]}3/a"
+    assert load(None, [*NEEDED, f"queue.url={SQS}/a", f"queue.dead_letter_url={SQS}/a"], {}), "the queue is a file"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("arn:aws:sqs:eu-central-1:123456789012:requests", "is an ARN, and should be the URL"),
+        ("requests", "should be the URL of a queue"),
+        ("https://sqs.eu-central-1.amazonaws.com/", "should be the URL of a queue"),
+        (f"{SQS}/requests.fifo", "names a FIFO queue"),
+        (f"{SQS}/requests.fifo/", "names a FIFO queue"),
+    ],
+)
+@pytest.mark.parametrize("key", ["queue.url", "queue.dead_letter_url", "channel.url"])
+def test_a_queue_is_named_by_its_url_and_is_no_fifo_queue(key: str, url: str, said: str) -> None:
+    assert f"{key} (from --set {key}): {said}" in complaint(f"{key}={url}")
+
+
+def test_a_slash_at_the_end_of_a_queues_url_is_left_out() -> None:
+    assert load(None, [*NEEDED, f"queue.url={SQS}/a/"], {}).queue.url == f"{SQS}/a"
 
 
 def test_a_session_outlives_the_validity_that_its_secret_needs() -> None:
@@ -318,9 +371,10 @@ def uncommented() -> str:
 
 
 def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> None:
-    path = tmp_path / "all.toml"
+    example, path = tmp_path / EXAMPLE.name, tmp_path / "all.toml"
+    example.write_bytes(EXAMPLE.read_bytes())
     path.write_text(uncommented())
-    shown, spelt = (explain(each, [], {}) for each in (EXAMPLE, path))
+    shown, spelt = (explain(each, [], {}) for each in (example, path))
     assert {row.key for row in spelt if row.source != str(path)} == set()
     examples = {row.key for row in shown if not row.value}
     values = [{row.key: row.value for row in rows if row.key not in examples} for rows in (shown, spelt)]

@@ -80,6 +80,8 @@ ENTRIES: dict[Role, list[tuple[str, str]]] = {
         ("worker/setup/init", "*"),
         *((ANY_QUEUE, name) for name in ("make", "arn_of", "attributes_of")),
         *of_every_channel("resources"),
+        *((QUEUE, f"Redrive.{name}") for name in ("run", "_empty", "_moved")),
+        *((QUEUE, name) for name in ("attributes_of", "count", "receive", "release")),
     ],
 }
 """What each role runs: modules (a package, or how their names begin) and class with method; ``*`` is all.

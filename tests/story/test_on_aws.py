@@ -75,7 +75,7 @@ async def test_who_needs_a_session_is_exported_signed_in_again_and_delivered(one
 
     assert (await rollout.run()).code == 1
     lost = await rollout.users("needs_session")
-    assert lost == {"ana": "request_lost"}
+    assert lost == {"ana": "token_expired"}
 
     await rollout.push(await rollout.sign_in(*lost))
     assert (await rollout.run()).code == 0

@@ -65,7 +65,7 @@ class World:
         self._changed()
         return Pushed(len(page), duplicates)
 
-    async def put_aside(self, reason: str, digest: str) -> None:
+    async def put_aside(self, reason: str, digest: str, number: int = 1, before: int = 0) -> None:
         self.aside.append((reason, digest))
 
     async def backlog(self) -> Backlog:

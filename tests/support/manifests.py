@@ -41,15 +41,16 @@ SHELL = re.sub(r"(^\s*#.*\n)|(\\\n)", " ", SCRIPT.read_text(), flags=re.MULTILIN
 
 def settings_of(name: str, tmp_path: Path) -> Settings:
     """The settings that a platform's container will find, as the worker reads them."""
+    image = dict(re.findall(r"(MFA_WORKER_STATE)=(\S+)", DOCKERFILE))
     if name in PODS:
         container, volume = PODS[name]["containers"][0], tmp_path / "mfa-worker.toml"
-        environ = {each["name"]: each["value"] for each in container["env"]}
+        environ = {**image, **{each["name"]: each["value"] for each in container["env"]}}
         mounted = next(each for each in container["volumeMounts"] if each["name"] == "settings")
         assert environ["MFA_WORKER_CONFIG"] == f"{mounted['mountPath']}/{volume.name}"
         assert mounted["readOnly"]
         volume.write_text(KUBERNETES[name]["ConfigMap"]["data"][volume.name])
         return load(None, [], {**environ, "MFA_WORKER_CONFIG": str(volume)})
     if name in ON_AWS:
-        given = {each["name"]: each["value"] for each in ON_AWS[name]["environment"]}
+        given = {**image, **{each["name"]: each["value"] for each in ON_AWS[name]["environment"]}}
         return load(None, [], {**given, **{each["name"]: "[]" for each in ON_AWS[name]["secrets"]}})
-    return load(CONFIG / "mfa-worker.toml", [], {})
+    return load(CONFIG / "mfa-worker.toml", [], image)

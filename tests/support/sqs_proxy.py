@@ -32,6 +32,10 @@ class Proxy:
         """Every count of messages is 0."""
         self.errors: dict[str, str] = {}
         """Operations that are refused, with the code."""
+        self.refused_for: dict[str, str] = {}
+        """Queues for which every operation but sending is refused, with the code."""
+        self.entries_refused: dict[str, str] = {}
+        """Operations of which every entry is refused for good, with the code."""
         self.failing: Counter[str] = Counter()
         """Batches whose first entry fails and goes no further."""
         self.swallowed: Counter[str] = Counter()
@@ -59,8 +63,12 @@ class Proxy:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        if code := self.errors.get(operation):
+        code = self.refused_for.get(asked.get("QueueUrl", "")) if operation != "SendMessageBatch" else None
+        if code := code or self.errors.get(operation):
             return _answer({"__type": f"com.amazonaws.sqs#{code}", "message": "echoes what was sent"}, 400)
+        if code := self.entries_refused.get(operation):
+            ids = [entry["Id"] for entry in asked["Entries"]]
+            return _answer({"Failed": [{"Id": each, "Code": code, "SenderFault": True} for each in ids]})
         if self._is_next(self.swallowed, operation):
             return _answer({"Successful": [{"Id": entry["Id"]} for entry in asked["Entries"]]})
         failed = asked["Entries"].pop(0)["Id"] if self._is_next(self.failing, operation) else None
@@ -71,7 +79,7 @@ class Proxy:
         if failed is not None:
             answer.setdefault("Failed", []).append({"Id": failed, "Code": "InternalError", "SenderFault": False})
         if self.counts_lag and operation == "GetQueueAttributes":
-            answer["Attributes"] = dict.fromkeys(answer["Attributes"], "0")
+            answer["Attributes"] |= {name: "0" for name in answer["Attributes"] if name.startswith("ApproximateN")}
         return _answer({} if self._is_next(self.cut_off, operation) else answer, status)
 
     async def _pass(self, request: web.Request, operation: str, asked: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -3,7 +3,8 @@
 What is written here holds credentials, sealed secrets or names. So its path must lead to a regular file of our own that
 others cannot open, or to nothing yet: never to a link, a folder, a device or a pipe. Parent folders may be links. The
 group may have access: Kubernetes gives it to the group of a volume (``fsGroup``), and ``check`` advises against it
-elsewhere.
+elsewhere. Two kinds of files are taken where others can only read them: a database, which is closed to them before
+anything is written to it, and the file of a channel, whose secrets are sealed.
 """
 
 from __future__ import annotations
@@ -29,29 +30,37 @@ _KINDS = {
 """The words for what is no regular file, by the type in ``st_mode``."""
 
 
-def look_private(path: Path, *, what: str) -> os.stat_result | None:
+OTHERS = 0o007
+"""The bits of a mode that let others open a file."""
+OTHERS_WRITE = 0o002
+"""The bit that lets others change it."""
+
+
+def look_private(path: Path, *, what: str, forbidden: int = OTHERS) -> os.stat_result | None:
     """Return what ``stat`` says of the file, or ``None`` if there is none; opens nothing.
 
-    ``what``: the words for the file in an error, such as "the ledger". Raises ``UsageError`` for what must not be
-    written (see the top of this file), ``OSError`` where that cannot be seen.
+    ``what``: the words for the file in an error, such as "the ledger"; ``forbidden``: the bits that its mode must not
+    have, 0 for a file that will be replaced as a whole. Raises ``UsageError`` for what must not be written (see the top
+    of this file), ``OSError`` where that cannot be seen.
     """
     try:
         found = path.lstat()
     except FileNotFoundError:
         return None
-    _refuse(path, found, what)
+    _refuse(path, found, what, forbidden)
     return found
 
 
-def open_private(path: Path, flags: int, *, what: str) -> int:
+def open_private(path: Path, flags: int, *, what: str, forbidden: int = OTHERS) -> int:
     """Open a file that will be written, and return its descriptor; with ``os.O_CREAT`` it is made with mode 0600.
 
-    Raises ``UsageError`` for what must not be written (see the top of this file), otherwise ``OSError``.
+    ``what`` and ``forbidden``: see ``look_private``. Raises ``UsageError`` for what must not be written, otherwise
+    ``OSError``.
     """
-    look_private(path, what=what)  # a device or a pipe must not even be opened
+    look_private(path, what=what, forbidden=forbidden)  # a device or a pipe must not even be opened
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     try:
-        _refuse(path, os.fstat(descriptor), what)
+        _refuse(path, os.fstat(descriptor), what, forbidden)
     except BaseException:
         os.close(descriptor)
         raise
@@ -74,8 +83,7 @@ def writing_private(path: Path, *, what: str) -> Iterator[BinaryIO]:
 
     Nothing is written there if the block raises.
     """
-    with suppress(FileNotFoundError):
-        _refuse(path, path.lstat(), what, mode=False)
+    look_private(path, what=what, forbidden=0)
     handle, name = tempfile.mkstemp(prefix=".mfa-worker-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -88,6 +96,14 @@ def writing_private(path: Path, *, what: str) -> Iterator[BinaryIO]:
             Path(name).unlink()
         raise
     sync_folder(path.parent)
+
+
+def close_to_others(path: Path) -> bool:
+    """Take from others what access they have to a file of ours; whether they had any. Raises ``OSError``."""
+    mode = stat.S_IMODE(path.lstat().st_mode)
+    if mode & OTHERS:
+        path.chmod(mode & ~OTHERS)
+    return bool(mode & OTHERS)
 
 
 def sync_folder(folder: Path) -> None:
@@ -105,8 +121,8 @@ def is_ours(found: os.stat_result, folder: Path) -> bool:
     return found.st_uid == me or (me == 0 and found.st_uid == folder.stat().st_uid)
 
 
-def _refuse(path: Path, found: os.stat_result, what: str, *, mode: bool = True) -> None:
-    """Raise ``UsageError`` unless this is a regular file of ours, and with ``mode`` one that others cannot open."""
+def _refuse(path: Path, found: os.stat_result, what: str, forbidden: int) -> None:
+    """Raise ``UsageError`` unless this is a regular file of ours with none of the ``forbidden`` bits in its mode."""
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no file")
         cure = "name the file itself" if stat.S_ISLNK(found.st_mode) else "name a file, which need not exist yet"
@@ -116,8 +132,9 @@ def _refuse(path: Path, found: os.stat_result, what: str, *, mode: bool = True) 
             f"{what}, {path}, belongs to another user (uid {found.st_uid}; this one is {os.geteuid()})",
             f"run as that user, give it to this one (chown {os.geteuid()} {path}), or name another file",
         )
-    if mode and found.st_mode & 0o007:
+    if found.st_mode & forbidden:
+        can = "changed" if found.st_mode & OTHERS_WRITE else "opened"
         raise UsageError(
-            f"{what}, {path}, can be opened by every user of this host (mode {stat.S_IMODE(found.st_mode):04o})",
+            f"{what}, {path}, can be {can} by every user of this host (mode {stat.S_IMODE(found.st_mode):04o})",
             f"close it to them: chmod 600 {path}; where its file system keeps no modes, name a file on another one",
         )

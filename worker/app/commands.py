@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 from collections import Counter
@@ -16,11 +17,12 @@ from worker.app.push_time import learn_time
 from worker.app.stores import Stores, open_stores
 from worker.core.errors import Malformed, UsageError
 from worker.core.model import Counts, Listed, Request, State
-from worker.core.ports import Backlog
+from worker.core.ports import Backlog, Pushed, PutAside
 from worker.core.record import rfc3339
 from worker.requests.feed import BATCH
-from worker.requests.lines import digest, read_lines, shrink_pipe
-from worker.requests.usernames import usernames
+from worker.requests.lines import Line, read_lines
+from worker.requests.refused import Aside, Refused, safe_reason
+from worker.requests.usernames import named_lines, why_not
 from worker.settings import Settings
 
 UNREQUESTED = "unrequested"
@@ -33,8 +35,13 @@ class PushResult:
 
     accepted: int = 0
     duplicates: int = 0
-    malformed: Counter[str] = field(default_factory=Counter)
-    """How many lines were malformed, by reason."""
+    refused: Refused = field(default_factory=Refused)
+    """The malformed ones."""
+
+    @property
+    def malformed(self) -> Counter[str]:
+        """How many lines were malformed, by reason."""
+        return self.refused.reasons
 
 
 async def push(settings: Settings, stream: BinaryIO) -> PushResult:
@@ -43,33 +50,54 @@ async def push(settings: Settings, stream: BinaryIO) -> PushResult:
     async with open_stores(settings) as stores:
         await learn_time(settings, stores.clock)
         lines = read_lines(stream)
-        while batch := await _next_batch(lines, stores, result):
-            pushed = await stores.queue.push(batch)
+        ended = False
+        while not ended:
+            batch, asides, ended = _next_batch(lines, stores, result.refused)
+            pushed = await stores.queue.push(batch) if batch else Pushed()
             result.accepted += pushed.accepted
             result.duplicates += pushed.duplicates
+            await asyncio.gather(*(stores.queue.put_aside(*aside) for aside in asides))
     return result
+
+
+def _next_batch(
+    lines: Iterator[Line], stores: Stores, refused: Refused
+) -> tuple[list[tuple[Request, bytes]], list[Aside], bool]:
+    """Return the next requests to push together, what to put aside, and whether no lines are left."""
+    batch: list[tuple[Request, bytes]] = []
+    asides: list[Aside] = []
+    for line in lines:
+        now = stores.clock.utc()
+        try:
+            batch.append((stores.parser.parse(line.raw, now), stores.parser.body(line.raw, now)))
+        except Malformed as malformed:
+            if aside := refused.add(line, str(malformed)):
+                asides.append(aside)
+        if len(batch) + len(asides) >= BATCH:
+            return batch, asides, False
+    return batch, [*asides, *refused.owed()], True
 
 
 async def push_fresh(settings: Settings, stream: BinaryIO) -> PushResult:
     """Put lines on the queue as ``push`` does, but no faster than the workers use the credentials."""
+    refused = Refused()
     async with feed(settings) as opened:
-        shrink_pipe(stream)
         for line in read_lines(stream):
             await opened.room()
             with suppress(Malformed):  # the feed has put it aside and counted it
-                await opened.push(line, wait=False)
-        return PushResult(opened.accepted, opened.duplicates, opened.malformed)
+                await opened.push_line(line, refused)
+        await opened.put_aside(refused.owed())
+        return PushResult(opened.accepted, opened.duplicates, refused)
 
 
-async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, int]:
-    """Put the users that a file names on the roster; return how many are new, and how many lines were no username."""
-    refused = 0
+async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, Refused]:
+    """Put the users that a file names on the roster; return how many are new, and which lines were no username."""
+    refused = Refused()
 
     def named() -> Iterator[str]:
-        nonlocal refused
-        for username in usernames(stream):
+        for line, username in named_lines(stream):
             if username is None:
-                refused += 1
+                refused.add(line, why_not(line))
             else:
                 yield username
 
@@ -78,19 +106,27 @@ async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, int]
     return added, refused
 
 
-async def _next_batch(lines: Iterator[bytes], stores: Stores, result: PushResult) -> list[tuple[Request, bytes]]:
-    """Return the next requests to push together, with their bodies; count malformed lines and put them aside."""
-    batch: list[tuple[Request, bytes]] = []
-    for line in lines:
-        now = stores.clock.utc()
-        try:
-            batch.append((stores.parser.parse(line, now), stores.parser.body(line, now)))
-        except Malformed as malformed:
-            result.malformed[str(malformed)] += 1
-            await stores.queue.put_aside(str(malformed), digest(line))
-        if len(batch) == BATCH:
-            break
-    return batch
+async def malformed(settings: Settings) -> list[PutAside] | None:
+    """Return the malformed messages that were put aside; ``None`` where the queue keeps no list of them."""
+    async with open_stores(settings, must_exist=True) as stores:
+        pages = stores.queue.put_aside_list()
+        if pages is None:
+            return None
+        found = [replace(aside, reason=safe_reason(aside.reason)) async for page in pages for aside in page]
+        return sorted(found, key=lambda aside: aside.last_seen)
+
+
+def told(aside: Sequence[PutAside] | None, settings: Settings) -> Iterator[str]:
+    """Yield lines of text about malformed messages, or about where they are."""
+    if aside is not None:
+        yield f"{'last seen':<26}{'number':>8}  {'digest':<18}reason" if aside else "no message was malformed"
+        for each in aside:
+            yield f"{rfc3339(each.last_seen):<26}{each.number:>8,}  {each.digest:<18}{each.reason}"
+    elif settings.queue.dead_letter_url:
+        yield "reason and digest of each malformed message are attributes of the messages in queue.dead_letter_url:"
+        yield f"  {settings.queue.dead_letter_url}"
+    else:
+        yield "this queue keeps no list: set queue.dead_letter_url; the log of each run says malformed_deleted"
 
 
 async def status(settings: Settings) -> tuple[Counts, Backlog]:

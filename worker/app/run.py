@@ -18,14 +18,16 @@ import structlog
 from worker.app import older
 from worker.app.stores import Stores, open_intake, open_stores, stamp
 from worker.app.wiring import open_worker
+from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import SystemClock
-from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, UsageError, WorkerError
+from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, PersonMustAct, UsageError, WorkerError
 from worker.core.model import Counts, State
 from worker.core.ports import Backlog, Queue
 from worker.core.stats import RunStats
 from worker.engine import waves
 from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
+from worker.requests.refused import Refused
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 from worker.telemetry import progress, report
@@ -81,18 +83,22 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     shutdown = Shutdown()
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
+    refused = Refused()
     async with open_stores(settings) as stores:
         if refusal := await older.refusal(settings, stores):
             raise refusal
         with _signals(shutdown), _tuned_interpreter(), stores.alive:
             try:
-                counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave)
+                counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave, refused)
             except DependencyUnavailable as unavailable:  # the states of the users are not known
                 shutdown.request(unavailable)
                 reason = shutdown.reason or unavailable
                 log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))  # noqa: TRY400
+                report.print_lines(refused.lines(), sys.stderr)
                 return ExitCode.BUG if stats.bugs else reason.exit_code
-        code = _exit_code(shutdown.reason, stats.bugs, counts, backlog, options.tolerate)
+        malformed = refused.total + stores.queue.malformed_found
+        code = _exit_code(shutdown.reason, stats.bugs, counts, backlog, options.tolerate, malformed)
+        report.print_lines(refused.lines(), sys.stderr)
         _print_result(shutdown.reason, code, counts, backlog, stats)
         if options.report is not None:
             report.write(
@@ -110,12 +116,13 @@ async def _work(
     stats: RunStats,
     follow: asyncio.Event | None,
     wave: waves.Wave | None,
+    refused: Refused,
 ) -> tuple[Counts, Backlog]:
     """Run the worker; return the users by state and the backlog: counted if all work is done, else as last known."""
     queue: Queue = stores.queue
     try:
         async with (
-            open_intake(settings, stores, options.source, wave) as queue,
+            open_intake(settings, stores, options.source, refused, wave) as queue,
             open_worker(
                 settings,
                 stores,
@@ -132,8 +139,8 @@ async def _work(
         ):
             gc.freeze()  # what exists now, the SDK's models above all, is never garbage: it need not be looked at again
             await loop.run(follow)
-    except DependencyUnavailable as unavailable:  # opening the channel, or giving back what is left
-        shutdown.request(unavailable)
+    except (DependencyUnavailable, PersonMustAct) as stopped:  # opening the channel, or giving back what is left
+        shutdown.request(stopped)
     if shutdown.reason is not None:
         return await _last_known(stores, queue, shutdown.reason)
     counts = await stores.recount()
@@ -160,10 +167,8 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
         raise UsageError(f"cannot read {options.source}", "name a file of requests, one JSON object a line")
     if options.source and options.only:
         raise UsageError("--only chooses among what is on the queue, not in --input", "push the requests first")
-    if options.report is not None and not options.report.parent.is_dir():
-        raise UsageError(
-            f"there is no folder {options.report.parent} for the report", "create it, or name another --report"
-        )
+    read = {"--input": options.source, "--only": options.only}
+    refuse_wrong_files(settings, delivers=True, report=options.report, read=read)
 
 
 def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | None]]:
@@ -175,7 +180,10 @@ def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | 
     return waiting
 
 
-def _exit_code(reason: WorkerError | None, bugs: int, counts: Counts, backlog: Backlog, tolerate: float) -> ExitCode:
+def _exit_code(
+    reason: WorkerError | None, bugs: int, counts: Counts, backlog: Backlog, tolerate: float, malformed: int
+) -> ExitCode:
+    """``malformed``: how many requests of the input, or of those that came over the queue, this run could not read."""
     if bugs:
         return ExitCode.BUG
     work_left = backlog.waiting > 0 or counts.unfinished > 0
@@ -183,8 +191,10 @@ def _exit_code(reason: WorkerError | None, bugs: int, counts: Counts, backlog: B
         return ExitCode.INTERRUPTED  # another worker has begun something since this one finished
     if reason is not None and (work_left or not isinstance(reason, Interrupted)):
         return reason.exit_code
+    if counts.dead_letters:
+        return ExitCode.SOME_LEFT_OUT
     left_out = counts.states.get(State.NEEDS_SESSION, 0) + counts.states.get(State.FAILED, 0)
-    return ExitCode.SOME_LEFT_OUT if left_out > tolerate * counts.accepted else ExitCode.DONE
+    return ExitCode.SOME_LEFT_OUT if malformed or left_out > tolerate * counts.accepted else ExitCode.DONE
 
 
 def _print_result(

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from worker.adapters import channels
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
+from worker.adapters.watched_file import Watched
+from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
 from worker.core.ports import Channel, CountedLedger, Producer, Queue, QueueStats, Recoverable, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
+from worker.requests.refused import Refused
 from worker.settings import Settings
 
 if TYPE_CHECKING:  # importing the SDK takes 0.25 s, which commands on one host do without
@@ -69,6 +72,8 @@ class Stores:
     ledger: StoredLedger
     clock: EndpointClock
     """By which the deadlines of requests are judged; the machine's own until an endpoint told its time."""
+    watched: Sequence[Watched] = ()
+    """The files of this host that are in use."""
 
     async def counts(self) -> Counts:
         """Return the ledger's last known counts, with the duplicates and malformed messages that the queue counted."""
@@ -80,7 +85,10 @@ class Stores:
 
     async def _with_queue_counts(self, counts: Counts) -> Counts:
         refused, malformed = await self.queue.counted()
-        return replace(counts, duplicates=counts.duplicates + refused, malformed=counts.malformed + malformed)
+        malformed += counts.malformed
+        dead_letters = await self.queue.dead_letters(malformed)
+        duplicates = counts.duplicates + refused
+        return replace(counts, duplicates=duplicates, malformed=malformed, dead_letters=dead_letters)
 
 
 def stamp(settings: Settings) -> Mapping[str, str]:
@@ -135,22 +143,23 @@ def aws_target(settings: Settings) -> AwsTarget:
 
 @asynccontextmanager
 async def open_stores(settings: Settings, *, must_exist: bool = False) -> AsyncIterator[Stores]:
-    """Open queue and ledger; ``must_exist``: never begin a new ledger.
+    """Open queue and ledger; ``must_exist``: never begin a new ledger, for those who only look.
 
     Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
-    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     clock = EndpointClock(SystemClock())
+    refuse_wrong_files(settings)
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, clock, stack)
         # A queue on AWS is opened first: if its settings are wrong, no ledger has been begun.
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
-            queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number))
+            queue = await opening.sqs_queue(lambda number: ledger.count(malformed=number), to_look=must_exist)
         ledger = await opening.ledger(must_exist=must_exist or settings.ledger.must_exist)
         queue = queue or await opening.sqlite_queue()
-        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, clock)
+        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, clock, opening.watched())
 
 
 class _Opening:
@@ -179,7 +188,10 @@ class _Opening:
             mark = Mark(mark_path(self._settings))
             self._stack.callback(mark.close)
             embedded = SqliteLedger(
-                self._database(settings.path), self.liveness, gather=gather_time(self._settings), mark=mark
+                self._database(settings.path, "the ledger"),
+                self.liveness,
+                gather=gather_time(self._settings),
+                mark=mark,
             )
             await embedded.open(stamp(self._settings), must_exist=must_exist)
             return embedded
@@ -197,7 +209,7 @@ class _Opening:
         settings, rate = self._settings.queue, self._settings.rate.effective
         assert self.liveness is not None
         queue = SqliteQueue(
-            self._database(settings.path),
+            self._database(settings.path, "the queue"),
             self._parser,
             holder=self._worker,
             is_dead=self.liveness.is_dead,
@@ -208,7 +220,7 @@ class _Opening:
         await queue.open()
         return queue
 
-    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]]) -> StoredQueue:
+    async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]], *, to_look: bool) -> StoredQueue:
         from worker.adapters.queues.sqs.queue import SqsQueue
 
         settings, rate = self._settings.queue, self._settings.rate.effective
@@ -225,12 +237,16 @@ class _Opening:
             count_malformed=count_malformed,
             empty_after=settings.empty_after,
         )
-        await queue.open()
+        await queue.open(to_look=to_look)
         return queue
 
-    def _database(self, path: Path) -> Database:
+    def watched(self) -> Sequence[Watched]:
+        """The files on this host that are open."""
+        return [*self._databases.values(), *([self.liveness] if self.liveness else [])]
+
+    def _database(self, path: Path, what: str) -> Database:
         if path not in self._databases:
-            self._databases[path] = database = Database(path)
+            self._databases[path] = database = Database(path, what)
             self._stack.push_async_callback(database.close)
         return self._databases[path]
 
@@ -244,11 +260,12 @@ class _Opening:
 
 @asynccontextmanager
 async def open_intake(
-    settings: Settings, stores: Stores, source: str | None, wave: Wave | None = None
+    settings: Settings, stores: Stores, source: str | None, refused: Refused, wave: Wave | None = None
 ) -> AsyncIterator[Queue]:
     """Open what the worker leases from: the queue, or the file or pipe ``source``, which uses the queue too.
 
-    ``wave``: lease only messages of these users. When this closes, messages that are still leased are given back.
+    ``refused`` notes the malformed lines of the source. ``wave``: lease only messages of these users. When this closes,
+    messages that are still leased are given back.
     """
     from worker.adapters.queues.stream import StreamQueue
 
@@ -260,7 +277,7 @@ async def open_intake(
         elif source is None:
             yield stores.queue
         else:
-            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue)
+            stream = StreamQueue(source, stores.parser, stores.clock, stores.queue, stores.queue, refused)
             stack.push_async_callback(stream.close)
             yield stream
 

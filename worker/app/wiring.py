@@ -10,10 +10,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from worker.adapters.cognito.client import cognito
+from worker.adapters.watched_file import Watched
 from worker.app.stores import Stores, open_channel
+from worker.app.watching import watch_files
 from worker.core.config import WorkerConfig
+from worker.core.errors import UsageError
 from worker.core.ports import Queue
 from worker.core.record import RecordFormat
+from worker.core.record_size import RecordSize
 from worker.core.resilience.call_attempts import RetryPolicy
 from worker.core.stats import RunStats
 from worker.engine.assembly import Ports, assemble
@@ -50,12 +54,21 @@ async def open_worker(
 ) -> AsyncIterator[WorkerLoop]:
     """Open a worker with these settings; see ``engine.assembly.assemble``.
 
-    Raises ``UsageError`` for recipients that are not valid, ``ChannelUnavailable``.
+    Raises ``UsageError`` for recipients that are not valid or too many, ``ChannelUnavailable``.
     """
     clock = stores.clock
     sealer = AgeSealer(settings.seal.recipients)
     async with AsyncExitStack() as stack:
         channel = await stack.enter_async_context(open_channel(settings))
+        in_use = [*stores.watched, *([channel] if isinstance(channel, Watched) else [])]
+        await stack.enter_async_context(watch_files(in_use, shutdown))
+        config = worker_config(settings, stores.worker, max_users=max_users)
+        if RecordSize(config.record, sealer, (channel, stores.ledger)).nothing_fits():
+            raise UsageError(
+                f"not even the smallest record fits into the channel ({settings.channel.kind}) and the ledger",
+                "name fewer seal.recipients, raise the limit (of an SQS queue: MaximumMessageSize), or use another "
+                "channel.kind",
+            )
         provider = await stack.enter_async_context(
             cognito(
                 region=settings.cognito.region,
@@ -77,7 +90,6 @@ async def open_worker(
             sealer=sealer,
             clock=clock,
         )
-        config = worker_config(settings, stores.worker, max_users=max_users)
         yield assemble(ports, config, shutdown, stats, wave=wave, failure_rate=failure_rate)
 
 

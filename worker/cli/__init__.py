@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from worker.cli import repair, requests, run, secrets, setup
+from worker.cli.core_dumps import forbid_core_dumps
 from worker.cli.options import CONFIG, SET
 from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
 
@@ -36,7 +37,7 @@ for command in (
     *(run.run, run.rehearse),
     *(requests.push, requests.status, requests.export),
     *(secrets.keygen, secrets.open_),
-    repair.recover,
+    *(repair.recover, repair.redrive),
     *(setup.init, setup.check, setup.config),
 ):
     cli.add_command(command)
@@ -44,6 +45,7 @@ for command in (
 
 def main() -> NoReturn:
     """Run a command and end the process with its exit code."""
+    forbid_core_dumps()
     _complete_streams()
     try:
         code = cli.main(standalone_mode=False)

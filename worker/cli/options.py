@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,25 @@ def configured(command: Command) -> Command:
 
     decorated: Command = click.pass_context(wrapper)
     return CONFIG(SET(decorated))
+
+
+def small_pipe(_context: click.Context, _option: click.Parameter, value: Any) -> Any:
+    """Make a pipe on standard input small as soon as an option says that it is read: then its writer cannot fill it.
+
+    Settings and stores take a while to be opened.
+    """
+    if value in (True, "-"):
+        from worker.requests.lines import shrink_pipe
+
+        shrink_pipe(0)
+    return value
+
+
+def say_if_terminal() -> None:
+    """Say what is waited for where requests are read from a terminal: a command without a file looks as if it hung."""
+    with suppress(OSError, ValueError):
+        if os.isatty(0):
+            click.echo("reading from the terminal: one line for each, and Ctrl-D at the end", err=True)
 
 
 def load(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> Settings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.options import SET, configured
+from worker.cli.options import SET, configured, say_if_terminal, small_pipe
 from worker.core.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--input", "source", metavar="FILE", help="Read requests from a file, or from standard input (-).")
+@click.option(
+    "--input",
+    "source",
+    metavar="FILE",
+    callback=small_pipe,
+    help="Read requests from a file, or from standard input (-).",
+)
 @click.option("--follow", is_flag=True, help="Stay when the queue is empty.")
 @click.option(
     "--max-users", type=click.IntRange(min=1), metavar="N", help="Stop after N users (exit 5 if work is left)."
@@ -53,6 +59,8 @@ def run(
     """Finish what the ledger holds unfinished, drain the queue, reconcile, and exit."""
     from worker.app.run import RunOptions, run_async, run_worker
 
+    if source == "-":
+        say_if_terminal()
     if dry_run:
         from worker.setup import checks
 

@@ -5,6 +5,7 @@
     WorkerError
     ├── UsageError             2   settings or usage are wrong; nothing was touched
     ├── PersonMustAct          3   the pool, its protection or a permission stops everybody
+    │   └── RowUnreadable          one user's row in the ledger; everybody else is enrolled first
     ├── Interrupted            4   stopped with work left; run again to go on
     ├── MaxUsersReached        5   as many users as were asked for, with work left
     └── DependencyUnavailable 75   endpoint, queue, ledger, channel or disk: out of reach or full; run again later
@@ -60,6 +61,14 @@ class PersonMustAct(WorkerError):  # noqa: N818 - it names what follows, not wha
     """Nobody can be enrolled until somebody changes the pool, its protection or a permission."""
 
     exit_code = ExitCode.PERSON_MUST_ACT
+
+
+class RowUnreadable(PersonMustAct):
+    """One user's row in the ledger is of a later version, or damaged. Nobody else has to wait for it."""
+
+    def __init__(self, username: str, what: str, hint: str) -> None:
+        super().__init__(f"the row of {username!r} in the ledger cannot be read: {what}", hint)
+        self.username = username
 
 
 class Interrupted(WorkerError):  # noqa: N818

@@ -252,6 +252,9 @@ class Counts:
     """For reasons that come with a code, or another ``Enrolment.detail``: how many users there are of each."""
     unrequested: int | None = None
     """Users of the roster without a row; ``None`` where nobody asked."""
+    dead_letters: int | None = 0
+    """Requests that the queue moved away because they were received too often (approximate); ``None``: not looked at.
+    """
 
     @property
     def accepted(self) -> int:

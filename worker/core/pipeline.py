@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from worker.core import rules
 from worker.core.call import Caller, Claim, Overtaken, ThrottledAlone, TooLate
 from worker.core.config import WorkerConfig
-from worker.core.errors import ChannelUnavailable
+from worker.core.errors import ChannelUnavailable, RecordRefused
 from worker.core.model import (
     EXPIRED,
     CredentialKind,
@@ -40,6 +40,7 @@ from worker.core.model import (
 )
 from worker.core.ports import Channel, Clock, Sealer
 from worker.core.record import seal_record
+from worker.core.record_size import RecordSize
 from worker.core.resilience.backoff import Backoff, retry
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
@@ -75,6 +76,7 @@ class Pipeline:
         ledger: LedgerWriter,
         channel: Channel,
         sealer: Sealer,
+        record_size: RecordSize,
         caller: Caller,
         deliveries: Deliveries,
         claim_expiry: ClaimExpiry,
@@ -86,6 +88,7 @@ class Pipeline:
         self._ledger = ledger
         self._channel = channel
         self._sealer = sealer
+        self._record_size = record_size
         self._caller = caller
         self._deliveries = deliveries
         self._claim_expiry = claim_expiry
@@ -129,12 +132,19 @@ class Pipeline:
                         return Done(row.state, row.reason)
 
     def _next_step(self, request: Request, row: Enrolment | None, instead: Concluded | None) -> rules.Step:
-        """What to do for the request; ``instead``: the outcome of a user who is refused alone, in place of a call."""
+        """What to do for the request; ``instead``: the outcome of a user who is refused alone, in place of a call.
+
+        Whose record the channel or the ledger would not take is not called for either.
+        """
         step = rules.next_step(request, row, self._me(), self._claim_expiry.seconds_left)
-        if instead is None or not isinstance(step, rules.Call):
+        if not isinstance(step, rules.Call):
             return step
         now = self._clock.utc()
-        return rules.Conclude(rules.conclude(step.row, State.FAILED, instead.reason, now, detail=instead.code))
+        if instead is not None:
+            return rules.Conclude(rules.conclude(step.row, State.FAILED, instead.reason, now, detail=instead.code))
+        if self._record_size.is_too_large(request):
+            return rules.Conclude(rules.conclude(step.row, State.FAILED, Reason.RECORD_TOO_LARGE, now))
+        return step
 
     async def duplicates(self, requests: Sequence[Request]) -> Sequence[bool]:
         """Which of these requests of one user change nothing, going by the user's row now.
@@ -207,7 +217,13 @@ class Pipeline:
         self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope
     ) -> Verdict:
         sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, self._config.record, self._sealer)
-        result = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
+        try:
+            result = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
+        except RecordRefused as refused:
+            row = rules.unrecordable(claim.row, refused.code, self._clock.utc())
+            result = await self._ledger.put(row, claim.row)
+            if isinstance(result, Written):
+                return self._done(result.row)
         if isinstance(result, Lost):
             if result.row and result.row.sealed and result.row.sealed.attempt_id == sealed.attempt_id:
                 # An earlier try to write it was not confirmed, and another worker went on from it.
@@ -222,7 +238,8 @@ class Pipeline:
     async def _deliver(self, row: Enrolment, scope: CancellationScope) -> Enrolment:
         """Deliver the row's secret and record the outcome. Returns the row then: still sealed, if told to stop.
 
-        Raises ``ChannelUnavailable`` when patience is over.
+        Raises ``ChannelUnavailable`` when patience is over, or when the channel refuses one user's record after the
+        other.
         """
         sealed = row.sealed
         assert sealed is not None
@@ -257,6 +274,10 @@ class Pipeline:
                 before_pause=waits_for_channel,
                 sleep=pause,
             )
+        except RecordRefused as refused:
+            self._stats.waiting_for = ""
+            self._deliveries.refused(row.username, refused.code)
+            return await self._settle(rules.refused_delivery(row, refused.code, self._clock.utc()), row)
         except _WindowLost:
             self._stats.waiting_for = ""
             return await self._settle(rules.voided(row, self._clock.utc()), row)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from worker.core.errors import WorkerError
 from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
@@ -129,16 +129,45 @@ class Producer(Protocol):
         """Put requests (each with its body as it will travel) on the queue, durably."""
         ...
 
-    async def put_aside(self, reason: str, digest: str) -> None:
-        """Remember a malformed message by reason and digest, never by its body."""
+    async def put_aside(self, reason: str, digest: str, number: int = 1, before: int = 0) -> None:
+        """Remember malformed messages that are alike by reason and digest, never by their body.
+
+        ``number``: how many they are; ``before``: how many the same source had already. Where the queue remembers
+        digests, the same file given again counts no line twice.
+        """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PutAside:
+    """Malformed messages that are alike, as they were put aside."""
+
+    reason: str
+    digest: str
+    number: int
+    last_seen: float
+    """When the last of them came (UTC seconds)."""
 
 
 class QueueStats(Protocol):
     """The queue, for those who count and report."""
 
+    malformed_found: int
+    """How many malformed messages this process has found on the queue."""
+
+    def put_aside_list(self) -> AsyncIterator[Sequence[PutAside]] | None:
+        """What was put aside, in pages, in no particular order; ``None`` where the queue itself keeps no list."""
+        ...
+
     async def counted(self) -> tuple[int, int]:
         """Duplicates refused when they were pushed, and malformed messages put aside, where the queue counts them."""
+        ...
+
+    async def dead_letters(self, notes: int) -> int | None:
+        """About how many requests were moved away because they were received too often; ``None``: not looked at.
+
+        ``notes``: how many messages were put aside as malformed. They are no dead letters, but may lie beside them.
+        """
         ...
 
     async def sessions(self) -> int | None:
@@ -149,14 +178,16 @@ class QueueStats(Protocol):
 class Ledger(Protocol):
     """Every user's row: the only source of truth, and the outbox.
 
-    All fencing (that a worker which was overtaken changes nothing any more) rests on the condition of ``put``.
+    All fencing (that a worker which was overtaken changes nothing any more) rests on the condition of ``put``. Where a
+    user's row is of a later version, or damaged, every method raises ``RowUnreadable`` for that user alone.
     """
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """Write ``row`` if the user's present row has the version ``replaces`` (``None``: if there is none).
 
         ``Written`` is durable; where the same write had been made before, it says so. ``Lost`` tells which row stands
-        there instead. Raises ``LedgerUnavailable`` when it is not known whether the write took effect.
+        there instead. Raises ``LedgerUnavailable`` when it is not known whether the write took effect, and
+        ``RecordRefused`` where the row is too large for good, so that nothing was written.
         """
         ...
 
@@ -165,7 +196,10 @@ class Ledger(Protocol):
         ...
 
     def unfinished(self) -> AsyncGenerator[Enrolment]:
-        """Every row in progress or sealed, whoever has claimed it."""
+        """Every row in progress or sealed, whoever has claimed it.
+
+        Those that cannot be read are left out, and at the end ``RowUnreadable`` is raised for one of them.
+        """
         ...
 
     def is_dead(self, worker: str) -> bool:
@@ -249,7 +283,19 @@ class Channel(Protocol):
     """The secure way to the user. It is append-only; the same record may be given twice, byte for byte."""
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
-        """Durable, and confirmed, when it returns. Raises ``ChannelUnavailable``."""
+        """Durable, and confirmed, when it returns.
+
+        Raises ``ChannelUnavailable``, or ``RecordRefused`` where this one record is refused for good.
+        """
+        ...
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """What a channel or a ledger has besides, if it does not take records of any size."""
+
+    def most_sealed(self, username: str) -> int:
+        """The most bytes of a sealed record that it takes for this user."""
         ...
 
 
@@ -258,6 +304,10 @@ class Sealer(Protocol):
 
     def seal(self, plaintext: bytes) -> bytes:
         """One age file in binary format."""
+        ...
+
+    def sealed_size(self, plaintext: int) -> int:
+        """The most bytes that so many bytes take when they are sealed."""
         ...
 
 

@@ -16,10 +16,10 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 from pydantic_core import to_json
 
+from worker.core.key_uri import otpauth_uri
 from worker.core.model import Issued, Request, Sealed
 from worker.core.ports import Sealer
 
@@ -83,15 +83,6 @@ def record_line(username: str, sealed: Sealed) -> bytes:
 def rfc3339(at: float) -> str:
     """UTC seconds since the epoch as RFC 3339, to the millisecond."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
-
-
-def otpauth_uri(issuer: str, account: str, secret_code: str) -> str:
-    """The Key URI that authenticator applications read from a QR code.
-
-    Some applications take a colon for the end of the issuer, even an encoded one, so the issuer may hold none.
-    """
-    issuer, account = quote(issuer.replace(":", ""), safe=""), quote(account, safe="")
-    return f"otpauth://totp/{issuer}:{account}?secret={secret_code}&issuer={issuer}&algorithm=SHA1&digits=6&period=30"
 
 
 # --- reading: what a line says before it is opened ------------------------------------------------------------------

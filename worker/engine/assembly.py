@@ -14,6 +14,7 @@ from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.pipeline import Pipeline
 from worker.core.ports import Channel, CountedLedger, Pacer, Provider, Queue, Sealer, TimeSource
+from worker.core.record_size import RecordSize
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
@@ -88,6 +89,7 @@ def assemble(
         ledger=writer,
         channel=ports.channel,
         sealer=ports.sealer,
+        record_size=RecordSize(config.record, ports.sealer, (ports.channel, ports.ledger)),
         caller=caller,
         deliveries=deliveries,
         claim_expiry=ClaimExpiry(

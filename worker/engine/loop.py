@@ -21,7 +21,7 @@ import structlog
 
 from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
-from worker.core.errors import LedgerUnavailable, MaxUsersReached, WorkerError
+from worker.core.errors import LedgerUnavailable, MaxUsersReached, RowUnreadable, WorkerError
 from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Postpone, State
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
 from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
@@ -50,6 +50,11 @@ log = structlog.get_logger()
 BUG_PAUSE = 1.0
 """Seconds until a message is visible again after a bug. Without a pause it would be leased again at once, and a bug
 that always happens would repeat as fast as the loop runs."""
+UNREADABLE_REST = 60.0
+"""Seconds until a message is visible again whose user's row cannot be read: only a person can change that."""
+UNREADABLE_PATIENCE = 5.0
+"""Seconds since the last outcome after which a run ends that has nothing left but such users: time for what other
+workers give back, and no more, since whoever runs it again goes on."""
 HANDOFF_CURE = (
     "a Session dies within minutes and its secret with it: put access tokens on the queue, or state with "
     "cognito.session_handoff = true that somebody verifies in time"
@@ -104,6 +109,8 @@ class WorkerLoop:
         self._next_sweep = 0.0
         self._ledger_outage = Outage(config.ledger_patience, clock.monotonic)
         self._warned_of_sessions = not config.warn_of_sessions
+        self._unreadable: RowUnreadable | None = None
+        """The first row that could not be read, of a user for whom there is a message."""
 
     async def run(self, follow: asyncio.Event | None = None) -> None:
         """Work until no worker has anything left to do, or ``shutdown`` has a reason.
@@ -160,6 +167,11 @@ class WorkerLoop:
             if leases:
                 continue
             if not self._tasks and await self._is_finished(follow, nobody_left):
+                return
+            unreadable = self._unreadable or self._takeover.unreadable
+            waited = self._stats.since_outcome > UNREADABLE_PATIENCE
+            if unreadable and waited and not self._tasks and follow is None:
+                self._shutdown.request(unreadable)
                 return
             if not self._tasks and not self._takeover.under_way and self._users_left() == 0:
                 self._shutdown.request(
@@ -284,6 +296,9 @@ class WorkerLoop:
                 case Postpone(delay):
                     rests_for = delay
                     await self._keep(lease, delay)
+        except RowUnreadable as unreadable:
+            rests_for = UNREADABLE_REST
+            await self._leave_unreadable(lease, unreadable)
         except WorkerError as error:
             self._shutdown.request(error)
         except Exception:
@@ -324,6 +339,16 @@ class WorkerLoop:
         finally:
             between_tries = self._others.rest_between_tries(username, nobody_waits=self._found_nobody)
             self._release(username, max(rests_for, between_tries))
+
+    async def _leave_unreadable(self, lease: Lease, unreadable: RowUnreadable) -> None:
+        """Give the message back: it waits for a version that can read the user's row, and nobody waits for it."""
+        if self._unreadable is None:
+            self._unreadable = unreadable
+            log.warning("row_unreadable", cause=str(unreadable), cure=unreadable.hint)
+        try:
+            await self._queue.give_back(lease, UNREADABLE_REST)
+        except WorkerError as error:
+            self._shutdown.request(error)
 
     async def _contain_bug(self, lease: Lease, scope: CancellationScope) -> None:
         """Release the user and give the message back, so that a bug in one user's work does not affect the others."""

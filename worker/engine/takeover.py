@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from contextlib import aclosing
 from typing import Protocol
 
+from worker.core.errors import RowUnreadable
 from worker.core.model import UNFINISHED, Enrolment, State
 from worker.core.ports import Clock, Ledger
 
@@ -48,7 +49,9 @@ class Takeover:
         self._pass: asyncio.Task[int] | None = None
         self._states: Collection[State] = ()
         self._left = 0
-        """Rows that the pass left to other workers."""
+        """Rows that the pass left to other workers, or that cannot be read."""
+        self.unreadable: RowUnreadable | None = None
+        """A row that the latest pass could not read."""
         self._rests_until = 0.0
         """When the next pass may begin (monotonic seconds)."""
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -100,15 +103,20 @@ class Takeover:
     async def _sweep(self, states: Collection[State]) -> int:
         """Finish the rows in these states that no worker claims any more; return how many rows there are."""
         found = 0
-        async with aclosing(self._ledger.unfinished()) as rows:
-            async for row in rows:
-                if row.state not in states:
-                    continue
-                found += 1
-                await self._room.acquire()
-                if self._work.is_free(row):
-                    self._work.finish(row).add_done_callback(lambda _: self._room.release())
-                else:
-                    self._room.release()
-                    self._left += 1
+        self.unreadable = None
+        try:
+            async with aclosing(self._ledger.unfinished()) as rows:
+                async for row in rows:
+                    if row.state not in states:
+                        continue
+                    found += 1
+                    await self._room.acquire()
+                    if self._work.is_free(row):
+                        self._work.finish(row).add_done_callback(lambda _: self._room.release())
+                    else:
+                        self._room.release()
+                        self._left += 1
+        except RowUnreadable as unreadable:
+            self.unreadable = unreadable
+            found, self._left = found + 1, self._left + 1
         return found

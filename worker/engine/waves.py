@@ -19,7 +19,7 @@ from worker.core.model import Counts, Enrolment, State
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, CountedLedger, Deadlines, Lease, Ledger, Queue
 from worker.engine.shutdown import Shutdown
-from worker.requests.usernames import usernames
+from worker.requests.usernames import named_lines, why_not
 
 log = structlog.get_logger()
 
@@ -43,17 +43,18 @@ def read_wave(path: Path) -> Wave:
     """
     try:
         with path.open("rb") as file:
-            named = list(usernames(file))
+            lines = list(named_lines(file))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}", "name a file of usernames, one a line") from None
-    if None in named:
+    if wrong := [line for line, name in lines if name is None]:
         raise UsageError(
-            f"{path} holds lines that are no usernames ({named.count(None)} of {len(named)})",
+            f"{path} holds lines that are no usernames ({len(wrong)} of {len(lines)}); "
+            f"line {wrong[0].number} {why_not(wrong[0])}",
             "name users as ListUsers prints them, one a line, in UTF-8",
         )
-    if not named:
+    if not lines:
         raise UsageError(f"{path} names nobody", "name users as ListUsers prints them, one a line")
-    return frozenset(name for name in named if name is not None)
+    return frozenset(name for _, name in lines if name is not None)
 
 
 class WaveLedger:

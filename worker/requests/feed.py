@@ -15,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol, Self
 from weakref import WeakKeyDictionary
 
@@ -30,8 +31,9 @@ from worker.core.ports import Clock, Ledger, Producer, Queue
 from worker.core.resilience.backoff import Outage
 from worker.pacing.pace import PaceStore
 from worker.requests.backpressure import Estimate, FeedConfig
-from worker.requests.lines import digest
+from worker.requests.lines import Line, digest
 from worker.requests.message import Parser, line_of
+from worker.requests.refused import Aside, Refused
 
 log = structlog.get_logger()
 
@@ -139,15 +141,28 @@ class Feed:
         With ``wait=False`` it returns as soon as the request is durable, for callers that await ``room`` before the
         next one. A malformed request is put aside and counted; then ``Malformed`` is raised, whose text may be shown.
         """
-        self._was_permitted_by_push()
         raw = request if isinstance(request, bytes) else line_of(request)
+        await self._push(raw, wait=wait, refuse=lambda reason: Aside(reason, digest(raw), 1, 0))
+
+    async def push_line(self, line: Line, refused: Refused) -> None:
+        """Push a line of a file or a pipe, without waiting; ``refused`` notes it where it is malformed."""
+        await self._push(line.raw, wait=False, refuse=partial(refused.add, line))
+
+    async def put_aside(self, asides: Iterable[Aside]) -> None:
+        """Remember malformed lines that were read."""
+        for aside in asides:
+            await self._queue.put_aside(*aside)
+
+    async def _push(self, raw: bytes, *, wait: bool, refuse: Callable[[str], Aside | None]) -> None:
+        self._was_permitted_by_push()
         now = self._clock.utc()
         try:
             parsed, body = self._parser.parse(raw, now), self._parser.body(raw, now)
         except Malformed as malformed:
             self.malformed[str(malformed)] += 1
             self._use_permission()
-            await self._queue.put_aside(str(malformed), digest(raw))
+            aside = refuse(str(malformed))
+            await self.put_aside([aside] if aside else [])
             raise
         life = parsed.expires_at - now
         self._usable = usable = self._config.usable(life, parsed.kind)

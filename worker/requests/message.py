@@ -12,57 +12,52 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, StringConstraints, ValidationError
 from pydantic_core import from_json, to_json
 
 from worker.core.errors import Malformed
+from worker.core.key_uri import label
 from worker.core.model import CredentialKind, Request, Secret
-from worker.core.text import escape
-from worker.requests.lines import MAX_MESSAGE
+from worker.requests import envelopes
+from worker.requests.encodings import HEAD, foreign
+from worker.requests.lines import MAX_MESSAGE, stripped
+from worker.requests.times import epoch, is_plain, plain
 
 _IGNORED = {"state", "reason", "since", "detail"}
 """Keys that ``export`` adds. They are allowed, so that its lines can be pushed again, and they are not sent on."""
 
-_MAX_NAME = 40
-"""The most characters of an unknown key that a reason repeats: enough to recognise a misspelt one."""
+_SHOWN_NAME = re.compile("[a-z_]{1,32}")
+"""An unknown key whose name a reason repeats: it looks like a misspelt one. Any other may be a secret that lost its
+place."""
 
-
-def _epoch(value: object) -> float:
-    """Return the UTC seconds of an RFC 3339 time. Raises ``ValueError`` for anything else, as pydantic requires."""
-    text = value.upper() if isinstance(value, str) else ""
-    rfc3339 = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)"
-    if not re.fullmatch(rfc3339, text, re.ASCII):
-        raise ValueError("no time")
-    return datetime.fromisoformat(text).timestamp()
-
-
-_Time = Annotated[float | None, BeforeValidator(_epoch)]
+_Time = Annotated[float | None, BeforeValidator(lambda value: None if value is None else epoch(value))]
 
 
 class _Message(BaseModel):
-    """The shape of a message. An absent text is ``""`` here; a text that is present is never empty."""
+    """The shape of a message. ``null`` for an optional key is its absence; a text that is present is never empty."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     username: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-    session: Annotated[str, StringConstraints(min_length=20, max_length=2_048)] = ""
-    access_token: Annotated[str, StringConstraints(min_length=1, max_length=16_384)] = ""
-    id: Annotated[str, StringConstraints(min_length=1, max_length=256)] = ""
+    session: Annotated[str, StringConstraints(min_length=20, max_length=8_192)] | None = None
+    access_token: Annotated[str, StringConstraints(min_length=1, max_length=16_384)] | None = None
+    id: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     issued_at: _Time = None
     expires_at: _Time = None
-    attributes: dict[str, str] = Field(default_factory=dict)
-    replace: bool = False
+    attributes: dict[str, str] | None = None
+    replace: bool | None = None
     state: Any = None
     reason: Any = None
     since: Any = None
+    detail: Any = None
 
 
 _RULES = {
     "username": "text of 1 to 128 characters",
-    "session": "text of 20 to 2,048 characters",
+    "session": "text of 20 to 8,192 characters",
     "access_token": "text of 1 to 16,384 characters",
     "id": "text of 1 to 256 characters",
     "issued_at": "a time as in RFC 3339 with its zone, such as 2025-01-31T12:00:00Z",
@@ -71,6 +66,14 @@ _RULES = {
     "replace": "true or false",
 }
 """What the value of each key should be. A reason says this instead of repeating the wrong value."""
+
+_LATER = {
+    "ticket": "ticket fits only sign_in.flow custom_auth, which this worker does not have: it takes session or "
+    "access_token",
+    "password": "password fits only the flows user_password and admin_user_password, which this worker does not have: "
+    "it takes session or access_token",
+}
+"""What to say of the credentials that this worker cannot use."""
 
 
 class _Claims(BaseModel):
@@ -87,12 +90,14 @@ class _Claims(BaseModel):
 class Parser:
     """Reads the messages of one rollout.
 
-    ``session_validity`` is how many seconds a Session lives from the moment it was issued.
+    ``session_validity`` is how many seconds a Session lives from the moment it was issued. ``account``: ``username``,
+    or the attribute that every request needs because authenticator applications show it (``otp.account``).
     """
 
-    def __init__(self, user_pool_id: str, session_validity: float) -> None:
+    def __init__(self, user_pool_id: str, session_validity: float, account: str = "username") -> None:
         self._pool = user_pool_id
         self._validity = session_validity
+        self._account = account
 
     def parse(self, raw: bytes, now: float, *, latest: float | None = None) -> Request:
         """Return the request in one message. A session without times counts as issued at ``now`` (UTC seconds).
@@ -102,14 +107,14 @@ class Parser:
 
         Raises ``Malformed``, and nothing else, whatever the bytes are.
         """
-        message = _read(raw)
+        message = self._read(raw)
         if message.session:
             kind, credential = CredentialKind.SESSION, message.session
             issued = now if message.issued_at is None else message.issued_at
             issued = issued if latest is None else min(issued, latest)
             deadline, mismatch = issued + self._validity, ""
         else:
-            kind, credential = CredentialKind.ACCESS_TOKEN, message.access_token
+            kind, credential = CredentialKind.ACCESS_TOKEN, message.access_token or ""
             deadline, mismatch = self._read_token(credential, message.username, now)
         return Request(
             username=message.username,
@@ -117,22 +122,45 @@ class Parser:
             credential=Secret(credential),
             id=message.id or hashlib.sha256(credential.encode()).hexdigest(),
             expires_at=deadline if message.expires_at is None else message.expires_at,
-            attributes=message.attributes,
-            replace=message.replace,
+            attributes=message.attributes or {},
+            replace=bool(message.replace),
             mismatch=mismatch,
         )
 
     def body(self, raw: bytes, now: float) -> bytes:
-        """Return the message to put on a queue: the same keys without those that are ignored, on one line.
+        """Return the message to put on a queue: the same keys without those that are ignored or null, on one line.
 
-        A session without times gets ``now`` as ``issued_at``, so that its age is known after it has waited. Raises
-        ``Malformed``.
+        A session without times gets ``now`` as ``issued_at``, so that its age is known after it has waited. Times
+        are written so that workers of earlier versions read them. Raises ``Malformed``.
         """
-        message = _read(raw)
-        fields = {key: value for key, value in from_json(raw).items() if key not in _IGNORED}
+        message = self._read(raw)
+        content = from_json(stripped(raw))
+        fields = {key: value for key, value in content.items() if key not in _IGNORED and value is not None}
+        for key, at in (("issued_at", message.issued_at), ("expires_at", message.expires_at)):
+            if at is not None and not is_plain(fields[key]):
+                fields[key] = plain(at)
         if message.session and message.issued_at is None and message.expires_at is None:
-            fields["issued_at"] = datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z")
+            fields["issued_at"] = plain(now)
         return to_json(fields)
+
+    def _read(self, raw: bytes) -> _Message:
+        if len(raw) > MAX_MESSAGE:
+            by_cr = "; has it lines that end with CR alone? tr '\\r' '\\n'" if b"\r" in raw.strip() else ""
+            raise Malformed(f"is longer than 256 KiB{by_cr}")
+        message = _validated(raw)
+        if message.session and message.access_token:
+            raise Malformed("has both session and access_token; keep one")
+        if not (message.session or message.access_token):
+            raise Malformed("has no credential; add session or access_token")
+        if (key := _key_twice(raw, message)) is not None:
+            raise Malformed(f"has two values for one {_named(key, raw)}; keep one")
+        attributes = message.attributes or {}
+        most = 16 * 1024  # bytes of all attributes together, because each user's sealed record contains them
+        if len(raw) > most < sum(len(text.encode()) for pair in attributes.items() for text in pair):
+            raise Malformed(f"attributes should be {_RULES['attributes']}")
+        if self._account != "username" and not label(attributes.get(self._account, "")):
+            raise Malformed(f"has no attribute {self._account}, which otp.account names as what people see")
+        return message
 
     def _read_token(self, token: str, username: str, now: float) -> tuple[float, str]:
         """Return when the token expires (UTC seconds), and what does not fit the request (``model.MISMATCHES``).
@@ -153,37 +181,101 @@ class Parser:
         return claims.exp, "" if claims.username == username else "user"
 
 
-def _read(raw: bytes) -> _Message:
-    if len(raw) > MAX_MESSAGE:
-        raise Malformed("is longer than 256 KiB")
+def _validated(raw: bytes) -> _Message:
     try:
-        message = _Message.model_validate_json(raw)
+        return _Message.model_validate_json(raw)
     except ValidationError as error:
+        if (text := stripped(raw)) != raw:
+            return _validated(text)
         raise Malformed(_reason(raw, error)) from None
-    if message.session and message.access_token:
-        raise Malformed("has both session and access_token; keep one")
-    if not (message.session or message.access_token):
-        raise Malformed("has no credential; add session or access_token")
-    most = 16 * 1024  # bytes of all attributes together, because each user's sealed record contains them
-    if len(raw) > most < sum(len(text.encode()) for pair in message.attributes.items() for text in pair):
-        raise Malformed(f"attributes should be {_RULES['attributes']}")
-    return message
+
+
+def _key_twice(raw: bytes, message: _Message) -> str | None:
+    """Return a key that has two values in one object, of which a parser sees only the last; ``None``: there is none.
+
+    A message without one has a certain number of quotes, except where texts contain some or a key is ignored. So few
+    messages are read a second time.
+    """
+    keys = message.model_fields_set
+    quotes = 4 * len(keys) - 2 * ("replace" in keys)
+    if message.attributes is not None:
+        quotes += 4 * len(message.attributes) - 2
+    return None if raw.count(b'"') == quotes else _repeated_key(raw)
+
+
+def _repeated_key(raw: bytes) -> str | None:
+    repeated: list[str] = []
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        keys: set[str] = set()
+        for key, _ in pairs:
+            if key in keys:
+                repeated.append(key)
+            keys.add(key)
+
+    with suppress(ValueError, RecursionError):  # pydantic has read it, so it is JSON
+        json.loads(stripped(raw), object_pairs_hook=look, parse_int=str, parse_float=str, parse_constant=str)
+    return repeated[0] if repeated else None
 
 
 def _reason(raw: bytes, error: ValidationError) -> str:
-    """Return the first problem in words. Of the message it repeats nothing but the names of its keys."""
-    found = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    """Return the first problem in words. Of the message it repeats nothing but a key that looks misspelt."""
+    found = error.errors(include_input=False, include_url=False)[0]
     kind, key = found["type"], str(found["loc"][0]) if found["loc"] else ""
     if kind == "json_invalid":
-        return "is not JSON" if _is_utf8(raw) else "is not UTF-8"
-    if not key:
+        return _not_json(raw, str(found.get("ctx", {}).get("error")))
+    if envelope := envelopes.named(raw):
+        return envelope
+    if not found["loc"]:
         return "is not a JSON object"
     if kind == "missing":
         return f"has no {key}"
     if kind != "extra_forbidden":
         return f"{key} should be {_RULES[key]}"
-    near = difflib.get_close_matches(key[:_MAX_NAME].lower(), _RULES, 1)
-    return f"has the unknown key {_name(key, raw)}" + (f"; did you mean {near[0]}?" if near else "")
+    if key in _LATER:
+        return _LATER[key]
+    near = difflib.get_close_matches(key[:32].lower(), _RULES, 1)
+    return f"has the unknown {_named(key, raw)}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _named(key: str, raw: bytes) -> str:
+    """Return ``key "name"`` where the name looks misspelt, else its length: it may be a secret that lost its place.
+
+    A part of the message's credential is never repeated.
+    """
+    message = from_json(stripped(raw))
+    secrets = [text for text in (message.get("session"), message.get("access_token")) if isinstance(text, str)]
+    if _SHOWN_NAME.fullmatch(key) and not any(key in text for text in secrets if len(key) >= 8):
+        return f'key "{key}"'
+    return f"key of {len(key):,} characters"
+
+
+_JSON_TROUBLES = (
+    ("EOF", "it ends too early"),
+    ("trailing characters", "something follows it on the line"),
+    ("hex escape", "half of a surrogate pair is no character"),
+    ("surrogate", "half of a surrogate pair is no character"),
+    ("control character", "a text contains a control character, such as a line break"),
+    ("recursion", "it is nested too deeply"),
+    ("out of range", "a number has too many digits"),
+)
+"""What the JSON parser (jiter) says of a mistake contains the first text; a reason says the second one."""
+
+
+def _not_json(raw: bytes, trouble: str) -> str:
+    if not raw:
+        return "is empty"
+    if other := foreign(raw[:HEAD]):
+        return other.flaw
+    if b"\0" in raw:
+        return "contains NUL bytes"
+    if not _is_utf8(raw):
+        return "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"
+    if b"\r" in raw:
+        return "has lines that end with CR alone: tr '\\r' '\\n'"
+    return envelopes.not_json(raw) or next(
+        (f"is not JSON: {said}" for sign, said in _JSON_TROUBLES if sign in trouble), "is not JSON"
+    )
 
 
 def _is_utf8(raw: bytes) -> bool:
@@ -192,17 +284,6 @@ def _is_utf8(raw: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _name(key: str, raw: bytes) -> str:
-    """Return a key's name in quotes, safe for a terminal; ``***`` if it repeats eight characters of the credential."""
-    name = key if len(key) <= _MAX_NAME else f"{key[:_MAX_NAME]}…"
-    shown = escape(name)
-    message = from_json(raw)
-    secrets = [text for text in (message.get("session"), message.get("access_token")) if isinstance(text, str)]
-    if any(shown[at : at + 8] in text for text in secrets for at in range(len(shown) - 7)):
-        return "***"
-    return f'"{shown}"'
 
 
 def line_of(request: Mapping[str, object]) -> bytes:

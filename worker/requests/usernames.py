@@ -7,25 +7,45 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
-from worker.requests.lines import read_lines
+from worker.requests.lines import Line, read_lines
 
 
 def usernames(stream: BinaryIO) -> Iterator[str | None]:
-    """Yield the users that a file names. A line is a username, or a JSON object with a ``username`` as from ``export``.
+    """Yield the users that a file names; see ``named_lines``. ``None`` stands for a line that is no username."""
+    for _, name in named_lines(stream):
+        yield name
+
+
+def named_lines(stream: BinaryIO) -> Iterator[tuple[Line, str | None]]:
+    """Yield each line and the user that it names: a username, or a JSON object with a ``username`` as from ``export``.
 
     White space around a line and blank lines are ignored. ``None`` stands for a line that is no username.
     """
-    for raw in read_lines(stream):
-        try:
-            name = raw.decode().strip()
-        except UnicodeDecodeError:
-            yield None
-            continue
-        if name.startswith("{"):
-            with suppress(ValueError, RecursionError):
-                found = json.loads(name)["username"] if '"username"' in name else name
-                name = found if isinstance(found, str) else ""
-        yield name if _is_username(name) else None
+    for line in read_lines(stream):
+        yield line, None if line.flaw else _name(line.raw)
+
+
+def why_not(line: Line) -> str:
+    """Return what is wrong with a line that is no username, as the rest of a sentence."""
+    if line.flaw:
+        return line.flaw
+    try:
+        line.raw.decode()
+    except UnicodeDecodeError:
+        return "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"
+    return "is no username: 1 to 128 characters"
+
+
+def _name(raw: bytes) -> str | None:
+    try:
+        name = raw.decode().strip()
+    except UnicodeDecodeError:
+        return None
+    if name.startswith("{"):
+        with suppress(ValueError, RecursionError):
+            found = json.loads(name)["username"] if '"username"' in name else name
+            name = found if isinstance(found, str) else ""
+    return name if _is_username(name) else None
 
 
 def _is_username(text: str) -> bool:

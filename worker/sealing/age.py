@@ -11,6 +11,18 @@ import pyrage
 from worker.core.errors import UsageError
 from worker.sealing.identities import read_identities
 
+_HEADER = 22 + 48 + 16
+"""Bytes of an age file beside recipients and content: the first line, the header's MAC and the nonce (age's
+specification)."""
+_STANZA = 98
+"""Bytes for an X25519 recipient: a line with its share, and one with the file key."""
+_GREASE = 256
+"""The most bytes of the random stanza that the library adds, which no reader knows: up to 190 in 10,000 files."""
+_CHUNK = 65_536
+"""Bytes of content that are encrypted together."""
+_TAG = 16
+"""Bytes by which a chunk grows."""
+
 
 class AgeSealer:
     """Seals to all recipients (``age1…``) at once, in age's binary format.
@@ -31,6 +43,11 @@ class AgeSealer:
         """See ``ports.Sealer``."""
         sealed: bytes = pyrage.encrypt(plaintext, self._recipients)
         return sealed
+
+    def sealed_size(self, plaintext: int) -> int:
+        """See ``ports.Sealer``."""
+        chunks = max(1, -(-plaintext // _CHUNK))
+        return _HEADER + len(self._recipients) * _STANZA + _GREASE + plaintext + chunks * _TAG
 
 
 def _recipient(number: int, text: str) -> pyrage.x25519.Recipient:

@@ -34,6 +34,11 @@ Values come from three places, and the last one that names a setting wins:
    value from. Lists are written as JSON there
 3. the command line: `--set section.key=value`, as often as needed; lists as JSON here too
 
+A relative path in the settings file is relative to the folder of that file, never to the working directory; in a
+variable or a flag it is relative to the working directory. A file for which no path is given lies in the folder that
+the environment variable `MFA_WORKER_STATE` names (the image sets it), else beside the settings file, else, where no
+settings file is read, in the working directory. `config show` prints each path as it is in effect, absolute.
+
 A misspelt setting is refused with the nearest right name. `mfa-worker config show` prints every setting as it is in
 effect, and where it came from. Durations are seconds, or text with a unit: `"500ms"`, `"90s"`, `"3m"`, `"1h"`, `"1d"`.
 [config/mfa-worker.toml](../config/mfa-worker.toml) is a settings file with all of them for one host,

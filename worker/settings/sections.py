@@ -17,11 +17,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, create_model, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker.core.key_uri import MAX_ISSUER_BYTES, issuer_fits, label
 from worker.settings.channels import channel_section
+from worker.settings.queue_urls import first_pair
 from worker.settings.sources import PREFIX, complain, fields, gather
 from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings, QueueSettings
 from worker.settings.types import (
@@ -144,13 +146,27 @@ class OtpSettings(Section):
         description="the name of your service, as people see it in their authenticator app",
         json_schema_extra=by_default("`cognito.user_pool_id`"),
     )
+    """Colons in it are left out. Where nothing else of it could be seen, it counts as not set."""
     account: str = Field(
         default="username",
         min_length=1,
         max_length=200,
         description="what the app shows as the account: username, or the name of one of the request's attributes, "
-        "such as email; the username where a request lacks that attribute",
+        "such as email. A request without that attribute is malformed",
     )
+
+    @field_validator("issuer")
+    @classmethod
+    def _issuer_fits(cls, issuer: str) -> str:
+        """Refuse what no QR code can hold, and what is no text."""
+        try:
+            fits = issuer_fits(issuer)
+        except UnicodeEncodeError:
+            raise PydanticCustomError("not_text", "should be text in UTF-8") from None
+        if not fits:
+            text = "should be shorter: at most {most} bytes once percent-encoded, or no QR code can hold it"
+            raise PydanticCustomError("too_long", text, {"most": f"{MAX_ISSUER_BYTES:,}"})
+        return issuer
 
 
 class RetrySettings(Section):
@@ -208,6 +224,19 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     aws: AwsSettings = AwsSettings()
 
+    _file: Path | None = PrivateAttr(None)
+    _moved: Mapping[str, Path] = PrivateAttr(default_factory=dict)
+
+    @property
+    def file(self) -> Path | None:
+        """The settings file that was read, absolute; ``None`` if there was none."""
+        return self._file
+
+    @property
+    def moved(self) -> Mapping[str, Path]:
+        """``section.key`` of a path → the file that earlier versions meant by it (see ``settings.paths.moved``)."""
+        return self._moved
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -228,6 +257,7 @@ class Settings(BaseSettings):
         if self.channel.min_validity >= (lives := self.cognito.session_validity):
             text = "should be shorter than {lives} s, cognito.session_validity, or no Session could ever be used"
             raise PydanticCustomError("too_long", text, {"lives": f"{lives:g}", "key": "channel.min_validity"})
+        self._refuse_one_queue_for_two()
         computed: dict[str, dict[str, Any]] = {
             "run": {"concurrency": max(16, min(256, round(2 * self.rate.effective)))},
             "ledger": {"path": self.queue.path},
@@ -236,10 +266,21 @@ class Settings(BaseSettings):
         }
         for name, values in computed.items():
             section: Section = getattr(self, name)
-            absent = {key: value for key, value in values.items() if key not in section.model_fields_set}
+            is_set = section.model_fields_set - ({"issuer"} if name == "otp" and not label(self.otp.issuer) else set())
+            absent = {key: value for key, value in values.items() if key not in is_set}
             # Assigning is forbidden (``frozen``), but the settings are not in use before this returns.
             self.__dict__[name] = section.model_copy(update=absent)
         return self
+
+    def _refuse_one_queue_for_two(self) -> None:
+        queues: dict[str, str | None] = {}
+        if self.queue.kind == "sqs":
+            queues |= {"queue.url": self.queue.url, "queue.dead_letter_url": self.queue.dead_letter_url}
+        if self.channel.kind == "sqs":
+            queues["channel.url"] = getattr(self.channel, "url", None)
+        if pair := first_pair(queues):
+            text = "names the same queue as {other}: what one of them sends, the other would read; make another queue"
+            raise PydanticCustomError("same_queue", text, {"other": pair[1], "key": pair[0]})
 
 
 def every_setting() -> type[Settings]:
@@ -293,4 +334,5 @@ def _load(
         complain(layers, every, error)
         raise  # ``complain`` found nothing to report, so this is a bug
     complain(layers, every)
+    settings._file, settings._moved = layers.file, layers.moved
     return settings, layers.sources

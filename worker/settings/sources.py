@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from worker.core.errors import UsageError
 from worker.core.text import escape
+from worker.settings.paths import STATE, folder_of, folder_of_defaults, is_path, moved, placed, without_a_path
 from worker.settings.text_file import NotText, read_text, read_toml
 
 PREFIX = "MFA_WORKER_"
@@ -43,6 +44,10 @@ class Layers:
     """Section → key → value, from the last source that has one; only existing keys."""
     sources: dict[str, str] = field(default_factory=dict)
     """``section.key`` → where its value came from, in words."""
+    file: Path | None = None
+    """The settings file."""
+    moved: dict[str, Path] = field(default_factory=dict)
+    """``section.key`` of a path → the file in the working directory that earlier versions meant (``paths.moved``)."""
     problems: list[str] = field(default_factory=list)
     """Complaints, one sentence each."""
 
@@ -67,7 +72,7 @@ def fields(cls: type[BaseSettings]) -> Iterator[tuple[str, FieldInfo]]:
 def gather(
     cls: type[BaseSettings], config: Path | None, overrides: Sequence[str], environ: Mapping[str, str]
 ) -> Layers:
-    """Read every source; unknown keys and unreadable files become problems. Nothing is validated yet.
+    """Read every source; unknown keys and unreadable files become problems. Paths become absolute, no value is checked.
 
     Raises ``UsageError`` where the settings file itself cannot be read.
     """
@@ -76,11 +81,14 @@ def gather(
     if config is None and environ.get(CONFIG):
         config = Path(environ[CONFIG])
     if config is not None:
-        _add(layers, known, _toml(config), lambda _: _shown(str(config), 200))
+        layers.file = placed(config, Path())
+        _add(layers, known, _toml(config), lambda _: _shown(str(config), 200), folder_of(config))
     for texts, spelling in ((_environment(layers, known, environ), variable), (_flags(layers, overrides), str)):
         given = {each.key: each for each in texts if _exists(layers, known, each.key, each.source, spelling)}
         sources = {key: each.source for key, each in given.items()}
-        _add(layers, known, _nested(cls, given.values()), sources.__getitem__)
+        _add(layers, known, _nested(cls, given.values()), sources.__getitem__, Path())
+    for key, path in without_a_path(known, layers.values).items():
+        _place(layers, key, path, folder_of_defaults(config, environ))
     return layers
 
 
@@ -95,7 +103,8 @@ def complain(layers: Layers, cls: type[BaseSettings], error: ValidationError | N
     ]
     if problems:
         many = f"{len(problems)} settings are wrong" if len(problems) > 1 else "a setting is wrong"
-        raise UsageError("\n  ".join([f"{many}:", *problems]), LIST)
+        hint = LIST if layers.file else f"no settings file was read: name one with --config FILE or {CONFIG}. {LIST}"
+        raise UsageError("\n  ".join([f"{many}:", *problems]), hint)
 
 
 # Sources
@@ -121,7 +130,7 @@ def _nested(cls: type[BaseSettings], given: Iterable[_Text]) -> dict[str, Any]:
 
 def _environment(layers: Layers, known: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[_Text]:
     for name, text in sorted(environ.items()):
-        if not name.startswith(PREFIX) or name == CONFIG or _SERVICE_LINK.fullmatch(name):
+        if not name.startswith(PREFIX) or name in (CONFIG, STATE) or _SERVICE_LINK.fullmatch(name):
             continue
         key = ".".join(name.removeprefix(PREFIX).lower().split("__", 1))
         if key in known or not key.endswith("_file"):
@@ -151,7 +160,14 @@ def _flags(layers: Layers, overrides: Sequence[str]) -> Iterator[_Text]:
             layers.problems.append(f"--set number {number} has no =; write --set section.key=value")
 
 
-def _add(layers: Layers, known: Mapping[str, Any], values: Mapping[str, Any], source: Callable[[str], str]) -> None:
+def _add(
+    layers: Layers,
+    known: Mapping[str, FieldInfo],
+    values: Mapping[str, Any],
+    source: Callable[[str], str],
+    folder: Path,
+) -> None:
+    """Add the values of one source, whose relative paths are relative to ``folder``."""
     for section, table in values.items():
         if not isinstance(table, dict):
             _exists(layers, known, section, source(section), str)
@@ -161,8 +177,19 @@ def _add(layers: Layers, known: Mapping[str, Any], values: Mapping[str, Any], so
             if _exists(layers, known, dotted, source(dotted), str):
                 layers.values.setdefault(section, {})[key] = value
                 layers.sources[dotted] = source(dotted)
+                layers.moved.pop(dotted, None)
+                if is_path(known[dotted]) and isinstance(value, str) and value and "\0" not in value:
+                    _place(layers, dotted, value, folder)
         if not table and not any(name.startswith(f"{section}.") for name in known):
             _exists(layers, known, section, source(section), str)
+
+
+def _place(layers: Layers, key: str, path: str | Path, folder: Path) -> None:
+    section, _, name = key.partition(".")
+    absolute = placed(path, folder)
+    layers.values.setdefault(section, {})[name] = str(absolute)
+    if earlier := moved(path, absolute):
+        layers.moved[key] = earlier
 
 
 # Complaints

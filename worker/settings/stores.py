@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 
-from worker.settings.types import Endpoint, Optional, Seconds, SecondsOrZero, Section, by_default, required_with
+from worker.settings.queue_urls import QueueUrl
+from worker.settings.types import Endpoint, File, Optional, Seconds, SecondsOrZero, Section, by_default, required_with
 
 
 class QueueSettings(Section):
@@ -17,12 +18,12 @@ class QueueSettings(Section):
         default="sqlite",
         description="where requests wait: sqlite (a file on a local disk, for one host) or sqs",
     )
-    path: Path = Field(
+    path: File = Field(
         default=Path("mfa-worker.db"),
         description="kind sqlite: the file, made with mode 0600, since it holds Sessions and access tokens until they "
         "are used",
     )
-    url: Optional = Field(
+    url: QueueUrl = Field(
         default=None,
         validate_default=True,
         description="kind sqs: the URL of the queue; a standard queue, encrypted, since it holds credentials",
@@ -32,10 +33,10 @@ class QueueSettings(Section):
         description="how long a leased message is hidden from other workers, renewed while it is worked on; after a "
         "kill the rest of it passes before another worker gets the message (kind sqlite: no wait)",
     )
-    dead_letter_url: Optional = Field(
+    dead_letter_url: QueueUrl = Field(
         default=None,
         description="kind sqs: the URL of the queue for malformed messages, of which it gets reason and digest, never "
-        "the body; without it they are deleted with a warning in the log",
+        "the body; a standard queue, and not queue.url; without it they are deleted with a warning in the log",
     )
     empty_after: SecondsOrZero = Field(
         default=60.0,
@@ -56,7 +57,7 @@ class LedgerSettings(Section):
         default="sqlite",
         description="where the state of each user is kept: sqlite (a file on a local disk, for one host) or dynamodb",
     )
-    path: Path = Field(
+    path: File = Field(
         default=Path("mfa-worker.db"),
         description="kind sqlite: the file",
         json_schema_extra=by_default("`queue.path`"),

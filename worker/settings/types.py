@@ -9,6 +9,7 @@ import ipaddress
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
@@ -94,6 +95,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _file(value: Path) -> Path:
+    if not value.name or value.name == ".." or "\0" in str(value):
+        raise ValueError("should name a file")
+    return value
+
+
 def _public_keys(value: tuple[str, ...]) -> tuple[str, ...]:
     for number, each in enumerate(value, 1):
         if each.strip().upper().startswith("AGE-SECRET-KEY-"):
@@ -124,6 +131,8 @@ Endpoint = Annotated[
     Optional, AfterValidator(_endpoint), TypeName("URL without a path: https, or http on loopback only")
 ]
 """A URL without a path: https, or http on loopback."""
+File = Annotated[Path, AfterValidator(_file), TypeName("path of a file")]
+"""The path of a file. ``load`` makes it absolute (see ``settings.paths``)."""
 Recipients = Annotated[
     tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys), TypeName("list of public keys")
 ]

@@ -116,5 +116,5 @@ class _Making:
         self._report.made(about, url, made)
         if not made:
             attributes = await queue.attributes_of(client, url)
-            self._report.judged(sqs.judged(about, attributes, holds_credentials=holds_credentials))
+            self._report.judged(sqs.judged(about, url, attributes, holds_credentials=holds_credentials))
         return url

@@ -13,6 +13,7 @@ from typing import Any
 from worker.adapters import channels
 from worker.adapters.aws.policy import Allowed, Role
 from worker.adapters.aws.policy import document as policy_document
+from worker.adapters.ledgers.dynamodb.schema import COUNTS_KEY, ROLLOUT
 
 __all__ = ["Allowed", "Role", "document", "statements"]
 
@@ -33,9 +34,8 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
     Role.PUSHER: (
         Allowed("queue", "Push", ("sqs:GetQueueAttributes", "sqs:SendMessage"), (QUEUE,), rank=0),
         Allowed("queue", "PutAside", ("sqs:SendMessage",), (DEAD_LETTERS,), rank=0),
-        Allowed(
-            "table", "Count", ("dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:UpdateItem"), (TABLE,), rank=10
-        ),
+        Allowed("table", "LookUp", ("dynamodb:BatchGetItem", "dynamodb:GetItem"), (TABLE,), rank=10),
+        Allowed("table", "Count", ("dynamodb:UpdateItem",), (TABLE,), rank=10, keys=(COUNTS_KEY, ROLLOUT)),
     ),
     Role.WORKER: (
         Allowed(
@@ -51,7 +51,13 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
             (QUEUE,),
             rank=0,
         ),
-        Allowed("queue", "PutAside", ("sqs:GetQueueAttributes", "sqs:SendMessage"), (DEAD_LETTERS,), rank=0),
+        Allowed(
+            "queue",
+            "PutAsideAndCountDeadLetters",
+            ("sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes", "sqs:ReceiveMessage", "sqs:SendMessage"),
+            (DEAD_LETTERS,),
+            rank=0,
+        ),
         Allowed(
             "table",
             "Remember",
@@ -74,6 +80,14 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
             "MakeQueues",
             ("sqs:CreateQueue", "sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SetQueueAttributes"),
             (QUEUE, DEAD_LETTERS),
+            rank=0,
+        ),
+        Allowed("queue", "BringBack", ("sqs:SendMessage",), (QUEUE,), rank=0),
+        Allowed(
+            "queue",
+            "TakeDeadLetters",
+            ("sqs:ChangeMessageVisibility", "sqs:DeleteMessage", "sqs:ReceiveMessage"),
+            (DEAD_LETTERS,),
             rank=0,
         ),
         Allowed(
@@ -124,6 +138,7 @@ def document(role: Role, parts: Collection[str] | None = None) -> dict[str, Any]
                 "Effect": "Allow",
                 "Action": list(each.actions),
                 "Resource": list(each.resources) if len(each.resources) > 1 else each.resources[0],
+                **each.condition,
             }
             for each in statements(role)
             if parts is None or each.part in parts

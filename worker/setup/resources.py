@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
-from worker.adapters.aws.queue import DAY
 from worker.adapters.ledgers.dynamodb.schema import definition
+from worker.adapters.queues.sqs.fitness import DAY, RECEIVES, RETENTION
 from worker.core.errors import LedgerUnavailable
 from worker.core.resilience.backoff import Backoff, retry
 from worker.settings.stores import ChannelSettings
@@ -21,19 +21,8 @@ from worker.settings.stores import ChannelSettings
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
-RETENTION = DAY
-"""Seconds that the queue keeps requests: an access token, which lives longer than a Session, lives a day at most."""
-MIN_RETENTION = 3_600
-"""Seconds of retention below which requests may be deleted before a worker leases them: an access token's usual life.
-"""
 DEAD_LETTER_RETENTION = 4 * DAY
 """Seconds that dead letters are kept: longer than a weekend, but not much, because they may be whole requests."""
-RECEIVES = 1_000
-"""How often a request may be received before it becomes a dead letter: the most that SQS allows ("Amazon SQS
-dead-letter queues"), because a request that waits for its user, or is given back, counts as received too."""
-MIN_RECEIVES = 100
-"""The ``maxReceiveCount`` below which a request may become a dead letter without any call, because it is received again
-and again while another worker has claimed its user."""
 TABLE_PATIENCE = 120.0
 """The most seconds to wait until a new table is ready."""
 EVERY_SECOND = Backoff(first=1.0, longest=1.0)

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from worker.core.errors import DependencyUnavailable
+from worker.adapters.private_files import look_private, write_private
+from worker.core.errors import DependencyUnavailable, UsageError
 from worker.core.model import STATE_OF, Counts, Reason, State
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
+from worker.telemetry.logs import clean
+
+_LARGEST = 1_000_000
+"""Bytes that a report has at most: it counts users and names none, so it has about 2,000."""
 
 _WORDS = {
     State.DELIVERED: "delivered",
@@ -55,6 +59,7 @@ def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
         "duplicates": counts.duplicates,
         "malformed": counts.malformed,
         "past_session_expiry": backlog.expired,
+        "dead_letters": counts.dead_letters,
         **({"codes": _codes(counts)} if counts.codes else {}),
         **({} if counts.unrequested is None else {"roster": {"unrequested": counts.unrequested}}),
     }
@@ -96,24 +101,40 @@ def reconciliation(
     }
 
 
+def refuse_other_files(path: Path) -> None:
+    """Raise ``UsageError`` where no report can be written to ``path``, or it would take the place of anything else.
+
+    An older report may be replaced, and so may an empty file.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} for the report", "create it, or name another --report")
+    try:
+        found = look_private(path, what="the report", forbidden=0)
+        is_free = found is None or not found.st_size or (found.st_size < _LARGEST and _is_report(path.read_bytes()))
+    except OSError as error:
+        raise UsageError(f"the report cannot be written to {path}: {error.strerror}", "name another --report") from None
+    if not is_free:
+        raise UsageError(f"--report would overwrite {path}, which is no report", "name a file that does not exist yet")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"the report cannot be written: {path.parent} is not writable", "name another --report")
+
+
+def _is_report(data: bytes) -> bool:
+    try:
+        report = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(report, dict) and {"states", "verdict"} <= report.keys()
+
+
 def write(path: Path, report: Mapping[str, Any]) -> None:
     """Write the report as JSON, mode 0600: all of it or nothing. Raises ``DependencyUnavailable``."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(report, file, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            with suppress(OSError):
-                Path(name).unlink()
-            raise
-    except OSError as error:
+        write_private(path, (json.dumps(report, indent=2) + "\n").encode(), what="the report")
+    except (OSError, UsageError) as error:
         raise DependencyUnavailable(
-            f"the report cannot be written: {error.strerror}", "the ledger has it all: mfa-worker status --json"
+            f"the report cannot be written: {getattr(error, 'strerror', None) or error}",
+            "the ledger has it all: mfa-worker status --json",
         ) from None
 
 
@@ -143,11 +164,18 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
     if backlog.waiting:
         wait = "1 request waits" if backlog.waiting == 1 else f"{backlog.waiting:,} requests wait"
         yield f"{wait}, run again for {'it' if backlog.waiting == 1 else 'them'}"
+    if counts.dead_letters:
+        are = "1 request is a dead letter" if counts.dead_letters == 1 else f"{counts.dead_letters:,} are dead letters"
+        yield f"{are}, received too often and not done: mend why, then bring them back: mfa-worker redrive"
+    if counts.dead_letters is None:
+        yield "dead letters were not looked at"
     if counts.unfinished:
         yield "run again to finish those under way"
     for state, cure in ((State.NEEDS_SESSION, "sign them in again"), (State.FAILED, "see why")):
         if counts.states.get(state):
             yield f"{cure}: mfa-worker export --state {state.value}"
+    if counts.malformed:
+        yield f"{counts.malformed:,} malformed, put aside: mfa-worker status --malformed"
     for reason, cure in _CURES.items():
         if counts.reasons.get(reason):
             yield f"{reason.value}: {cure}"
@@ -171,6 +199,7 @@ def print_table(
         "past their deadline": backlog.expired,
         "duplicate requests": counts.duplicates,
         "malformed messages": counts.malformed,
+        "dead letters": counts.dead_letters or 0,
         "never requested": counts.unrequested or 0,
     }
     rows += [(word, number) for word, number in others.items() if number]
@@ -181,6 +210,13 @@ def print_table(
         lines.append(f"{left(alive / quota)} left at {quota:g} requests/s")
     stream.write("\n".join([*lines, verdict(counts, backlog)]) + "\n")
     stream.flush()
+
+
+def print_lines(lines: Iterable[str], stream: TextIO) -> None:
+    """Print lines about what others wrote, without what looks like a credential."""
+    with suppress(OSError):
+        stream.writelines(f"{clean(line)}\n" for line in lines)
+        stream.flush()
 
 
 def _speed(stats: RunStats) -> str:

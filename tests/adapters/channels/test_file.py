@@ -1,4 +1,4 @@
-"""What the file channel promises beyond the port: many processes, a rotation and a full disk lose nobody's record."""
+"""What the file channel promises beyond the port: many processes, a file taken away and a full disk lose no record."""
 # ruff: noqa: ASYNC110, ASYNC220, ASYNC240 - a test may look at a file
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from tests.adapters.channels.rigs import arrival, delivered_lines
 from tests.support.disks import make_read_only, small_disk
 from tests.support.rows import NASTY_NAMES, sealed, sealeds, usernames
 from worker.adapters.channels.file.channel import FileChannel
-from worker.core.errors import ChannelUnavailable
+from worker.core.errors import ChannelUnavailable, PersonMustAct, UsageError
 from worker.core.model import Sealed
 from worker.core.record import record_line
 
@@ -110,7 +110,7 @@ async def test_the_name_of_a_new_file_is_made_durable_before_anything_is_confirm
 ) -> None:
     """Also where somebody else created it, and died before that."""
     synced: list[Path] = []
-    monkeypatch.setattr("worker.adapters.append._sync_folder", synced.append)
+    monkeypatch.setattr("worker.adapters.append.sync_folder", synced.append)
     path.touch(0o600)
     await channel.deliver("ana", sealed())
     assert synced == [path.parent]
@@ -145,13 +145,103 @@ async def test_a_line_that_a_power_cut_tore_is_closed_and_hurts_nobody(channel: 
     assert path.read_bytes() == line("ana", sealed()) + torn + b"\n" + line("ben", sealed())
 
 
-async def test_a_file_that_was_moved_away_is_followed_by_a_new_one(channel: FileChannel, path: Path) -> None:
-    await channel.deliver("ana", sealed())
-    path.rename(old := path.with_suffix(".1"))
-    await channel.deliver("ben", sealed())
+def removed(path: Path) -> None:
     path.unlink()
-    await channel.deliver("cem", sealed())
-    assert (users(old), users(path)) == (["ana"], ["cem"])
+
+
+def moved(path: Path) -> None:
+    path.rename(path.with_suffix(".1"))
+
+
+def rotated(path: Path) -> None:
+    moved(path)
+    path.touch(0o600)
+
+
+def replaced(path: Path) -> None:
+    (other := path.with_suffix(".other")).write_bytes(line("ana", sealed()) * 2)
+    other.rename(path)
+
+
+def with_its_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("moved"))
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size - 1)
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def a_link_now(path: Path) -> None:
+    moved(path)
+    path.symlink_to(path.with_suffix(".1"))
+
+
+TAKEN_AWAY = [removed, moved, rotated, replaced, with_its_folder, cut, emptied, a_link_now]
+
+
+@pytest.mark.parametrize("take_away", TAKEN_AWAY)
+@pytest.mark.parametrize("written", [True, False], ids=["written", "only opened"])
+async def test_a_file_that_is_taken_away_while_in_use_gets_no_more_lines_and_no_successor(
+    take_away: Callable[[Path], None], written: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "folder" / "secrets.jsonl"
+    path.parent.mkdir()
+    first, channel = FileChannel(path), FileChannel(path)
+    await first.deliver("ana", sealed())
+    await first.close()
+    await channel.open()
+    if written:
+        await channel.deliver("ben", sealed())
+    channel.check()
+
+    take_away(path)
+
+    for _ in range(2):
+        with pytest.raises(PersonMustAct, match=r"secrets\.jsonl, was (removed|replaced|cut)") as taken:
+            channel.check()
+        with pytest.raises(PersonMustAct):
+            await channel.deliver("cem", sealed())
+    assert "Put the file back, or restore it" in taken.value.hint
+    assert not [name for file in tmp_path.rglob("secrets*") for name in users(file) if name == "cem"]
+    await channel.close()
+
+
+async def test_others_may_read_the_file_whose_secrets_are_sealed_and_not_change_it(path: Path) -> None:
+    path.touch()
+    path.chmod(0o644)
+    channel = FileChannel(path)
+    await channel.open()
+    await channel.deliver("ana", sealed())
+    await channel.close()
+    path.chmod(0o606)
+    with pytest.raises(UsageError, match="can be changed by every user"):
+        await FileChannel(path).open()
+
+
+async def test_another_worker_only_makes_the_file_longer(path: Path) -> None:
+    one, two = FileChannel(path), FileChannel(path)
+    for number in range(3):
+        for channel in (one, two):
+            await channel.deliver(f"user {number}", sealed())
+            channel.check()
+    assert len(users(path)) == 6
+    await one.close()
+    await two.close()
+
+
+@pytest.mark.parametrize("kind", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.with_name("x"))])
+async def test_what_is_no_file_of_ours_is_not_opened(kind: Callable[[Path], object], path: Path) -> None:
+    channel = FileChannel(path)
+    kind(path)
+    with pytest.raises(UsageError, match="would be written to"):
+        await channel.open()
+    with pytest.raises(PersonMustAct, match="would be written to"):
+        await channel.deliver("ana", sealed())
+    await channel.close()
 
 
 async def test_a_file_that_is_moved_away_while_we_wait_for_its_lock_is_not_written(path: Path) -> None:
@@ -190,13 +280,6 @@ async def test_everybody_who_waited_learns_of_a_failure(tmp_path: Path) -> None:
     channel = FileChannel(tmp_path / "out" / "secrets.jsonl")
     told = await asyncio.gather(*(channel.deliver(str(n), sealed()) for n in range(5)), return_exceptions=True)
     assert [type(error) for error in told] == [ChannelUnavailable] * 5
-    await channel.close()
-
-
-async def test_a_path_that_is_no_file_is_away(tmp_path: Path) -> None:
-    channel = FileChannel(tmp_path)
-    with pytest.raises(ChannelUnavailable, match="directory"):
-        await channel.deliver("ana", sealed())
     await channel.close()
 
 
@@ -268,7 +351,9 @@ async def test_a_read_only_file_system_is_away(tmp_path: Path) -> None:
     with small_disk(tmp_path / "small", 64) as folder:
         channel = FileChannel(folder / "secrets.jsonl")
         await channel.deliver("ana", sealed())
+        await channel.close()
         make_read_only(folder)
+        channel = FileChannel(folder / "secrets.jsonl")
         with pytest.raises(ChannelUnavailable, match="Read-only"):
             await channel.deliver("ben", sealed())
         await channel.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 
 import pytest
 
@@ -21,7 +22,8 @@ from tests.support.emulators import Emulator
 from worker.adapters.aws.naming import Names
 from worker.adapters.aws.session import Aws
 from worker.adapters.channels.s3.channel import ATTEMPTS, S3Channel
-from worker.core.errors import ChannelUnavailable, ExitCode
+from worker.adapters.channels.s3.keys import key_of
+from worker.core.errors import ChannelUnavailable, ExitCode, RecordRefused
 from worker.core.resilience.backoff import Backoff
 
 ANA = arrival("ana", record(1))
@@ -130,3 +132,24 @@ async def test_a_name_that_no_bucket_can_have_is_away_too(moto: Emulator, aws_cr
         channel, _ = await channel_at(aws, "no/bucket")
         with pytest.raises(ChannelUnavailable, match="ParamValidationError"):
             await channel.deliver("ana", record(1))
+
+
+@pytest.mark.parametrize(("code", "status"), [("KeyTooLongError", 400), ("EntityTooLarge", 400)])
+async def test_a_record_that_s3_never_takes_is_refused_and_the_next_one_is_delivered(
+    emulator: Emulator, code: str, status: int
+) -> None:
+    async with emulator.aws() as direct:
+        bucket = await new_bucket(await direct.s3())
+        async with before(emulator, "PUT", refused_by_s3(code, status)) as (aws, _):
+            channel, _ = await channel_at(aws, bucket)
+            with pytest.raises(RecordRefused) as caught:
+                await channel.deliver("ben", record(1))
+            assert caught.value.code == code
+            await channel.deliver("ana", record(1))
+        assert await delivered_objects(await direct.s3(), bucket) == [ANA]
+
+
+def test_the_key_of_the_longest_username_under_the_longest_prefix_is_no_longer_than_s3_allows() -> None:
+    for username in ("😀" * 128, "\0" * 128, "x" * 128, "é" * 128):
+        key = key_of("p" * 128, username, "username", 10**18, str(uuid.UUID(int=0)))
+        assert len(key.encode()) <= 1_024

@@ -23,7 +23,7 @@ from tests.support.rows import NASTY_NAMES
 from worker.adapters.aws.naming import Names, secret_segment
 from worker.adapters.aws.session import Aws
 from worker.adapters.channels.secretsmanager.channel import KEPT, MAX_BYTES, SecretsManagerChannel
-from worker.core.errors import ChannelUnavailable, ExitCode
+from worker.core.errors import ChannelUnavailable, ExitCode, RecordRefused
 from worker.core.record import record_line
 from worker.core.resilience.backoff import Backoff
 
@@ -181,10 +181,9 @@ async def test_a_secret_that_is_being_deleted_is_named_with_what_to_do(emulator:
         await channel.deliver("ana", record(1))
         await client.delete_secret(SecretId=f"{prefix}/ana", RecoveryWindowInDays=7)
         for generation in (1, 2):
-            with pytest.raises(ChannelUnavailable, match="scheduled for deletion") as caught:
+            with pytest.raises(RecordRefused, match="InvalidRequestException"):
                 await channel.deliver("ana", record(generation))
-            assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
-            assert "restore-secret" in caught.value.hint
+        await channel.deliver("ben", record(1))
         await client.restore_secret(SecretId=f"{prefix}/ana")
         await channel.deliver("ana", record(2))
         assert await current(client, f"{prefix}/ana") == 2
@@ -193,7 +192,6 @@ async def test_a_secret_that_is_being_deleted_is_named_with_what_to_do(emulator:
 @pytest.mark.parametrize(
     ("operation", "code", "said", "hint"),
     [
-        ("CreateSecret", "InvalidRequestException", "scheduled for deletion", "restore-secret"),
         ("CreateSecret", "LimitExceededException", "is full", "500,000"),
         ("DescribeSecret", "AccessDeniedException", "AccessDeniedException", "DescribeSecret"),
         ("PutSecretValue", "AccessDeniedException", "AccessDeniedException", "PutSecretValue"),
@@ -217,6 +215,36 @@ async def test_a_record_that_no_secret_can_hold_is_refused_before_anything_is_cr
 ) -> None:
     async with moto.aws() as aws:
         channel, client, prefix = await channel_at(aws)
-        with pytest.raises(ChannelUnavailable, match="longer"):
+        with pytest.raises(RecordRefused):
             await channel.deliver("ana", record(1, blob=b"x" * MAX_BYTES))
         assert await delivered_secrets(client, prefix) == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("CreateSecret", "InvalidRequestException"),
+        ("CreateSecret", "InvalidParameterException"),
+        ("PutSecretValue", "InvalidParameterException"),
+        ("PutSecretValue", "ResourceExistsException"),
+        ("PutSecretValue", "LimitExceededException"),
+    ],
+)
+async def test_a_secret_that_never_takes_a_record_is_one_users_own_affair(
+    emulator: Emulator, operation: str, code: str
+) -> None:
+    async with before(emulator, operation, *[refused(code)] * (4 if code.startswith("Limit") else 1)) as (aws, _):
+        channel, client, prefix = await channel_at(aws)
+        with pytest.raises(RecordRefused) as caught:
+            await channel.deliver("ana", record(1))
+        assert caught.value.code == code
+        await channel.deliver("ben", record(1))
+        assert await current(client, f"{prefix}/ben") == 1
+
+
+async def test_the_largest_record_that_is_known_to_fit_fits(moto: Emulator, aws_credentials: None) -> None:
+    async with moto.aws() as aws:
+        channel, client, prefix = await channel_at(aws)
+        for username in ("ana", "😀" * 64):
+            await channel.deliver(username, record(1, blob=b"x" * channel.most_sealed(username)))
+        assert len(await delivered_secrets(client, prefix)) == 2

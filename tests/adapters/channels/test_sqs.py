@@ -19,7 +19,7 @@ from tests.adapters.channels.rigs import (
 from tests.support.emulators import Emulator, fresh
 from worker.adapters.aws.session import Aws
 from worker.adapters.channels.sqs.channel import SqsChannel
-from worker.core.errors import ChannelUnavailable, ExitCode, UsageError
+from worker.core.errors import ChannelUnavailable, ExitCode, RecordRefused, UsageError
 from worker.core.record import record_line
 
 
@@ -177,3 +177,45 @@ async def test_a_queue_that_is_not_there_is_a_persons_to_mend(emulator: Emulator
             await channel_at(aws, url + "-not")
         assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
         assert "settings" in caught.value.hint
+
+
+async def test_a_message_that_the_queue_never_takes_is_refused_and_the_others_are_delivered(emulator: Emulator) -> None:
+    reply = {
+        "Successful": [{"Id": "0", "MessageId": "a", "MD5OfMessageBody": "b"}],
+        "Failed": [{"Id": "1", "Code": "InvalidParameterValue", "SenderFault": True, "Message": "told: SECRET"}],
+    }
+    url = await queue_at(emulator)
+    async with before(emulator, "SendMessageBatch", Reply(200, json.dumps(reply))) as (aws, _):
+        channel = await channel_at(aws, url)
+        told = await asyncio.gather(
+            *(channel.deliver(name, record()) for name in ("ana", "ben")), return_exceptions=True
+        )
+    assert told[0] is None
+    assert isinstance(told[1], RecordRefused)
+    assert told[1].code == "InvalidParameterValue"
+
+
+async def test_a_batch_that_is_too_long_is_sent_one_by_one(emulator: Emulator) -> None:
+    url = await queue_at(emulator)
+    too_long = refused("com.amazonaws.sqs#BatchRequestTooLong")
+    async with before(emulator, "SendMessageBatch", too_long, too_long) as (aws, proxy):
+        channel = await channel_at(aws, url)
+        told = await asyncio.gather(
+            *(channel.deliver(name, record()) for name in ("ana", "ben", "cem")), return_exceptions=True
+        )
+        assert [len(json.loads(body)["Entries"]) for _, body in proxy.requests] == [3, 1, 1, 1]
+    assert isinstance(told[0], RecordRefused)
+    assert told[1:] == [None, None]
+    assert len(await messages_at(emulator, url)) == 2
+
+
+async def test_the_longest_message_is_what_the_queue_says(emulator: Emulator) -> None:
+    async with emulator.aws() as aws:
+        sqs = await aws.sqs()
+        url = await new_queue(sqs)
+        await sqs.set_queue_attributes(QueueUrl=url, Attributes={"MaximumMessageSize": "4096"})
+        channel = await channel_at(aws, url)
+        most = channel.most_sealed("ana")
+        assert 2_500 < most < 3_072
+        await channel.deliver("ana", record(1, blob=b"x" * most))
+        assert len(await messages_at(emulator, url)) == 1

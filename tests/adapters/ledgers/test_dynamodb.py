@@ -20,7 +20,7 @@ from worker.adapters.ledgers.dynamodb import writes as dynamodb_puts
 from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
 from worker.adapters.ledgers.dynamodb.rows import ROW, to_item, user_key
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
-from worker.core.errors import LedgerUnavailable, UsageError
+from worker.core.errors import LedgerUnavailable, RecordRefused, UsageError
 from worker.core.model import Lost, Reason, State, Written
 from worker.pacing.pace import Pace
 
@@ -331,7 +331,7 @@ async def test_a_row_that_dynamodb_will_never_take_concerns_nobody_else(rollout:
         others = [row(f"user {number}") for number in range(5)]
         puts = [ledger.put(large, None), *(ledger.put(other, None) for other in others)]
         answers = await asyncio.gather(*puts, return_exceptions=True)
-        assert isinstance(answers[0], dynamodb_puts.RowTooLarge)
+        assert isinstance(answers[0], RecordRefused)
         assert answers[1:] == [*map(Written, others)]
-        with pytest.raises(dynamodb_puts.RowTooLarge):
+        with pytest.raises(RecordRefused):
             await ledger.put(large, None)

@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from enum import StrEnum
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.adapters.ledgers.rigs import STAMP, OpenLedger, WholeLedger
 from tests.support.rows import NASTY_NAMES, enrolments, row, sealed, version
-from worker.core.errors import UsageError
+from worker.core.errors import PersonMustAct, RowUnreadable, UsageError
 from worker.core.model import UNFINISHED, Enrolment, Listed, Lost, Reason, State, WriteResult, Written
 from worker.pacing.pace import Pace
 
@@ -355,3 +357,41 @@ async def test_a_ledger_that_must_exist_is_not_begun(open_ledger: OpenLedger) ->
 async def test_a_living_worker_is_never_gone(open_ledger: OpenLedger) -> None:
     async with open_ledger("one") as one, open_ledger("two") as two:
         assert [one.is_dead("one"), one.is_dead("two"), two.is_dead("one")] == [False] * 3
+
+
+# --- rows of a later version ------------------------------------------------------------------------------------------
+
+
+class Later(StrEnum):
+    """What a later version may write."""
+
+    REASON = "grown_too_old"
+    STATE = "archived"
+
+
+def of_a_later_version(**fields: Any) -> Enrolment:
+    return row("eve", State.IN_PROGRESS)._replace(**{"reason": Later.REASON, **fields})
+
+
+@pytest.mark.parametrize("fields", [{}, {"before": Later.STATE}, {"kind": Later.REASON}, {"state": Later.STATE}])
+async def test_a_row_of_a_later_version_is_named_and_stops_nobody_else(
+    ledger: WholeLedger, fields: dict[str, Any]
+) -> None:
+    await ledger.put(stands := of_a_later_version(**fields), None)
+    with pytest.raises(RowUnreadable, match="'eve'") as caught:
+        await ledger.read("eve")
+    assert ("grown_too_old" in str(caught.value)) or ("archived" in str(caught.value))
+    others = [row(name) for name in ("ana", "ben", "cem")]
+    puts = [ledger.put(row("eve"), None), *(ledger.put(each, None) for each in others)]
+    told = await asyncio.gather(*puts, return_exceptions=True)
+    assert isinstance(told[0], RowUnreadable)
+    assert told[1:] == [Written(each) for each in others]
+    if stands.state is State.IN_PROGRESS:
+        found = []
+        with pytest.raises(RowUnreadable, match="'eve'"):  # noqa: PT012 - the last step of many raises
+            async for each in ledger.unfinished():
+                found.append(each)  # noqa: PERF401
+        assert {each.username for each in found} == {"ana", "ben", "cem"}
+    else:
+        with pytest.raises(PersonMustAct, match="archived"):
+            await ledger.recount()

@@ -109,7 +109,8 @@ class SqsQueues:
         try:
             sqs = await self._aws.sqs()
             if not self.url:
-                self.url = (await sqs.create_queue(QueueName=fresh("queue")))["QueueUrl"]
+                encrypted: Any = {"SqsManagedSseEnabled": "true"}
+                self.url = (await sqs.create_queue(QueueName=fresh("queue"), Attributes=encrypted))["QueueUrl"]
                 self.dead_letter_url = (await sqs.create_queue(QueueName=fresh("dead")))["QueueUrl"]
             yield sqs
         finally:
@@ -124,8 +125,7 @@ class SqsQueues:
         async with AsyncExitStack() as stack:
             sqs = await stack.enter_async_context(self.client())
             if endpoint := settings.pop("endpoint", None):
-                target = AwsTarget(self.emulator.target.region, endpoints={"sqs": endpoint})
-                sqs = await (await stack.enter_async_context(Aws(target))).sqs()
+                sqs = await stack.enter_async_context(self.at(endpoint))
             usual: dict[str, Any] = {
                 "visibility": SQS_VISIBILITY,
                 "look_ahead": 20,
@@ -133,14 +133,21 @@ class SqsQueues:
                 "count_malformed": self._count,
                 "empty_after": EMPTY_AFTER,
             }
+            to_look = settings.pop("to_look", False)
             queue = SqsQueue(sqs, settings.pop("url", self.url), PARSER, clock=SystemClock(), **(usual | settings))
             if not self.long_polls:
                 queue._wait = queue._receiver._wait = 0
-            await queue.open()
+            await queue.open(to_look=to_look)
             try:
                 yield queue
             finally:
                 await queue.close()
+
+    @asynccontextmanager
+    async def at(self, endpoint: str) -> AsyncIterator[SQSClient]:
+        """A client of its own that finds SQS there."""
+        async with Aws(AwsTarget(self.emulator.target.region, endpoints={"sqs": endpoint})) as aws:
+            yield await aws.sqs()
 
     async def _count(self, number: int) -> None:
         self.malformed += number

@@ -146,7 +146,7 @@ async def test_malformed_messages_are_put_aside_and_stop_nothing(intake: Intake)
     secret = "s3cret" * 10
     reasons = {b"no json " + secret.encode(): "is not JSON", b'{"session": "%s"}' % secret.encode(): "has no username"}
     if intake.takes_any_bytes:
-        reasons[b"\xff\xfe"] = "is not UTF-8"
+        reasons[b"\xff"] = "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"
     bad = list(reasons)
     await intake.give([bad[0], body(id="1"), *bad[1:], body(id="2")])
     leases = await lease(intake.queue, 2)

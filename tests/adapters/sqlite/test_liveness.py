@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.errors import LedgerUnavailable
+from worker.core.errors import LedgerUnavailable, PersonMustAct, UsageError
 
 Start = Callable[[str], "subprocess.Popen[bytes]"]
 
@@ -163,3 +163,75 @@ def test_a_child_process_does_not_keep_its_parent_alive(ledger: Path) -> None:
         held = [file.stat() for file in Path(f"/proc/{child.pid}/fd").iterdir() if file.exists()]
         assert not any(os.path.samestat(lock, file) for file in held)
         child.communicate()
+
+
+# --- other people's files ---------------------------------------------------------------------------------------------
+
+
+def test_a_link_in_the_place_of_the_folder_is_refused_and_what_it_leads_to_is_left_alone(ledger: Path) -> None:
+    (theirs := ledger.parent / "theirs").mkdir()
+    (theirs / "notes").touch()
+    (ledger.parent / "rollout.db.workers").symlink_to(theirs, target_is_directory=True)
+
+    with pytest.raises(UsageError, match="is a symbolic link"), Liveness(ledger, "me"):
+        pass
+
+    assert [each.name for each in theirs.iterdir()] == ["notes"]
+
+
+@pytest.mark.parametrize("make", [lambda path: path.touch(), lambda path: path.symlink_to("missing"), os.mkfifo])
+def test_what_is_no_folder_is_refused(ledger: Path, make: Callable[[Path], None]) -> None:
+    make(ledger.parent / "rollout.db.workers")
+
+    with pytest.raises(UsageError, match=r"is (no folder|a symbolic link)"), Liveness(ledger, "me"):
+        pass
+
+
+def test_a_folder_that_everybody_can_write_to_is_refused(ledger: Path) -> None:
+    (folder := ledger.parent / "rollout.db.workers").mkdir()
+    folder.chmod(0o777)
+
+    with pytest.raises(UsageError, match="can be written by every user") as refused, Liveness(ledger, "me"):
+        pass
+    assert f"chmod 700 {folder}" in refused.value.hint
+
+
+def test_another_users_folder_is_refused(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ledger.parent / "rollout.db.workers").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: ledger.parent.stat().st_uid + 1)
+
+    with pytest.raises(UsageError, match="belongs to another user"), Liveness(ledger, "me"):
+        pass
+
+
+def test_nothing_but_an_empty_lock_file_is_removed_or_taken_for_a_dead_worker(ledger: Path) -> None:
+    (folder := ledger.parent / "rollout.db.workers").mkdir(mode=0o700)
+    (folder / "notes").write_text("theirs")
+    (folder / "folder").mkdir()
+    (outside := ledger.parent / "outside").touch()
+    (folder / "link").symlink_to(outside)
+    os.mkfifo(folder / "pipe")
+    (folder / "deadworker").touch(0o600)
+
+    with Liveness(ledger, "me"):
+        found = {each.name for each in folder.iterdir()}
+
+    assert found == {"notes", "folder", "link", "pipe", "me"}
+    assert outside.exists()
+
+
+@pytest.mark.parametrize("take_away", ["file", "folder", "replaced"])
+def test_a_worker_notices_that_its_lock_file_was_removed(ledger: Path, take_away: str) -> None:
+    folder = ledger.parent / "rollout.db.workers"
+    alive = Liveness(ledger, "me")
+    alive.check()
+    with alive:
+        alive.check()
+        if take_away == "folder":
+            folder.rename(ledger.parent / "moved")
+        else:
+            (folder / "me").unlink()
+        if take_away == "replaced":
+            (folder / "me").touch()
+        with pytest.raises(PersonMustAct, match="was removed while it ran"):
+            alive.check()

@@ -202,6 +202,7 @@ class _Json:
 
     def __init__(self, shortcut: _Shortcut, by_sdk: Callable[..., Awaitable[Answer]], operation: str) -> None:
         self._shortcut, self._by_sdk, self._operation = shortcut, by_sdk, operation
+        self.__name__ = by_sdk.__name__  # what errors about single entries call it
 
     async def __call__(self, **parameters: Any) -> Answer:
         """See the client's own method."""

@@ -36,6 +36,15 @@ class Allowed:
     resources: tuple[str, ...]
     rank: int
     """Its position in the role's policy, the lowest first; a fixed order helps people to read and compare policies."""
+    keys: tuple[str, ...] = ()
+    """For a table: only the items with these partition keys; empty: all items."""
+
+    @property
+    def condition(self) -> Mapping[str, Any]:
+        """The statement's ``Condition``, if it has one ("IAM policy conditions", DynamoDB developer guide)."""
+        if not self.keys:
+            return {}
+        return {"Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": list(self.keys)}}}
 
 
 def document(*statements: Mapping[str, Any]) -> dict[str, Any]:

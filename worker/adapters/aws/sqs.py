@@ -7,14 +7,14 @@ success. So an entry counts as done only if the answer lists it as successful.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 from botocore.exceptions import ClientError
 
-from worker.adapters.aws.errors import fault, faults
-from worker.core.errors import DependencyUnavailable, QueueUnavailable
+from worker.adapters.aws.errors import code, fault, faults
+from worker.core.errors import DependencyUnavailable, ExitCode, QueueUnavailable
 from worker.core.resilience.backoff import Backoff, retry
 
 Item = TypeVar("Item")
@@ -54,16 +54,23 @@ async def send_once(
     what: str,
     unavailable: type[DependencyUnavailable] = QueueUnavailable,
     within: float = TIMEOUT,
+    of_the_entries: Collection[str] = (),
 ) -> dict[int, Failure]:
     """Send one batch, and return the entries that did not succeed, by their index in ``entries``.
 
-    ``what``: the queue in words, for errors. ``within``: time-out in seconds. Raises ``unavailable`` if the whole batch
-    failed.
+    ``what``: the queue in words, for errors. ``within``: time-out in seconds. ``of_the_entries``: codes of a whole
+    batch that its entries are to blame for, not the queue: they come back as the failure of each, for good. Raises
+    ``unavailable`` if the whole batch failed otherwise.
     """
     named = [{**entry, "Id": str(number)} for number, entry in enumerate(entries)]
     with faults(unavailable, what):
-        async with asyncio.timeout(within):
-            answer = await operation(QueueUrl=url, Entries=named)
+        try:
+            async with asyncio.timeout(within):
+                answer = await operation(QueueUrl=url, Entries=named)
+        except ClientError as error:
+            if code(error) not in of_the_entries:
+                raise
+            return dict.fromkeys(range(len(named)), Failure(code(error), for_good=True))
     confirmed = {found.get("Id") for found in answer.get("Successful", ())}
     failed = {
         number: Failure(_NOT_CONFIRMED, for_good=False)
@@ -72,9 +79,9 @@ async def send_once(
     }
     for found in answer.get("Failed", ()):
         with suppress(KeyError, ValueError):
-            code = str(found.get("Code") or "unknown")
-            is_ours = str(found.get("SenderFault")).lower() == "true" and not code.endswith(_THROTTLED)
-            failed[int(found["Id"])] = Failure(code, for_good=is_ours)
+            name = str(found.get("Code") or "unknown")
+            is_ours = str(found.get("SenderFault")).lower() == "true" and not name.endswith(_THROTTLED)
+            failed[int(found["Id"])] = Failure(name, for_good=is_ours)
     return failed
 
 
@@ -90,7 +97,7 @@ async def send_all(
     """Send one batch until every entry has succeeded or been refused for good.
 
     Return the codes of the refused entries, by their index in ``entries``. Raises ``unavailable`` at once if a person
-    must act, otherwise after ``patience`` seconds of failure.
+    must act (also if only entries were refused for that), otherwise after ``patience`` seconds of failure.
     """
     left, refused = dict(enumerate(entries)), dict[int, str]()
 
@@ -99,6 +106,8 @@ async def send_all(
         failed = await send_once(operation, url, list(left.values()), what=what, unavailable=unavailable)
         for at, number in enumerate(numbers):
             failure = failed.get(at)
+            if failure is not None and (denied := denial(failure, operation, unavailable, what)) is not None:
+                raise denied
             if failure is not None and failure.for_good:
                 refused[number] = failure.code
             if failure is None or failure.for_good:
@@ -113,6 +122,15 @@ async def send_all(
     if left:
         await retry(send_what_is_left, on=unavailable, backoff=BACKOFF, patience=patience)
     return refused
+
+
+def denial(
+    failure: Failure, operation: Operation, unavailable: type[DependencyUnavailable], what: str
+) -> DependencyUnavailable | None:
+    """The exception for an entry that failed because of a permission, a key or credentials; ``None`` for any other."""
+    name = "".join(word.title() for word in getattr(operation, "__name__", "").split("_"))
+    found = fault(ClientError({"Error": {"Code": failure.code}}, name), unavailable, what)
+    return found if failure.for_good and found.exit_code is ExitCode.PERSON_MUST_ACT else None
 
 
 def entry_fault(code: str, operation: str, unavailable: type[DependencyUnavailable], what: str) -> Exception:

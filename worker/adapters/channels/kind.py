@@ -109,6 +109,9 @@ class ChannelKind(ABC, Generic[Keys]):
         """The file of lines on this host that these settings append to; ``None`` where the records go elsewhere."""
         return None
 
+    def refuse_other_files(self, channel: Keys) -> None:
+        """Raise ``UsageError`` where that file exists and holds something else."""
+
     async def list_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
         """Write a line for the newest record of each user as ``copy_records`` does; it need not hold what is sealed.
 

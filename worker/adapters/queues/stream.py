@@ -1,12 +1,15 @@
 """Requests from a file or a pipe, read no faster than they are used: a full pipe slows its writer down (backpressure).
 
-When no line is ready, messages are leased from a second queue, the queue behind. Lines that were read from a pipe but
-not used are put on that queue when the run ends, so that no user is lost; a file still has its lines.
+When no line is ready, messages are leased from a second queue, the queue behind. A file keeps its lines. Those of a
+pipe stand nowhere else until their user's claim is in the ledger. So a pipe is made small and read in small pieces,
+lines whose turn does not come soon are put on the queue behind, and so is what is left when the run ends. A worker that
+is killed (SIGKILL) loses the lines in the pipe and in one read, and those whose claims were not written yet.
 """
 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import errno
 import heapq
 import itertools
@@ -20,60 +23,104 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
+import structlog
+
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, Clock, Deadlines, Lease, Producer, Queue
-from worker.requests.lines import LineSplitter, digest, shrink_pipe
+from worker.requests.lines import SMALL, Line, LineSplitter, shrink_pipe
 from worker.requests.message import Parser
+from worker.requests.refused import Aside, Refused
+
+log = structlog.get_logger()
 
 _CHUNK = 16_384
-"""Bytes of one read: some dozens of requests. Not more, because credentials expire while lines wait in memory."""
+"""Bytes of one read of a file: some dozens of requests. Not more, because credentials expire while lines wait here."""
 _PATIENCE = 0.5
 """Seconds to wait for a line before looking at the queue behind."""
 _MOST_AHEAD = 10_000
-"""Lines kept at most that are dead or hardly in time, while it reads on for those that are: some 20 MB of Sessions."""
+"""Lines kept at most that are dead or hardly in time, while it reads on for those that are: some 20 MB of Sessions. Of
+a pipe they are kept on the queue behind."""
+_MOST_OF_A_PIPE = 64
+"""Lines of a pipe that are kept here of those: what is more goes to the queue behind, where it stands durably. As many
+as one transaction of the embedded queue leases (``app.stores``)."""
 _MAX_LEFT = 65_536
 """Bytes that are still read from a pipe at the end: more than its buffer (see ``shrink_pipe``) can contain, but
 limited, because a fast writer might never stop."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Line:
-    raw: bytes
-    read_at: float
+class _Read:
+    """A line, and when it was read (UTC seconds)."""
+
+    line: Line
+    at: float
+
+    @property
+    def raw(self) -> bytes:
+        return self.line.raw
 
 
 def _deadline(lease: Lease) -> float:
     return lease.request.expires_at
 
 
+_Ahead = tuple[float, int, Lease]
+"""A line read ahead of its use: its deadline, a number that tells it from others, and its request."""
+
+
 class StreamQueue:
     """``Queue`` over the lines of ``source`` (``-`` is standard input), and then the messages of the queue ``behind``.
 
-    ``clock`` dates what was read, as a Session may not say when it was issued. ``producer`` puts the unused lines of a
-    pipe on the queue behind. Raises ``UsageError`` if the source cannot be
-    read.
+    ``clock`` dates what was read, as a Session may not say when it was issued. ``producer`` puts lines of a pipe on the
+    queue behind. ``refused`` notes the malformed lines. Raises ``UsageError`` if the source cannot be read.
     """
 
-    def __init__(self, source: str, parser: Parser, clock: Clock, behind: Queue, producer: Producer) -> None:
+    def __init__(
+        self,
+        source: str,
+        parser: Parser,
+        clock: Clock,
+        behind: Queue,
+        producer: Producer,
+        refused: Refused | None = None,
+    ) -> None:
         self._parser = parser
         self._clock = clock
         self._behind = behind
         self._producer = producer
+        self._refused = Refused() if refused is None else refused
         self._lines = LineSplitter()
-        self._ready: deque[_Line] = deque()
-        self._ahead: list[Lease] = []
-        """Lines read ahead of their use that are not dead."""
+        self._ready: deque[_Read] = deque()
+        self._ahead: list[_Ahead] = []
+        """Lines read ahead of their use that are not dead, by deadline."""
         self._dead: deque[Lease] = deque()
         self._later: list[tuple[float, int, Lease]] = []
+        self._aside: deque[Aside] = deque()
+        """What is to be put aside next."""
         self._numbers = itertools.count()
-        self._in_flight: dict[_Line, Request] = {}
+        self._in_flight: dict[_Read, Request] = {}
         self._ended = False
         self._source = source
         self._descriptor, mode = _open(source)
         self._is_pipe = not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or os.isatty(self._descriptor))
-        shrink_pipe(self._descriptor)
+        self._most_ahead = _MOST_OF_A_PIPE if self._is_pipe else _MOST_AHEAD
+        self._is_large = False
+        if self._is_pipe and not os.isatty(self._descriptor):
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Make the pipe as small as it can be, and say once where it is larger than need be."""
+        size = shrink_pipe(self._descriptor)
+        was_large, self._is_large = self._is_large, size is not None and size > max(SMALL, os.sysconf("SC_PAGESIZE"))
+        if (size is None or self._is_large) and not was_large:
+            log.warning(
+                "pipe_not_small",
+                bytes=size,
+                cause="it contained more when this began" if size else "this is no pipe, or cannot be made small",
+                cure="start the writer after the worker: what is in it ages unseen, and is lost if this is killed",
+            )
 
     async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         """See ``ports.Queue``; the choice is among the lines read ahead, then among the messages of the queue behind.
@@ -82,76 +129,123 @@ class StreamQueue:
         """
         self._become_due()
         self._bury(outlook.now)
-        in_time = len(self._later_than(outlook.passed_over_up_to))
-        while in_time < most and self._has_room() and await self._has_line(may_wait=not in_time):
-            if (lease := await self._parsed(self._ready[0])) is not None:
-                (self._ahead if _deadline(lease) > outlook.now else self._dead).append(lease)
+        in_time = len(self._ahead) - self._place(outlook.passed_over_up_to)
+        while in_time < most and await self._has_room() and await self._has_line(may_wait=not in_time):
+            if (lease := await self._parsed(self._ready.popleft())) is not None:
+                self._keep(lease, outlook.now)
                 in_time += _deadline(lease) > outlook.passed_over_up_to
-            self._ready.popleft()
-        if found := self._later_than(outlook.passed_over_up_to)[:most]:
-            return self._hand_out(found)
+        first = self._place(outlook.passed_over_up_to)  # while awaiting, others may have gone
+        if found := self._take_ahead(first, first + most):
+            return found
         if behind := await self._behind.lease(most, outlook):
             return behind
-        return self._hand_out(self._later_than(outlook.too_late_up_to)[::-1][:most])
+        first = self._place(outlook.too_late_up_to)
+        return self._take_ahead(max(first, len(self._ahead) - most), len(self._ahead))[::-1]
 
-    def _has_room(self) -> bool:
-        return len(self._ahead) + len(self._dead) < _MOST_AHEAD
+    def _keep(self, lease: Lease, now: float) -> None:
+        if (deadline := _deadline(lease)) > now:
+            bisect.insort(self._ahead, (deadline, next(self._numbers), lease))
+        else:
+            self._dead.append(lease)
 
-    def _later_than(self, moment: float) -> list[Lease]:
-        """Those of the lines read ahead whose deadline is later, earliest first. While awaiting, others may go."""
-        return sorted((lease for lease in self._ahead if _deadline(lease) > moment), key=_deadline)
+    async def _has_room(self) -> bool:
+        """Whether more lines may be read ahead. Those of a pipe are put on the queue behind where they are too many."""
+        if len(self._ahead) + len(self._dead) < self._most_ahead:
+            return True
+        if self._is_pipe and (await self._behind.backlog()).waiting < _MOST_AHEAD:
+            moved = [*(lease for _, _, lease in self._ahead), *self._dead]
+            await self._move([cast("_Read", lease.receipt) for lease in moved])
+            gone = {id(lease) for lease in moved}
+            self._ahead = [one for one in self._ahead if id(one[2]) not in gone]
+            self._dead = deque(lease for lease in self._dead if id(lease) not in gone)
+        return len(self._ahead) + len(self._dead) < self._most_ahead
+
+    def _place(self, moment: float) -> int:
+        """How many of the lines read ahead have no later deadline than that moment; they are the first."""
+        return bisect.bisect_right(self._ahead, moment, key=lambda one: one[0])
+
+    def _take_ahead(self, first: int, last: int) -> list[Lease]:
+        taken = [lease for _, _, lease in self._ahead[first:last]]
+        del self._ahead[first:last]
+        return self._hand_out(taken)
 
     def _hand_out(self, leases: list[Lease]) -> list[Lease]:
-        for lease in leases:
-            self._ahead.remove(lease)
-            self._in_flight[cast("_Line", lease.receipt)] = lease.request
+        self._in_flight.update((cast("_Read", lease.receipt), lease.request) for lease in leases)
         return leases
 
-    async def _parsed(self, line: _Line) -> Lease | None:
+    async def _parsed(self, read: _Read) -> Lease | None:
         """The request in the line; ``None`` where it was malformed, and is put aside."""
         try:
-            return Lease(self._parser.parse(line.raw, line.read_at), line)
+            return Lease(self._parser.parse(read.raw, read.at), read)
         except Malformed as malformed:
-            await self._producer.put_aside(str(malformed), digest(line.raw))
+            self._refuse(read, malformed)
+            await self._put_aside()
             return None
+
+    def _refuse(self, read: _Read, malformed: Malformed) -> None:
+        if not self._refused:
+            log.warning(
+                "malformed_line",
+                line=read.line.number,
+                cause=read.line.flaw or str(malformed),
+                cure="the run goes on, and ends by listing all of them",
+            )
+        if aside := self._refused.add(read.line, str(malformed)):
+            self._aside.append(aside)
+
+    async def _put_aside(self) -> None:
+        while self._aside:
+            aside = self._aside.popleft()
+            try:
+                await self._producer.put_aside(*aside)
+            except BaseException:
+                self._aside.appendleft(aside)
+                raise
 
     def _become_due(self) -> None:
         now = time.monotonic()
         while self._later and self._later[0][0] <= now:
-            self._ahead.append(heapq.heappop(self._later)[2])
+            lease = heapq.heappop(self._later)[2]
+            bisect.insort(self._ahead, (_deadline(lease), next(self._numbers), lease))
 
     def _bury(self, now: float) -> None:
         """Keep the dead apart: they are settled without a call (``lease_expired``)."""
-        if any(_deadline(lease) <= now for lease in self._ahead):
-            self._dead += [lease for lease in self._ahead if _deadline(lease) <= now]
-            self._ahead = [lease for lease in self._ahead if _deadline(lease) > now]
+        if dead := self._place(now):
+            self._dead += [lease for _, _, lease in self._ahead[:dead]]
+            del self._ahead[:dead]
 
     async def lease_elsewhere(self, most: int) -> Sequence[Lease]:
         """See ``ports.Queue``: the lines read last, since nobody can look further ahead in a pipe."""
         last: list[Lease] = []
-        while len(last) < most and await self._has_line(may_wait=False):
-            if (lease := await self._parsed(self._ready[-1])) is not None:
-                self._ahead.append(lease)
-                last.append(lease)
-            self._ready.pop()
         now = self._clock.utc()
-        living = [lease for lease in last or self._ahead[::-1][:most] if _deadline(lease) > now]
-        return self._hand_out(living) or await self._behind.lease_elsewhere(most)
+        while len(last) < most and await self._has_line(may_wait=False):
+            if (lease := await self._parsed(self._ready.pop())) is not None:
+                if _deadline(lease) > now:
+                    last.append(lease)
+                else:
+                    self._dead.append(lease)
+        if last:
+            return self._hand_out(last)
+        self._bury(now)
+        if found := self._take_ahead(max(0, len(self._ahead) - most), len(self._ahead)):
+            return found[::-1]
+        return await self._behind.lease_elsewhere(most)
 
     async def lease_expired(self, most: int, now: float) -> Sequence[Lease]:
         """See ``ports.Queue``; the stream can tell of the lines read ahead, the queue behind of its own messages."""
         self._become_due()
         self._bury(now)
-        requests = [*(lease.request for lease in self._ahead), *self._in_flight.values()]
-        requests += (lease.request for _, __, lease in self._later)
-        alive = {request.username for request in requests if request.expires_at > now}
         dead: list[Lease] = []
-        kept: deque[Lease] = deque()
-        while self._dead and len(dead) < most:
-            lease = self._dead.popleft()
-            (kept if lease.request.username in alive else dead).append(lease)
-        self._dead.extendleft(reversed(kept))
-        self._in_flight.update((cast("_Line", lease.receipt), lease.request) for lease in dead)
+        if self._dead:
+            requests = [*(lease.request for _, _, lease in self._ahead), *self._in_flight.values()]
+            requests += (lease.request for _, __, lease in self._later)
+            alive = {request.username for request in requests if request.expires_at > now}
+            kept: deque[Lease] = deque()
+            while self._dead and len(dead) < most:
+                lease = self._dead.popleft()
+                (kept if lease.request.username in alive else dead).append(lease)
+            self._dead.extendleft(reversed(kept))
+            self._hand_out(dead)
         return dead or await self._behind.lease_expired(most, now)
 
     async def deadlines(self, now: float) -> Deadlines:
@@ -167,16 +261,19 @@ class StreamQueue:
 
     def _read(self) -> bytes:
         try:
-            return os.read(self._descriptor, _CHUNK)
+            data = os.read(self._descriptor, SMALL if self._is_pipe else _CHUNK)
         except OSError as error:
             raise QueueUnavailable(
                 f"cannot read on from {self._source}: {error.strerror}", "run again with the rest"
             ) from None
+        if self._is_large:
+            self._shrink()
+        return data
 
     def _take(self, chunk: bytes) -> None:
         self._ended = not chunk
         now = self._clock.utc()
-        self._ready.extend(_Line(raw, now) for raw in self._lines.feed(chunk))
+        self._ready.extend(_Read(line, now) for line in self._lines.feed(chunk))
 
     def _readable(self) -> bool:
         poll = select.poll()
@@ -203,7 +300,7 @@ class StreamQueue:
 
     async def acknowledge(self, lease: Lease) -> None:
         """See ``ports.Queue``."""
-        if isinstance(lease.receipt, _Line):
+        if isinstance(lease.receipt, _Read):
             self._in_flight.pop(lease.receipt, None)
         else:
             await self._behind.acknowledge(lease)
@@ -211,7 +308,7 @@ class StreamQueue:
     async def give_back(self, lease: Lease, delay: float) -> None:
         """See ``ports.Queue``."""
         line = lease.receipt
-        if not isinstance(line, _Line):
+        if not isinstance(line, _Read):
             await self._behind.give_back(lease, delay)
         elif line in self._in_flight:
             del self._in_flight[line]
@@ -227,7 +324,7 @@ class StreamQueue:
         return self._waiting() == 0 and await self._behind.is_empty()
 
     def _waiting(self) -> int:
-        ahead = len(self._ready) + len(self._ahead) + len(self._dead)
+        ahead = len(self._ready) + len(self._ahead) + len(self._dead) + len(self._aside)
         return ahead + len(self._later) + len(self._in_flight) + (not self._ended)
 
     async def close(self) -> None:
@@ -236,20 +333,50 @@ class StreamQueue:
             with suppress(QueueUnavailable):
                 self._empty_pipe()
         self._close_descriptor()
-        if not self._is_pipe:
-            return
-        unused: list[tuple[Request, bytes]] = []
-        leases = [*self._ahead, *self._dead, *(lease for _, _, lease in self._later)]
-        for line in [*self._in_flight, *self._ready, *(cast("_Line", lease.receipt) for lease in leases)]:
-            try:
-                request = self._parser.parse(line.raw, line.read_at)
-            except Malformed as malformed:
-                await self._producer.put_aside(str(malformed), digest(line.raw))
-            else:
-                unused.append((request, self._parser.body(line.raw, line.read_at)))
-        await self._producer.push(unused)
+        unused: list[_Read] = []
+        if self._is_pipe:
+            leases = [*(lease for _, _, lease in self._ahead), *self._dead, *(lease for _, _, lease in self._later)]
+            unused = [*self._in_flight, *self._ready, *(cast("_Read", lease.receipt) for lease in leases)]
+        try:
+            moved = await self._move(unused)
+            self._aside.extend(self._refused.owed())
+            await self._put_aside()
+        except QueueUnavailable:
+            self._say_lost(unused)
+            raise
+        if self._is_pipe and not self._ended:
+            log.warning(
+                "pipe_left",
+                lines=self._lines.number,
+                on_queue=moved,
+                cure=f"run takes them from the queue; give it the rest of the input: tail -n +{self._lines.number + 1}",
+            )
         for lines in (self._in_flight, self._ready, self._ahead, self._dead, self._later):
             lines.clear()
+
+    async def _move(self, reads: Sequence[_Read]) -> int:
+        """Put these lines on the queue behind, durably; how many requests they were."""
+        requests: list[tuple[Request, bytes]] = []
+        for read in reads:
+            try:
+                request = self._parser.parse(read.raw, read.at)
+            except Malformed as malformed:
+                self._refuse(read, malformed)
+            else:
+                requests.append((request, self._parser.body(read.raw, read.at)))
+        if requests:
+            await self._producer.push(requests)
+        return len(requests)
+
+    def _say_lost(self, reads: Sequence[_Read]) -> None:
+        if reads:
+            log.error(
+                "lines_not_kept",
+                lines=len(reads),
+                first=min(read.line.number for read in reads),
+                cure="they stand nowhere: give the input again from that line on (tail -n +NUMBER); who is done is a "
+                "duplicate",
+            )
 
     def _empty_pipe(self) -> None:
         """Read what the pipe still contains: its writer may believe that these lines have arrived."""

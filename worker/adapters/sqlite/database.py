@@ -1,7 +1,7 @@
 """One SQLite file as the embedded queue and ledger use it: durable, private, and never on the event loop.
 
 All waiting writes share one commit (``synchronous=FULL``), in the order in which they came. Deleted data is overwritten
-(``secure_delete``), and a clean close empties the write-ahead log.
+(``secure_delete``), and the write-ahead log is emptied soon after it was written to (``erasing``), and at the end.
 """
 
 from __future__ import annotations
@@ -15,9 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
+
 from worker.adapters.batching import ThreadBatcher
+from worker.adapters.private_files import close_to_others, sync_folder
+from worker.adapters.sqlite.erasing import Erasing, empty_log
+from worker.adapters.sqlite.files import SHM, WAL, beside, look
+from worker.adapters.watched_file import WatchedFile
 from worker.core.errors import DependencyUnavailable, PersonMustAct
 from worker.core.resilience.backoff import Backoff, retry_in_thread
+
+log = structlog.get_logger()
 
 Result = TypeVar("Result")
 Work = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
@@ -39,19 +47,31 @@ _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLite's codes for a damaged file, or a file of another kind: waiting does not help."""
 _BUG = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 """SQLite's codes for mistakes in our statements, which the disk cannot cause; these errors are raised unchanged."""
+GONE_CURE = (
+    "nobody else is called. Stop all workers, put the file back (with those beside it) or restore a backup, then run "
+    "again; never begin with an empty one, it knows who was delivered"
+)
+"""What to do once a database in use was taken away."""
 
 
 class Database:
-    """A connection for writing and one for reading, each with a thread of its own."""
+    """A connection for writing and one for reading, each with a thread of its own.
 
-    def __init__(self, path: Path) -> None:
+    ``what``: the words for the file in errors.
+    """
+
+    def __init__(self, path: Path, what: str = "the ledger") -> None:
         self.path = path
+        self._what = what
+        self._file = WatchedFile(path, what, GONE_CURE, least=1)
+        self._beside = [WatchedFile(Path(f"{path}{suffix}"), f"a file of {what}", GONE_CURE) for suffix in (WAL, SHM)]
         self._writes: ThreadBatcher[tuple[Work, Any], Any] = ThreadBatcher(
             self._write_batch, "sqlite-write", prepare=self._begin
         )
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-read")
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
+        self._erasing: asyncio.Task[None] | None = None
         self._after_commit: dict[Work, AfterCommit] = {}
 
     def after_commit(self, work: Work, then: AfterCommit) -> None:
@@ -64,21 +84,44 @@ class Database:
     async def open(self, schema: str, unavailable: type[DependencyUnavailable]) -> None:
         """Create the file (0600) if there is none, and the tables of ``schema`` in it.
 
-        Raises ``unavailable``, ``PersonMustAct``.
+        Raises ``UsageError`` for a file that must not be used (``files.look``), ``unavailable``, ``PersonMustAct``.
         """
         try:
             await asyncio.get_running_loop().run_in_executor(self._reader, self._open, schema)
         except (sqlite3.Error, OSError) as error:
             raise _explained(error, self.path, unavailable) from None
+        if self._erasing is None:
+            erasing = Erasing(Path(f"{self.path}-wal"), lambda: self.read(empty_log, unavailable))
+            self._erasing = asyncio.create_task(erasing.run())
+
+    def check(self) -> None:
+        """See ``watched_file.Watched``."""
+        self._file.check()
+        for each in self._beside:
+            each.check()
 
     def _open(self, schema: str) -> None:
+        look(self.path, self._what)
         # An existing file must not be opened and closed here: that would release the locks that SQLite has on it for
         # this process (a property of POSIX locks), and the next process to close the file would delete the write-ahead
         # log while we use it.
         with suppress(FileExistsError):
-            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            sync_folder(self.path.parent)
+        self._file.begin(self.path.lstat())
         # While two processes make the same file, SQLite refuses any statement of one of them without waiting.
         retry_in_thread(lambda: self._prepare(schema), on=_is_busy, backoff=BACKOFF, patience=BUSY_TIMEOUT)
+        self._close_to_others()
+        for each in self._beside:
+            with suppress(FileNotFoundError):  # where the file system bears no write-ahead log
+                each.begin(each.path.lstat())
+        self.check()
+
+    def _close_to_others(self) -> None:
+        for each in (self.path, *beside(self.path)):
+            with suppress(FileNotFoundError):
+                if close_to_others(each):
+                    log.warning("file_closed_to_others", path=str(each), cause="it could be read by every user")
 
     def _prepare(self, schema: str) -> None:
         """Connect, and make the tables; may be repeated."""
@@ -86,13 +129,16 @@ class Database:
             self._writing = self._connect()
         if self._reading is None:
             self._reading = self._connect()
-        self._writing.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT:.0f}")
         self._writing.executescript(schema)
-        self._writing.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_OF_SQLITE}")
+        self._reading.execute(f"PRAGMA busy_timeout = {1000 * BUSY_TIMEOUT:.0f}")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False, cached_statements=256
+            self.path,
+            timeout=BUSY_TIMEOUT_OF_SQLITE / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
         )
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -110,11 +156,12 @@ class Database:
     ) -> Any:
         """Do ``work`` for ``item``, in one commit with the other waiting writes; durable on return.
 
-        ``gather``: for how many seconds this write may wait for others to join it. Raises ``unavailable``.
+        ``gather``: for how many seconds this write may wait for others to join it. Raises ``unavailable``, and
+        ``PersonMustAct`` where the file was taken away meanwhile.
         """
         try:
             return await self._writes.submit((work, item), gather=gather)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise _explained(error, self.path, unavailable) from None
 
     async def read(
@@ -151,6 +198,7 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        self.check()  # what was committed into a file that is gone is not durable
         for work, mine in numbers.items():
             if (then := self._after_commit.get(work)) and (failure := then(connection)):
                 for number in mine:
@@ -159,6 +207,10 @@ class Database:
 
     async def close(self) -> None:
         """Finish the waiting writes, empty the write-ahead log, and close the file."""
+        if self._erasing is not None:
+            self._erasing.cancel()
+            await asyncio.gather(self._erasing, return_exceptions=True)
+            self._erasing = None
         await self._writes.close()
         await asyncio.get_running_loop().run_in_executor(self._reader, self._close)
         self._reader.shutdown()
@@ -202,4 +254,11 @@ def _explained(error: sqlite3.Error | OSError, path: Path, unavailable: type[Dep
         )
     if code in _BUG or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return error
-    return unavailable(f"{path}: {error}", "free space, or make the folder writable, then run again: nothing is lost")
+    if isinstance(error, FileNotFoundError):
+        return unavailable(
+            f"{path}: {error.strerror}", f"make the folder {path.parent}, or correct the path in settings"
+        )
+    return unavailable(
+        f"{path}: {error}",
+        "free space, or make file and folder writable for this user, then run again: what was confirmed is kept",
+    )

@@ -15,6 +15,7 @@ import asyncio
 import math
 from contextlib import suppress
 
+from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.model import CredentialKind
 from worker.core.ports import Clock
 from worker.core.resilience.backoff import Backoff, Outage
@@ -34,6 +35,10 @@ SLOW_HALF_LIFE = 60.0
 MOST_REMEMBERED = 2.0
 """The longest delivery that is remembered, as a multiple of the window that a Session leaves: so a channel that was too
 slow is tried again after one half-life, however slow it was."""
+
+REFUSED_IN_A_ROW = 10
+"""Distinct users whose records the channel refuses for good, one after the other and nobody's taken between, after
+which it is taken to refuse everybody's. Each of the others costs its user a secret, so they stay sealed."""
 
 
 class _Undelivered:
@@ -73,6 +78,8 @@ class Deliveries:
         self._probes = 0
         self._next_probe = 0.0
         self._slowest, self._slowest_seen_at = 0.0, clock.monotonic()
+        self._refused: set[str] = set()
+        """Users whose records were refused for good since the last delivery."""
         self._changed = asyncio.Event()
 
     # --- asked before a call ------------------------------------------------------------------------------------------
@@ -157,6 +164,21 @@ class Deliveries:
             self._outage.failed(error)
             self._outage.check()
 
+    def refused(self, username: str, code: str) -> None:
+        """The channel refuses this user's record for good.
+
+        Raises ``ChannelUnavailable`` where it does so for one user after the other: then the records are not to blame,
+        and a person must act.
+        """
+        self._refused.add(username)
+        if len(self._refused) >= REFUSED_IN_A_ROW:
+            error = ChannelUnavailable(
+                f"the channel refuses one record after the other: {code}",
+                "mend what that code names, and run again: what is sealed is delivered then, without a call",
+            )
+            error.exit_code = ExitCode.PERSON_MUST_ACT
+            raise error
+
     def delivered(self, username: str) -> None:
         """The channel confirmed it."""
         now, began = self._clock.monotonic(), self._secrets[username].trying_since
@@ -164,6 +186,7 @@ class Deliveries:
         # Bounded: a delivery during which this process was stopped for an hour says no more than one that was too slow.
         self._slowest, self._slowest_seen_at = min(slowest, MOST_REMEMBERED * self._window), now
         self._outage.recovered()
+        self._refused.clear()
         self._failing, self._probes = "", 0
         self.ends(username)
 

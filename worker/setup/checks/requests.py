@@ -21,9 +21,11 @@ from worker.adapters.checks.seen import Seen
 from worker.app.stores import waiting
 from worker.core.errors import Malformed
 from worker.core.model import MISMATCHES, CredentialKind
-from worker.requests.lines import read_lines
+from worker.requests.lines import Line, read_lines
 from worker.requests.message import Parser
+from worker.requests.refused import Refused
 from worker.settings import Settings
+from worker.telemetry.logs import clean
 
 
 @dataclass(slots=True)
@@ -37,22 +39,27 @@ class Content:
     """How many of them have an access token that does not fit, by what about it does not (``model.MISMATCHES``)."""
     replacing: int = 0
     """How many of them replace a secret."""
-    malformed: Counter[str] = field(default_factory=Counter)
-    """How many messages are malformed, by reason."""
+    refused: Refused = field(default_factory=Refused)
+    """The malformed messages."""
+
+    @property
+    def malformed(self) -> Counter[str]:
+        """How many messages are malformed, by reason."""
+        return self.refused.reasons
 
     @property
     def requests(self) -> int:
         """How many well-formed requests were read."""
         return self.kinds.total()
 
-    def add(self, bodies: Iterable[bytes], parser: Parser) -> None:
+    def add(self, lines: Iterable[Line], parser: Parser) -> None:
         """Parse and count these messages."""
-        for body in bodies:
+        for line in lines:
             now = time.time()
             try:
-                request = parser.parse(body, now)
+                request = parser.parse(line.raw, now)
             except Malformed as malformed:
-                self.malformed[str(malformed)] += 1
+                self.refused.add(line, str(malformed))
                 continue
             self.kinds[request.kind] += 1
             self.expired += request.expires_at <= now
@@ -66,7 +73,7 @@ class Content:
 
 async def look(settings: Settings, source: str | None) -> tuple[list[Finding], Content]:
     """Read all requests in ``source`` (a file, or ``-`` for standard input), or without one in the SQLite queue."""
-    content, parser = Content(), Parser(settings.cognito.user_pool_id, settings.cognito.session_validity)
+    content, parser = Content(), _parser(settings)
     if source is not None:
         try:
             await asyncio.to_thread(_read_source, source, content, parser)
@@ -79,8 +86,8 @@ async def look(settings: Settings, source: str | None) -> tuple[list[Finding], C
     else:
         async with aclosing(waiting(settings)) as pages:
             async for bodies in pages:
-                content.add(bodies, parser)
-    findings = list(_findings(content, settings))
+                content.add((Line(0, body) for body in bodies), parser)
+    findings = list(_findings(content, settings, from_lines=source is not None))
     if source == "-":
         said = "what was read from standard input is used up: a run needs it again"
         findings.append(ok("requests", said))
@@ -102,10 +109,16 @@ def _opened(source: str) -> BinaryIO:
     return Path(source).open("rb")
 
 
-def _findings(content: Content, settings: Settings) -> Iterator[Finding]:
+def _parser(settings: Settings) -> Parser:
+    return Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
+
+
+def _findings(content: Content, settings: Settings, *, from_lines: bool) -> Iterator[Finding]:
     kinds = [(CredentialKind.ACCESS_TOKEN, "access tokens"), (CredentialKind.SESSION, "sessions")]
     with_what = " and ".join(f"{content.kinds[kind]:,} {word}" for kind, word in kinds if content.kinds[kind])
     yield ok("requests", f"{content.requests:,} well-formed{f': {with_what}' if with_what else ''}")
+    for entry in content.refused.entries if from_lines else ():
+        yield advice("requests", clean(str(entry)), "mend it there, or what writes it; a run puts it aside")
     commonest = content.malformed.most_common(8)  # more would not be read
     for reason, number in commonest:
         yield advice("requests", f"{number:,} malformed: {reason}", "mend what writes them; a run puts them aside")

@@ -6,16 +6,15 @@ No message is received, because that raises its receive count and hides it from 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from worker.adapters.aws import queue
 from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.adapters.checks.probes import Probe, permissions
 from worker.adapters.checks.seen import Seen
-from worker.setup.resources import MIN_RECEIVES, MIN_RETENTION, RECEIVES, RETENTION
+from worker.adapters.queues.sqs import fitness
+from worker.settings.queue_urls import named
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -48,66 +47,43 @@ async def look_at_queue(sqs: SQSClient, url: str, *, visibility: float) -> tuple
         ],
         {"sqs:ReceiveMessage": "it would take messages"},
     )
-    return [*judged("queue", attributes, holds_credentials=True), *_hidden(attributes, visibility), *tried], Seen(
-        waiting
-    )
+    return [*judged("queue", url, attributes, holds_credentials=True), _hidden(visibility), *tried], Seen(waiting)
 
 
 async def look_at_dead_letters(sqs: SQSClient, url: str) -> list[Finding]:
     """Check the dead-letter queue, to which the worker writes malformed messages. Raises ``QueueUnavailable``."""
     attributes = await queue.attributes_of(sqs, url)
     number = int(attributes.get(_VISIBLE, 0))
-    found = judged("dead letters", attributes, holds_credentials=False)
+    found = judged("dead letters", url, attributes, holds_credentials=False)
     if number:
         cure = "look at their reasons; redrive those that were requests once their users have new credentials"
         found.append(advice("dead letters", f"{number:,} messages are there", cure))
     return [*found, *await permissions("dead letters", [queue.sending(sqs, url)])]
 
 
-def judged(about: str, attributes: Attributes, *, holds_credentials: bool) -> list[Finding]:
+def judged(about: str, url: str, attributes: Attributes, *, holds_credentials: bool) -> list[Finding]:
     """Check that a queue is as safe as ``init`` makes one; ``holds_credentials``: it is the queue of requests."""
-    found = queue.judged(about, attributes)
-    if holds_credentials:
-        found += [_redrive_policy(attributes), _retention(attributes)]
-    return found
+    if not holds_credentials:
+        return queue.judged(about, attributes)
+    troubles = fitness.troubles(url, attributes)
+    found = [(fails if each.loses else advice)(about, each.said, each.cure) for each in troubles]
+    return [*found, *_as_it_should_be(about, attributes)]
 
 
-def _redrive_policy(attributes: Attributes) -> Finding:
-    policy: Mapping[str, object] = {}
-    with suppress(ValueError):
-        policy = json.loads(attributes.get("RedrivePolicy") or "{}")
-    target = str(policy.get("deadLetterTargetArn", "")).rpartition(":")[2]
+def _as_it_should_be(about: str, attributes: Attributes) -> Iterator[Finding]:
+    if fitness.is_encrypted(attributes):
+        yield from (each for each in queue.judged(about, attributes) if not each.fails)
+    policy = fitness.redrive_policy(attributes)
+    target = named(policy.target).name
     if not target:
         said = "no dead-letter queue: a message that kills workers comes back until it is too old"
-        return advice("queue", said, f"mfa-worker init makes one; maxReceiveCount {RECEIVES}")
-    receives = int(str(policy.get("maxReceiveCount", 0)))
-    if receives < MIN_RECEIVES:
-        said = (
-            f"maxReceiveCount is {receives}: waiting for a user whom another worker claims counts, and so does giving "
-            f"back, so that requests which nobody tried would end in {target}"
-        )
-        return fails("queue", said, f"set it to {RECEIVES}")
-    return ok("queue", f"dead letters go to {target} after {receives} receives")
+        yield advice(about, said, f"mfa-worker init makes one; maxReceiveCount {fitness.RECEIVES}")
+    elif policy.receives >= fitness.MIN_RECEIVES:
+        yield ok(about, f"dead letters go to {target} after {policy.receives} receives")
+    kept = int(attributes.get("MessageRetentionPeriod") or 0)
+    if fitness.MIN_RETENTION <= kept <= fitness.RETENTION:
+        yield ok(about, f"messages are kept for {fitness.hours(kept)}")
 
 
-def _retention(attributes: Attributes) -> Finding:
-    seconds = int(attributes.get("MessageRetentionPeriod", 0))
-    if seconds < MIN_RETENTION:
-        said = f"messages are kept for {_hours(seconds)}: requests vanish before they are worked on"
-        return fails("queue", said, f"set MessageRetentionPeriod to {RETENTION}")
-    if seconds > RETENTION:
-        said = f"messages are kept for {_hours(seconds)}, and an access token lives 24 h at most"
-        return advice("queue", said, f"credentials should not outlive their use: MessageRetentionPeriod {RETENTION}")
-    return ok("queue", f"messages are kept for {_hours(seconds)}")
-
-
-def _hidden(attributes: Attributes, visibility: float) -> list[Finding]:
-    delay = int(attributes.get("DelaySeconds", 0))
-    if delay:
-        said = f"every message is delayed by {delay} s, while its credential ages"
-        return [advice("queue", said, "set DelaySeconds to 0")]
-    return [ok("queue", f"leased messages are hidden for {visibility:g} s, renewed by the worker that leased them")]
-
-
-def _hours(seconds: int) -> str:
-    return f"{seconds / 3600:g} h"
+def _hidden(visibility: float) -> Finding:
+    return ok("queue", f"leased messages are hidden for {visibility:g} s, renewed by the worker that leased them")

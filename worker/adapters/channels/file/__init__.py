@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from worker.adapters.channels.file.settings import FileSettings
 from worker.adapters.channels.kind import ChannelKind
+from worker.adapters.sealed_lines import refuse_other_files
+from worker.core.errors import UsageError
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
@@ -34,6 +36,15 @@ class FileKind(ChannelKind[FileSettings]):
     def file(self, channel: FileSettings) -> Path:
         """See ``ChannelKind``."""
         return channel.path
+
+    def refuse_other_files(self, channel: FileSettings) -> None:
+        """See ``ChannelKind``."""
+        try:
+            refuse_other_files(channel.path, "channel.path")
+        except OSError as error:
+            raise UsageError(
+                f"channel.path is {channel.path}: {error.strerror}", "make the file readable and writable for this user"
+            ) from None
 
     def checks(self) -> FileChecks:
         """See ``ChannelKind``."""

@@ -5,12 +5,13 @@ All waiting lines share one sync.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
-from worker.adapters.append import append
+from worker.adapters.append import SharedFile
 from worker.adapters.batching import ThreadBatcher
-from worker.core.errors import ChannelUnavailable
+from worker.core.errors import ChannelUnavailable, PersonMustAct, UsageError
 from worker.core.model import Sealed
 from worker.core.record import record_line
 
@@ -20,15 +21,28 @@ class FileChannel:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._file = SharedFile(path, "the channel's file")
         self.gather = 0.0
         """For how many seconds a line may wait for others, to share their sync."""
         self._appends: ThreadBatcher[bytes, None] = ThreadBatcher(self._append, "file-channel")
 
     async def open(self) -> None:
-        """Do nothing: the file is created with its first line."""
+        """Begin to watch the file, if there is one: it is created with its first line.
+
+        Raises ``UsageError`` for what is no private file of ours, ``ChannelUnavailable``.
+        """
+        try:
+            self._file.open_existing()
+            if not self._path.parent.is_dir():
+                raise FileNotFoundError(errno.ENOENT, f"there is no folder {self._path.parent}")
+        except OSError as error:
+            raise ChannelUnavailable(
+                f"{self._path}: {error.strerror}",
+                "make the folder, or make the file readable and writable for this user; nobody was called",
+            ) from None
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
-        """See ``ports.Channel``."""
+        """See ``ports.Channel``. Raises ``PersonMustAct`` where the file was taken away since it was opened."""
         try:
             await self._appends.submit(record_line(username, sealed) + b"\n", gather=self.gather)
         except OSError as error:
@@ -36,11 +50,18 @@ class FileChannel:
                 f"{self._path}: {error.strerror}",
                 "free space, or make the folder writable; what waits is sealed in the ledger",
             ) from None
+        except UsageError as refused:  # exit 2 would say that nothing was touched
+            raise PersonMustAct(str(refused), refused.hint) from None
+
+    def check(self) -> None:
+        """See ``watched_file.Watched``."""
+        self._file.check()
 
     async def close(self) -> None:
         """Finish the waiting deliveries, and end the thread."""
         await self._appends.close()
+        self._file.close()
 
     def _append(self, lines: Sequence[bytes]) -> Sequence[None]:
-        append(self._path, lines)
+        self._file.append(lines)
         return [None] * len(lines)

@@ -16,9 +16,10 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import Names, secret_segment
-from worker.core.errors import ChannelUnavailable, ExitCode
+from worker.core.errors import ChannelUnavailable, ExitCode, RecordRefused
 from worker.core.model import Sealed
 from worker.core.record import record_line
+from worker.core.record_size import most_in_line
 from worker.core.resilience.backoff import Backoff, retry
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ KEPT = 8
 """How many versions of a secret keep their label; AWS allows twenty labels for each secret (user guide, quotas)."""
 MAX_BYTES = 65_536
 """The most bytes of one version's value (user guide, quotas)."""
+BEING_DELETED = "InvalidRequestException"
+"""The code for a secret that is scheduled for deletion, or that another service owns (API reference)."""
+OF_THE_SECRET = frozenset({BEING_DELETED, "InvalidParameterException", "ResourceExistsException"})
+"""Codes for one secret that will never take this record; where a label was moved meanwhile, the code means that."""
 ATTEMPTS = 8
 """How often one delivery is tried while others move the labels: enough for eight workers that deliver to one user."""
 BACKOFF = Backoff(first=0.1, longest=0.4)
@@ -65,19 +70,20 @@ class SecretsManagerChannel:
         """See ``ports.Channel``."""
         name = f"{self._prefix}/{secret_segment(username, self._names)}"
         value = record_line(username, sealed).decode("ascii")
-        if len(value) > MAX_BYTES:
-            raise _for_a_person(
-                f"a record is longer than the {MAX_BYTES} bytes that a secret may hold",
-                "send fewer attributes with the request, or deliver through another channel",
-            )
+        if len(value) > MAX_BYTES:  # sealed by an earlier version, or with a longer Session than was to be expected
+            raise RecordRefused("TooLarge")
         with faults(ChannelUnavailable, WHAT):
             try:
                 await retry(
                     lambda: self._add_and_promote(name, sealed, value), on=_Moved, backoff=BACKOFF, attempts=ATTEMPTS
                 )
             except ClientError as error:
-                _explain(error, name)
+                _explain(error)
                 raise
+
+    def most_sealed(self, username: str) -> int:
+        """See ``ports.Limited``."""
+        return most_in_line(username, MAX_BYTES)
 
     async def close(self) -> None:
         """Do nothing: the client belongs to the caller."""
@@ -99,7 +105,7 @@ class SecretsManagerChannel:
             await self._create(name)
             return {}
         if found.get("DeletedDate"):
-            raise _being_deleted(name)
+            raise RecordRefused(BEING_DELETED)
         return found.get("VersionIdsToStages", {})
 
     async def _create(self, name: str) -> None:
@@ -115,16 +121,13 @@ class SecretsManagerChannel:
     async def _add(self, name: str, sealed: Sealed, value: str, versions: Versions) -> None:
         for number in sorted(_generations(versions))[: -KEPT + 1]:
             await self._unlabel(name, number, _generations(versions)[number])
-        try:
-            await self._client.put_secret_value(
-                SecretId=name,
-                ClientRequestToken=sealed.attempt_id,
-                SecretString=value,
-                VersionStages=[f"{GENERATION}{sealed.generation}"],
-            )
-        except ClientError as error:
-            if code(error) != "ResourceExistsException":  # the version exists already, and versions cannot be changed
-                raise
+        # The same value again is no error; ResourceExistsException says that the version holds another one.
+        await self._client.put_secret_value(
+            SecretId=name,
+            ClientRequestToken=sealed.attempt_id,
+            SecretString=value,
+            VersionStages=[f"{GENERATION}{sealed.generation}"],
+        )
 
     async def _unlabel(self, name: str, generation: int, version: str) -> None:
         try:
@@ -175,22 +178,17 @@ def _generations(versions: Versions) -> dict[int, str]:
     return found
 
 
-def _explain(error: ClientError, name: str) -> None:
+def _explain(error: ClientError) -> None:
     """Raise a more helpful error, if there is one for this code."""
-    if code(error) == "InvalidRequestException":  # it is scheduled for deletion, or belongs to another service
-        raise _being_deleted(name) from None
+    if code(error) in OF_THE_SECRET:
+        raise RecordRefused(code(error)) from None
+    if code(error) == "LimitExceededException" and error.operation_name == "PutSecretValue":
+        raise RecordRefused(code(error)) from None  # too many versions of this one secret
     if code(error) == "LimitExceededException":
         raise _for_a_person(
             f"{WHAT} is full: LimitExceededException ({error.operation_name})",
             "a Region holds 500,000 secrets, and no more on request: more users than a pilot has go through S3",
         ) from None
-
-
-def _being_deleted(name: str) -> ChannelUnavailable:
-    return _for_a_person(
-        f"the secret {name} is scheduled for deletion, or another service owns it",
-        "restore it (aws secretsmanager restore-secret), or delete it for good, or choose another channel.prefix",
-    )
 
 
 def _for_a_person(cause: str, hint: str) -> ChannelUnavailable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ class SqsKind(ChannelKind[SqsSettings]):
         """See ``ChannelKind``."""
         from worker.adapters.channels.sqs.source import drain
 
-        others = await drain(await aws.sqs(), where, into)
+        others = await drain(await aws.sqs(), where, into, lambda line: sys.stderr.write(f"{line}\n"))
         return f"{others} messages of the queue are no sealed records, and stay there" if others else ""
 
     def checks(self) -> SqsChecks:

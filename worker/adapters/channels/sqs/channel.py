@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from worker.adapters.aws.errors import faults
-from worker.adapters.aws.sqs import BATCH, entry_fault, is_fifo, send_once
+from worker.adapters.aws.sqs import BATCH, Failure, entry_fault, is_fifo, send_once
 from worker.adapters.batching import Batcher
-from worker.core.errors import ChannelUnavailable, UsageError
+from worker.core.errors import ChannelUnavailable, RecordRefused, UsageError
 from worker.core.model import Sealed
 from worker.core.record import record_line
+from worker.core.record_size import most_in_line
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -26,6 +27,13 @@ AT_ONCE = 4
 """Requests that are sent at the same time: with an answer in 20 ms, 2,000 records/s."""
 CLOSING = 5.0
 """Seconds for the last requests when closing."""
+MOST_IN_A_MESSAGE = 262_144
+"""Bytes of one message where the queue does not say (SQS developer guide, quotas, before August 2025)."""
+OF_THE_MESSAGE = frozenset({"InvalidMessageContents", "InvalidParameterValue"})
+"""Codes of an entry whose message the queue will never take: its characters or its length (API reference,
+SendMessageBatch)."""
+TOO_LONG = frozenset({"AWS.SimpleQueueService.BatchRequestTooLong", "BatchRequestTooLong"})
+"""Codes for a batch that is too long; of one message too."""
 WHAT = "the SQS queue of the channel"
 """What errors call the queue."""
 
@@ -40,6 +48,7 @@ class SqsChannel:
     def __init__(self, sqs: SQSClient, url: str) -> None:
         self._sqs = sqs
         self._url = url
+        self._most = MOST_IN_A_MESSAGE
         self._messages: Batcher[str, None] = Batcher(
             self._send, most=BATCH, at_once=AT_ONCE, size=len, most_size=MAX_BYTES
         )
@@ -61,6 +70,12 @@ class SqsChannel:
                 "set SqsManagedSseEnabled=true on it, or KmsMasterKeyId: messages say who was enrolled and when",
             )
 
+        self._most = int(found.get("MaximumMessageSize", MOST_IN_A_MESSAGE))
+
+    def most_sealed(self, username: str) -> int:
+        """See ``ports.Limited``."""
+        return most_in_line(username, self._most)
+
     async def deliver(self, username: str, sealed: Sealed) -> None:
         """See ``ports.Channel``."""
         await self._messages.submit(record_line(username, sealed).decode("ascii"))
@@ -78,6 +93,17 @@ class SqsChannel:
         """Send one batch; return for each message ``None``, or why it was not confirmed."""
         send = self._sqs.send_message_batch
         entries = [{"MessageBody": body} for body in bodies]
-        failed = await send_once(send, self._url, entries, what=WHAT, unavailable=ChannelUnavailable)
-        faults = {n: entry_fault(each.code, "SendMessageBatch", ChannelUnavailable, WHAT) for n, each in failed.items()}
-        return [faults.get(number) for number in range(len(bodies))]
+        failed = await send_once(
+            send, self._url, entries, what=WHAT, unavailable=ChannelUnavailable, of_the_entries=TOO_LONG
+        )
+        if len(bodies) > 1 and any(failure.code in TOO_LONG for failure in failed.values()):
+            return [result for body in bodies for result in await self._send([body])]
+        return [_fault(failed.get(number)) for number in range(len(bodies))]
+
+
+def _fault(failure: Failure | None) -> Exception | None:
+    if failure is None:
+        return None
+    if failure.for_good and failure.code in OF_THE_MESSAGE | TOO_LONG:
+        return RecordRefused(failure.code)
+    return entry_fault(failure.code, "SendMessageBatch", ChannelUnavailable, WHAT)

@@ -26,7 +26,13 @@ STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         Allowed("channel_queue", "DeliverToQueue", ("sqs:GetQueueAttributes", "sqs:SendMessage"), (QUEUE,), rank=21),
     ),
     Role.OPENER: (
-        Allowed("channel_queue", "ReadQueue", ("sqs:DeleteMessage", "sqs:ReceiveMessage"), (QUEUE,), rank=22),
+        Allowed(
+            "channel_queue",
+            "ReadQueue",
+            ("sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"),
+            (QUEUE,),
+            rank=22,
+        ),
     ),
     Role.OPERATOR: (
         Allowed(

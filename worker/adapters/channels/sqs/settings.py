@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from worker.settings.queue_urls import QueueUrl
 from worker.settings.stores import ChannelSettings
-from worker.settings.types import Optional, required_with
+from worker.settings.types import required_with
 
 
 class SqsSettings(ChannelSettings):
     """Which queue."""
 
-    url: Optional = Field(default=None, validate_default=True, description="the SQS queue; it must be encrypted")
+    url: QueueUrl = Field(default=None, validate_default=True, description="the SQS queue; it must be encrypted")
 
     @field_validator("url")
     @classmethod

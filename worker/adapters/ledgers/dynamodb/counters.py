@@ -25,7 +25,8 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, Bucket, Item
-from worker.adapters.ledgers.dynamodb.schema import KEY
+from worker.adapters.ledgers.dynamodb.schema import COUNTS_KEY, KEY
+from worker.adapters.ledgers.reading import known_state
 from worker.core.errors import LedgerUnavailable
 from worker.core.model import Counts, State
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-COUNTS = {KEY: {"S": "counts"}}
+COUNTS = {KEY: {"S": COUNTS_KEY}}
 """The key of the one item with all counts."""
 DUPLICATES = "duplicates"
 """The bucket for requests whose user was served already."""
@@ -249,7 +250,7 @@ def counts(sums: Counter[Bucket]) -> Counts:
         if number <= 0 or bucket in _NOT_IN_ROWS or bucket == ROSTER:
             continue
         state, reason, detail = [*bucket.split(":", 2), "", ""][:3]
-        states[State(state)] += number
+        states[known_state(state)] += number
         if reason:
             reasons[reason] += number
         if detail:

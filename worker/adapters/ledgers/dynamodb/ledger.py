@@ -23,12 +23,18 @@ from worker.adapters.ledgers.dynamodb.reads import Reads
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT
 from worker.adapters.ledgers.dynamodb.writes import Writes
-from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
+from worker.core.errors import LedgerUnavailable, RowUnreadable, UsageError, WorkerError
 from worker.core.model import UNFINISHED, Counts, Enrolment, Listed, State, WriteResult
 from worker.pacing.pace import Pace
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
+
+MAX_ITEM = 400 * 1024
+"""The most bytes of an item, names and values together (DynamoDB developer guide, quotas)."""
+BESIDE_THE_RECORD = 24 * 1024
+"""The most bytes of an item beside the sealed record: 13 KB of settled requests, a username and a request id of 1 KB
+each, a version, and the names."""
 
 
 class DynamoLedger:
@@ -123,6 +129,10 @@ class DynamoLedger:
         """See ``ports.Ledger``."""
         return await self._writes.put(row, replaces)
 
+    def most_sealed(self, username: str) -> int:  # noqa: ARG002
+        """See ``ports.Limited``."""
+        return MAX_ITEM - BESIDE_THE_RECORD
+
     async def read(self, username: str) -> Enrolment | None:
         """See ``ports.Ledger``."""
         item = await self._reads.user(username)
@@ -131,12 +141,19 @@ class DynamoLedger:
 
     async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``. The index is behind the table, usually by less than a second; ``recount`` is exact."""
+        unreadable: RowUnreadable | None = None
         async with aclosing(self._reads.unfinished()) as items:
             async for item in items:
-                row = to_enrolment(item)
+                try:
+                    row = to_enrolment(item)
+                except RowUnreadable as error:
+                    unreadable = error
+                    continue
                 if row is not None and row.state in UNFINISHED:
                     self._writes.saw(username_of(item), item)
                     yield row
+        if unreadable is not None:
+            raise unreadable
 
     def is_dead(self, worker: str) -> bool:  # noqa: ARG002
         """Always ``False``: it cannot be known whether a worker on another host is dead."""

@@ -12,6 +12,7 @@ from typing import Any
 from zlib import crc32
 
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
+from worker.adapters.ledgers.reading import readable
 from worker.core.model import UNFINISHED, CredentialKind, Enrolment, Listed, Reason, Sealed, State
 from worker.core.settled import load as load_settled
 
@@ -82,9 +83,16 @@ def to_item(row: Enrolment) -> Item:
 
 
 def to_enrolment(item: Item | None) -> Enrolment | None:
-    """The row of an item; ``None`` if there is no item, or if the user is only on the roster."""
+    """The row of an item; ``None`` if there is no item, or if the user is only on the roster.
+
+    Raises ``RowUnreadable``.
+    """
     if not item or VERSION not in item:
         return None
+    return readable(username_of(item), item, _converted)
+
+
+def _converted(item: Item) -> Enrolment:
     fields = json.loads(item[ROW]["S"])
     row = Enrolment(
         username=username_of(item),

@@ -10,6 +10,8 @@ SHARD = "shard"
 """Attribute (S) of unfinished rows only: the partition key of the sparse index, spread over several partitions."""
 ROLLOUT = "rollout"
 """The key of the item that records which rollout the ledger belongs to."""
+COUNTS_KEY = "counts"
+"""The key of the item with the counts of all workers."""
 UNFINISHED = "unfinished"
 """The sparse index: ``SHARD`` and ``KEY`` of every row in progress or sealed."""
 

@@ -34,7 +34,7 @@ from worker.adapters.ledgers.dynamodb.rows import (
     user_key,
 )
 from worker.adapters.ledgers.dynamodb.schema import KEY
-from worker.core.errors import LedgerUnavailable
+from worker.core.errors import LedgerUnavailable, RecordRefused, RowUnreadable
 from worker.core.model import Enrolment, Lost, WriteResult, Written
 
 if TYPE_CHECKING:
@@ -67,15 +67,8 @@ class _Known:
 _NOTHING = _Known(None, None)
 
 
-class RowTooLarge(Exception):  # noqa: N818 - it names what is wrong
-    """DynamoDB will never take this row. What a row holds is bounded, so this is a bug, and it concerns one user alone.
-
-    It is no ``LedgerUnavailable``: waiting for the ledger would hold up everybody.
-    """
-
-
 class Writes:
-    """Everything that writes users' items. All methods raise ``LedgerUnavailable``; ``put`` also ``RowTooLarge``."""
+    """Everything that writes users' items. All methods raise ``LedgerUnavailable``; ``put`` also ``RecordRefused``."""
 
     def __init__(self, dynamodb: DynamoDBClient, table: str, reads: Reads, counters: Counters) -> None:
         self._dynamodb, self._table = dynamodb, table
@@ -109,7 +102,7 @@ class Writes:
                 )
             except ClientError as error:
                 if code(error) == "ValidationException" and "item size" in str(error).lower():
-                    raise RowTooLarge("a user's row is larger than DynamoDB's limit of 400 KB for an item") from None
+                    raise RecordRefused("ItemTooLarge") from None  # no outage: waiting would hold up everybody
                 if code(error) != REFUSED + "Exception":
                     raise
                 put = await self._judge(write, error.response.get("Item"))  # type: ignore[arg-type]
@@ -194,13 +187,13 @@ class Writes:
                 raise
         return None
 
-    async def _judged(self, write: Write, reason: Item) -> WriteResult | LedgerUnavailable | None:
+    async def _judged(self, write: Write, reason: Item) -> WriteResult | LedgerUnavailable | RowUnreadable | None:
         if reason["Code"] != REFUSED:
             return None
         try:
             return await self._judge(write, reason.get("Item"))
-        except LedgerUnavailable as unavailable:
-            return unavailable
+        except (LedgerUnavailable, RowUnreadable) as error:
+            return error
 
     # --- answers ------------------------------------------------------------------------------------------------------
 

@@ -12,12 +12,13 @@ from functools import cache, partial
 from itertools import islice
 from typing import Any
 
+from worker.adapters.ledgers.reading import known_state, readable
 from worker.adapters.ledgers.sqlite import tally
 from worker.adapters.ledgers.sqlite.mark import SCHEMA as MARK_SCHEMA
 from worker.adapters.ledgers.sqlite.mark import Mark
 from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
+from worker.core.errors import LedgerUnavailable, RowUnreadable, UsageError, WorkerError
 from worker.core.model import (
     Counts,
     CredentialKind,
@@ -139,7 +140,11 @@ class SqliteLedger:
         gather = 0.0 if row.state is State.SEALED else self._gather
         if self._mark is not None and self._mark.refusal is not None:
             raise self._mark.refusal
-        put: WriteResult = await self._database.write(self._put, (row, replaces), LedgerUnavailable, gather=gather)
+        put: WriteResult | RowUnreadable = await self._database.write(
+            self._put, (row, replaces), LedgerUnavailable, gather=gather
+        )
+        if isinstance(put, RowUnreadable):
+            raise put
         return put
 
     async def read(self, username: str) -> Enrolment | None:
@@ -148,9 +153,17 @@ class SqliteLedger:
 
     async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``."""
+        unreadable: RowUnreadable | None = None
         async for page in self._pages(f"{_SELECT} WHERE state IN ('in_progress', 'sealed')", _PAGE):
             for row in page:
-                yield _enrolment(row)
+                try:
+                    found = _enrolment(row)
+                except RowUnreadable as error:
+                    unreadable = error
+                    continue
+                yield found
+        if unreadable is not None:
+            raise unreadable
 
     def is_dead(self, worker: str) -> bool:
         """See ``ports.Ledger``."""
@@ -260,8 +273,10 @@ def _add_later_columns(connection: sqlite3.Connection, asked: Sequence[object]) 
     return [None] * len(asked)
 
 
-def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]) -> Sequence[WriteResult]:
-    answers: list[WriteResult] = []
+def _put(
+    connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]]
+) -> Sequence[WriteResult | RowUnreadable]:
+    answers: list[WriteResult | RowUnreadable] = []
     for group in _distinct_users(puts):
         if len(group) == 1:
             answers.append(_put_one(connection, *group[0]))
@@ -278,16 +293,19 @@ def _put(connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | N
 
 def _put_marked(
     connection: sqlite3.Connection, puts: Sequence[tuple[Enrolment, str | None]], *, mark: Mark
-) -> Sequence[WriteResult]:
+) -> Sequence[WriteResult | RowUnreadable]:
     answers = _put(connection, puts)
     mark.commits(connection, [answer.row for answer in answers if isinstance(answer, Written)])
     return answers
 
 
-def _put_one(connection: sqlite3.Connection, row: Enrolment, replaces: str | None) -> WriteResult:
+def _put_one(connection: sqlite3.Connection, row: Enrolment, replaces: str | None) -> WriteResult | RowUnreadable:
     if _upsert(connection, [(row, replaces)]) == 1:
         return Written(row)
-    found = _read(connection, row.username)
+    try:
+        found = _read(connection, row.username)
+    except RowUnreadable as unreadable:  # an answer, not raised: the other writes of this commit are good
+        return unreadable
     if found is not None and found.version == row.version:
         return Written(found, repeated=True)
     return Lost(found)
@@ -341,7 +359,7 @@ def _counts(connection: sqlite3.Connection) -> Counts:
     reasons: Counter[str] = Counter()
     codes: dict[str, Counter[str]] = {}
     for state, reason, detail, number in tally.count(connection):
-        states[State(state)] += number
+        states[known_state(state)] += number
         if reason:
             reasons[reason] += number
         if reason and detail:
@@ -423,7 +441,11 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
 
 
 def _enrolment(row: Sequence[Any]) -> Enrolment:
-    """The row with these values of ``_COLUMNS``, without the last one."""
+    """The row with these values of ``_COLUMNS``, without the last one. Raises ``RowUnreadable``."""
+    return readable(row[0], row, _converted)
+
+
+def _converted(row: Sequence[Any]) -> Enrolment:
     sealed = Sealed(row[14], row[15], row[16], row[18], row[17]) if row[15] is not None else None
     return Enrolment(
         username=row[0],

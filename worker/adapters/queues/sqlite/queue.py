@@ -31,10 +31,10 @@ from worker.adapters.queues.sqlite.choice import (
 )
 from worker.adapters.queues.sqlite.messages import Found, Viewer
 from worker.adapters.sqlite.database import Database
-from worker.core.errors import DependencyUnavailable, Malformed, QueueUnavailable
+from worker.core.errors import Malformed, QueueUnavailable, WorkerError
 from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
-from worker.core.ports import Backlog, Deadlines, Lease, Pushed
+from worker.core.ports import Backlog, Deadlines, Lease, Pushed, PutAside
 from worker.requests.lines import digest
 from worker.requests.message import Parser
 
@@ -140,6 +140,7 @@ class SqliteQueue:
         self._expired_after = BEGINNING
         """Where the search for dead messages goes on."""
         self._heartbeat: asyncio.Task[None] | None = None
+        self.malformed_found = 0
 
     async def open(self) -> None:
         """Open the file. Raises ``QueueUnavailable``, ``PersonMustAct``."""
@@ -255,6 +256,7 @@ class SqliteQueue:
             try:
                 request = self._parser.parse(body, now)
             except Malformed as malformed:
+                self.malformed_found += 1
                 await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueUnavailable)
             else:
                 leases.append(Lease(request, id_, bool(has_others)))
@@ -303,13 +305,25 @@ class SqliteQueue:
             duplicates += len(page) - added
         return Pushed(accepted, duplicates)
 
-    async def put_aside(self, reason: str, digest: str) -> None:
+    async def put_aside(self, reason: str, digest: str, number: int = 1, before: int = 0) -> None:
         """See ``ports.Producer``."""
-        await self._database.write(_put_aside, (digest, reason, time.time()), QueueUnavailable)
+        order = (digest, reason, before + number, time.time())
+        await self._database.write(_put_aside_at_least, order, QueueUnavailable)
+
+    async def put_aside_list(self) -> AsyncGenerator[Sequence[PutAside]]:
+        """See ``ports.QueueStats``."""
+        after = ("", "")
+        while page := await self._database.read(partial(_put_aside_page, after=after), QueueUnavailable):
+            yield page
+            after = (page[-1].digest, page[-1].reason)
 
     async def counted(self) -> tuple[int, int]:
         """See ``ports.QueueStats``."""
         return await self._database.read(_counted, QueueUnavailable)
+
+    async def dead_letters(self, notes: int) -> int:  # noqa: ARG002
+        """See ``ports.QueueStats``; always zero: this queue moves no request away."""
+        return 0
 
     async def sessions(self) -> int:
         """See ``ports.QueueStats``."""
@@ -321,8 +335,8 @@ class SqliteQueue:
             try:
                 await self._database.write(_renew, (self._holder, time.time() + self._visibility), QueueUnavailable)
                 await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
-            except DependencyUnavailable as unavailable:  # a lost lease is harmless: the claim protects the user
-                log.warning("heartbeat_failed", cause=str(unavailable))
+            except WorkerError as failed:  # a lost lease is harmless: the claim protects the user
+                log.warning("heartbeat_failed", cause=str(failed))
 
 
 async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:
@@ -463,6 +477,25 @@ def _put_aside(connection: sqlite3.Connection, found: Sequence[Sequence[object]]
         found,
     )
     return [None] * len(found)
+
+
+def _put_aside_at_least(connection: sqlite3.Connection, found: Sequence[Sequence[object]]) -> Sequence[None]:
+    """Note so many malformed messages of a kind, unless as many are noted: they are the same ones, read again."""
+    connection.executemany(
+        "INSERT INTO put_aside VALUES (?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET number = max(number, excluded.number), last_seen = excluded.last_seen",
+        found,
+    )
+    return [None] * len(found)
+
+
+def _put_aside_page(connection: sqlite3.Connection, after: tuple[str, str]) -> Sequence[PutAside]:
+    rows = connection.execute(
+        "SELECT reason, digest, number, last_seen FROM put_aside WHERE (digest, reason) > (?, ?) "
+        "ORDER BY digest, reason LIMIT ?",
+        (*after, _PAGE),
+    )
+    return [PutAside(*row) for row in rows]
 
 
 def _backlog(connection: sqlite3.Connection, now: float) -> Backlog:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from worker.adapters.aws.errors import faults
 from worker.adapters.aws.sqs import TIMEOUT, is_fifo
+from worker.adapters.queues.sqs.fitness import redrive_policy
 from worker.core.errors import QueueUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ QUEUE = "the queue"
 """What errors call the queue of requests."""
 _TIMEOUT = 5.0
 """Seconds for one count: short, because the count is repeated anyway, and waiting for it delays the end of the run."""
-_COUNTS: Final = (
+COUNTS: Final = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
@@ -41,18 +41,21 @@ async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, Any]:
     return found
 
 
-async def count(sqs: SQSClient, url: str) -> int:
-    """The approximate number of messages, leased ones included. Raises ``QueueUnavailable``."""
-    with faults(QueueUnavailable, QUEUE):
+async def count(sqs: SQSClient, url: str, what: str = QUEUE) -> int:
+    """The approximate number of messages, leased ones included; ``what``: the queue in words.
+
+    Raises ``QueueUnavailable``.
+    """
+    with faults(QueueUnavailable, what):
         async with asyncio.timeout(_TIMEOUT):
-            answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=_COUNTS)
+            answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=COUNTS)
         attributes = answer.get("Attributes", {})
-        if not attributes.keys() >= set(_COUNTS):
+        if not attributes.keys() >= set(COUNTS):
             raise ValueError("a count is missing from the answer")
-        return sum(int(attributes[name]) for name in _COUNTS)
+        return sum(int(attributes[name]) for name in COUNTS)
 
 
 def redrives_within(seconds: float, attributes: Mapping[str, Any], visibility: int) -> bool:
     """Whether the queue's redrive policy removes a message that is never deleted within so many seconds."""
-    policy = json.loads(attributes.get("RedrivePolicy") or "{}")
-    return bool(policy) and int(policy.get("maxReceiveCount", 0)) * visibility <= seconds
+    policy = redrive_policy(attributes)
+    return bool(policy.target) and policy.receives * visibility <= seconds

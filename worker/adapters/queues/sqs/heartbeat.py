@@ -1,6 +1,7 @@
 """Keeps the messages in flight hidden from other workers, for as long as this worker lives.
 
-A failed heartbeat stops nothing: the user is protected by the claim in the ledger, not by the lease of the message.
+A failed heartbeat stops nothing: the user is protected by the claim in the ledger, not by the lease of the message. But
+where the permission is missing, every message would come again and again, so ``check`` ends the run.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections.abc import Callable
 
 import structlog
 
-from worker.adapters.aws.sqs import Operation, in_batches, send_once
+from worker.adapters.aws.sqs import Operation, denial, in_batches, send_once
 from worker.adapters.batching import some_at_once
 from worker.adapters.queues.sqs.attributes import QUEUE
 from worker.adapters.queues.sqs.inflight import InFlight, Message
-from worker.core.errors import QueueUnavailable
+from worker.core.errors import DependencyUnavailable, ExitCode, QueueUnavailable
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class Heartbeat:
         self._let_go = let_go
         self._is_wanted = is_wanted
         self._round = asyncio.Lock()
+        self._denied: DependencyUnavailable | None = None
         self._task: asyncio.Task[None] | None = None
 
     def keep_beating(self) -> None:
@@ -60,6 +62,11 @@ class Heartbeat:
             self._task = asyncio.create_task(self._beat())
         elif self._task.done() and not self._task.cancelled():
             self._task.result()
+
+    def check(self) -> None:
+        """Raise why no message can be hidden, if a person has to mend it: otherwise every message comes again."""
+        if self._denied is not None:
+            raise self._denied
 
     async def between_beats(self) -> None:
         """Wait until no renewal is being sent: it could hide again a message that is given back now."""
@@ -94,16 +101,24 @@ class Heartbeat:
         try:
             failed = await send_once(self._change, self._url, entries, what=QUEUE, within=_TIMEOUT)
         except QueueUnavailable as unavailable:
-            log.warning("heartbeat_failed", messages=len(batch), cause=str(unavailable))
+            self._failed(len(batch), unavailable)
             return
+        self._denied = None
         for number, (message, handle) in enumerate(zip(batch, handles, strict=True)):
             failure = failed.get(number)
             if message.handle != handle:
                 continue  # it was received again meanwhile
             if failure is None:
                 self._in_flight.hidden(message, now)
+            elif (denied := denial(failure, self._change, QueueUnavailable, QUEUE)) is not None:
+                self._failed(1, denied)
             elif failure.for_good:
                 log.debug("lease_lost", message_id=message.key[0], code=failure.code)
                 message.hidden_until = message.received_at = -math.inf
             else:
                 log.warning("heartbeat_failed", messages=1, cause=failure.code)
+
+    def _failed(self, messages: int, unavailable: DependencyUnavailable) -> None:
+        log.warning("heartbeat_failed", messages=messages, cause=str(unavailable), cure=unavailable.hint)
+        if unavailable.exit_code is ExitCode.PERSON_MUST_ACT:
+            self._denied = unavailable

@@ -9,7 +9,9 @@ import heapq
 import itertools
 import random
 from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
@@ -37,6 +39,8 @@ class Message:
     """It was received ahead of its use: it waits here, and no worker task has leased it."""
     is_dead: bool = False
     """Its credential had expired while it waited here; such a message takes up no room."""
+    copy: Mapping[str, Any] | None = None
+    """What to send in its place before it is given back: this receipt was the last that the redrive policy allows."""
 
 
 class InFlight:
@@ -70,12 +74,12 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def came(self, key: Key, handle: str, now: float) -> bool:
+    def came(self, key: Key, handle: str, now: float, copy: Mapping[str, Any] | None = None) -> bool:
         """Note that a message was received; return whether it is in flight already (it has the new handle then)."""
         message = self._messages.get(key)
         if message is None:
             return False
-        message.handle, message.received_at = handle, now
+        message.handle, message.received_at, message.copy = handle, now, copy
         self.hidden(message, now)
         return True
 
@@ -83,9 +87,9 @@ class InFlight:
         """Note that the message was hidden again, by a request sent at ``now``."""
         message.hidden_until = max(message.hidden_until, now + _CERTAIN * self._visibility)
 
-    def add(self, key: Key, handle: str, request: Request, now: float) -> None:
-        """Add a new message, ahead of its use."""
-        message = Message(key, handle, request, now, now + _CERTAIN * self._visibility)
+    def add(self, key: Key, handle: str, request: Request, now: float, copy: Mapping[str, Any] | None = None) -> None:
+        """Add a new message, ahead of its use; for ``copy`` see ``Message``."""
+        message = Message(key, handle, request, now, now + _CERTAIN * self._visibility, copy=copy)
         self._messages[key] = message
         heapq.heappush(self._ahead, (request.expires_at, next(self._numbers), message))
         self._alive[request.username] += 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from worker.adapters.aws.sqs import PATIENCE, in_batches, send_all
 from worker.adapters.batching import some_at_once
 from worker.adapters.queues.sqs.attributes import QUEUE
+from worker.adapters.queues.sqs.dead_letters import DIGEST, REASON, WHAT
 from worker.core.errors import QueueUnavailable
 from worker.core.model import Request
 from worker.core.ports import Pushed
@@ -19,8 +20,6 @@ MAX_BYTES = 256 * 1024
 """Bytes of one batch and of one message: SQS accepts 1 MiB today, but older queues only this (SQS developer guide)."""
 AT_ONCE = 8
 """Batches sent at the same time while pushing: with an answer in 20 ms, 4,000 requests/s."""
-DEAD_LETTERS = "the dead-letter queue"
-"""What errors call the dead-letter queue."""
 
 
 class SqsProducer:
@@ -56,11 +55,11 @@ class SqsProducer:
         await some_at_once(send, in_batches(bodies, len, MAX_BYTES), AT_ONCE)
         return Pushed(accepted)
 
-    async def put_aside(self, reason: str, digest: str) -> None:
+    async def put_aside(self, reason: str, digest: str, number: int = 1) -> None:
         """See ``ports.Producer``. Raises ``QueueUnavailable``, and what ``count_malformed`` raises."""
         if self._dead_letter_url is not None:
             await self.send_aside([(reason, digest)])
-        await self._count_malformed(1)
+        await self._count_malformed(number)
 
     async def send_aside(self, found: Sequence[tuple[str, str]], *, patience: float = PATIENCE) -> None:
         """Send up to ten pairs of reason and digest to the dead-letter queue. Raises ``QueueUnavailable``."""
@@ -69,18 +68,16 @@ class SqsProducer:
             {
                 "MessageBody": digest,
                 "MessageAttributes": {
-                    "reason": {"DataType": "String", "StringValue": reason},
-                    "digest": {"DataType": "String", "StringValue": digest},
+                    REASON: {"DataType": "String", "StringValue": reason},
+                    DIGEST: {"DataType": "String", "StringValue": digest},
                 },
             }
             for reason, digest in found
         ]
         send, url = self._sqs.send_message_batch, self._dead_letter_url
-        if refused := await send_all(send, url, entries, patience=patience, what=DEAD_LETTERS):
+        if refused := await send_all(send, url, entries, patience=patience, what=WHAT):
             codes = ", ".join(sorted(set(refused.values())))
-            raise QueueUnavailable(
-                f"{DEAD_LETTERS} refused what is malformed: {codes}", "look at its attributes and policy"
-            )
+            raise QueueUnavailable(f"{WHAT} refused what is malformed: {codes}", "look at its attributes and policy")
 
 
 def _as_sqs_allows(body: bytes) -> bytes:

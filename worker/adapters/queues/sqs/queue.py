@@ -3,8 +3,10 @@
 Long polls receive messages ahead of their use, at most ten seconds of this worker's work, so that the one with the
 earliest deadline can be chosen among those that can still make it. Those about to die are passed over; dead ones take
 up hardly any room there, as they are settled at once. A heartbeat keeps all of them hidden from other workers;
-finished messages are deleted ten at a time. If a lease is lost nevertheless, nothing breaks, and a message that is
-delivered twice becomes a duplicate: the users are protected by the claims in the ledger, not by the queue.
+finished messages are deleted ten at a time. A message that is given back after the last receive that the redrive policy
+allows is sent anew first, or SQS would move it to the dead letters. If a lease is lost nevertheless, nothing breaks,
+and a message that is delivered twice becomes a duplicate: the users are protected by the claims in the ledger, not by
+the queue.
 """
 
 from __future__ import annotations
@@ -12,20 +14,23 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from worker.adapters.aws.errors import faults
-from worker.adapters.aws.sqs import BATCH, PATIENCE, send_all
+from worker.adapters.aws.sqs import BATCH, PATIENCE, in_batches, send_all
 from worker.adapters.queues.sqs.attributes import QUEUE, attributes_of, count, redrives_within
 from worker.adapters.queues.sqs.background import Background
+from worker.adapters.queues.sqs.copies import LONGEST_DELAY, copy_of
+from worker.adapters.queues.sqs.dead_letters import DeadLetters
 from worker.adapters.queues.sqs.emptiness import Emptiness
+from worker.adapters.queues.sqs.fitness import MIN_RECEIVES, redrive_policy, refuse_unfit
 from worker.adapters.queues.sqs.heartbeat import Heartbeat
 from worker.adapters.queues.sqs.inflight import LONGEST, InFlight, Key, Message
 from worker.adapters.queues.sqs.look_ahead import LookAhead
-from worker.adapters.queues.sqs.producer import SqsProducer
+from worker.adapters.queues.sqs.producer import MAX_BYTES, SqsProducer
 from worker.adapters.queues.sqs.receiver import Receiver
 from worker.core.errors import Malformed, QueueUnavailable
 from worker.core.model import Request
@@ -48,6 +53,10 @@ REDRIVEN_WITHIN = 600.0
 deletes the message itself, because a run does not end before the queue is empty."""
 MOST_DEAD = 1000
 """Dead messages that may wait here to be settled before they take up the room of others: a second's work."""
+SECONDS_OF_FEW = 1.0
+"""Seconds of this worker's own work that are received ahead where the redrive policy allows few receives."""
+COPY_CURE = "it will become a dead letter: raise maxReceiveCount, then bring it back: mfa-worker redrive"
+"""What to do about a message that was received for the last time and cannot be sent anew."""
 _LATE = 15.0
 """Seconds that the answer to a poll may take in addition to the poll's wait."""
 _CLOSING = 5.0
@@ -89,6 +98,11 @@ class SqsQueue:
         self._wait = max(1, min(LONGEST_WAIT, int(empty_after / 2)))
         self._in_flight = InFlight(self._visibility)
         self._most_ahead = max(1, look_ahead)
+        self._seconds_ahead = seconds_ahead
+        self._receives = math.inf
+        """After so many receives the next one moves a message to the dead letters."""
+        self._for_copies: Mapping[str, Any] = {}
+        """What else to ask for when receiving, where a message may have to be sent anew."""
         self._look_ahead = (
             None
             if seconds_ahead is None
@@ -96,9 +110,10 @@ class SqsQueue:
         )
         self._emptiness = Emptiness(empty_after)
         self._counting = Outage(PATIENCE)
-        self._receiver = Receiver(self._receive, self._room, look_ahead=look_ahead, wait=self._wait)
+        self._receiver = Receiver(self._receive, self._room, look_ahead=lambda: self._most_ahead, wait=self._wait)
         self._deletes: Background[tuple[Key, str]] = Background(self._delete)
         self._returns: Background[tuple[Key, str, int]] = Background(self._return)
+        self._renewals: Background[tuple[Key, str, Mapping[str, Any]]] = Background(self._renew)
         self._heartbeat = Heartbeat(
             sqs.change_message_visibility_batch,
             url,
@@ -108,17 +123,35 @@ class SqsQueue:
             is_wanted=lambda: time.monotonic() - self._asked_at < self._visibility,
         )
         self._asked_at = 0.0
+        self.malformed_found = 0
         self._producer = SqsProducer(sqs, url, dead_letter_url, count_malformed)
         self._has_redrive = True
         self._closed = False
 
-    async def open(self) -> None:
-        """Check that the queue can be used.
+    async def open(self, *, to_look: bool = False) -> None:
+        """Check that the queue is there and fit for requests; ``to_look``: only that it is there.
 
-        Raises ``QueueUnavailable``; ``UsageError`` if the queue does not exist or is a FIFO queue.
+        Raises ``QueueUnavailable``; ``UsageError`` if it does not exist, is a FIFO queue or is unfit (``fitness``).
         """
         attributes = await attributes_of(self._sqs, self._url)
+        self._dead_letters = DeadLetters(self._sqs, self._url, attributes, self._dead_letter_url)
+        if to_look:
+            return
+        for trouble in refuse_unfit(self._url, attributes):
+            if trouble.loses:
+                log.warning("queue_unfit", cause=trouble.said, cure=trouble.cure)
+        await self._dead_letters.refuse_unfit()
         self._has_redrive = redrives_within(REDRIVEN_WITHIN, attributes, self._visibility)
+        if (policy := redrive_policy(attributes)).target:
+            self._receives, self._for_copies = policy.receives, {"MessageAttributeNames": ["All"]}
+            if policy.receives < MIN_RECEIVES:
+                self._look_less_far()
+
+    def _look_less_far(self) -> None:
+        """Receive only a second of work ahead: a kill counts as a receive of all of it."""
+        most, seconds = self._most_ahead, self._seconds_ahead or SECONDS_OF_FEW
+        self._most_ahead = max(1, min(most, math.ceil(most * SECONDS_OF_FEW / seconds)))
+        self._look_ahead = LookAhead(self._most_ahead, SECONDS_OF_FEW, least=BATCH, now=time.monotonic())
 
     async def close(self) -> None:
         """Wait for open polls, give back the messages in flight, and delete the finished ones, in about ten seconds.
@@ -134,10 +167,11 @@ class SqsQueue:
                 await self._heartbeat.stop()
                 for message in self._in_flight.messages():
                     self._put_back(message, 0)
-                results = await asyncio.gather(self._returns.flush(), self._deletes.flush(), return_exceptions=True)
+                flushed = self._returns.flush(), self._renewed_and_deleted()
+                results = await asyncio.gather(*flushed, return_exceptions=True)
         except TimeoutError:
-            self._deletes.cancel()
-            self._returns.cancel()
+            for pending in (self._deletes, self._returns, self._renewals):
+                pending.cancel()
             raise QueueUnavailable(
                 "the queue did not take back in time what this process held",
                 "nothing is lost: the messages come again when their visibility is over",
@@ -147,6 +181,12 @@ class SqsQueue:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+
+    async def _renewed_and_deleted(self) -> None:
+        try:
+            await self._renewals.flush()
+        finally:
+            await self._deletes.flush()
 
     # --- receiving ----------------------------------------------------------------------------------------------------
 
@@ -193,8 +233,8 @@ class SqsQueue:
         if self._closed:
             return
         self._asked_at = time.monotonic()
-        self._deletes.check()
-        self._returns.check()
+        for pending in (self._deletes, self._returns, self._renewals, self._heartbeat):
+            pending.check()
         self._receiver.want()
         self._heartbeat.keep_beating()
 
@@ -208,6 +248,7 @@ class SqsQueue:
                     WaitTimeSeconds=self._wait,
                     VisibilityTimeout=self._visibility,
                     MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                    **self._for_copies,
                 )
         messages: Sequence[Any] = answer.get("Messages", ())
         now = time.monotonic()
@@ -225,7 +266,7 @@ class SqsQueue:
             if self._in_flight.is_acknowledged(key):
                 log.debug("came_after_delete", message_id=key[0])
                 self._deletes.add((key, handle))
-            elif not self._in_flight.came(key, handle, now):
+            elif not self._in_flight.came(key, handle, now, copy := self._copy(message)):
                 raw = message["Body"].encode("utf-8", "surrogatepass")
                 sent = message.get("Attributes", {}).get("SentTimestamp")
                 sent_at = float(sent) / 1000 if sent else None
@@ -234,15 +275,21 @@ class SqsQueue:
                 except Malformed as reason:
                     malformed.append((message, str(reason), digest(raw)))
                 else:
-                    self._in_flight.add(key, handle, request, now)
+                    self._in_flight.add(key, handle, request, now, copy)
         if malformed:
             await self._discard(malformed)
+
+    def _copy(self, message: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What to send in place of a message whose next receive would make it a dead letter; else ``None``."""
+        received = int(message.get("Attributes", {}).get("ApproximateReceiveCount", "1"))
+        return copy_of(message) if received >= self._receives else None
 
     async def _discard(self, malformed: Sequence[tuple[Any, str, str]]) -> None:
         """Report malformed messages, and delete them unless the redrive policy does.
 
         Reporting comes first: a crash between the two steps may report a message twice, but never loses it.
         """
+        self.malformed_found += len(malformed)
         if self._dead_letter_url is not None:
             await self._producer.send_aside([(reason, found) for _, reason, found in malformed], patience=0.0)
         for message, reason, found in malformed:
@@ -295,7 +342,25 @@ class SqsQueue:
         now = time.monotonic()
         if self._in_flight.drop(message) and message.hidden_until > now and not self._closed:
             self._emptiness.disturb(now)
-            self._returns.add((message.key, message.handle, delay))
+            if message.copy is None:
+                self._returns.add((message.key, message.handle, delay))
+            else:
+                entry = {**message.copy, "DelaySeconds": min(delay, LONGEST_DELAY)}
+                self._renewals.add((message.key, message.handle, entry))
+
+    async def _renew(self, batch: list[tuple[Key, str, Mapping[str, Any]]]) -> None:
+        """Send copies of the messages, then delete them: a crash in between leaves one message too many."""
+        for some in in_batches(batch, lambda each: len(each[2]["MessageBody"].encode()), MAX_BYTES):
+            entries = [entry for _, _, entry in some]
+            refused = await send_all(self._sqs.send_message_batch, self._url, entries, what=QUEUE)
+            for number, (key, handle, entry) in enumerate(some):
+                if number in refused:
+                    log.warning("copy_refused", message_id=key[0], code=refused[number], cure=COPY_CURE)
+                    self._returns.add((key, handle, entry["DelaySeconds"]))
+                else:
+                    self._in_flight.remember(key)
+                    self._deletes.add((key, handle))
+        self._emptiness.disturb(time.monotonic())
 
     async def _return(self, batch: list[tuple[Key, str, int]]) -> None:
         await self._heartbeat.between_beats()
@@ -309,16 +374,17 @@ class SqsQueue:
 
     async def backlog(self) -> Backlog:
         """See ``ports.Queue``; never less than the number of messages in flight."""
-        await asyncio.gather(self._deletes.flush(), self._returns.flush())
+        await asyncio.gather(self._renewed_and_deleted(), self._returns.flush())
         return Backlog(max(await count(self._sqs, self._url), len(self._in_flight)))
 
     async def is_empty(self) -> bool:
         """See ``ports.Queue``, and ``emptiness`` for the conditions. Needs one request at most."""
         self._want()
         now = time.monotonic()
-        if self._in_flight or self._deletes or self._returns:
-            self._deletes.hurry()
-            self._returns.hurry()
+        pending = self._deletes, self._returns, self._renewals
+        if self._in_flight or any(pending):
+            for each in pending:
+                each.hurry()
             self._emptiness.disturb(now)
             return False
         if self._emptiness.should_look(now):
@@ -339,13 +405,20 @@ class SqsQueue:
         self._emptiness.disturb(time.monotonic())
         return pushed
 
-    async def put_aside(self, reason: str, digest: str) -> None:
-        """See ``ports.Producer``."""
-        await self._producer.put_aside(reason, digest)
+    async def put_aside(self, reason: str, digest: str, number: int = 1, before: int = 0) -> None:  # noqa: ARG002
+        """See ``ports.Producer``; SQS cannot be asked what it knows, so a file that is read again counts again."""
+        await self._producer.put_aside(reason, digest, number)
+
+    def put_aside_list(self) -> None:
+        """See ``ports.QueueStats``; always ``None``: the dead-letter queue has the reasons, as messages."""
 
     async def counted(self) -> tuple[int, int]:
         """See ``ports.QueueStats``; always zero, because with this queue the ledger counts."""
         return 0, 0
+
+    async def dead_letters(self, notes: int) -> int | None:
+        """See ``ports.QueueStats``."""
+        return await self._dead_letters.count(notes)
 
     async def sessions(self) -> None:
         """See ``ports.QueueStats``; always ``None``, because SQS cannot be searched."""

@@ -33,16 +33,21 @@ class Receiver:
     """Starts the polls.
 
     ``receive`` makes one poll for up to so many messages and returns how many came. ``room`` returns how many more
-    messages may be received ahead, ``look_ahead`` is how many in all. ``wait``: seconds for which SQS keeps a poll
+    messages may be received ahead, ``look_ahead`` how many in all. ``wait``: seconds for which SQS keeps a poll
     open.
     """
 
     def __init__(
-        self, receive: Callable[[int], Awaitable[int]], room: Callable[[], int], *, look_ahead: int, wait: int
+        self,
+        receive: Callable[[int], Awaitable[int]],
+        room: Callable[[], int],
+        *,
+        look_ahead: Callable[[], int],
+        wait: int,
     ) -> None:
         self._receive = receive
         self._room = room
-        self._batch = max(1, min(BATCH, look_ahead))
+        self._look_ahead = look_ahead
         self._wait = wait
         self._polls: set[asyncio.Task[None]] = set()
         self._width = 1
@@ -60,10 +65,15 @@ class Receiver:
         self._wanted_until = time.monotonic() + WANTED
         self._begin()
 
+    def _batch(self) -> int:
+        """How many messages to ask for in one poll."""
+        return max(1, min(BATCH, self._look_ahead()))
+
     def _begin(self) -> None:
         now = time.monotonic()
         while not self._closing and self._not_before <= now < self._wanted_until and len(self._polls) < self._width:
-            if self._room() - self._batch * len(self._polls) < self._batch:
+            batch = self._batch()
+            if self._room() - batch * len(self._polls) < batch:
                 return
             poll = asyncio.create_task(self._poll())
             self._polls.add(poll)
@@ -77,9 +87,9 @@ class Receiver:
             self._begin()
 
     async def _poll(self) -> None:
-        began = time.monotonic()
+        began, batch = time.monotonic(), self._batch()
         try:
-            number = await self._receive(self._batch)
+            number = await self._receive(batch)
         except QueueUnavailable as unavailable:
             if not self.outage.failures:
                 log.warning("queue_away", cause=str(unavailable), cure=unavailable.hint)
@@ -89,7 +99,7 @@ class Receiver:
             return
         if self.outage.recovered():
             log.info("queue_back")
-        if number == self._batch:
+        if number == batch:
             self._width = min(MOST, self._width + 1)
         else:
             self._width = max(1, self._width - 1) if number else 1

@@ -1,0 +1,34 @@
+"""Reading rows that may be of a later version, or damaged: each is named, and none of them is a bug of this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from worker.core.errors import PersonMustAct, RowUnreadable
+from worker.core.model import Enrolment, State
+
+Stored = TypeVar("Stored")
+
+LATER_VERSION = "run the version that wrote it (mfa-worker --version), or restore the ledger from a backup"
+"""What to do about a row that cannot be read."""
+
+
+def readable(username: str, stored: Stored, read: Callable[[Stored], Enrolment]) -> Enrolment:
+    """``read(stored)``. Raises ``RowUnreadable`` if that is a row of a later version, or none at all."""
+    try:
+        return read(stored)
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+        # A ValueError of an enumeration names the value that it does not know, such as a reason; others may hold more.
+        what = str(error) if "is not a valid" in str(error) else type(error).__name__
+        raise RowUnreadable(username, what, LATER_VERSION) from None
+
+
+def known_state(text: str) -> State:
+    """The state of that name. Raises ``PersonMustAct`` for a state of a later version: nobody can say who is done."""
+    try:
+        return State(text)
+    except ValueError:
+        raise PersonMustAct(
+            f"the ledger holds users in the state {text!r}, which this version does not know", LATER_VERSION
+        ) from None

@@ -1,0 +1,54 @@
+"""Watches a file that is in use: nobody may remove, move, replace or empty it while the worker writes to it.
+
+The system lets that happen without a word: what is written then goes into a file without a name, and is gone when the
+worker ends. So whoever wrote looks whether the file at that path is still the same one (device and inode), and
+``app.watching`` looks from time to time besides. The writer keeps the file open, so no other file can get its inode.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from worker.core.errors import PersonMustAct
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """Something in use that others could take away."""
+
+    def check(self) -> None:
+        """Raises ``PersonMustAct`` where that has happened, ``OSError`` where it cannot be seen."""
+
+
+class WatchedFile:
+    """One file; ``what``: the words for it, such as "the ledger", ``cure``: what to do once it is gone."""
+
+    def __init__(self, path: Path, what: str, cure: str, *, least: int = 0) -> None:
+        self.path = path
+        self._what = what
+        self._cure = cure
+        self._known: os.stat_result | None = None
+        self.least = least
+        """The fewest bytes that the file has, unless somebody cut it."""
+
+    def begin(self, known: os.stat_result) -> None:
+        """Watch the file of which ``stat`` said this. Nothing is seen before."""
+        self._known = known
+
+    def check(self) -> None:
+        """See ``Watched``."""
+        if self._known is None:
+            return
+        try:
+            found = self.path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._gone("was removed or moved away") from None
+        if not os.path.samestat(found, self._known):
+            raise self._gone("was replaced by another file")
+        if found.st_size < self.least:
+            raise self._gone(f"was cut to {found.st_size:,} of at least {self.least:,} bytes")
+
+    def _gone(self, happened: str) -> PersonMustAct:
+        return PersonMustAct(f"{self._what}, {self.path}, {happened} while this worker used it", self._cure)

@@ -1,0 +1,134 @@
+"""Refuses to begin where a file on this host is not the one meant; nothing is touched before.
+
+Whatever a command writes must be a private file of ours (``adapters.private_files``), and no two of these files may be
+the same, nor one of them and a file that the command reads: by their paths, or as one file with two names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.adapters import channels
+from worker.adapters.private_files import OTHERS_WRITE, look_private
+from worker.adapters.sqlite import files, liveness
+from worker.core.errors import UsageError
+from worker.settings import Settings
+from worker.settings.paths import placed
+from worker.telemetry import report as reports
+
+MARK = ".mark"
+"""What is appended to the name of the channel's file, or of the ledger, for the mark of the rollout."""
+
+
+def refuse_wrong_files(
+    settings: Settings,
+    *,
+    delivers: bool = False,
+    report: Path | None = None,
+    read: Mapping[str, str | Path | None] | None = None,
+) -> None:
+    """Raise ``UsageError`` for the first file that is not the one meant.
+
+    ``delivers``: whether the command writes to the channel; ``report``: the file of ``--report``; ``read``: the files
+    that the command only reads, by the options that name them (``None`` and ``-`` are no files).
+    """
+    stores, channel = dict(_stores(settings)), dict(_channel(settings))
+    _refuse_those_moved(settings, {**stores, **channel})
+    inputs = {placed(path, Path()): f"{name} {path}" for name, path in (read or {}).items() if path not in (None, "-")}
+    if settings.file is not None:
+        inputs[settings.file] = "the settings file"
+    written = [*stores.items(), *channel.items()]
+    if report is not None:
+        written.append((placed(report, Path()), "--report"))
+    _refuse_one_for_two([*written, *_beside(stores, channel)], inputs)
+    for path, key in stores.items():
+        _look_at_store(path, key)
+    if delivers:
+        for path, key in channel.items():
+            _look(path, key)
+        channels.kind_of(settings.channel).refuse_other_files(settings.channel)
+    if report is not None:
+        reports.refuse_other_files(report)
+
+
+def _stores(settings: Settings) -> Iterator[tuple[Path, str]]:
+    """Yield the databases. Ledger and queue may be one."""
+    if settings.queue.kind == "sqlite":
+        yield settings.queue.path, "queue.path"
+    if settings.ledger.kind == "sqlite":
+        yield settings.ledger.path, "ledger.path"
+
+
+def _channel(settings: Settings) -> Iterator[tuple[Path, str]]:
+    if (path := channels.kind_of(settings.channel).file(settings.channel)) is not None:
+        yield path, "channel.path"
+
+
+def _beside(stores: Mapping[Path, str], channel: Mapping[Path, str]) -> Iterator[tuple[Path, str]]:
+    """Yield the files that are made under names of their own beside those that the settings name."""
+    for path, key in stores.items():
+        for each in (*files.beside(path), liveness.folder_of_locks(path)):
+            yield each, f"a file that belongs to {key}"
+    for path, key in {**stores, **channel}.items():
+        yield path.with_name(path.name + MARK), f"a file that belongs to {key}"
+
+
+def _refuse_one_for_two(written: list[tuple[Path, str]], inputs: Mapping[Path, str]) -> None:
+    """Raise ``UsageError`` where a file that is written is also another one, written or read."""
+    seen: dict[object, str] = {}
+    for path, name in written:
+        for identity in _identities(path):
+            if identity in seen:
+                raise _same(seen[identity], name, path)
+        seen.update(dict.fromkeys(_identities(path), name))
+    for path, name in inputs.items():
+        for identity in _identities(path):
+            if identity in seen:
+                raise _same(seen[identity], name, path)
+
+
+def _same(one: str, other: str, path: Path) -> UsageError:
+    return UsageError(f"{one} and {other} are the same file, {path}", "name another file for one of them")
+
+
+def _identities(path: Path) -> Iterator[object]:
+    """Yield what tells a file: its path, and where it exists device and inode, the same under all its names."""
+    yield path
+    try:
+        found = path.stat()
+    except OSError:
+        return
+    yield found.st_dev, found.st_ino
+
+
+def _look_at_store(path: Path, key: str) -> None:
+    with _explained(path, key):
+        files.look(path, key)
+        liveness.look(path)
+
+
+def _look(path: Path, key: str) -> None:
+    with _explained(path, key):
+        look_private(path, what=key, forbidden=OTHERS_WRITE)
+
+
+@contextmanager
+def _explained(path: Path, key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{key} is {path}: {error.strerror}", f"correct {key}") from None
+
+
+def _refuse_those_moved(settings: Settings, in_use: Mapping[Path, str]) -> None:
+    """Raise ``UsageError`` where earlier versions meant a file in the working directory that may be the one in use."""
+    for key, earlier in settings.moved.items():
+        section, _, name = key.partition(".")
+        path = getattr(getattr(settings, section), name)
+        if path in in_use:
+            raise UsageError(
+                f"{key} is {path}, which does not exist, but {earlier} does, which earlier versions meant by it",
+                f'if that is this rollout\'s, move it there or write {key} = "{earlier}"; else run from another folder',
+            )

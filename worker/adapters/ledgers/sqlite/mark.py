@@ -43,6 +43,7 @@ _NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\
 SPARE_LINES = 1_000
 """So many lines that no longer matter may be in the file, beside as many as there are names, before a worker that
 starts writes it anew: some 50 KB."""
+_STATES = frozenset(state.value for state in State)
 RECOVER = "restore the newest copy of the ledger, or bring this one up to date: mfa-worker recover shows how"
 """What to do about a ledger that is older than its mark."""
 
@@ -279,7 +280,8 @@ def _in_question(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
     for username, state, since, generation, sealed in connection.execute(
         f"SELECT {columns} FROM users WHERE {secret_but_not_delivered}"  # noqa: S608 - our own names
     ):
-        row = Enrolment(username, State(state), since, generation, sealed=Sealed(sealed, "", "", b""))
+        known = State(state) if state in _STATES else State.FAILED  # a later version's: an outcome without a delivery
+        row = Enrolment(username, known, since, generation, sealed=Sealed(sealed, "", "", b""))
         if (unsure := unsure_up_to(row)) is not None:
             yield username, unsure
 

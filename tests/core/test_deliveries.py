@@ -10,7 +10,7 @@ import pytest
 from tests.support.virtual_time import VirtualTime
 from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.model import CredentialKind
-from worker.core.resilience.deliveries import LATE, PROBES, REFUSED_IN_A_ROW, Deliveries
+from worker.core.resilience.deliveries import LATE, PROBES, REFUSED_IN_A_ROW, REFUSED_PATIENCE, Deliveries
 
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
 AWAY = ChannelUnavailable("away", "wait")
@@ -209,6 +209,63 @@ def test_who_waits_looks_again_when_a_probe_is_due_or_their_time_is_over(bench: 
         return moments
 
     assert bench.virtual.run(main()) == [2.0, PROBES.pause(1)]
+
+
+# A channel that refuses: a person must act.
+
+
+def refusing() -> ChannelUnavailable:
+    error = ChannelUnavailable("not permitted", "allow it")
+    error.exit_code = ExitCode.PERSON_MUST_ACT
+    return error
+
+
+def refuse(bench: Bench, username: str) -> None:
+    bench.deliveries.begins(username)
+    bench.deliveries.failed(username, refusing())
+
+
+def test_a_channel_that_refuses_everybody_ends_the_run_soon(bench: Bench) -> None:
+    for name in ("ana", "ben", "cleo"):
+        bench.issue(name)
+    for _ in range(5):
+        for name in ("ana", "ben", "cleo"):
+            refuse(bench, name)
+        bench.virtual.now += REFUSED_PATIENCE / 5
+    with pytest.raises(ChannelUnavailable) as raised:
+        refuse(bench, "ana")
+    assert raised.value.exit_code is ExitCode.PERSON_MUST_ACT
+
+
+def test_a_refusal_is_one_users_own_while_others_get_through(bench: Bench) -> None:
+    bench.issue("refused")
+    for number in range(60):
+        refuse(bench, "refused")
+        bench.issue(f"user-{number}")
+        bench.deliver(f"user-{number}")
+        bench.virtual.now += REFUSED_PATIENCE / 2
+
+
+def test_a_channel_that_is_away_for_some_is_not_taken_for_one_that_refuses(bench: Bench) -> None:
+    for name in ("refused", "away"):
+        bench.issue(name)
+    for _ in range(9):
+        refuse(bench, "refused")
+        bench.fail("away")
+        bench.virtual.now += REFUSED_PATIENCE
+    assert bench.virtual.now < PATIENCE
+
+
+def test_a_permission_that_is_repaired_in_time_lets_the_run_go_on(bench: Bench) -> None:
+    bench.issue("ana")
+    refuse(bench, "ana")
+    bench.virtual.now += REFUSED_PATIENCE - 1
+    refuse(bench, "ana")
+    bench.deliver("ana")
+    bench.issue("ben")
+    bench.virtual.now += REFUSED_PATIENCE
+    refuse(bench, "ben")
+    assert bench.deliveries.waiting_for == "the channel: not permitted"
 
 
 def test_a_channel_that_refuses_one_record_after_the_other_is_to_blame_itself(bench: Bench) -> None:

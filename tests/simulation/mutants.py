@@ -25,6 +25,7 @@ from worker.core.model import (
     GiveBack,
     Issued,
     Lost,
+    Reason,
     Request,
     State,
     TryAgain,
@@ -284,7 +285,19 @@ def recovered_by_the_names_alone(
     return after if after and after.state is State.NEEDS_SESSION else None
 
 
+def skipped_in_doubt(row: Enrolment, state: State, reason: Reason | None, now: float, **more: Any) -> Enrolment:
+    return conclude(row._replace(doubt=row.doubt and state is not State.SKIPPED), state, reason, now, **more)
+
+
+def delivered_before_all_the_same(row: Enrolment, code: str, now: float) -> Enrolment:
+    return rules.delivered(row, now)
+
+
 MUTANTS: dict[str, Apply] = {
+    "skips a user in doubt": Patched(rules, {"conclude": skipped_in_doubt}),
+    "calls a user delivered whose record was refused": Patched(
+        rules, {"refused_delivery": delivered_before_all_the_same}
+    ),
     "calls for whoever dies first": Patched(
         loop, {"LeadTime": EarliestDeadlineFirst, "ExpiredRequests": SettlesTheDeadInTheWay}
     ),

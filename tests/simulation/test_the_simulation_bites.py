@@ -28,6 +28,12 @@ MARKED = replace(REPLACED, marked=True, faults=(Fault("associate", 2, Wrong.TIME
 SILENT = (Fault("associate", 1, Wrong.LOST, 20),)
 
 LIKELY: dict[str, Scenario] = {
+    "skips a user in doubt": Scenario(
+        (TOKEN,), faults=(Fault("associate", 1, Wrong.LOST_REPLY), Fault("associate", 2, Wrong.DISABLED)), rounds=0
+    ),
+    "calls a user delivered whose record was refused": replace(
+        REPLACED, faults=(Fault("deliver", 2, Wrong.RECORD_REFUSED),)
+    ),
     "may be cancelled while it writes": Scenario((SESSION,), faults=(Fault("put", 2, Wrong.UNAVAILABLE, 5),)),
     "records without the version condition": TWO_WORKERS,
     "says nothing when overtaken": TWO_WORKERS,
@@ -101,6 +107,8 @@ LIKELY: dict[str, Scenario] = {
     ),
 }
 CAUGHT_BY = {
+    "skips a user in doubt": "6",
+    "calls a user delivered whose record was refused": "2 4",
     "calls for whoever dies first": "13",
     "never uses whom it passed over": "13",
     "acknowledges before it settles": "4",

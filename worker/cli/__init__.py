@@ -25,19 +25,22 @@ from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
 @click.version_option(package_name="mfa-worker")
 @CONFIG
 @SET
-def cli(config: Path | None, overrides: tuple[str, ...]) -> None:
+def cli(config: Path | None, overrides: tuple[str, ...]) -> None:  # noqa: ARG001 - they may stand before the command
     """Enrol a whole Amazon Cognito user pool in TOTP multi-factor authentication.
 
     A migration script signs users in and pushes their sessions; the worker calls AssociateSoftwareToken for each,
     within the quota, and writes each secret, sealed, to the delivery channel. Begin with "mfa-worker rehearse".
     """
+    from worker.settings.environment import refuse_key_log
+
+    refuse_key_log(os.environ)
 
 
 for command in (
     *(run.run, run.rehearse),
     *(requests.push, requests.status, requests.export),
     *(secrets.keygen, secrets.open_),
-    *(repair.recover, repair.redrive),
+    *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(setup.init, setup.check, setup.config),
 ):
     cli.add_command(command)

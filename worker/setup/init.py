@@ -5,20 +5,23 @@ Where something exists already but is less safe than ``init`` would make it, it 
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TextIO
 
 from botocore.exceptions import ClientError
 
 from worker.adapters import channels
 from worker.adapters.aws import queue
-from worker.adapters.aws.errors import faults
+from worker.adapters.aws.errors import WIRE, faults
 from worker.adapters.aws.init_report import InitReport
 from worker.adapters.aws.queue import name_in
 from worker.adapters.aws.session import Aws, AwsTarget
+from worker.adapters.checks.probes import PATIENCE
 from worker.app.stores import aws_target
-from worker.core.errors import DependencyUnavailable, UsageError
+from worker.core.errors import DependencyUnavailable, UsageError, WorkerError
 from worker.settings import Settings
 from worker.setup import resources
 from worker.setup.checks import dynamodb, sqs
@@ -61,11 +64,41 @@ async def create_missing(settings: Settings, out: TextIO, *, target: AwsTarget |
     """
     plan = wanted_resources(settings)
     async with Aws(target or aws_target(settings)) as aws:
+        await _refuse_queues_elsewhere(settings, aws)
         making = _Making(aws, plan, settings.aws.region, InitReport(out))
         with faults(DependencyUnavailable, "AWS"):
             lines = [*await making.queues(), *await making.table(), *await making.channel()]
     out.write("\nSettings to use:\n")
     out.writelines(f"  {line}\n" for line in lines)
+
+
+async def _refuse_queues_elsewhere(settings: Settings, aws: Aws) -> None:
+    """Raise ``UsageError`` if a queue's URL is of another Region or account: ``init`` could only make another queue."""
+    urls = {
+        "queue.url": settings.queue.url if settings.queue.kind == "sqs" else None,
+        "queue.dead_letter_url": settings.queue.dead_letter_url if settings.queue.kind == "sqs" else None,
+        "channel.url": getattr(settings.channel, "url", None),
+    }
+    for key, url in urls.items():
+        region, account = queue.region_and_account(url or "")
+        if region and region != settings.aws.region:
+            raise UsageError(
+                f"{key} is in the Region {region}, and aws.region is {settings.aws.region}",
+                f"set aws.region to {region}, or correct {key}",
+            )
+        if account and account != (own := await _own_account(aws)) and own:
+            raise UsageError(
+                f"{key} is of the account {account}, and these AWS credentials are of {own}: init makes nothing there",
+                f"use credentials of {account} (aws.profile), or correct {key}",
+            )
+
+
+async def _own_account(aws: Aws) -> str:
+    """The account of these credentials; empty where STS cannot be asked."""
+    with suppress(WorkerError, TimeoutError, ClientError, *WIRE):
+        async with asyncio.timeout(PATIENCE):
+            return str((await (await aws.client("sts")).get_caller_identity())["Account"])
+    return ""
 
 
 class _Making:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.adapters.aws.errors import code, faults
+from worker.adapters.aws.errors import code, faults, is_missing
 from worker.adapters.ledgers.dynamodb.schema import definition
 from worker.adapters.queues.sqs.fitness import DAY, RECEIVES, RETENTION
 from worker.core.errors import LedgerUnavailable
@@ -85,7 +85,7 @@ async def table(dynamodb: DynamoDBClient, name: str) -> bool:
         try:
             await dynamodb.describe_table(TableName=name)
         except ClientError as error:
-            if code(error) != "ResourceNotFoundException":
+            if not is_missing(error):
                 raise
             try:
                 await dynamodb.create_table(**table_properties(name))

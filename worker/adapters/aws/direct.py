@@ -29,8 +29,8 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import ClientError
 
-from worker.adapters.aws.errors import WIRE
-from worker.adapters.aws.transport import Transport, headers_of
+from worker.adapters.aws.errors import WIRE, CredentialsFailed
+from worker.adapters.aws.transport import Transport, headers_of, refuse_half_characters, refuse_others
 
 JSON_OPERATIONS = {
     "dynamodb": ("put_item", "transact_write_items", "update_item", "get_item"),
@@ -148,7 +148,7 @@ class _Shortcut:
     ) -> Answer | None:
         """Send the draft once, with that URL, those headers and that body; ``None`` where the SDK must do it.
 
-        Raises ``ClientError`` if ``read`` does.
+        Raises ``ClientError`` if ``read`` does, and ``CredentialsFailed``.
         """
         try:
             request = AWSRequest(draft.method, url, headers={**draft.headers, **changed}, data=body)
@@ -157,7 +157,11 @@ class _Shortcut:
             headers = headers_of(request)
             headers["Accept-Encoding"] = "identity"
             answer = await self._transport.request(draft.method, url, headers, body)
-            read_answer = read(answer.status, answer.headers, await answer.read())
+            content = await self._transport.read(answer)
+            refuse_others(answer.status, answer.headers)
+            read_answer = read(answer.status, answer.headers, content)
+        except CredentialsFailed:
+            raise
         except ClientError:
             draft.worked = True
             raise
@@ -217,6 +221,7 @@ class _Json:
         checksum = headers.get("x-amz-crc32")  # of DynamoDB; the SDK checks it too
         if checksum is not None and int(checksum) != zlib.crc32(body):
             raise ValueError("the answer is damaged")
+        refuse_half_characters(body)
         answer = json.loads(body, object_hook=_decoded)
         if not isinstance(answer, dict):
             raise ValueError("the answer is no object")  # noqa: TRY004 - it is the text that is wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -31,6 +32,17 @@ _NO_QUEUE = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQ
 def name_in(url: str) -> str:
     """The name of the queue with that URL."""
     return urlsplit(url).path.rpartition("/")[2]
+
+
+def region_and_account(url: str) -> tuple[str, str]:
+    """The Region and the account in a queue's URL (SQS developer guide, "Queue and message identifiers").
+
+    Each is empty where the URL has none: of an emulator, of a VPC endpoint.
+    """
+    parts = urlsplit(url)
+    region = re.fullmatch(r"sqs(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?", parts.hostname or "")
+    account = re.fullmatch(r"/([0-9]{12})/[^/]+", parts.path)
+    return (region[1] if region else ""), (account[1] if account else "")
 
 
 # --- creating it ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 The SDK finds the credentials in its default way (environment, profile, role, web identity, container, instance); the
 only setting for them is the profile's name. Proxies, CA bundles and ``AWS_ENDPOINT_URL_…`` are used as the SDK does by
 default, but for these services only: the call to Cognito has a client of its own (``adapters/cognito/client.py``).
+Whatever decided where a request goes, the address is looked at (``endpoints``).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from urllib.parse import urlsplit
 import aioboto3
 import botocore.session
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession
-from botocore.exceptions import BotoCoreError
+from botocore.configprovider import ConfiguredEndpointProvider
+from botocore.exceptions import BotoCoreError, ClientError
 
+from worker.adapters.aws.credentials import CredentialSession
 from worker.adapters.aws.direct import direct
+from worker.adapters.aws.endpoints import Addresses
 from worker.adapters.aws.errors import refusal
 from worker.adapters.aws.transport import Transport
 from worker.core.errors import UsageError
@@ -91,7 +94,7 @@ class Aws:
         self._target = target
         self._clients: dict[str, Any] = {}
         self._making = asyncio.Lock()
-        self._botocore = AioSession()
+        self._botocore = CredentialSession(self._transport_for_credentials)
         self._session: aioboto3.Session | None = None
 
     async def __aenter__(self) -> Self:
@@ -122,6 +125,17 @@ class Aws:
         client: SecretsManagerClient = await self.client("secretsmanager")
         return client
 
+    async def require_credentials(self) -> None:
+        """Get the credentials now.
+
+        Raises ``PersonMustAct``, ``DependencyUnavailable`` or ``UsageError`` if there are none that work.
+        """
+        try:
+            self._session_of_boto()
+            await self._botocore.require_credentials()
+        except BotoCoreError as error:
+            raise refusal(error) from None
+
     async def client(self, service: str) -> Any:
         """The client of any service, by the SDK's name of the service."""
         async with self._making:
@@ -131,10 +145,11 @@ class Aws:
 
     async def _make(self, service: str) -> Any:
         transports: list[Transport] = []
+        addresses = Addresses(f"requests to {service}", lambda: self._configured(service))
 
         def new_transport(**settings: Any) -> Transport:
             """Create the SDK's transport, and remember it: the SDK has no public way to get at it."""
-            transports.append(Transport(**settings))
+            transports.append(Transport(**settings, admit=addresses.admit))
             return transports[-1]
 
         config = AioConfig(
@@ -149,13 +164,33 @@ class Aws:
             http_session_cls=new_transport,  # type: ignore[arg-type]
         )
         try:
-            if self._session is None:
-                self._session = aioboto3.Session(
-                    botocore_session=self._botocore, profile_name=self._target.profile, region_name=self._target.region
-                )
+            session = self._session_of_boto()
+            await self._botocore.require_credentials()
             client = await self._stack.enter_async_context(
-                self._session.client(service, endpoint_url=self._target.endpoints.get(service), config=config)  # type: ignore[call-overload]
+                session.client(service, endpoint_url=self._target.endpoints.get(service), config=config)  # type: ignore[call-overload]
             )
+            addresses.admit(client.meta.endpoint_url)
+            await transports[0].open()
             return await direct(service, client, transports[0], self._botocore)
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError) as error:
             raise refusal(error) from None
+
+    def _session_of_boto(self) -> aioboto3.Session:
+        if self._session is None:
+            self._session = aioboto3.Session(
+                botocore_session=self._botocore, profile_name=self._target.profile, region_name=self._target.region
+            )
+        return self._session
+
+    def _transport_for_credentials(self, **settings: Any) -> Transport:
+        addresses = Addresses(
+            "requests for AWS credentials",
+            lambda: [url for service in ("sts", "sso", "sso-oidc") for url in self._configured(service)],
+        )
+        return Transport(**settings, admit=addresses.admit)
+
+    def _configured(self, service: str) -> list[str | None]:
+        """The URLs that somebody has configured for a service: the settings, a variable, the configuration file."""
+        whole, profile = self._botocore.full_config, self._botocore.get_scoped_config()
+        sdk = ConfiguredEndpointProvider(full_config=whole, scoped_config=profile, client_name=service)
+        return [self._target.endpoints.get(service), sdk.provide()]

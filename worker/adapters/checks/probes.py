@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from worker.adapters.aws.errors import BAD_CREDENTIALS, FORBIDDEN, MISSING, WIRE, code, fault, status
+from worker.adapters.aws.errors import WIRE, code, fault, is_missing, is_refused
 from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.core.errors import DependencyUnavailable, WorkerError
 
@@ -46,12 +46,12 @@ class Probe:
 
 def refused(error: BaseException) -> bool:
     """Whether the error says that a permission is missing."""
-    return code(error) in FORBIDDEN or (status(error) == 403 and code(error) not in BAD_CREDENTIALS)
+    return is_refused(error)
 
 
 def missing(error: BaseException) -> bool:
-    """Whether the error says that the resource does not exist; two of the codes are those of emulators."""
-    return code(error) in MISSING or code(error) in ("TableNotFoundException", "ResourceNotFound")
+    """Whether the error says that the resource does not exist; the second code is an emulator's."""
+    return is_missing(error) or code(error) == "ResourceNotFound"
 
 
 async def asked(about: str, what: str, answer: Awaitable[Sequence[Finding]]) -> list[Finding]:

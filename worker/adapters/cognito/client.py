@@ -36,6 +36,9 @@ It is shorter than the call's time-out, so that it is known if nothing was sent:
 attempt. Three seconds leave room for one lost packet (TCP sends it again after one second, RFC 6298).
 """
 
+LARGEST_ANSWER = 1 << 20
+"""Bytes of the longest answer of Cognito that is read (1 MiB): a secret, a Session and an error take a few thousand."""
+
 _ASKS_THE_TIME = ("AWSCognitoIdentityProviderService.GetUser", b'{"AccessToken": "none"}')
 """Target and body of the request that only asks what time it is: its answer, a refusal, is dated like any other.
 
@@ -72,6 +75,7 @@ class CognitoClient:
     async def ask_time(self) -> TimeAnswer:
         """See ``ports.TimeSource``; takes at most ``call_timeout`` seconds."""
         from aiohttp import ClientError
+        from botocore.exceptions import HTTPClientError
 
         draft, (target, body) = self._draft, _ASKS_THE_TIME
         headers = draft.headers.copy()
@@ -80,8 +84,8 @@ class CognitoClient:
         try:
             async with asyncio.timeout(self._call_timeout):
                 answer = await self._transport.request(draft.method, draft.url, headers, body)
-                content = await answer.read()
-        except (ClientError, OSError, ValueError) as error:
+                content = await self._transport.read(answer)
+        except (ClientError, OSError, ValueError, HTTPClientError) as error:
             return TimeAnswer(told=False, trouble=why(error))
         if (date := read_date(answer.headers)) is not None:
             self._clock.heard(date, self._clock.monotonic() - sent)
@@ -94,6 +98,7 @@ class CognitoClient:
     async def associate(self, request: Request) -> Reply:
         """Make exactly one wire attempt of AssociateSoftwareToken, in at most ``call_timeout`` seconds."""
         from aiohttp import ClientError
+        from botocore.exceptions import HTTPClientError
 
         draft = self._draft
         body = json.dumps({_FIELD[request.kind]: request.credential.reveal()}).encode()
@@ -101,8 +106,8 @@ class CognitoClient:
         try:
             async with asyncio.timeout(self._call_timeout):
                 answer = await self._transport.request(draft.method, draft.url, draft.headers, body)
-                content = await answer.read()
-        except (ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+                content = await self._transport.read(answer)
+        except (ClientError, OSError, ValueError, HTTPClientError) as error:  # a TimeoutError is an OSError
             return read_fault(error)
         if (date := answer.headers.get("Date", "")) != self._last_date:  # at most once a second: reading it takes time
             self._last_date = date
@@ -126,20 +131,22 @@ async def cognito(
     ``endpoint_url``: another URL of Cognito, such as a VPC endpoint. ``fips``: use AWS's FIPS endpoint.
     ``call_timeout``: seconds for one wire attempt. ``clock`` is told the date of Cognito's answers.
 
-    Raises ``UsageError`` if the SDK cannot work with the region, the URL or its own configuration.
+    Raises ``UsageError`` if the SDK cannot work with the region, the URL or its own configuration, and if that leads
+    to an address that is neither Cognito's nor configured.
     """
     import aioboto3
     from aiobotocore.config import AioConfig
     from botocore import UNSIGNED
     from botocore.exceptions import BotoCoreError
 
+    from worker.adapters.aws.endpoints import Addresses
     from worker.adapters.aws.transport import Transport
 
     transports: list[Transport] = []
 
     def new_transport(**settings: Any) -> Transport:
         """Create the SDK's transport, and remember it: the SDK has no public way to get at it."""
-        transports.append(Transport(**settings))
+        transports.append(Transport(**settings, largest=LARGEST_ANSWER))
         return transports[-1]
 
     loopback = is_loopback(urlsplit(endpoint_url or "").hostname or "")
@@ -162,6 +169,8 @@ async def cognito(
             opening = aioboto3.Session().client("cognito-idp", region, endpoint_url=endpoint_url, config=config)
             client = await stack.enter_async_context(opening)
             draft = await _draft(client)
+            if endpoint_url is None or urlsplit(draft.url)[:2] != urlsplit(endpoint_url)[:2]:
+                Addresses("what Cognito is asked, sessions and tokens,", lambda: [endpoint_url]).admit(draft.url)
             await transports[0].open()
         except (BotoCoreError, OSError, ValueError) as error:
             raise UsageError(

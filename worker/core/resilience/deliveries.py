@@ -7,6 +7,10 @@ A Session's secret is void when its Session dies before it could be delivered, a
 while deliveries *fail*, no call for a Session leaves: a secret in hand, which is tried again and again, shows when the
 channel is back. Where there is none in hand, one call at a time leaves as a *probe*, at growing intervals. A channel
 that is slow is not down: calls for Sessions leave as long as a delivery takes less time than a Session leaves for it.
+
+A channel that *refuses*, as a person has to act (a permission, a key, the credentials), is not waited for like one that
+is down: once all secrets in hand were refused so for ``REFUSED_PATIENCE``, and nobody's got through, the run ends. They
+stay sealed in the ledger. While others get through, the run goes on.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import asyncio
 import math
 from contextlib import suppress
 
-from worker.core.errors import ChannelUnavailable, ExitCode
+from worker.core.errors import ChannelUnavailable, ExitCode, WorkerError
 from worker.core.model import CredentialKind
 from worker.core.ports import Clock
 from worker.core.resilience.backoff import Backoff, Outage
@@ -29,6 +33,10 @@ within the bound. Before, they do not: a call may take longer than a delivery, a
 PROBES = Backoff(first=5.0, longest=60.0)
 """The pauses between two calls that probe a channel that fails. A probe may cost a user a new sign-in; a channel that
 is back and not noticed costs everybody's. A minute is a third of the time that a Session lives by default."""
+REFUSED_PATIENCE = 10.0
+"""Seconds for which a channel may refuse every secret in hand: new permissions take a few seconds until they hold
+everywhere (IAM user guide, "Changes that I make are not always immediately visible"); more is left to a person. With
+the pauses between the tries (``core.pipeline.DELIVERY_BACKOFF``) the run ends 13 to 20 s after the first refusal."""
 SLOW_HALF_LIFE = 60.0
 """Seconds in which the memory of a slow delivery halves, so that a channel that was too slow is tried again."""
 
@@ -44,7 +52,7 @@ which it is taken to refuse everybody's. Each of the others costs its user a sec
 class _Undelivered:
     """One secret that is not delivered yet."""
 
-    __slots__ = ("failed", "since", "trying_since")
+    __slots__ = ("failed", "refused", "since", "trying_since")
 
     def __init__(self, since: float) -> None:
         self.since = since
@@ -53,6 +61,8 @@ class _Undelivered:
         """When the delivery began that is under way (monotonic seconds)."""
         self.failed = False
         """Whether a delivery of it failed before."""
+        self.refused = False
+        """Whether the last one failed so that a person has to act."""
 
 
 class Deliveries:
@@ -73,6 +83,8 @@ class Deliveries:
         """By username, the oldest first."""
         self._calls: set[str] = set()
         """The users for whom a call is under way, which may bring one more."""
+        self._refusing_since: float | None = None
+        """Since when the channel has only refused, so that a person has to act (monotonic seconds)."""
         self._failing = ""
         """Why the channel fails, in words; empty where it does not."""
         self._probes = 0
@@ -153,7 +165,7 @@ class Deliveries:
         self._secrets.setdefault(username, _Undelivered(now)).trying_since = now
 
     def failed(self, username: str, error: BaseException) -> None:
-        """It failed. Raises the error where deliveries have been failing for longer than patience.
+        """It failed. Raises the error where deliveries have been failing for longer than patience, or were all refused.
 
         A secret whose delivery had failed before others succeeded says nothing about the channel.
         """
@@ -163,6 +175,19 @@ class Deliveries:
             secret.failed, self._failing = True, str(error)
             self._outage.failed(error)
             self._outage.check()
+        self._note_refusal(secret, error)
+
+    def _note_refusal(self, secret: _Undelivered, error: BaseException) -> None:
+        now = self._clock.monotonic()
+        secret.refused = isinstance(error, WorkerError) and error.exit_code is ExitCode.PERSON_MUST_ACT
+        if not secret.refused:
+            self._refusing_since = None
+            return
+        if self._refusing_since is None:
+            self._refusing_since = now
+        everybody = all(each.refused for each in self._secrets.values())
+        if everybody and now - self._refusing_since >= REFUSED_PATIENCE:
+            raise error
 
     def refused(self, username: str, code: str) -> None:
         """The channel refuses this user's record for good.
@@ -187,7 +212,7 @@ class Deliveries:
         self._slowest, self._slowest_seen_at = min(slowest, MOST_REMEMBERED * self._window), now
         self._outage.recovered()
         self._refused.clear()
-        self._failing, self._probes = "", 0
+        self._failing, self._probes, self._refusing_since = "", 0, None
         self.ends(username)
 
     def ends(self, username: str) -> None:

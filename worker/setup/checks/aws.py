@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiobotocore.session import AioSession
-from botocore.exceptions import BotoCoreError, ClientError
-
 from worker.adapters import channels
-from worker.adapters.aws.errors import WIRE, code
 from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.checks.findings import Finding, fails, ok
 from worker.adapters.checks.probes import PATIENCE, Question, asked, optional
@@ -72,19 +68,17 @@ def _knows_the_pool(settings: Settings, target: AwsTarget) -> bool:
 
 
 async def _credentials(target: AwsTarget, *, needed: bool) -> Finding | None:
-    """Look for AWS credentials; return ``None`` if there are some."""
-    cure = "give the process AWS credentials: a role, a profile (aws.profile) or variables"
+    """Look for AWS credentials; return ``None`` if there are some that are valid as far as the SDK can tell."""
+    cure = "look at where the credentials come from (role, profile)"
     try:
-        async with asyncio.timeout(PATIENCE):
-            credentials = await AioSession(profile=target.profile).get_credentials()
+        async with asyncio.timeout(PATIENCE), Aws(target) as aws:
+            await aws.require_credentials()
     except TimeoutError:
         said = f"no answer in {PATIENCE:g} s about who this process is"
-    except (BotoCoreError, ClientError, *WIRE) as error:
-        said = f"no AWS credentials: {code(error)}"
+    except WorkerError as error:
+        said, cure = str(error).replace("no AWS client can be made", "no AWS credentials"), error.hint
     else:
-        if credentials is not None:
-            return None
-        said = "no AWS credentials"
+        return None
     if needed:
         return fails("aws", said, cure)
     return ok("aws", f"{said}: the pool's MFA settings and the real quota were not looked at")
@@ -131,16 +125,19 @@ class _Questionnaire:
 
     def _about_the_queue(self) -> Iterator[Question]:
         queue = self._settings.queue
-        if queue.kind != "sqs" or queue.url is None:
+        if queue.kind != "sqs" or (url := queue.url) is None:
             return
+        dead = queue.dead_letter_url
         yield Question("queue", "the queue", "sqs", self._queue)
-        if (url := queue.dead_letter_url) is not None:
-            yield Question("dead letters", "the dead-letter queue", "sqs", lambda c: sqs.look_at_dead_letters(c, url))
+        yield Question("dead letters", "the dead-letter queue", "sqs", lambda c: sqs.look_at_dead_letters(c, url, dead))
+        yield Question(
+            "queue", "whose dead-letter queue it is", "sqs", lambda c: sqs.look_at_sources(c, url), optional=True
+        )
 
     def _about_the_table(self) -> Iterator[Question]:
-        name = self._settings.ledger.table
+        name, rate = self._settings.ledger.table, self._settings.rate.effective
         if self._settings.ledger.kind == "dynamodb" and name is not None:
-            yield Question("ledger", "the table", "dynamodb", lambda c: dynamodb.look_at_table(c, name))
+            yield Question("ledger", "the table", "dynamodb", lambda c: dynamodb.look_at_table(c, name, rate))
             yield Question("ledger", "the ledger", "dynamodb", self._ledger)
             yield Question(
                 "ledger", "its backups", "dynamodb", lambda c: dynamodb.look_at_backups(c, name), optional=True

@@ -7,11 +7,12 @@ of a global table has an id of its own as well, so the workers of one rollout mu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from worker.adapters.aws.errors import faults
-from worker.adapters.ledgers.dynamodb.schema import KEY
-from worker.core.errors import LedgerUnavailable, PersonMustAct
+from worker.adapters.ledgers.dynamodb.schema import KEY, mistakes
+from worker.core.errors import LedgerUnavailable, PersonMustAct, UsageError
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
@@ -31,11 +32,15 @@ class Identity:
         self._dynamodb, self._table = dynamodb, table
 
     async def refusal(self) -> PersonMustAct | None:
-        """The error if the table is a copy of another. A table without a stamp gets it. Raises ``LedgerUnavailable``.
+        """The error if the table is a copy of another. A table without a stamp gets it.
 
+        Raises ``UsageError`` or ``LedgerUnavailable`` if no ledger can work with the table (see ``schema.mistakes``).
         Needs ``dynamodb:DescribeTable`` and ``UpdateItem``.
         """
-        own = await self._own_id()
+        described = await self._described()
+        for mistake in mistakes(described):
+            raise (LedgerUnavailable if mistake.passes else UsageError)(mistake.said, mistake.cure)
+        own = _id_of(described)
         with faults(LedgerUnavailable, WHAT):
             answer = await self._dynamodb.update_item(
                 TableName=self._table,
@@ -45,7 +50,8 @@ class Identity:
                 ExpressionAttributeValues={":own": {"S": own}},
                 ReturnValues="ALL_NEW",
             )
-        if (stamped := answer["Attributes"][TABLE_ID]["S"]) == own:
+            stamped = answer["Attributes"][TABLE_ID]["S"]
+        if stamped == own:
             return None
         return PersonMustAct(
             f"the table {self._table} (id {own}) is a copy of another one (id {stamped}): what was done since that "
@@ -55,12 +61,15 @@ class Identity:
 
     async def adopt(self) -> None:
         """Stamp the table with its own id, whatever was there. Raises ``LedgerUnavailable``."""
-        own = await self._own_id()
+        own = _id_of(await self._described())
         with faults(LedgerUnavailable, WHAT):
             await self._dynamodb.put_item(TableName=self._table, Item={KEY: {"S": IDENTITY}, TABLE_ID: {"S": own}})
 
-    async def _own_id(self) -> str:
-        """The table's id; where a stand-in for DynamoDB gives none, its name and the time at which it was made."""
+    async def _described(self) -> Mapping[str, Any]:
         with faults(LedgerUnavailable, WHAT):
-            table = (await self._dynamodb.describe_table(TableName=self._table))["Table"]
-        return table.get("TableId") or f"{table['TableArn']} {table['CreationDateTime'].isoformat()}"
+            return (await self._dynamodb.describe_table(TableName=self._table))["Table"]
+
+
+def _id_of(described: Mapping[str, Any]) -> str:
+    """The table's id; where a stand-in for DynamoDB gives none, its name and the time at which it was made."""
+    return str(described.get("TableId") or f"{described['TableArn']} {described['CreationDateTime'].isoformat()}")

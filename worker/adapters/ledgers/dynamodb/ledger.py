@@ -23,7 +23,7 @@ from worker.adapters.ledgers.dynamodb.reads import Reads
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.schema import KEY, ROLLOUT
 from worker.adapters.ledgers.dynamodb.writes import Writes
-from worker.core.errors import LedgerUnavailable, RowUnreadable, UsageError, WorkerError
+from worker.core.errors import LedgerUnavailable, PersonMustAct, RowUnreadable, UsageError, WorkerError
 from worker.core.model import UNFINISHED, Counts, Enrolment, Listed, State, WriteResult
 from worker.pacing.pace import Pace
 
@@ -64,14 +64,16 @@ class DynamoLedger:
         """Check that the table exists and belongs to this rollout: ``stamp`` is written to it at its first use.
 
         Raises ``UsageError`` if the table is missing, has another key, was never used but must have been, or has
-        another stamp; ``LedgerUnavailable``.
+        another stamp; ``PersonMustAct`` if the table is missing and must have been used; ``LedgerUnavailable``.
         """
-        found = await self._stamp(stamp, must_exist=must_exist)
+        item = await self._stamp(stamp, must_exist=must_exist)
+        with faults(LedgerUnavailable, "the ledger"):
+            found = {name: item[_stamped(name)]["S"] for name in stamp}
         for name, value in stamp.items():
-            if found[_stamped(name)]["S"] != value:
+            if found[name] != value:
                 raise UsageError(
                     f"the ledger {self._table} belongs to another rollout: "
-                    f"its {name} is {found[_stamped(name)]['S']!r}, not {value!r}",
+                    f"its {name} is {found[name]!r}, not {value!r}",
                     "use one ledger (ledger.table) for each endpoint, Region and user pool",
                 )
 
@@ -99,6 +101,12 @@ class DynamoLedger:
                 )
             except ClientError as error:
                 match code(error):
+                    case "ResourceNotFoundException" if must_exist:
+                        raise PersonMustAct(
+                            f"the table {self._table} does not exist here, and it must",
+                            "restore it: it knows who was delivered already; or correct ledger.table and aws.region. "
+                            "Where no rollout has begun: mfa-worker init",
+                        ) from None
                     case "ResourceNotFoundException":
                         raise UsageError(
                             f"the table {self._table} does not exist", "create it: mfa-worker init"
@@ -114,7 +122,7 @@ class DynamoLedger:
                             "correct ledger.table, or create a table: mfa-worker init",
                         ) from None
                 raise
-        return answer["Attributes"]
+            return answer["Attributes"]
 
     async def close(self) -> None:
         """Wait until every write has its answer, and write the counts that are not written yet."""

@@ -91,8 +91,8 @@ class Reads:
             nonlocal left
             with faults(LedgerUnavailable, "the ledger"):
                 answer = await self._dynamodb.batch_get_item(RequestItems=left)
-            for item in answer["Responses"].get(self._table, ()):
-                found[username_of(item)] = item
+                for item in answer["Responses"].get(self._table, ()):
+                    found[username_of(item)] = item
             left = answer.get("UnprocessedKeys")
             if left:
                 raise _AnsweredInPart(
@@ -130,7 +130,7 @@ class Reads:
                 Limit=PAGE,
                 **request,
             )
-        return [username_of(item) for item in answer["Items"]], shard, answer.get("LastEvaluatedKey")
+            return [username_of(item) for item in answer["Items"]], shard, answer.get("LastEvaluatedKey")
 
     async def in_state(self, state: State) -> AsyncGenerator[list[Item], None]:
         """Every item in that state, in pages: its ``key``, ``reason``, ``detail`` and ``row``."""
@@ -194,7 +194,8 @@ class Reads:
                 answer = await self._dynamodb.scan(
                     TableName=self._table, ConsistentRead=True, Limit=PAGE, **request, **after
                 )
-            yield answer["Items"]
+                items = answer["Items"]
+            yield items
             if "LastEvaluatedKey" not in answer:
                 return
             after = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}

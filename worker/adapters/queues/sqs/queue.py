@@ -250,7 +250,9 @@ class SqsQueue:
                     MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
                     **self._for_copies,
                 )
-        messages: Sequence[Any] = answer.get("Messages", ())
+            messages: Sequence[Any] = answer.get("Messages", ())
+            for message in messages:  # what is no answer of SQS fails here, and is asked again
+                message["MessageId"], message["ReceiptHandle"], message["Body"]
         now = time.monotonic()
         if messages:
             self._emptiness.disturb(now)

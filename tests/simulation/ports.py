@@ -17,7 +17,13 @@ from tests.simulation.history import Call
 from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, Operation, Wrong
 from tests.simulation.stores import Waiting
 from tests.simulation.truth import NO_ANSWER, Course
-from worker.core.errors import ChannelUnavailable, DependencyUnavailable, LedgerUnavailable, QueueUnavailable
+from worker.core.errors import (
+    ChannelUnavailable,
+    DependencyUnavailable,
+    LedgerUnavailable,
+    QueueUnavailable,
+    RecordRefused,
+)
 from worker.core.model import (
     UNFINISHED,
     Counts,
@@ -29,6 +35,7 @@ from worker.core.model import (
     State,
     TryAgain,
     WriteResult,
+    Written,
 )
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, Deadlines, Lease, TimeAnswer
@@ -59,6 +66,10 @@ class _Port:
                 world.tell(process.name, f"{name} {about}: away")
                 process.answer(reply, unavailable("away"))
                 return
+            if wrong is Wrong.RECORD_REFUSED:
+                world.tell(process.name, f"{name} {about}: refused for good")
+                process.answer(reply, RecordRefused("KeyTooLongError"))
+                return
             if wrong is Wrong.UNAVAILABLE_LATE:
                 process.answer(reply, unavailable("away"))
                 world.after(world.latency() * 50, effect)
@@ -76,9 +87,19 @@ class SimulatedLedger(_Port):
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         ledger, process = self._world.ledger, self._process
-        return await self._operation(
-            "put", f"{row.username} {row.state}", LedgerUnavailable, lambda: ledger.put(process, row, replaces)
-        )
+
+        def write() -> tuple[WriteResult, int]:
+            return ledger.put(process, row, replaces), ledger.number
+
+        result, number = await self._operation("put", f"{row.username} {row.state}", LedgerUnavailable, write)
+        if self._world.scenario.marked and isinstance(result, Written):
+            await self._mark(number, result.row)
+        return result
+
+    async def _mark(self, number: int, row: Enrolment) -> None:
+        """Before anybody learns of the write; what kills the process between the two leaves the mark behind."""
+        await self._process.before(f"mark {number} {row.username}")
+        self._world.mark.write(number, row)
 
     async def read(self, username: str) -> Enrolment | None:
         rows = self._world.ledger.rows

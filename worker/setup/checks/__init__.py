@@ -16,6 +16,7 @@ from worker.adapters.checks.files import MOUNTS
 from worker.adapters.checks.findings import Finding, Level, fails, merged, not_checked
 from worker.adapters.checks.seen import Seen
 from worker.adapters.ledgers.sqlite.look import look
+from worker.app import older
 from worker.app.stores import aws_target, open_stores
 from worker.core.errors import WorkerError
 from worker.core.model import State
@@ -90,6 +91,8 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
         if not found.exists or (ledger.must_exist and not found.has_users):
             return begins, Seen(waiting=0, sessions=0, users=0, delivered=0)
         async with open_stores(settings, must_exist=True) as stores:
+            if is_older := await older.refusal(settings, stores):
+                return [fails("ledger", str(is_older), is_older.hint)], Seen()
             backlog, sessions, counts = (
                 await stores.queue.backlog(),
                 await stores.queue.sessions(),

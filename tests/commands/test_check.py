@@ -74,7 +74,7 @@ async def test_what_init_made_passes_and_is_not_touched(emulator: Emulator, reci
 
     assert [finding for finding in findings if finding.fails] == []
     assert "sqs:DeleteMessage, sqs:ChangeMessageVisibility, sqs:SendMessage" in about(findings, "queue", Level.OK)
-    assert "not tried: sqs:ReceiveMessage" in about(findings, "queue", Level.OK)
+    assert "not tried: sqs:ReceiveMessage" in about(findings, "queue", Level.NOT_CHECKED)
     assert "dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:Query" in about(findings, "ledger", Level.OK)
     assert "point-in-time recovery is on" in about(findings, "ledger", Level.OK)
     assert "MFA is optional, and authenticator apps are enabled" in about(findings, "pool", Level.OK)
@@ -138,8 +138,8 @@ async def test_secrets_are_tried_without_making_one(
     assert "permitted: secretsmanager:DescribeSecret, secretsmanager:PutSecretValue" in about(
         findings, "channel", Level.OK
     )
-    assert "not tried: secretsmanager:CreateSecret" in about(findings, "channel", Level.OK)
-    assert "good for a pilot" in about(findings, "price", Level.OK) or "a month" in about(findings, "price", Level.OK)
+    assert "not tried: secretsmanager:CreateSecret" in about(findings, "channel", Level.NOT_CHECKED)
+    assert "nobody counted the users" in about(findings, "price", Level.NOT_CHECKED)
     async with ministack.aws() as aws:
         listed = await (await aws.secretsmanager()).list_secrets(Filters=[{"Key": "name", "Values": ["mfa-worker/"]}])
         assert listed["SecretList"] == []
@@ -188,6 +188,31 @@ async def test_a_queue_that_would_lose_or_show_requests_is_found(
     findings = await checks.check(settings, target=aws_target(ministack))
 
     assert said in about(findings, "queue", level)
+
+
+async def test_where_dead_letters_go_is_looked_at_though_no_setting_names_it(
+    moto: Emulator, aws_credentials: None
+) -> None:
+    settings = aws_settings(moto, "ledger.kind=sqlite", "channel.kind=file", "queue.dead_letter_url=")
+    wanted = wanted_resources(settings)
+    async with moto.aws() as aws:
+        client = await aws.sqs()
+        dead = (await client.create_queue(QueueName="third", Attributes={"MessageRetentionPeriod": "60"}))["QueueUrl"]
+        arn = (await client.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
+        redrive = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": 1000})}
+        made = (await client.create_queue(QueueName=str(wanted.queue), Attributes=redrive))["QueueUrl"]  # type: ignore[arg-type]
+        await client.send_message(QueueUrl=dead, MessageBody="x")
+        requests = (await client.get_queue_attributes(QueueUrl=made, AttributeNames=["QueueArn"]))["Attributes"][
+            "QueueArn"
+        ]
+        more = {"RedrivePolicy": json.dumps({"deadLetterTargetArn": requests, "maxReceiveCount": 9})}
+        await client.create_queue(QueueName="others", Attributes=more)  # type: ignore[arg-type]
+
+    findings = await checks.check(settings, target=aws_target(moto))
+
+    assert "third keeps messages for 0.0167 h" in about(findings, "dead letters", Level.ADVICE)
+    assert "1 messages are in third" in about(findings, "dead letters", Level.ADVICE)
+    assert "it is the dead-letter queue of others" in about(findings, "queue", Level.ADVICE)
 
 
 async def test_a_table_of_another_shape_is_refused(ministack: Emulator, aws_credentials: None) -> None:

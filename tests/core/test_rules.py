@@ -247,6 +247,54 @@ def test_no_conclusion_leaves_a_doubtful_user_enrolled(reason: Reason, before: S
         assert found.reason is Reason.TOKEN_SCOPE, "which no success ever caused"
 
 
+def test_nobody_is_skipped_in_doubt() -> None:
+    for doubt, state in ((True, State.NEEDS_SESSION), (False, State.SKIPPED)):
+        found = rules.conclude(in_state(State.IN_PROGRESS, doubt=doubt), State.SKIPPED, Reason.DISABLED, NOW)
+        assert found.state is state
+
+
+# --- kept, dismissed --------------------------------------------------------------------------------------------------
+
+
+def test_a_record_that_is_kept_goes_with_the_secret_in_it() -> None:
+    kept = rules.delivered(rules.recorded(in_state(State.IN_PROGRESS), sealed(), NOW), NOW, keep_sealed=True)
+    assert kept.sealed == sealed()
+    call = step(kept, replace=True)
+    assert isinstance(call, Call)
+    unchanged = rules.conclude(call.row, State.FAILED, Reason.INVALID_PARAMETER, NOW)
+    assert (unchanged.state, unchanged.sealed) == (State.DELIVERED, sealed()), "a replacement that issued nothing"
+    for dead in (
+        rules.conclude(call.row._replace(doubt=True), State.FAILED, Reason.INVALID_PARAMETER, NOW),
+        rules.in_doubt(kept, None, NOW, late_effect_for=0.0),
+        rules.unrecordable(call.row, "ItemTooLarge", NOW),
+        rules.dismissed("ana", kept._replace(state=State.FAILED), "left", NOW),
+    ):
+        assert dead.sealed == sealed(blob=b"")
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("reason", [None, Reason.DISABLED, Reason.ALREADY_ENROLLED, Reason.REPLY_LOST])
+def test_whoever_has_a_secret_or_is_worked_on_is_not_dismissed(state: State, reason: Reason | None) -> None:
+    allowed = {
+        State.NEEDS_SESSION: True,
+        State.FAILED: True,
+        State.SKIPPED: reason in (Reason.DISABLED, Reason.REPLY_LOST),
+        State.DELIVERED: reason is not None,
+    }
+    assert rules.may_be_dismissed(in_state(state, reason=reason)) is allowed.get(state, False)
+    assert rules.may_be_dismissed(None)
+
+
+def test_somebody_dismissed_keeps_what_is_known_of_their_requests_and_calls() -> None:
+    stands = in_state(State.FAILED, settled=load(["old"]), lease_until=NOW + 7, generation=9)
+    found = rules.dismissed("ana", stands, "left the company", NOW)
+    assert (found.state, found.reason, found.detail) == (State.SKIPPED, Reason.DISMISSED, "left the company")
+    assert (found.settled, found.lease_until, found.generation) == (load(["old"]), NOW + 7, 9)
+    new = rules.dismissed("bob", None, "a test user", NOW)
+    assert (new.username, new.state, new.generation) == ("bob", State.SKIPPED, 0)
+    assert isinstance(step(found, id="new"), Call), "and the next request is tried"
+
+
 def test_an_ambiguous_call_keeps_the_user_quiet_for_as_long_as_it_may_act() -> None:
     claim = in_state(State.IN_PROGRESS, worker="me", lease_until=NOW + 60)
     for found in (

@@ -24,6 +24,7 @@ from worker.core.model import (
     GiveBack,
     Issued,
     Lost,
+    Reason,
     Request,
     State,
     TryAgain,
@@ -252,7 +253,19 @@ def tried_for_ever(self: Refusals, username: str, seconds_left: float) -> Any:
     return Later(0.1) if user is not None and self._clock.monotonic() - user.at < 0.1 else None
 
 
+def skipped_in_doubt(row: Enrolment, state: State, reason: Reason | None, now: float, **more: Any) -> Enrolment:
+    return conclude(row._replace(doubt=row.doubt and state is not State.SKIPPED), state, reason, now, **more)
+
+
+def delivered_before_all_the_same(row: Enrolment, code: str, now: float) -> Enrolment:
+    return rules.delivered(row, now)
+
+
 MUTANTS: dict[str, Apply] = {
+    "skips a user in doubt": Patched(rules, {"conclude": skipped_in_doubt}),
+    "calls a user delivered whose record was refused": Patched(
+        rules, {"refused_delivery": delivered_before_all_the_same}
+    ),
     "calls for whoever dies first": Patched(
         loop, {"LeadTime": EarliestDeadlineFirst, "ExpiredRequests": SettlesTheDeadInTheWay}
     ),

@@ -17,7 +17,13 @@ from tests.simulation.history import Call
 from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, Operation, Wrong
 from tests.simulation.stores import Waiting
 from tests.simulation.truth import NO_ANSWER, Course
-from worker.core.errors import ChannelUnavailable, DependencyUnavailable, LedgerUnavailable, QueueUnavailable
+from worker.core.errors import (
+    ChannelUnavailable,
+    DependencyUnavailable,
+    LedgerUnavailable,
+    QueueUnavailable,
+    RecordRefused,
+)
 from worker.core.model import (
     UNFINISHED,
     Counts,
@@ -58,6 +64,10 @@ class _Port:
             if wrong is Wrong.UNAVAILABLE:
                 world.tell(process.name, f"{name} {about}: away")
                 process.answer(reply, unavailable("away"))
+                return
+            if wrong is Wrong.RECORD_REFUSED:
+                world.tell(process.name, f"{name} {about}: refused for good")
+                process.answer(reply, RecordRefused("KeyTooLongError"))
                 return
             if wrong is Wrong.UNAVAILABLE_LATE:
                 process.answer(reply, unavailable("away"))

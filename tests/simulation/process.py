@@ -110,6 +110,7 @@ class Process:
                 lease=LEASE,
                 clock_skew=CLOCK_SKEW,
                 min_validity=MIN_VALIDITY,
+                keep_sealed=self.world.scenario.seed % 3 == 0,
                 ledger_patience=20.0,
                 channel_patience=60.0,
                 endpoint_patience=120.0,

@@ -39,10 +39,14 @@ class Wrong(StrEnum):
     THROTTLED = "throttled"
     FORBIDDEN = "forbidden"
     INVALID = "invalid parameter"
+    DISABLED = "user is disabled"
+    RECORD_REFUSED = "record refused"
+    """The channel refuses this one record for good."""
 
 
 PLAIN = (Wrong.UNAVAILABLE, Wrong.UNAVAILABLE_DONE, Wrong.UNAVAILABLE_LATE)
-CALLING = tuple(wrong for wrong in Wrong if wrong not in PLAIN)
+OF_ONE_ITEM = (Wrong.DISABLED, Wrong.RECORD_REFUSED)
+CALLING = tuple(wrong for wrong in Wrong if wrong not in (*PLAIN, *OF_ONE_ITEM))
 Operation = Literal["put", "read", "associate", "deliver", "lease", "acknowledge", "give_back", "backlog", "unfinished"]
 
 
@@ -124,7 +128,10 @@ def random_scenario(seed: int) -> Scenario:
     return Scenario(
         messages=(*_messages(dice), *_many_of_one(random.Random(f"many of one {seed}"))),
         disturbances=tuple(_disturbance(dice) for _ in range(dice.choice((0, 1, 1, 2, 3, 4)))),
-        faults=tuple(_fault(dice) for _ in range(dice.choice((0, 0, 1, 2, 4)))),
+        faults=(
+            *(_fault(dice) for _ in range(dice.choice((0, 0, 1, 2, 4)))),
+            *_faults_of_one_item(random.Random(f"one item {seed}")),
+        ),
         workers=workers,
         skews=tuple(dice.choice((0.0, dice.uniform(-30, 30), -30.0, 30.0)) for _ in range(4)),
         deaths_known=dice.random() < 0.5,
@@ -181,6 +188,15 @@ def _disturbance(dice: random.Random) -> Disturbance:
         seconds=round(dice.choice((dice.uniform(1, 40), dice.uniform(40, 400))), 1) if what == "pause" else 0.0,
         purge=dice.random() < 0.1,
     )
+
+
+def _faults_of_one_item(dice: random.Random) -> tuple[Fault, ...]:
+    """In one scenario of four: a record or a user is refused for good."""
+    if dice.random() > 1 / 4:
+        return ()
+    wrong = dice.choice(OF_ONE_ITEM)
+    operation: Operation = "deliver" if wrong is Wrong.RECORD_REFUSED else "associate"
+    return (Fault(operation, dice.randint(1, 5), wrong, dice.choice((1, 1, 2))),)
 
 
 def _fault(dice: random.Random) -> Fault:

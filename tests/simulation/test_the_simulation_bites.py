@@ -27,6 +27,12 @@ TWO_WORKERS = Scenario((replace(TOKEN, copies=2),), workers=2, rounds=0)
 SILENT = (Fault("associate", 1, Wrong.LOST, 20),)
 
 LIKELY: dict[str, Scenario] = {
+    "skips a user in doubt": Scenario(
+        (TOKEN,), faults=(Fault("associate", 1, Wrong.LOST_REPLY), Fault("associate", 2, Wrong.DISABLED)), rounds=0
+    ),
+    "calls a user delivered whose record was refused": replace(
+        REPLACED, faults=(Fault("deliver", 2, Wrong.RECORD_REFUSED),)
+    ),
     "may be cancelled while it writes": Scenario((SESSION,), faults=(Fault("put", 2, Wrong.UNAVAILABLE, 5),)),
     "records without the version condition": TWO_WORKERS,
     "says nothing when overtaken": TWO_WORKERS,
@@ -95,6 +101,8 @@ LIKELY: dict[str, Scenario] = {
     ),
 }
 CAUGHT_BY = {
+    "skips a user in doubt": "6",
+    "calls a user delivered whose record was refused": "2 4",
     "calls for whoever dies first": "13",
     "never uses whom it passed over": "13",
     "acknowledges before it settles": "4",

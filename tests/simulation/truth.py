@@ -35,6 +35,7 @@ WITHOUT_EFFECT: dict[Wrong, Reply] = {
     Wrong.THROTTLED: TryAgain(Trouble.THROTTLED, "throttled"),
     Wrong.FORBIDDEN: PoolFault("ForbiddenException", "ask", may_pass=True, may_be_own=True),
     Wrong.INVALID: Refused(State.FAILED, Reason.INVALID_PARAMETER),
+    Wrong.DISABLED: Refused(State.SKIPPED, Reason.DISABLED),
 }
 NO_ANSWER = TryAgain(Trouble.NO_ANSWER, "no answer")
 

@@ -110,6 +110,7 @@ def worker_config(settings: Settings, worker: str, *, max_users: int | None = No
         lease=ledger.lease,
         clock_skew=ledger.clock_skew,
         min_validity=channel.min_validity,
+        keep_sealed=ledger.keep_sealed,
         ledger_patience=ledger.patience,
         channel_patience=channel.patience,
         endpoint_patience=settings.cognito.patience,

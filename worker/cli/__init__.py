@@ -40,7 +40,7 @@ for command in (
     *(run.run, run.rehearse),
     *(requests.push, requests.status, requests.export),
     *(secrets.keygen, secrets.open_),
-    *(repair.recover, repair.redrive),
+    *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(setup.init, setup.check, setup.config),
 ):
     cli.add_command(command)

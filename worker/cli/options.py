@@ -82,3 +82,13 @@ def sources(
     """Return where settings come from: the file, ``--set`` before and after the command, and the environment."""
     common = context.find_root().params
     return config or common.get("config"), [*common.get("overrides", ()), *overrides], os.environ
+
+
+def binary(file: str) -> Any:
+    """Open a file (``-``: standard input) for reading bytes. Raises ``click.UsageError`` if it cannot be read."""
+    if file == "-":
+        say_if_terminal()
+    try:
+        return click.open_file(file, "rb")
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.options import configured
+from worker.cli.options import binary, configured
 from worker.core.errors import ExitCode
 
 if TYPE_CHECKING:
     from worker.app.repair.recover import Plan
+    from worker.app.repair.users import Told
     from worker.settings import Settings
 
 SHOWN = 10
@@ -107,7 +108,7 @@ def redrive(settings: Settings) -> int:
     done = run_async(bring_back(settings, lambda line: click.echo(line, err=True)))
     click.echo(f"brought back {done.brought_back}, malformed {done.malformed.total()}, refused {done.refused.total()}")
     for reason, number in sorted(done.malformed.items()):
-        click.echo(f"malformed: {number} × {reason}", err=True)
+        click.echo(f"malformed: {number} × {reason}; no request, so it stays there until you delete it", err=True)
     for code, number in sorted(done.refused.items()):
         click.echo(f"refused: {number} × {code}; look at the queue's attributes (MaximumMessageSize)", err=True)
     if done.notes or done.foreign:
@@ -118,3 +119,52 @@ def redrive(settings: Settings) -> int:
         )
     stayed = done.malformed or done.refused or done.hidden
     return ExitCode.SOME_LEFT_OUT if stayed else ExitCode.DONE
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=str, allow_dash=True))
+@click.option("--why", required=True, metavar="TEXT", help="Why they are not enrolled; status and export show it.")
+@configured
+def dismiss(settings: Settings, file: str, why: str) -> int:
+    """Say that users are not to be enrolled: they become skipped, and no longer hold up exit code 0.
+
+    FILE names them one a line; lines of "export" will do too. Only users who need a session, failed or have no row can
+    be dismissed. A request that comes for one of them later, or waits on the queue now, enrols them after all.
+    """
+    from worker.app.repair.dismiss import dismiss as dismissed
+    from worker.app.run import run_async
+
+    with binary(file) as stream:
+        told = run_async(dismissed(settings, stream, why))
+    click.echo(f"dismissed {told.done}, already skipped {told.already}, left {told.left}, malformed {told.malformed}")
+    if told.unknown:
+        names = ", ".join(map(repr, told.unknown_names))
+        more = f" and {told.unknown - len(told.unknown_names)} more" if told.unknown > len(told.unknown_names) else ""
+        click.echo(f"the ledger did not know {told.unknown} of them; are they spelt right? {names}{more}", err=True)
+    return _print_left(told)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=str, allow_dash=True))
+@configured
+def redeliver(settings: Settings, file: str) -> int:
+    """Deliver the same sealed records again to delivered users, without a call; needs ledger.keep_sealed = true.
+
+    FILE names them one a line; lines of "export" will do too.
+    """
+    from worker.app.repair.redeliver import redeliver as delivered_again
+    from worker.app.run import run_async
+
+    with binary(file) as stream:
+        told = run_async(delivered_again(settings, stream))
+    click.echo(f"delivered again {told.done}, left {told.left}, malformed {told.malformed}")
+    return _print_left(told)
+
+
+def _print_left(told: Told) -> int:
+    """Name users who were left as they are, and return the exit code."""
+    for username, why in told.left_names:
+        click.echo(f"left: {username!r} {why}", err=True)
+    if told.left > len(told.left_names):
+        click.echo(f"left: {told.left - len(told.left_names)} more", err=True)
+    return ExitCode.SOME_LEFT_OUT if told.left or told.malformed else ExitCode.DONE

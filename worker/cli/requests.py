@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.options import configured, say_if_terminal, small_pipe
+from worker.cli.options import binary, configured, small_pipe
 from worker.core.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def push(settings: Settings, file: str | None, keep_fresh: bool, roster: str | N
     refuse_wrong_files(settings, read={"FILE": file, "--roster": roster})
     some_refused = False
     if roster is not None:
-        with _binary(roster) as stream:
+        with binary(roster) as stream:
             added, no_names = run_async(commands.add_to_roster(settings, stream))
         click.echo(f"roster: {added} new, malformed {no_names.total}")
         report.print_lines(no_names.lines(), sys.stderr)
@@ -48,7 +48,7 @@ def push(settings: Settings, file: str | None, keep_fresh: bool, roster: str | N
         if file is None:
             return ExitCode.SOME_LEFT_OUT if some_refused else ExitCode.DONE
     put = commands.push_fresh if keep_fresh else commands.push
-    with _binary(file or "-") as stream:
+    with binary(file or "-") as stream:
         pushed = run_async(put(settings, stream))
     click.echo(f"accepted {pushed.accepted}, duplicate {pushed.duplicates}, malformed {pushed.refused.total}")
     report.print_lines(pushed.refused.lines(), sys.stderr)
@@ -88,13 +88,3 @@ def export(settings: Settings, state: str) -> None:
         run_async(commands.export_unrequested(settings, sys.stdout))
     else:
         run_async(commands.export(settings, commands.state(state), sys.stdout))
-
-
-def _binary(file: str) -> Any:
-    """Open a file (``-``: standard input) for reading bytes. Raises ``click.UsageError`` if it cannot be read."""
-    if file == "-":
-        say_if_terminal()
-    try:
-        return click.open_file(file, "rb")
-    except OSError as error:
-        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None

@@ -26,6 +26,8 @@ class WorkerConfig:
     """By how much the clocks of two workers may differ."""
     min_validity: float
     """What a Session must still live for its secret to be worth delivering: somebody has to verify with it."""
+    keep_sealed: bool
+    """Whether the ledger keeps sealed records after their delivery, so that they can be delivered again."""
     ledger_patience: float
     """For how long an unavailable ledger is asked again before the run ends."""
     channel_patience: float

@@ -289,7 +289,8 @@ class Pipeline:
         finally:
             self._deliveries.ends(row.username)
         self._stats.waiting_for = ""
-        return await self._settle(rules.delivered(row, self._clock.utc()), row)
+        outcome = rules.delivered(row, self._clock.utc(), keep_sealed=self._config.keep_sealed)
+        return await self._settle(outcome, row)
 
     async def _settle(self, outcome: Enrolment, row: Enrolment) -> Enrolment:
         result = await self._ledger.put(outcome, row)

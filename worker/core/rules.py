@@ -226,9 +226,10 @@ def conclude(
 
     ``late_effect_for``: seconds for which one of its calls may still take effect. ``detail``: see ``Enrolment``. Where
     the refusal may mean that a call with a lost reply succeeded, or a replacement is in doubt, the user must sign in
-    again. A replacement that surely issued nothing leaves the user as before.
+    again; so must whoever would be skipped in doubt, since that says that nothing is left to do. A replacement that
+    surely issued nothing leaves the user as before.
     """
-    if row.doubt and (row.before is not None or reason in MAY_MEAN_IT_WORKED):
+    if row.doubt and (row.before is not None or reason in MAY_MEAN_IT_WORKED or state is State.SKIPPED):
         state, reason, detail = State.NEEDS_SESSION, Reason.REPLY_LOST, None
     elif row.before is not None:
         reason = Reason.ALREADY_ENROLLED if row.before is State.SKIPPED else None
@@ -241,9 +242,30 @@ def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
     return row._replace(state=State.SEALED, since=now, sealed=sealed, doubt=False, before=None)
 
 
-def delivered(row: Enrolment, now: float) -> Enrolment:
-    """The channel confirmed the delivery, so the sealed bytes are no longer needed."""
-    return _finished(row, State.DELIVERED, None, now)
+def delivered(row: Enrolment, now: float, *, keep_sealed: bool = False) -> Enrolment:
+    """The channel confirmed the delivery, so the sealed bytes are no longer needed, unless they are to be kept.
+
+    Those that are kept go with the first outcome after which the secret in them may not be the user's any more.
+    """
+    return _finished(row if keep_sealed else _erased(row), State.DELIVERED, None, now)
+
+
+def may_be_dismissed(row: Enrolment | None) -> bool:
+    """Whether a person may say that the user is not to be enrolled: nobody works on them, and they have no secret.
+
+    Whoever is ``delivered`` with a reason has work left that is for a person.
+    """
+    if row is None or row.state in (State.NEEDS_SESSION, State.FAILED):
+        return True
+    if row.state is State.SKIPPED:
+        return not has_enough(row)
+    return row.state is State.DELIVERED and row.reason is not None
+
+
+def dismissed(username: str, row: Enrolment | None, why: str, now: float) -> Enrolment:
+    """A person says that the user is not to be enrolled. A late effect of an earlier call is waited for as before."""
+    row = row or Enrolment(username, State.SKIPPED, now, generation=0)
+    return _erased(row)._replace(state=State.SKIPPED, reason=Reason.DISMISSED, detail=why, since=now)
 
 
 def refused_delivery(row: Enrolment, code: str, now: float) -> Enrolment:
@@ -314,6 +336,11 @@ def _finished(
         before=None,
         request_id=None,
         settled=row.settled if row.request_id is None else row.settled.add(row.request_id),
-        sealed=row.sealed._replace(blob=b"") if row.sealed else None,
+        sealed=row.sealed if state in ENROLLED else _erased(row).sealed,
         detail=None,
     )
+
+
+def _erased(row: Enrolment) -> Enrolment:
+    """The row without the sealed bytes."""
+    return row._replace(sealed=row.sealed._replace(blob=b"")) if row.sealed else row

@@ -70,6 +70,11 @@ class LedgerSettings(Section):
         description="true makes a missing ledger an error (exit 2) in place of the beginning of a new rollout: set it "
         "once the rollout has begun",
     )
+    keep_sealed: bool = Field(
+        default=False,
+        description="true keeps each user's sealed record in the ledger after its delivery, so that `redeliver` can "
+        "deliver it again; only the recipients can open it",
+    )
     lease: Seconds = Field(
         default=60.0,
         description="how long a worker's claim on a user holds unless it is renewed; at least three times "

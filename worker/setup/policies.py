@@ -82,7 +82,7 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
             (QUEUE, DEAD_LETTERS),
             rank=0,
         ),
-        Allowed("queue", "BringBack", ("sqs:SendMessage",), (QUEUE,), rank=0),
+        Allowed("queue", "BringBack", ("sqs:ListDeadLetterSourceQueues", "sqs:SendMessage"), (QUEUE,), rank=0),
         Allowed(
             "queue",
             "TakeDeadLetters",

@@ -15,12 +15,14 @@ from tests.adapters.queues.test_sqs import holds
 from tests.support.emulators import Emulator, fresh
 from tests.support.messages import body, pushed
 from tests.support.sqs_proxy import Proxy
-from worker.adapters.queues.sqs.fitness import redrive_policy, troubles
+from worker.adapters.queues.sqs.fitness import dead_letter_troubles, redrive_policy, troubles
 from worker.core.errors import ExitCode, QueueUnavailable, UsageError
 
 URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/requests"
 ARN = "arn:aws:sqs:eu-central-1:123456789012:requests"
 FIT = {"QueueArn": ARN, "SqsManagedSseEnabled": "true", "MessageRetentionPeriod": "86400", "DelaySeconds": "0"}
+
+DEAD = {"QueueArn": f"{ARN}-dead", "SqsManagedSseEnabled": "true", "MessageRetentionPeriod": "345600"}
 
 
 def redrive(receives: Any, target: str = "dead") -> dict[str, str]:
@@ -71,6 +73,32 @@ def test_what_hurts_is_told(attributes: dict[str, str], said: str, loses: bool) 
     [trouble] = troubles(URL, FIT | attributes)
     assert (trouble.is_refused, trouble.loses) == (False, loses)
     assert said in trouble.said
+
+
+@pytest.mark.parametrize(
+    ("attributes", "said"),
+    [
+        ({"QueueArn": ARN}, "is the queue of requests itself"),
+        ({"RedriveAllowPolicy": '{"redrivePermission": "denyAll"}'}, "does not admit"),
+        (
+            {"RedriveAllowPolicy": '{"redrivePermission": "byQueue", "sourceQueueArns": ["arn:other"]}'},
+            "does not admit",
+        ),
+        ({"MessageRetentionPeriod": "86400"}, "24 h, counted from when they were first sent"),
+        (redrive(10, "third"), "has a dead-letter queue itself (third)"),
+    ],
+)
+def test_a_dead_letter_queue_that_would_lose_what_comes_there_is_told(attributes: dict[str, str], said: str) -> None:
+    [trouble] = dead_letter_troubles(f"{URL}-dead", DEAD | attributes, FIT | redrive(1000))
+    assert said in trouble.said
+
+
+def test_a_dead_letter_queue_as_it_should_be_has_no_troubles() -> None:
+    admits = {"RedriveAllowPolicy": json.dumps({"redrivePermission": "byQueue", "sourceQueueArns": [ARN]})}
+    for more in ({}, admits, {"RedriveAllowPolicy": "nonsense"}, {"RedriveAllowPolicy": "[]"}):
+        assert dead_letter_troubles(f"{URL}-dead", DEAD | more, FIT | redrive(1000)) == []
+    denies = {"RedriveAllowPolicy": '{"redrivePermission": "denyAll"}'}
+    assert dead_letter_troubles(f"{URL}-dead", DEAD | denies, FIT) == [], "nothing is moved there"
 
 
 def test_the_cure_is_a_line_that_can_be_typed() -> None:

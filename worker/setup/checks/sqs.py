@@ -14,11 +14,15 @@ from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.adapters.checks.probes import Probe, permissions
 from worker.adapters.checks.seen import Seen
 from worker.adapters.queues.sqs import fitness
+from worker.adapters.queues.sqs.dead_letters import dead_letter_queues
+from worker.core.errors import QueueUnavailable
 from worker.settings.queue_urls import named
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
 
+_DEAD_LETTERS = "dead letters"
+"""What findings about the dead-letter queues are about."""
 Attributes = Mapping[str, str]
 """A queue's attributes, as GetQueueAttributes returns them."""
 
@@ -50,15 +54,40 @@ async def look_at_queue(sqs: SQSClient, url: str, *, visibility: float) -> tuple
     return [*judged("queue", url, attributes, holds_credentials=True), _hidden(visibility), *tried], Seen(waiting)
 
 
-async def look_at_dead_letters(sqs: SQSClient, url: str) -> list[Finding]:
-    """Check the dead-letter queue, to which the worker writes malformed messages. Raises ``QueueUnavailable``."""
-    attributes = await queue.attributes_of(sqs, url)
-    number = int(attributes.get(_VISIBLE, 0))
-    found = judged("dead letters", url, attributes, holds_credentials=False)
-    if number:
-        cure = "look at their reasons; redrive those that were requests once their users have new credentials"
-        found.append(advice("dead letters", f"{number:,} messages are there", cure))
-    return [*found, *await permissions("dead letters", [queue.sending(sqs, url)])]
+async def look_at_dead_letters(sqs: SQSClient, url: str, dead_letter_url: str | None) -> list[Finding]:
+    """Check where dead letters of the queue at ``url`` go, and notes on malformed messages, without receiving any.
+
+    Raises ``QueueUnavailable``.
+    """
+    try:
+        of_requests = await queue.attributes_of(sqs, url)
+    except QueueUnavailable:  # another question says why
+        of_requests = {}
+    found: list[Finding] = []
+    for each in dead_letter_queues(url, of_requests, dead_letter_url):
+        attributes = await queue.attributes_of(sqs, each.url)
+        found += judged(_DEAD_LETTERS, each.url, attributes, holds_credentials=False)
+        troubles = fitness.dead_letter_troubles(each.url, attributes, of_requests)
+        found += [
+            (fails if trouble.loses else advice)(_DEAD_LETTERS, trouble.said, trouble.cure) for trouble in troubles
+        ]
+        if number := int(attributes.get(_VISIBLE, 0)):
+            said = f"{number:,} messages are in {named(each.url).name}: notes on malformed messages, or dead letters"
+            found.append(
+                advice(_DEAD_LETTERS, said, "mfa-worker status tells them apart, redrive brings requests back")
+            )
+        if each.has_notes:
+            found += await permissions(_DEAD_LETTERS, [queue.sending(sqs, each.url)])
+    return found
+
+
+async def look_at_sources(sqs: SQSClient, url: str) -> list[Finding]:
+    """Look whether the queue of requests is the dead-letter queue of another. Raises what the SDK raises."""
+    found = (await sqs.list_dead_letter_source_queues(QueueUrl=url)).get("queueUrls", [])
+    if not found:
+        return []
+    said = f"it is the dead-letter queue of {named(found[0]).name}: what that one gives up comes here as requests"
+    return [advice("queue", said, "give that queue a dead-letter queue of its own")]
 
 
 def judged(about: str, url: str, attributes: Attributes, *, holds_credentials: bool) -> list[Finding]:

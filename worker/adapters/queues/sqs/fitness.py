@@ -120,6 +120,40 @@ def _redrive(url: str, attributes: Mapping[str, Any]) -> list[Trouble]:
     return []
 
 
+def dead_letter_troubles(url: str, attributes: Mapping[str, Any], of_requests: Mapping[str, Any]) -> list[Trouble]:
+    """What is wrong with a dead-letter queue, at ``url``; ``of_requests``: the attributes of the queue of requests."""
+    found, arn = [], str(of_requests.get("QueueArn") or "")
+    name = named(url).name
+    if arn and same(str(attributes.get("QueueArn") or url), arn):
+        cure = "name another queue: mfa-worker init makes one"
+        found.append(Trouble(f"{name} is the queue of requests itself", cure, is_refused=True, loses=True))
+    if redrive_policy(of_requests).target and not _is_admitted(arn, attributes):
+        said = f"the RedriveAllowPolicy of {name} does not admit the queue of requests"
+        allow = {"redrivePermission": "byQueue", "sourceQueueArns": [arn]}
+        found.append(Trouble(said, set_attributes(url, RedriveAllowPolicy=allow), loses=True))
+    kept, kept_there = (int(each.get("MessageRetentionPeriod") or 0) for each in (of_requests, attributes))
+    if 0 < kept_there <= kept:
+        said = (
+            f"{name} keeps messages for {hours(kept_there)}, counted from when they were first sent, and the queue of "
+            f"requests for {hours(kept)}: dead letters vanish at once"
+        )
+        found.append(Trouble(said, set_attributes(url, MessageRetentionPeriod=str(kept + 3 * DAY))))
+    if further := redrive_policy(attributes).target:
+        said = f"{name} has a dead-letter queue itself ({named(further).name}): what goes there is counted nowhere"
+        found.append(Trouble(said, "remove its RedrivePolicy"))
+    return found
+
+
+def _is_admitted(arn: str, attributes: Mapping[str, Any]) -> bool:
+    """Whether a dead-letter queue takes the messages of the queue with that ARN (SQS API, RedriveAllowPolicy)."""
+    try:
+        policy = json.loads(attributes.get("RedriveAllowPolicy") or "{}")
+        permission, sources = policy.get("redrivePermission", "allowAll"), policy.get("sourceQueueArns", ())
+    except (ValueError, AttributeError):
+        return True
+    return permission == "allowAll" or (permission == "byQueue" and arn in sources)
+
+
 _TIMES: Final = "MessageRetentionPeriod", "DelaySeconds", "MaximumMessageSize"
 
 

@@ -1,0 +1,83 @@
+"""``mfa-worker dismiss``: says of users that they are not to be enrolled, so that they hold up no exit code any more.
+
+A user whom a worker holds, whose secret is on its way, or who has it, is left alone. Every write is conditional like
+a worker's own, so whoever is faster wins, and doing it again is harmless.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from worker.app.repair.users import Told, versions, with_each
+from worker.app.stores import open_stores
+from worker.core import rules
+from worker.core.errors import LedgerUnavailable, UsageError
+from worker.core.model import UNFINISHED, Enrolment, Lost, Reason, State
+from worker.core.resilience.backoff import retry
+from worker.core.resilience.writer import WRITE_BACKOFF
+from worker.settings import Settings
+
+LONGEST_WHY = 100
+"""Characters of the reason that a person gives: it is stored with each user, and counted in ``status``."""
+
+
+async def dismiss(settings: Settings, stream: BinaryIO, why: str) -> Told:
+    """Make the users that the file names ``skipped: dismissed``.
+
+    Raises ``UsageError`` if there is no ledger, or for a reason that cannot be stored; ``LedgerUnavailable``.
+    """
+    why = why.strip()
+    if not why or len(why) > LONGEST_WHY or not why.isprintable():
+        raise UsageError(
+            f"--why is to be one line of 1 to {LONGEST_WHY} characters",
+            'say why these users are not enrolled: mfa-worker dismiss FILE --why "left the company"',
+        )
+    async with open_stores(settings, must_exist=True) as stores:
+        version = versions(stores.worker)
+
+        async def one(username: str, told: Told) -> None:
+            row = await ledger_read(username)
+            is_new = row is None
+            while rules.may_be_dismissed(row) and not _is_dismissed(row, why):
+                new = rules.dismissed(username, row, why, stores.clock.utc())._replace(version=next(version))
+                result = await ledger_put(new, row)
+                if not isinstance(result, Lost):
+                    told.done += 1
+                    if is_new:
+                        told.is_unknown(username)
+                    return
+                row, is_new = result.row, False
+            if row is not None and row.state is State.SKIPPED:
+                told.already += 1
+            else:
+                told.leave(username, _why_left(row))
+
+        async def ledger_read(username: str) -> Enrolment | None:
+            return await retry(
+                lambda: stores.ledger.read(username),
+                on=LedgerUnavailable,
+                backoff=WRITE_BACKOFF,
+                patience=settings.ledger.patience,
+            )
+
+        async def ledger_put(row: Enrolment, replaces: Enrolment | None) -> object:
+            return await retry(
+                lambda: stores.ledger.put(row, replaces.version if replaces else None),
+                on=LedgerUnavailable,
+                backoff=WRITE_BACKOFF,
+                patience=settings.ledger.patience,
+            )
+
+        return await with_each(stream, one)
+
+
+def _is_dismissed(row: Enrolment | None, why: str) -> bool:
+    return row is not None and (row.reason, row.detail) == (Reason.DISMISSED, why)
+
+
+def _why_left(row: Enrolment | None) -> str:
+    if row is None:
+        return "somebody else changed the row at the same time; dismiss them again"
+    if row.state in UNFINISHED:
+        return f"is {row.state.value}: let a run finish them first (mfa-worker run)"
+    return f"is {row.state.value}: has a secret already, and holds up nothing"

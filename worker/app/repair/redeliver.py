@@ -1,0 +1,70 @@
+"""``mfa-worker redeliver``: delivers again, byte for byte, what the ledger still holds sealed of delivered users.
+
+It makes no call and changes no row. Where a worker is just replacing a user's secret, the record that it delivers has
+a higher generation, so it wins whichever arrives last; such a user is left alone all the same.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from worker.app.repair.users import Told, with_each
+from worker.app.stores import open_channel, open_stores
+from worker.core.errors import ChannelUnavailable, LedgerUnavailable, RecordRefused
+from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Sealed
+from worker.core.pipeline import DELIVERY_BACKOFF
+from worker.core.resilience.backoff import retry
+from worker.core.resilience.writer import WRITE_BACKOFF
+from worker.settings import Settings
+
+
+async def redeliver(settings: Settings, stream: BinaryIO) -> Told:
+    """Deliver again the records of the users that the file names.
+
+    Raises ``UsageError`` if there is no ledger or the channel is not safe; ``LedgerUnavailable``,
+    ``ChannelUnavailable``.
+    """
+    async with open_stores(settings, must_exist=True) as stores, open_channel(settings) as channel:
+
+        async def one(username: str, told: Told) -> None:
+            row = await retry(
+                lambda: stores.ledger.read(username),
+                on=LedgerUnavailable,
+                backoff=WRITE_BACKOFF,
+                patience=settings.ledger.patience,
+            )
+            sealed = _kept(row)
+            if sealed is None:
+                told.leave(username, _why_left(row, keeps=settings.ledger.keep_sealed))
+                return
+            try:
+                await retry(
+                    lambda: channel.deliver(username, sealed),
+                    on=ChannelUnavailable,
+                    backoff=DELIVERY_BACKOFF,
+                    patience=settings.channel.patience,
+                )
+            except RecordRefused as refused:
+                told.leave(username, f"the channel refuses this record for good: {refused.code}")
+            else:
+                told.done += 1
+
+        return await with_each(stream, one)
+
+
+def _kept(row: Enrolment | None) -> Sealed | None:
+    """The sealed record of somebody who has that secret, if the ledger holds it."""
+    if row is None or row.state not in ENROLLED or row.sealed is None or not row.sealed.blob:
+        return None
+    return row.sealed
+
+
+def _why_left(row: Enrolment | None, *, keeps: bool) -> str:
+    if row is None:
+        return "is not in the ledger: look at the username"
+    if row.state in UNFINISHED:
+        return f"is {row.state.value}: a run delivers them (mfa-worker run)"
+    if row.state not in ENROLLED:
+        return f"is {row.state.value}: has no secret that could be delivered; push a new request"
+    since = "was delivered before ledger.keep_sealed was true" if keeps else "ledger.keep_sealed is false"
+    return f'is {row.state.value}, and no sealed record is kept ({since}): push a request with "replace": true'

@@ -1,0 +1,79 @@
+"""What ``dismiss`` and ``redeliver`` have in common: users named in a file, some at once, and what is said of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from worker.adapters.batching import some_at_once
+from worker.core.errors import RowUnreadable
+from worker.requests.usernames import usernames
+
+AT_ONCE = 64
+"""Users who are worked on at the same time: the embedded ledger writes them in one commit, and an SDK has as many
+connections."""
+NAMED = 20
+"""So many users are named who were left as they are, and so many whom the ledger did not know."""
+
+
+@dataclass(slots=True)
+class Told:
+    """What became of the users of one file."""
+
+    done: int = 0
+    already: int = 0
+    """Users with whom nothing was left to do."""
+    unknown: int = 0
+    """Users without a row in the ledger."""
+    unknown_names: list[str] = field(default_factory=list)
+    """The first of them."""
+    left: int = 0
+    """Users who were left as they are."""
+    left_names: list[tuple[str, str]] = field(default_factory=list)
+    """The first of them, each with the reason in words."""
+    malformed: int = 0
+    """Lines that are no username."""
+
+    def is_unknown(self, username: str) -> None:
+        """Note a user without a row."""
+        self.unknown += 1
+        if len(self.unknown_names) < NAMED:
+            self.unknown_names.append(username)
+
+    def leave(self, username: str, why: str) -> None:
+        """Note a user who is left as they are."""
+        self.left += 1
+        if len(self.left_names) < NAMED:
+            self.left_names.append((username, why))
+
+
+async def with_each(stream: BinaryIO, do: Callable[[str, Told], Awaitable[None]]) -> Told:
+    """Await ``do`` for every user that the file names, and return what it noted; blank lines are nothing.
+
+    Raises what ``do`` raises, save for ``RowUnreadable``.
+    """
+    told = Told()
+
+    async def one(username: str) -> None:
+        try:
+            await do(username, told)
+        except RowUnreadable as unreadable:
+            told.leave(username, f"{unreadable}; {unreadable.hint}")
+
+    await some_at_once(one, _named(stream, told), AT_ONCE)
+    return told
+
+
+def _named(stream: BinaryIO, told: Told) -> Iterator[str]:
+    for username in usernames(stream):
+        if username is None:
+            told.malformed += 1
+        else:
+            yield username
+
+
+def versions(worker: str) -> Iterator[str]:
+    """Versions for the writes of this process, which no other write has."""
+    return (f"{worker}:{number}" for number in itertools.count(1))

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from worker.adapters.checks.files import file_system
-from worker.adapters.checks.findings import Finding, Level, advice, fails, ok
+from worker.adapters.checks.findings import Finding, Level, advice, fails, not_checked, ok
 from worker.adapters.checks.seen import Seen
 from worker.sealing import age
 from worker.settings import Settings, load
 from worker.setup import checks
-from worker.setup.checks import host, rollout
+from worker.setup.checks import delivered, host, rollout, sealing
 from worker.setup.checks.show import show, summary
 
 POOL = "eu-central-1_AbCdEfGhI"
@@ -70,7 +70,7 @@ def test_a_ledger_on_a_local_disk_is_fine(tmp_path: Path, kind: str) -> None:
 def test_where_no_table_of_mounts_is_there_nothing_is_claimed(tmp_path: Path) -> None:
     findings = host.look(settings_in(tmp_path), tmp_path / "none")
 
-    assert "on a file system of unknown kind" in about(findings, "ledger", Level.OK)
+    assert "is unknown" in about(findings, "ledger", Level.NOT_CHECKED)[0]
 
 
 def test_the_deepest_mount_counts_and_may_have_a_space_in_its_name(tmp_path: Path) -> None:
@@ -172,11 +172,13 @@ def test_with_a_handoff_more_sessions_than_can_be_saved_are_told(tmp_path: Path,
     assert at(rollout.look_at(settings, Seen(waiting=sessions, sessions=sessions)), "way").level is level
 
 
-@pytest.mark.parametrize("sessions", [0, None])
-def test_which_way_it_is_is_said_where_tokens_wait_or_nobody_knows(tmp_path: Path, sessions: int | None) -> None:
+@pytest.mark.parametrize(("sessions", "level"), [(0, Level.OK), (None, Level.NOT_CHECKED)])
+def test_which_way_it_is_is_said_where_tokens_wait_or_nobody_knows(
+    tmp_path: Path, sessions: int | None, level: Level
+) -> None:
     found = at(rollout.look_at(settings_in(tmp_path), Seen(waiting=5, sessions=sessions)), "way")
 
-    assert found.level is Level.OK
+    assert found.level is level
     assert "the user confirms, on a page of the application" in found.said
 
 
@@ -222,10 +224,128 @@ def test_what_secrets_manager_costs_is_said_with_its_limit(tmp_path: Path, users
 
 
 @pytest.mark.parametrize(("number", "level"), [(0, Level.FAILS), (1, Level.ADVICE), (2, Level.OK)])
-def test_two_recipients_are_better_than_one(tmp_path: Path, number: int, level: Level) -> None:
+def test_two_recipients_are_better_than_one(number: int, level: Level) -> None:
     recipients = [age.keygen("today")[1] for _ in range(number)]
 
-    assert at(rollout.look(settings_in(tmp_path, f"seal.recipients={json.dumps(recipients)}")), "seal").level is level
+    first, *unopened = sealing.look(recipients, ())
+
+    assert first.level is level
+    assert [finding.level for finding in unopened] == [Level.NOT_CHECKED] * (number > 0)
+
+
+def test_one_recipient_named_twice_is_one() -> None:
+    (_, recipient) = age.keygen("today")
+
+    assert about(sealing.look([recipient, recipient], ()), "seal", Level.ADVICE)[0] == "one recipient"
+
+
+def identity(folder: Path, name: str) -> tuple[Path, str]:
+    text, recipient = age.keygen("today")
+    age.write_identity(folder / name, text)
+    return folder / name, recipient
+
+
+def test_a_trial_is_opened_again_with_each_identity_that_is_named(tmp_path: Path) -> None:
+    (ours, first), (spare, second), (strange, _) = (identity(tmp_path, name) for name in ("a", "b", "c"))
+
+    both = sealing.look([first, second], [ours, spare])
+    one = sealing.look([first, second], [spare])
+    none = sealing.look([first, second], [strange])
+
+    assert [finding.level for finding in both] == [Level.OK, Level.OK]
+    assert "number 1, 2 of seal.recipients was opened again" in both[1].said
+    assert "number 2 of seal.recipients was opened" in one[1].said
+    assert about(one, "seal", Level.NOT_CHECKED) == [
+        "nobody tried to open what is sealed to number 1 of seal.recipients"
+    ]
+    assert about(none, "seal", Level.FAILS)
+    assert not about(none, "seal", Level.OK)[1:]
+
+
+def test_an_identity_file_that_cannot_be_used_fails_with_its_cure(tmp_path: Path) -> None:
+    (path, recipient) = identity(tmp_path, "a")
+    path.chmod(0o644)
+
+    (found,) = [each for each in sealing.look([recipient], [path]) if each.fails]
+
+    assert f"chmod 600 {path}" in found.cure
+
+
+@pytest.mark.parametrize(
+    ("issuer", "level", "said"),
+    [
+        ("Example", Level.OK, "'Example'"),
+        (" ", Level.ADVICE, "otp.issuer is not set"),
+        (":", Level.ADVICE, "otp.issuer is not set"),
+        (" : :", Level.ADVICE, "otp.issuer is not set"),
+        ("", Level.ADVICE, "otp.issuer is not set"),
+        ("My: Shop", Level.ADVICE, "'My Shop' in their app: colons are left out"),
+    ],
+)
+def test_an_issuer_that_is_nothing_or_changed_is_told(tmp_path: Path, issuer: str, level: Level, said: str) -> None:
+    found = at(rollout.look(settings_in(tmp_path, f"otp.issuer={issuer}")), "otp")
+
+    assert found.level is level
+    assert said in found.said
+
+
+def test_a_pool_of_another_region_fails(tmp_path: Path) -> None:
+    wrong = rollout.look(settings_in(tmp_path, "cognito.region=us-east-1"))
+    emulated = rollout.look(
+        settings_in(tmp_path, "cognito.region=us-east-1", "cognito.endpoint_url=http://127.0.0.1:1")
+    )
+
+    assert "is in another Region" in about(wrong, "pool", Level.FAILS)[0]
+    assert about(emulated, "pool", Level.ADVICE)
+    assert not about(rollout.look(settings_in(tmp_path)), "pool", Level.FAILS)
+
+
+# --- what was delivered -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "level", "said"),
+    [
+        (None, Level.ADVICE, "is gone"),
+        (0, Level.ADVICE, "has 0 lines, and the ledger says that 3 users are in it"),
+        (2, Level.ADVICE, "has 2 lines"),
+        (3, Level.OK, "at least as many lines"),
+        (9, Level.OK, "at least as many lines"),
+    ],
+)
+def test_a_channel_file_that_is_gone_or_cut_is_told(tmp_path: Path, lines: int | None, level: Level, said: str) -> None:
+    if lines is not None:
+        (tmp_path / "out.jsonl").write_bytes(b"{}\n" * lines)
+
+    (found,) = delivered.look(settings_in(tmp_path), Seen(delivered=3))
+
+    assert found.level is level
+    assert said in found.said
+
+
+@pytest.mark.parametrize(("number", "says"), [(0, []), (3, [Level.NOT_CHECKED]), (None, [Level.NOT_CHECKED])])
+def test_nothing_is_claimed_of_a_channel_that_the_worker_may_not_read(
+    tmp_path: Path, number: int | None, says: list[Level]
+) -> None:
+    settings = settings_in(tmp_path, "channel.kind=secretsmanager")
+
+    assert [found.level for found in delivered.look(settings, Seen(delivered=number))] == says
+
+
+# --- what was not looked at -------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_too_large_or_closed_is_not_called_free_of_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "_MOST_FILES", 3)
+    for number in range(5):
+        (tmp_path / f"file-{number}").touch()
+
+    findings = host.look(settings_in(tmp_path), mounted(tmp_path, "ext4"))
+
+    assert "all but 3 files" in about(findings, "identity", Level.NOT_CHECKED)[0]
+    assert not about(findings, "identity", Level.OK)
 
 
 def test_what_nobody_knows_of_one_queue_is_not_known_of_both() -> None:
@@ -285,6 +405,20 @@ def test_colours_are_left_out_where_they_are_not_wanted(monkeypatch: pytest.Monk
     assert "\x1b" not in out.getvalue()
 
 
+def test_what_nobody_looked_at_has_a_word_of_its_own() -> None:
+    people, scripts = io.StringIO(), io.StringIO()
+    findings = [not_checked("aws", "not asked: no credentials", "give it a role")]
+
+    show(findings, people, as_json=False)
+    show(findings, scripts, as_json=True)
+
+    assert people.getvalue().startswith("–       aws          not asked: no credentials\n")
+    assert "→ give it a role" in people.getvalue()
+    assert "OK" not in people.getvalue()
+    assert json.loads(scripts.getvalue())["findings"][0]["level"] == "not_checked"
+    assert json.loads(scripts.getvalue())["ok"] is True
+
+
 def test_scripts_get_one_json_object() -> None:
     out = io.StringIO()
 
@@ -299,4 +433,7 @@ def test_scripts_get_one_json_object() -> None:
 def test_the_last_line_says_whether_a_run_may_begin() -> None:
     assert summary([]) == "Nothing stands in the way of a run; no advice."
     assert summary(FINDINGS[:2]) == "Nothing stands in the way of a run; 1 piece of advice."
+    assert summary([not_checked("aws", "not asked")]) == (
+        "Nothing stands in the way of a run that was looked at; no advice; 1 thing not looked at (–)."
+    )
     assert checks.show is show

@@ -26,8 +26,8 @@ def dated(ahead: float = 0.0) -> bytes:
     return answer(GOOD, "200 OK", f"Date: {formatdate(time.time() + ahead, usegmt=True)}")
 
 
-def settings_for(url: str) -> Settings:
-    return load(None, ["cognito.user_pool_id=eu-west-1_Example", f"cognito.endpoint_url={url}"], {})
+def settings_for(url: str, *more: str) -> Settings:
+    return load(None, ["cognito.user_pool_id=eu-west-1_Example", f"cognito.endpoint_url={url}", *more], {})
 
 
 async def found(url: str) -> dict[str, Finding]:
@@ -50,9 +50,15 @@ async def test_a_clock_that_is_more_than_a_minute_off_fails(wire: Wire, ahead: f
 
 async def test_a_clock_that_is_less_off_is_corrected_and_said(wire: Wire) -> None:
     wire.does = dated(40.0)
-    clock = (await found(wire.url))["clock"]
-    assert clock.level is Level.OK
-    assert "40 s off" in clock.said or "39 s off" in clock.said
+    settings = settings_for(wire.url, "ledger.clock_skew=2s")
+    corrected, skew = [finding for finding in await reach(settings) if finding.about == "clock"]
+    assert corrected.level is skew.level is Level.ADVICE
+    assert "40 s behind" in corrected.said or "39 s behind" in corrected.said
+    assert "ledger.clock_skew (2 s)" in skew.said
+    wire.does = dated(-4.0)
+    (small,) = [finding for finding in await reach(settings_for(wire.url)) if finding.about == "clock"]
+    assert small.level is Level.OK
+    assert "ahead of" in small.said
 
 
 async def test_an_endpoint_that_names_no_time_is_worth_knowing(wire: Wire) -> None:

@@ -31,14 +31,22 @@ def init(settings: Settings, cloudformation: bool) -> None:
 
 
 @click.command()
+@click.option(
+    "--identity",
+    "-i",
+    "identities",
+    multiple=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A key file that must open what is sealed; -: standard input.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @configured
-def check(settings: Settings, as_json: bool) -> int:
+def check(settings: Settings, identities: tuple[Path, ...], as_json: bool) -> int:
     """Say, before anything is touched, what would go wrong."""
     from worker.app.run import run_async
     from worker.setup import checks
 
-    findings = run_async(checks.check(settings))
+    findings = run_async(checks.check(settings, identities))
     checks.show(findings, sys.stdout, as_json=as_json)
     return ExitCode.USAGE if any(finding.fails for finding in findings) else ExitCode.DONE
 

@@ -53,6 +53,10 @@ class ChannelChecks(Generic[Keys]):
         """The questions to AWS."""
         return ()
 
+    def look_at_delivered(self, channel: Keys, delivered: int) -> Sequence[Finding] | None:  # noqa: ARG002
+        """The findings about the records of so many delivered users; ``None``: the worker may not read them."""
+        return None
+
     def look_at_size(self, seen: Seen) -> Sequence[Finding]:  # noqa: ARG002
         """The findings that depend on the number of users."""
         return ()

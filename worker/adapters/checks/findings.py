@@ -12,6 +12,8 @@ class Level(StrEnum):
 
     OK = "ok"
     """It is as it should be."""
+    NOT_CHECKED = "not_checked"
+    """Nobody looked, or could: it may be as it should be, or not."""
     ADVICE = "advice"
     """A run would not fail because of it, but a person should know."""
     FAILS = "fails"
@@ -39,6 +41,11 @@ class Finding:
 def ok(about: str, said: str) -> Finding:
     """A finding with ``Level.OK``."""
     return Finding(about, Level.OK, said)
+
+
+def not_checked(about: str, said: str, cure: str = "") -> Finding:
+    """A finding with ``Level.NOT_CHECKED``; ``said`` names what was not looked at, and why."""
+    return Finding(about, Level.NOT_CHECKED, said, cure)
 
 
 def advice(about: str, said: str, cure: str) -> Finding:

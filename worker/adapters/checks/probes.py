@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import WIRE, code, fault, is_missing, is_refused
-from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.findings import Finding, advice, fails, not_checked, ok
 from worker.core.errors import DependencyUnavailable, WorkerError
 
 PATIENCE = 5.0
@@ -74,10 +74,10 @@ async def optional(about: str, what: str, answer: Awaitable[Sequence[Finding]]) 
         async with asyncio.timeout(PATIENCE):
             return list(await answer)
     except (ClientError, *WIRE) as error:
-        why = "this role is not permitted to (config/iam/operator.json)" if refused(error) else code(error)
+        why = "since this role is not permitted to (config/iam/operator.json)" if refused(error) else code(error)
         if isinstance(error, TimeoutError):
             why = f"no answer in {PATIENCE:g} s"
-        return [] if missing(error) else [ok(about, f"{what} not looked at: {why}")]
+        return [] if missing(error) else [not_checked(about, f"{what}: not looked at, {why}")]
 
 
 async def permissions(about: str, probes: Sequence[Probe], untried: Mapping[str, str] | None = None) -> list[Finding]:
@@ -93,9 +93,9 @@ async def permissions(about: str, probes: Sequence[Probe], untried: Mapping[str,
         else:
             cure = "look at the service and the network"
             findings.append(advice(about, f"{probe.action} could not be tried: {code(error)}", cure))
-    said = [f"permitted: {', '.join(permitted)}"] if permitted else []
-    said += [f"not tried: {action}, because {why}" for action, why in (untried or {}).items()]
-    return [*([ok(about, "; ".join(said))] if said else []), *findings]
+    said = [ok(about, f"permitted: {', '.join(permitted)}")] if permitted else []
+    said += [not_checked(about, f"not tried: {action}, because {why}") for action, why in (untried or {}).items()]
+    return [*said, *findings]
 
 
 def _denied(about: str, probe: Probe) -> Finding:

@@ -17,12 +17,14 @@ class Seen:
     """How many of them have a Session, not an access token."""
     users: int | None = None
     """Users in the ledger."""
+    delivered: int | None = None
+    """How many of them the ledger has as delivered."""
 
     def __add__(self, other: Seen) -> Seen:
         """The sums for two queues; if ``sessions`` is unknown for one of them, it is unknown for both."""
         sessions = None if self.sessions is None or other.sessions is None else self.sessions + other.sessions
         waiting = (self.waiting or 0) + (other.waiting or 0)
-        return Seen(waiting, self.expired + other.expired, sessions, self.users)
+        return Seen(waiting, self.expired + other.expired, sessions, self.users, self.delivered)
 
     def __or__(self, other: Seen) -> Seen:
         """What is known from either; where both know a number, the one of ``other``."""
@@ -31,4 +33,5 @@ class Seen:
             expired=self.expired or other.expired,
             sessions=self.sessions if other.sessions is None else other.sessions,
             users=self.users if other.users is None else other.users,
+            delivered=self.delivered if other.delivered is None else other.delivered,
         )

@@ -8,29 +8,39 @@ the findings. All checks run at the same time, and each ends after a few seconds
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from worker.adapters.aws.session import AwsTarget
 from worker.adapters.checks.files import MOUNTS
-from worker.adapters.checks.findings import Finding, Level, fails, merged
+from worker.adapters.checks.findings import Finding, Level, fails, merged, not_checked
 from worker.adapters.checks.seen import Seen
+from worker.app import older
 from worker.app.stores import aws_target, open_stores
 from worker.core.errors import WorkerError
+from worker.core.model import State
 from worker.settings import Settings
-from worker.setup.checks import aws, host, pool, requests, rollout
+from worker.setup.checks import aws, delivered, host, pool, requests, rollout, sealing, waiting
 from worker.setup.checks.show import show
 
 __all__ = ["Finding", "Level", "check", "dry_run", "show"]
 
 
-async def check(settings: Settings, *, target: AwsTarget | None = None, mounts: Path = MOUNTS) -> list[Finding]:
+async def check(
+    settings: Settings,
+    identities: Sequence[Path] = (),
+    *,
+    target: AwsTarget | None = None,
+    mounts: Path = MOUNTS,
+) -> list[Finding]:
     """Check everything that a run needs, without enrolling anybody and without leasing a message.
 
     If any finding ``fails``, a run would fail or lose data. No error is raised: each one is a finding. ``target`` is
-    where AWS's services are, if not where the settings say; ``mounts`` is the table of file systems.
+    where AWS's services are, if not where the settings say; ``mounts`` is the table of file systems. ``identities``:
+    the key files with which a record that is sealed as a trial must open.
     """
-    findings, seen = await _examine(settings, target, mounts)
-    return merged([*findings, *rollout.look_at(settings, seen)])
+    findings, seen = await _examine(settings, identities, target, mounts)
+    return merged([*findings, *await waiting.look(settings), *rollout.look_at(settings, seen)])
 
 
 async def dry_run(
@@ -40,7 +50,7 @@ async def dry_run(
 
     ``source`` is a file of requests, ``-`` for standard input, or ``None`` for the queue.
     """
-    findings, seen = await _examine(settings, target, mounts)
+    findings, seen = await _examine(settings, (), target, mounts)
     try:
         about_requests, content = await requests.look(settings, source)
     except WorkerError as error:
@@ -52,7 +62,9 @@ async def dry_run(
     return merged([*findings, *about_requests, *rollout.look_at(settings, seen)])
 
 
-async def _examine(settings: Settings, target: AwsTarget | None, mounts: Path) -> tuple[list[Finding], Seen]:
+async def _examine(
+    settings: Settings, identities: Sequence[Path], target: AwsTarget | None, mounts: Path
+) -> tuple[list[Finding], Seen]:
     """Return all findings but those about the requests, and what is known of queue and ledger."""
     cognito, (on_aws, seen_on_aws), (in_files, seen_in_files), on_this_host = await asyncio.gather(
         pool.reach(settings),
@@ -60,21 +72,26 @@ async def _examine(settings: Settings, target: AwsTarget | None, mounts: Path) -
         _stores(settings),
         asyncio.to_thread(host.look, settings, mounts),
     )
-    findings = [*rollout.look(settings), *on_this_host, *in_files, *cognito, *on_aws]
-    return findings, seen_on_aws | seen_in_files
+    seen = seen_on_aws | seen_in_files
+    about_the_channel = await asyncio.to_thread(delivered.look, settings, seen)
+    sealed = sealing.look(settings.seal.recipients, identities)
+    findings = [*sealed, *rollout.look(settings), *on_this_host, *in_files, *about_the_channel, *cognito, *on_aws]
+    return findings, seen
 
 
 async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
     """Count the waiting messages and the users in the ledger, if both are in SQLite files."""
     if settings.queue.kind != "sqlite" or settings.ledger.kind != "sqlite":
-        return [], Seen()
+        return _uncounted(settings), Seen()
     ledger = settings.ledger
     if not ledger.path.exists():
         if ledger.must_exist:
             return [fails("ledger", f"{ledger.path} does not exist", "restore it, or correct ledger.path")], Seen()
-        return [], Seen(waiting=0, sessions=0, users=0)
+        return [], Seen(waiting=0, sessions=0, users=0, delivered=0)
     try:
         async with open_stores(settings, must_exist=True) as stores:
+            if is_older := await older.refusal(settings, stores):
+                return [fails("ledger", str(is_older), is_older.hint)], Seen()
             backlog, sessions, counts = (
                 await stores.queue.backlog(),
                 await stores.queue.sessions(),
@@ -82,4 +99,14 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
             )
     except WorkerError as error:
         return [fails("ledger", str(error), error.hint)], Seen()
-    return [], Seen(backlog.waiting, backlog.expired, sessions, counts.accepted)
+    has_record = counts.states.get(State.DELIVERED, 0)
+    return [], Seen(backlog.waiting, backlog.expired, sessions, counts.accepted, has_record)
+
+
+def _uncounted(settings: Settings) -> list[Finding]:
+    """What nobody counts where only one of queue and ledger is a file; the other one is on AWS."""
+    if settings.queue.kind == "sqlite":
+        return [not_checked("queue", f"how many requests wait in {settings.queue.path}")]
+    if settings.ledger.kind == "sqlite":
+        return [not_checked("ledger", f"how many users are in {settings.ledger.path}")]
+    return []

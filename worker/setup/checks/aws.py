@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 from worker.adapters import channels
 from worker.adapters.aws.session import Aws, AwsTarget
-from worker.adapters.checks.findings import Finding, fails, ok
+from worker.adapters.checks.findings import Finding, fails, not_checked, ok
 from worker.adapters.checks.probes import PATIENCE, Question, asked, optional
 from worker.adapters.checks.seen import Seen
 from worker.app.stores import open_stores
 from worker.core.errors import LedgerUnavailable, WorkerError
+from worker.core.model import State
 from worker.settings import Settings
 from worker.settings.types import is_loopback
 from worker.setup.checks import dynamodb, pool, sqs
@@ -26,9 +27,9 @@ CLIENTS_TIMEOUT = 5.0
 async def look(settings: Settings, target: AwsTarget) -> tuple[list[Finding], Seen]:
     """Return the findings, and what is known of queue and ledger; a single finding if there is no reason to ask AWS."""
     if reason := _why_not(settings, target):
-        return [ok("aws", reason)], Seen()
+        return [not_checked("aws", reason), *_unseen(settings, target)], Seen()
     if trouble := await _credentials(target, needed=_uses_aws(settings)):
-        return [trouble], Seen()
+        return [trouble, *_unseen(settings, target)], Seen()
     questionnaire = _Questionnaire(settings, target)
     questions = questionnaire.questions()
     async with Aws(target) as aws:
@@ -57,6 +58,15 @@ def _why_not(settings: Settings, target: AwsTarget) -> str:
     return "not asked: nothing of this rollout is on AWS, and the pool's endpoint is another"
 
 
+def _unseen(settings: Settings, target: AwsTarget) -> list[Finding]:
+    """What nobody knows then of the pool and the account."""
+    pool_id = settings.cognito.user_pool_id
+    unseen = [not_checked("pool", f"whether there is a pool {pool_id}, whether it allows TOTP, how long Sessions live")]
+    if _knows_the_pool(settings, target):
+        unseen.append(not_checked("quota", "the real quota of this account"))
+    return unseen
+
+
 def _uses_aws(settings: Settings) -> bool:
     embedded = settings.queue.kind == settings.ledger.kind == "sqlite"
     return not embedded or channels.kind_of(settings.channel).resources() is not None
@@ -81,7 +91,7 @@ async def _credentials(target: AwsTarget, *, needed: bool) -> Finding | None:
         return None
     if needed:
         return fails("aws", said, cure)
-    return ok("aws", f"{said}: the pool's MFA settings and the real quota were not looked at")
+    return not_checked("aws", f"{said}, so AWS was not asked", cure)
 
 
 class _Questionnaire:
@@ -158,12 +168,12 @@ class _Questionnaire:
         except LedgerUnavailable:
             return []  # the question about the table reports that
         if not begun:
-            self.seen |= Seen(users=0)
+            self.seen |= Seen(users=0, delivered=0)
             if self._settings.ledger.must_exist:
                 said = f"no rollout has used the table {table}"
                 return [fails("ledger", said, "restore it, or correct ledger.table")]
             return [ok("ledger", f"no rollout has used the table {table} yet")]
         async with open_stores(self._settings, must_exist=True) as stores:
             counts = await stores.ledger.counts()
-        self.seen |= Seen(users=counts.accepted)
+        self.seen |= Seen(users=counts.accepted, delivered=counts.states.get(State.DELIVERED, 0))
         return [ok("ledger", f"{counts.accepted:,} users of this rollout are in it")]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from worker.adapters import channels
 from worker.adapters.checks.files import MOUNTS, VOLATILE, file_system, writable
-from worker.adapters.checks.findings import Finding, advice, fails, merged, ok
+from worker.adapters.checks.findings import Finding, advice, fails, merged, not_checked, ok
 from worker.settings import Settings
 
 # fmt: off
@@ -24,6 +24,8 @@ REMOTE = frozenset({
 
 _LARGEST_KEY_FILE = 64 * 1024
 """The largest file, in bytes, that is searched for an age identity; an identity has about 200."""
+_MOST_FILES = 2_000
+"""The most entries of one folder that are searched, so that a huge one does not take long."""
 
 
 def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
@@ -61,7 +63,9 @@ def _lasting(about: str, path: Path, mounts: Path) -> Finding:
             f"{path} is on {kind}: SQLite needs a local disk's locks and syncs, or the file is damaged one day",
             f"keep {about}.path on a local disk, or use queue.kind sqs and ledger.kind dynamodb",
         )
-    return ok(about, f"on {kind or 'a file system of unknown kind'}")
+    if not kind:
+        return not_checked(about, f"the kind of file system that {path} is on is unknown: it must be a local disk")
+    return ok(about, f"on {kind}")
 
 
 def _private(about: str, path: Path) -> list[Finding]:
@@ -78,34 +82,42 @@ def _private(about: str, path: Path) -> list[Finding]:
 
 def _identities(folders: Iterable[Path]) -> Iterator[Finding]:
     """Search these folders for age identities: with one, whoever gets the worker's machine could open the secrets."""
-    seen = {folder.resolve(): folder for folder in folders}
-    found = False
-    for resolved in seen:
-        for path in _small_files(resolved):
-            if _has_a_key(path):
+    found, unseen = False, list[str]()
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        for path in _small_files(folder, unseen):
+            if _has_a_key(path, unseen):
                 found = True
                 yield advice(
                     "identity",
                     f"{path} HOLDS A SECRET KEY beside the worker: whoever takes this machine opens what it sealed",
                     "move it to where secrets are opened, and make sure that no copy or backup stays here",
                 )
-    if not found:
+    if unseen:
+        more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
+        yield not_checked("identity", f"not searched for age secret keys: {', '.join(unseen[:3])}{more}")
+    elif not found:
         yield ok("identity", "no age secret key lies beside ledger, channel or working directory")
 
 
-def _small_files(folder: Path) -> Iterator[Path]:
+def _small_files(folder: Path, unseen: list[str]) -> Iterator[Path]:
+    """The files that may be identity files; what is not searched is added to ``unseen``."""
     try:
-        for entry in islice(os.scandir(folder), 2_000):  # at most so many, so that a huge folder does not take long
-            if entry.is_file(follow_symlinks=True) and entry.stat().st_size <= _LARGEST_KEY_FILE:
-                yield Path(entry.path)
+        with os.scandir(folder) as entries:
+            for entry in islice(entries, _MOST_FILES):
+                if entry.is_file(follow_symlinks=True) and entry.stat().st_size <= _LARGEST_KEY_FILE:
+                    yield Path(entry.path)
+            if next(entries, None) is not None:
+                unseen.append(f"all but {_MOST_FILES:,} files of {folder}")
     except OSError:
-        return
+        if folder.exists():
+            unseen.append(str(folder))
 
 
-def _has_a_key(path: Path) -> bool:
+def _has_a_key(path: Path, unseen: list[str]) -> bool:
     try:
         with path.open("rb") as file:
             lines = file.read(_LARGEST_KEY_FILE).splitlines()
             return any(line.strip().upper().startswith(b"AGE-SECRET-KEY-") for line in lines)
     except OSError:
+        unseen.append(str(path))
         return False

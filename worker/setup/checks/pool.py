@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code
-from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.findings import Finding, advice, fails, not_checked, ok
 from worker.adapters.checks.probes import PATIENCE
 from worker.adapters.cognito.client import cognito as cognito_client
 from worker.core.clock import DATE_PRECISION, EndpointClock, SystemClock
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from types_aiobotocore_cognito_idp import CognitoIdentityProviderClient
     from types_aiobotocore_service_quotas import ServiceQuotasClient
     from types_aiobotocore_sts import STSClient
+
+WORTH_MENDING = 5.0
+"""Seconds. A machine whose time service works is right to a fraction of a second; above this, it probably does not."""
 
 _QUOTA_NAME = "UserResourceUpdate"
 """The quota that every call of a rollout counts against ("Quotas in Amazon Cognito", developer guide)."""
@@ -59,16 +62,28 @@ async def reach(settings: Settings) -> list[Finding]:
         certificate = "let AWS_CA_BUNDLE name a file with the certificate of whoever signed it, such as your proxy's"
         cure = certificate if "certificate" in answer.trouble else network
         return [fails("cognito", f"cannot connect to {where}: {answer.trouble}", cure)]
-    return [ok("cognito", f"{where} can be reached, for the pool {settings.cognito.user_pool_id}"), _compared(clock)]
+    return [ok("cognito", f"{where} can be reached"), *_compared(clock, settings.ledger.clock_skew)]
 
 
-def _compared(clock: EndpointClock) -> Finding:
+def _compared(clock: EndpointClock, allowed: float) -> list[Finding]:
+    """Compare the clocks; ``allowed``: the seconds by which the machines' clocks may differ (``ledger.clock_skew``)."""
     if wrong := clock.wrong():
-        return fails("clock", str(wrong), wrong.hint)
+        return [fails("clock", str(wrong), wrong.hint)]
     if clock.skew is None:
-        return advice("clock", "Cognito's answers are not dated, so nobody compared this machine's clock", NO_TIME_CURE)
-    said = "is right" if abs(clock.skew) < 2 * DATE_PRECISION else f"is {abs(clock.skew):.0f} s off, which is corrected"
-    return ok("clock", f"this machine's clock {said}, compared with Cognito's")
+        said = "Cognito's answers are not dated, so nobody compared this machine's clock"
+        return [advice("clock", said, NO_TIME_CURE)]
+    off = abs(clock.skew)
+    said = f"this machine's clock is {off:.0f} s {'behind' if clock.skew > 0 else 'ahead of'} Cognito's"
+    if off <= WORTH_MENDING:
+        said = said if off >= 2 * DATE_PRECISION else "this machine's clock is right, compared with Cognito's"
+        return [ok("clock", said)]
+    found = [
+        advice("clock", f"{said}, which a run corrects", "set the clock (NTP): beyond a minute, a run refuses to begin")
+    ]
+    if off > allowed:
+        said = f"{said}, more than ledger.clock_skew ({allowed:g} s): a worker whom Cognito tells no time may be wrong"
+        found.append(advice("clock", said, "set the clock (NTP), or raise ledger.clock_skew"))
+    return found
 
 
 def _host(settings: Settings) -> str:
@@ -122,7 +137,8 @@ async def sessions(cognito: CognitoIdentityProviderClient, pool: str, validity: 
     if not lives:
         return []
     said = f"sessions of {len(lives)} app client{'s' if len(lives) != 1 else ''} live {validity:g} s or longer"
-    return [ok("pool", f"{said}{'; the first 20 were looked at' if listed.get('NextToken') else ''}")]
+    rest = [not_checked("pool", "the app clients after the first 20")] if listed.get("NextToken") else []
+    return [ok("pool", said), *rest]
 
 
 async def quota(quotas: ServiceQuotasClient, rate: float) -> list[Finding]:
@@ -136,7 +152,7 @@ async def quota(quotas: ServiceQuotasClient, rate: float) -> list[Finding]:
                 return [_judged(each.get("Value", QUOTA), rate)]
         if not (token := page.get("NextToken", "")):
             break
-    return [ok("quota", f"Service Quotas does not tell {_QUOTA_NAME}; {QUOTA:g}/s is taken for granted")]
+    return [not_checked("quota", f"Service Quotas does not tell {_QUOTA_NAME}; {QUOTA:g}/s is taken for granted")]
 
 
 def _judged(value: float, rate: float) -> Finding:

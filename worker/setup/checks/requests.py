@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.findings import Finding, advice, fails, not_checked, ok
 from worker.adapters.checks.seen import Seen
 from worker.app.stores import waiting
 from worker.core.errors import Malformed
@@ -57,7 +57,7 @@ class Content:
         for line in lines:
             now = time.time()
             try:
-                request = parser.parse(line.raw, now)
+                request = parser.parse(line.message(), now)
             except Malformed as malformed:
                 self.refused.add(line, str(malformed))
                 continue
@@ -73,7 +73,7 @@ class Content:
 
 async def look(settings: Settings, source: str | None) -> tuple[list[Finding], Content]:
     """Read all requests in ``source`` (a file, or ``-`` for standard input), or without one in the SQLite queue."""
-    content, parser = Content(), _parser(settings)
+    content, parser = Content(), parser_of(settings)
     if source is not None:
         try:
             await asyncio.to_thread(_read_source, source, content, parser)
@@ -82,7 +82,7 @@ async def look(settings: Settings, source: str | None) -> tuple[list[Finding], C
             return [fails("requests", f"cannot read {source}: {error.strerror}", cure)], content
     elif settings.queue.kind == "sqs":
         why = "a dry run does not read what waits in SQS: receiving would hide messages and raise their receive counts"
-        return [ok("requests", why)], content
+        return [not_checked("requests", why)], content
     else:
         async with aclosing(waiting(settings)) as pages:
             async for bodies in pages:
@@ -109,7 +109,8 @@ def _opened(source: str) -> BinaryIO:
     return Path(source).open("rb")
 
 
-def _parser(settings: Settings) -> Parser:
+def parser_of(settings: Settings) -> Parser:
+    """Return what a run parses requests with."""
     return Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from worker.adapters import channels
-from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.findings import Finding, advice, fails, not_checked, ok
 from worker.adapters.checks.seen import Seen
-from worker.core.errors import WorkerError
-from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 from worker.telemetry.report import left
 
@@ -19,7 +17,7 @@ Cognito", developer guide)."""
 
 def look(settings: Settings) -> list[Finding]:
     """Return the findings that need only the settings."""
-    return [_recipients(settings), _otp(settings), _rate(settings)]
+    return [*_pool(settings), _otp(settings), _rate(settings)]
 
 
 def look_at(settings: Settings, seen: Seen) -> list[Finding]:
@@ -31,21 +29,24 @@ def look_at(settings: Settings, seen: Seen) -> list[Finding]:
     ]
 
 
-def _recipients(settings: Settings) -> Finding:
-    try:
-        AgeSealer(settings.seal.recipients)
-    except WorkerError as error:
-        return fails("seal", str(error), error.hint)
-    number = len(settings.seal.recipients)
-    if number < 2:
-        return advice("seal", "one recipient", "a lost identity loses every secret: seal to two")
-    return ok("seal", f"{number} recipients")
+def _pool(settings: Settings) -> list[Finding]:
+    pool, region = settings.cognito.user_pool_id, settings.cognito.region
+    if pool.partition("_")[0] == region:
+        return []
+    level = fails if settings.cognito.endpoint_url is None else advice
+    said = f"the pool {pool} is in another Region than cognito.region says ({region}): Cognito does not know it there"
+    return [level("pool", said, "leave cognito.region out: the pool's name has it")]
 
 
 def _otp(settings: Settings) -> Finding:
-    said = f"people will see {settings.otp.issuer!r} in their app"
-    if settings.otp.issuer == settings.cognito.user_pool_id:
+    issuer = settings.otp.issuer
+    said = f"people will see {issuer!r} in their app"
+    if issuer == settings.cognito.user_pool_id:
+        said = f"otp.issuer is not set (blanks and colons alone count as not set): {said}"
         return advice("otp", said, "name your service in otp.issuer")
+    if ":" in issuer:
+        said = f"people will see {issuer.replace(':', '')!r} in their app: colons are left out of otp.issuer"
+        return advice("otp", said, "write it without a colon")
     return ok("otp", said)
 
 
@@ -94,7 +95,7 @@ def _way(settings: Settings, sessions: int | None) -> Finding:
             "this queue cannot tell what waits. With access tokens the user confirms, on a page of the application; "
             f"with sessions a secret dies unless somebody verifies in time, and {limit}"
         )
-        return ok("way", said)
+        return not_checked("way", said)
     said = f"{sessions:,} sessions wait: a secret dies with its session unless somebody verifies in time; {limit}"
     return advice("way", said, cure)
 

@@ -11,7 +11,9 @@ from typing import TextIO
 from worker.adapters.checks.findings import Finding, Level
 from worker.core.text import escape
 
-_COLOURS = {"ok": "green", "advice": "yellow", "fails": "bold red"}
+_WORDS = {"ok": "OK", "not_checked": "–", "advice": "ADVICE", "fails": "FAILS"}
+"""How each level is written for people: what nobody looked at gets no word that could be taken for a judgement."""
+_COLOURS = {"ok": "green", "not_checked": "dim", "advice": "yellow", "fails": "bold red"}
 """The colour of each level on a terminal, as rich names it."""
 
 
@@ -33,7 +35,7 @@ def show(findings: Sequence[Finding], out: TextIO, *, as_json: bool) -> None:
     before = " " * 21  # seven columns for the level, twelve for what the finding is about, and a blank after each
     width = max(51, min(120, console.width)) if console.is_terminal else sys.maxsize
     for finding in findings:
-        head = f"{finding.level.upper():7} {finding.about:12} "
+        head = f"{_WORDS[finding.level]:7} {finding.about:12} "
         text = _wrapped(finding.said, width, head, before)
         if finding.cure and finding.level is not Level.OK:
             text += "\n" + _wrapped(finding.cure, width, f"{before}→ ", f"{before}  ")
@@ -49,8 +51,10 @@ def summary(findings: Sequence[Finding]) -> str:
     failing = sum(finding.fails for finding in findings)
     advised = sum(finding.level is Level.ADVICE for finding in findings)
     beside = f"{advised} piece{'s' if advised != 1 else ''} of advice" if advised else "no advice"
+    unseen = sum(finding.level is Level.NOT_CHECKED for finding in findings)
+    beside += f"; {unseen} thing{'s' if unseen != 1 else ''} not looked at (–)" if unseen else ""
     if not failing:
-        return f"Nothing stands in the way of a run; {beside}."
+        return f"Nothing stands in the way of a run{' that was looked at' if unseen else ''}; {beside}."
     return f"{failing} thing{'s' if failing != 1 else ''} to mend before a run; {beside}."
 
 

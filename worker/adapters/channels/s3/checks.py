@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -39,7 +40,10 @@ class S3Checks(ChannelChecks[S3Settings]):
         bucket, prefix, key = channel.bucket or "", channel.prefix, channel.kms_key_id
         found = [
             Question("channel", "the bucket", "s3", lambda s3: look_at_bucket(s3, bucket, prefix, key)),
-            Question("channel", "its protection", "s3", lambda s3: judge_bucket(s3, bucket), optional=True),
+            *(  # each for itself: a role may be permitted to see some of them
+                Question("channel", what, "s3", partial(judge, bucket=bucket), optional=True)
+                for what, judge in _PROTECTION.items()
+            ),
         ]
         if key is not None:
             context = {"aws:s3:arn": f"arn:aws:s3:::{bucket}"}
@@ -72,34 +76,24 @@ async def look_at_bucket(s3: S3Client, bucket: str, prefix: str, kms_key_id: str
     return [ok("channel", f"the bucket {bucket} takes objects: s3:PutObject is permitted below {prefix}/")]
 
 
-async def judge_bucket(s3: S3Client, bucket: str) -> list[Finding]:
-    """Check whether a bucket is as safe as one that ``init`` creates. Raises what the SDK raises."""
-    return [
-        await _encryption(s3, bucket),
-        await _public_access(s3, bucket),
-        await _policy(s3, bucket),
-        await _versions(s3, bucket),
-    ]
-
-
-async def _encryption(s3: S3Client, bucket: str) -> Finding:
+async def _encryption(s3: S3Client, bucket: str) -> list[Finding]:
     try:
         found = await s3.get_bucket_encryption(Bucket=bucket)
     except ClientError as error:
         if code(error) != "ServerSideEncryptionConfigurationNotFoundError":
             raise
-        return advice("channel", f"{bucket} has no default encryption", "set it to aws:kms, with a bucket key")
+        return [advice("channel", f"{bucket} has no default encryption", "set it to aws:kms, with a bucket key")]
     rule = found["ServerSideEncryptionConfiguration"]["Rules"][0]
     kind = rule.get("ApplyServerSideEncryptionByDefault", {}).get("SSEAlgorithm", "nothing")
     if kind == "AES256":
-        return ok("channel", f"{bucket} is encrypted with keys of S3 (and every secret is sealed)")
+        return [ok("channel", f"{bucket} is encrypted with keys of S3 (and every secret is sealed)")]
     if kind.startswith("aws:kms") and not rule.get("BucketKeyEnabled"):
         cure = "turn the bucket key on: it cuts calls to KMS, and their price, by up to 99 %"
-        return advice("channel", f"{bucket} is encrypted with KMS, a call for every object", cure)
-    return ok("channel", f"{bucket} is encrypted with {kind}")
+        return [advice("channel", f"{bucket} is encrypted with KMS, a call for every object", cure)]
+    return [ok("channel", f"{bucket} is encrypted with {kind}")]
 
 
-async def _public_access(s3: S3Client, bucket: str) -> Finding:
+async def _public_access(s3: S3Client, bucket: str) -> list[Finding]:
     found: Any = {}
     try:
         found = (await s3.get_public_access_block(Bucket=bucket))["PublicAccessBlockConfiguration"]
@@ -108,11 +102,11 @@ async def _public_access(s3: S3Client, bucket: str) -> Finding:
             raise
     if absent := [name for name in _BLOCKS if not found.get(name)]:
         cure = f"aws s3api put-public-access-block --bucket {bucket}, with all four"
-        return advice("channel", f"{bucket} does not block public access: {', '.join(absent)}", cure)
-    return ok("channel", f"{bucket} blocks public access")
+        return [advice("channel", f"{bucket} does not block public access: {', '.join(absent)}", cure)]
+    return [ok("channel", f"{bucket} blocks public access")]
 
 
-async def _policy(s3: S3Client, bucket: str) -> Finding:
+async def _policy(s3: S3Client, bucket: str) -> list[Finding]:
     statements: list[Any] = []
     try:
         statements = json.loads((await s3.get_bucket_policy(Bucket=bucket))["Policy"]).get("Statement", [])
@@ -122,12 +116,26 @@ async def _policy(s3: S3Client, bucket: str) -> Finding:
     text = json.dumps([each for each in statements if each.get("Effect") == "Deny"])
     if "aws:SecureTransport" not in text:
         cure = "deny s3:* where aws:SecureTransport is false, as mfa-worker init --cloudformation prints it"
-        return advice("channel", f"{bucket} takes requests over plain HTTP", cure)
-    return ok("channel", f"{bucket} refuses plain HTTP" + (" and overwriting" if "s3:if-none-match" in text else ""))
+        return [advice("channel", f"{bucket} takes requests over plain HTTP", cure)]
+    return [ok("channel", f"{bucket} refuses plain HTTP" + (" and overwriting" if "s3:if-none-match" in text else ""))]
 
 
-async def _versions(s3: S3Client, bucket: str) -> Finding:
+async def _versions(s3: S3Client, bucket: str) -> list[Finding]:
     if (await s3.get_bucket_versioning(Bucket=bucket)).get("Status") == "Enabled":
-        return ok("channel", f"{bucket} keeps versions")
+        return [ok("channel", f"{bucket} keeps versions")]
     cure = f"aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled"
-    return advice("channel", f"{bucket} keeps no versions: what is deleted by mistake is lost", cure)
+    return [advice("channel", f"{bucket} keeps no versions: what is deleted by mistake is lost", cure)]
+
+
+_PROTECTION = {
+    "its encryption": _encryption,
+    "who can see it": _public_access,
+    "its policy": _policy,
+    "its versions": _versions,
+}
+"""What makes a bucket as safe as one that ``init`` creates, and who looks at it. They raise what the SDK raises."""
+
+
+async def judge_bucket(s3: S3Client, bucket: str) -> list[Finding]:
+    """Check whether a bucket is as safe as one that ``init`` creates. Raises what the SDK raises."""
+    return [finding for judge in _PROTECTION.values() for finding in await judge(s3, bucket)]

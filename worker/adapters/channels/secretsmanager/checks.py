@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from worker.adapters.aws.kms import look_at_key
 from worker.adapters.channels.kind import ChannelChecks
 from worker.adapters.channels.secretsmanager.settings import SecretsManagerSettings
-from worker.adapters.checks.findings import Finding, advice, fails, ok
+from worker.adapters.checks.findings import Finding, advice, fails, not_checked, ok
 from worker.adapters.checks.probes import Probe, Question, permissions
 from worker.adapters.checks.seen import Seen
 
@@ -54,7 +54,8 @@ async def look_at_secrets(secrets: SecretsManagerClient, prefix: str) -> list[Fi
 
 def _price(seen: Seen) -> Finding:
     if seen.waiting is None and seen.users is None:
-        return ok("price", f"Secrets Manager: ${PRICE:.2f} a user and month; good for a pilot")
+        said = f"Secrets Manager: ${PRICE:.2f} a user and month, and nobody counted the users; good for a pilot"
+        return not_checked("price", said)
     users = (seen.waiting or 0) + (seen.users or 0)
     said = f"Secrets Manager: about {users:,} users cost ${users * PRICE:,.0f} a month"
     cure = "use channel.kind s3 for a rollout"

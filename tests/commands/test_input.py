@@ -96,6 +96,24 @@ async def test_what_a_pipe_handed_over_is_kept_when_the_run_is_stopped(rollout: 
     assert (await rollout.states())["delivered"] == writer.written
 
 
+async def test_a_kill_costs_few_lines_of_a_pipe_however_fast_its_writer(rollout: Rollout) -> None:
+    rollout.configure(rate={"requests_per_second": 20})
+    requests = await rollout.sign_in(*(f"user-{number}" for number in range(400)), credential="session")
+    writer = LedgerWriter(rollout, requests)
+    size = len(json.dumps(requests[0])) + 1
+
+    await writer.write(seconds=1.0)  # before the worker has begun to read, too
+    await rollout.until_called(20)
+    await writer.write(seconds=1.0)
+    writer.process.signal(signal.SIGKILL)
+    await writer.process.ended()
+    writer.close()
+
+    status = await rollout.status()
+    nowhere = writer.written - sum(status["states"].values()) - status["backlog"]
+    assert nowhere * size <= 2 * 4_096 + 12 * size, f"{nowhere} of {writer.written} lines"
+
+
 async def test_max_users_leaves_the_rest_of_a_pipe_on_the_queue(rollout: Rollout) -> None:
     writer = LedgerWriter(
         rollout,

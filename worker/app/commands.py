@@ -69,7 +69,8 @@ def _next_batch(
     for line in lines:
         now = stores.clock.utc()
         try:
-            batch.append((stores.parser.parse(line.raw, now), stores.parser.body(line.raw, now)))
+            message = line.message()
+            batch.append((stores.parser.parse(message, now), stores.parser.body(message, now)))
         except Malformed as malformed:
             if aside := refused.add(line, str(malformed)):
                 asides.append(aside)

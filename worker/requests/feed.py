@@ -142,21 +142,22 @@ class Feed:
         next one. A malformed request is put aside and counted; then ``Malformed`` is raised, whose text may be shown.
         """
         raw = request if isinstance(request, bytes) else line_of(request)
-        await self._push(raw, wait=wait, refuse=lambda reason: Aside(reason, digest(raw), 1, 0))
+        await self._push(lambda: raw, wait=wait, refuse=lambda reason: Aside(reason, digest(raw), 1, 0))
 
     async def push_line(self, line: Line, refused: Refused) -> None:
         """Push a line of a file or a pipe, without waiting; ``refused`` notes it where it is malformed."""
-        await self._push(line.raw, wait=False, refuse=partial(refused.add, line))
+        await self._push(line.message, wait=False, refuse=partial(refused.add, line))
 
     async def put_aside(self, asides: Iterable[Aside]) -> None:
         """Remember malformed lines that were read."""
         for aside in asides:
             await self._queue.put_aside(*aside)
 
-    async def _push(self, raw: bytes, *, wait: bool, refuse: Callable[[str], Aside | None]) -> None:
+    async def _push(self, message: Callable[[], bytes], *, wait: bool, refuse: Callable[[str], Aside | None]) -> None:
         self._was_permitted_by_push()
         now = self._clock.utc()
         try:
+            raw = message()
             parsed, body = self._parser.parse(raw, now), self._parser.body(raw, now)
         except Malformed as malformed:
             self.malformed[str(malformed)] += 1

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
+from worker.core.errors import Malformed
 from worker.requests.encodings import HEAD, foreign
 
 MAX_MESSAGE = 256 * 1024
@@ -45,6 +46,12 @@ class Line(NamedTuple):
     """Whether it is the first that is not blank."""
     is_ended: bool = True
     """Whether it has an end; the last one may have none, as where the file was cut."""
+
+    def message(self) -> bytes:
+        """Return the line as a message. Raises ``Malformed`` where the file is something else."""
+        if self.flaw:
+            raise Malformed(self.flaw)
+        return self.raw
 
 
 class LineSplitter:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.adapters.queues.rigs import SqliteQueues
 from tests.adapters.queues.test_every_queue import ids, lease
@@ -19,7 +20,7 @@ from worker.core.clock import SystemClock
 from worker.core.errors import QueueUnavailable, UsageError
 from worker.core.outlook import Outlook
 from worker.core.ports import Backlog, Lease, Producer, Pushed
-from worker.requests.lines import MAX_MESSAGE, digest
+from worker.requests.lines import MAX_MESSAGE, digest, shrink_pipe
 
 
 @pytest.fixture
@@ -309,3 +310,95 @@ async def test_thousands_of_lines_that_will_hardly_make_it_are_read_without_look
     monkeypatch.setattr("worker.adapters.queues.stream._deadline", deadline)
     assert len(await queue.lease(1, Outlook(time.time(), lead=60.0))) == 1
     assert looked_at < 20 * len(lines)
+
+
+# --- lines of a pipe stand nowhere else -------------------------------------------------------------------------------
+
+
+async def test_late_lines_of_a_pipe_are_kept_on_the_queue_behind(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind)
+    late = [body(id=str(number), expires_in=30) + b"\n" for number in range(300)]
+    outlook = Outlook(time.time(), lead=60.0)
+    for line in late:
+        while not pipe.write(line):
+            assert list(await queue.lease(1, outlook)), "who hardly makes it is called while nobody else waits"
+    in_memory = (await queue.backlog()).waiting - (await behind.backlog()).waiting
+    assert (await behind.backlog()).waiting >= 150
+    assert in_memory < 150
+
+
+async def test_a_pipe_is_not_read_on_where_the_queue_behind_has_enough_late_lines(
+    pipe: Pipe, behind: SqliteQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.adapters.queues.stream._MOST_AHEAD", 100)
+    queue = stream(pipe.path, behind)
+    outlook, taken = Outlook(time.time(), lead=60.0), 0
+    for number in range(1_000):
+        if not pipe.write(body(id=str(number), expires_in=30) + b"\n"):
+            await queue.lease_expired(1, 0.0)
+            await queue.lease(0, outlook)
+            await queue.lease(1, outlook)
+            if not pipe.write(body(id=str(number), expires_in=30) + b"\n"):
+                break
+        taken += 1
+    assert 100 <= taken <= 300
+
+
+async def test_the_end_says_which_line_was_the_last_one_taken(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind)
+    pipe.write(body(id="1") + b"\n\nbad\n" + body(id="2") + b"\n" + b'{"torn')
+    [found] = await lease(queue, 1)
+    await queue.acknowledge(found)
+    with capture_logs() as told:
+        await queue.close()
+    [left] = [each for each in told if each["event"] == "pipe_left"]
+    assert (left["lines"], left["on_queue"]) == (4, 1)
+    assert "tail -n +5" in left["cure"]
+
+
+async def test_lines_that_the_queue_behind_did_not_take_are_told_as_lost(pipe: Pipe, behind: SqliteQueue) -> None:
+    queue = stream(pipe.path, behind, BrokenInbox(behind))
+    pipe.write(b"\n" + body(id="1") + b"\n" + body(id="2") + b"\n")
+    await lease(queue, 1)
+    with capture_logs() as told, pytest.raises(QueueUnavailable):
+        await queue.close()
+    [lost] = [each for each in told if each["event"] == "lines_not_kept"]
+    assert (lost["lines"], lost["first"]) == (2, 2)
+
+
+async def test_what_a_pipe_contained_before_is_told_and_kept_and_then_it_is_small(behind: SqliteQueue) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    lines = b"".join(body(id=str(number)) + b"\n" for number in range(200))
+    written = os.write(writing, lines)
+    with capture_logs() as told:
+        queue = stream(Path(f"/dev/fd/{reading}"), behind)
+    assert [each["event"] for each in told] == ["pipe_not_small"]
+    assert told[0]["bytes"] >= written
+    [found] = await queue.lease(1)
+    assert found.request.id == "0"
+    assert shrink_pipe(reading) == 4_096
+    assert (await behind.backlog()).waiting == 200 - lines[written:].count(b"\n")
+    os.close(writing)
+    os.close(reading)
+
+
+async def test_ten_thousand_late_lines_of_a_file_are_quick(tmp_path: Path, behind: SqliteQueue) -> None:
+    lines = [body(id=str(number), expires_in=30 + number % 7) for number in range(9_000)]
+    queue = stream(file(tmp_path, b"\n".join(lines)), behind)
+    outlook = Outlook(time.time(), lead=60.0)
+    began = time.process_time()
+    for _ in range(3_000):
+        assert len(await queue.lease(1, outlook)) == 1
+    assert time.process_time() - began < 3.0, "15 s where each lease sorted them all"
+
+
+async def test_lines_in_time_come_by_deadline_and_late_ones_by_the_latest(tmp_path: Path, behind: SqliteQueue) -> None:
+    seconds = {"a": 90, "b": 40, "c": 120, "d": 20, "e": 50, "dead": -5}
+    lines = [body(id=name, expires_in=left) for name, left in seconds.items()]
+    queue = stream(file(tmp_path, b"\n".join(lines)), behind)
+    outlook = Outlook(time.time(), lead=60.0)
+    assert ids(list(await queue.lease(2, outlook))) == ["a", "c"]
+    assert ids(list(await queue.lease(2, outlook))) == ["e", "b"]
+    assert ids(list(await queue.lease(2, outlook))) == ["d"]
+    assert ids(list(await queue.lease_expired(9, time.time()))) == ["dead"]

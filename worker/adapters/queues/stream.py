@@ -2,8 +2,9 @@
 
 When no line is ready, messages are leased from a second queue, the queue behind. A file keeps its lines. Those of a
 pipe stand nowhere else until their user's claim is in the ledger. So a pipe is made small and read in small pieces,
-lines whose turn does not come soon are put on the queue behind, and so is what is left when the run ends. A worker that
-is killed (SIGKILL) loses the lines in the pipe and in one read, and those whose claims were not written yet.
+lines whose turn does not come soon are put on the queue behind, and so are what a pipe contained that could not be made
+small, and what is left when the run ends. A worker that is killed (SIGKILL) loses the lines in the pipe and in one
+read, and those whose claims were not written yet.
 """
 
 from __future__ import annotations
@@ -57,10 +58,6 @@ class _Read:
     line: Line
     at: float
 
-    @property
-    def raw(self) -> bytes:
-        return self.line.raw
-
 
 def _deadline(lease: Lease) -> float:
     return lease.request.expires_at
@@ -106,21 +103,25 @@ class StreamQueue:
         self._descriptor, mode = _open(source)
         self._is_pipe = not stat.S_ISREG(mode) and (not stat.S_ISCHR(mode) or os.isatty(self._descriptor))
         self._most_ahead = _MOST_OF_A_PIPE if self._is_pipe else _MOST_AHEAD
-        self._is_large = False
+        self._large = 0
+        """Bytes of a pipe that is larger than need be, because it contained more when this began."""
         if self._is_pipe and not os.isatty(self._descriptor):
             self._shrink()
 
     def _shrink(self) -> None:
         """Make the pipe as small as it can be, and say once where it is larger than need be."""
         size = shrink_pipe(self._descriptor)
-        was_large, self._is_large = self._is_large, size is not None and size > max(SMALL, os.sysconf("SC_PAGESIZE"))
-        if (size is None or self._is_large) and not was_large:
+        was_large, self._large = self._large, size or 0
+        if self._large <= max(SMALL, os.sysconf("SC_PAGESIZE")):
+            self._large = 0
+        if size is None:
             log.warning(
                 "pipe_not_small",
-                bytes=size,
-                cause="it contained more when this began" if size else "this is no pipe, or cannot be made small",
-                cure="start the writer after the worker: what is in it ages unseen, and is lost if this is killed",
+                cause="this is no pipe, or one that cannot be made small",
+                cure="what is in it ages unseen, and is lost if this is killed: write no faster than it is used",
             )
+        elif self._large and not was_large:
+            log.info("pipe_not_small", bytes=size, cause="it contained more when this began; that goes to the queue")
 
     async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
         """See ``ports.Queue``; the choice is among the lines read ahead, then among the messages of the queue behind.
@@ -176,7 +177,7 @@ class StreamQueue:
     async def _parsed(self, read: _Read) -> Lease | None:
         """The request in the line; ``None`` where it was malformed, and is put aside."""
         try:
-            return Lease(self._parser.parse(read.raw, read.at), read)
+            return Lease(self._parser.parse(read.line.message(), read.at), read)
         except Malformed as malformed:
             self._refuse(read, malformed)
             await self._put_aside()
@@ -187,7 +188,7 @@ class StreamQueue:
             log.warning(
                 "malformed_line",
                 line=read.line.number,
-                cause=read.line.flaw or str(malformed),
+                cause=str(malformed),
                 cure="the run goes on, and ends by listing all of them",
             )
         if aside := self._refused.add(read.line, str(malformed)):
@@ -256,17 +257,21 @@ class StreamQueue:
         while not self._ready and not self._ended:
             if self._is_pipe and not self._readable() and not (may_wait and await self._becomes_readable()):
                 return False
+            was_large = self._large
             self._take(await asyncio.to_thread(self._read))
+            if was_large:
+                await self._move(list(self._ready))
+                self._ready.clear()
         return bool(self._ready)
 
     def _read(self) -> bytes:
         try:
-            data = os.read(self._descriptor, SMALL if self._is_pipe else _CHUNK)
+            data = os.read(self._descriptor, self._large or (SMALL if self._is_pipe else _CHUNK))
         except OSError as error:
             raise QueueUnavailable(
                 f"cannot read on from {self._source}: {error.strerror}", "run again with the rest"
             ) from None
-        if self._is_large:
+        if self._large:  # it is empty now, unless its writer was faster
             self._shrink()
         return data
 
@@ -355,17 +360,21 @@ class StreamQueue:
             lines.clear()
 
     async def _move(self, reads: Sequence[_Read]) -> int:
-        """Put these lines on the queue behind, durably; how many requests they were."""
+        """Put these lines on the queue behind, durably, and malformed ones aside; how many requests they were."""
         requests: list[tuple[Request, bytes]] = []
+        wrong: list[tuple[_Read, Malformed]] = []
         for read in reads:
             try:
-                request = self._parser.parse(read.raw, read.at)
+                request = self._parser.parse(read.line.message(), read.at)
             except Malformed as malformed:
-                self._refuse(read, malformed)
+                wrong.append((read, malformed))
             else:
-                requests.append((request, self._parser.body(read.raw, read.at)))
+                requests.append((request, self._parser.body(read.line.raw, read.at)))
         if requests:
             await self._producer.push(requests)
+        for read, reason in wrong:
+            self._refuse(read, reason)
+        await self._put_aside()
         return len(requests)
 
     def _say_lost(self, reads: Sequence[_Read]) -> None:

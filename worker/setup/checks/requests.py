@@ -57,7 +57,7 @@ class Content:
         for line in lines:
             now = time.time()
             try:
-                request = parser.parse(line.raw, now)
+                request = parser.parse(line.message(), now)
             except Malformed as malformed:
                 self.refused.add(line, str(malformed))
                 continue

@@ -84,6 +84,23 @@ async def test_a_row_of_a_later_version_or_a_damaged_one_stops_nobody_else(rollo
     assert (await rollout.run()).code == 0, "and the request had stayed on the queue"
 
 
+async def test_an_unfinished_row_of_a_later_version_ends_the_run_once_everybody_else_is_done(rollout: Rollout) -> None:
+    await rollout.push(await rollout.sign_in("eve"))
+    assert (await rollout.run()).code == 0
+    with sqlite3.connect(rollout.ledger) as connection:
+        connection.execute("UPDATE users SET state = 'in_progress', reason = 'grown_too_old'")
+    connection.close()
+
+    await rollout.push(await rollout.sign_in("ana", "ben"))
+    ended = await rollout.run()
+    assert ended.code == 3, ended.err
+    assert "the row of 'eve' in the ledger cannot be read" in ended.err
+    assert set(await rollout.users("delivered")) == {"ana", "ben"}
+    dismissed = await rollout.command("dismiss", rollout.file(["eve"]), "--why", "test")
+    assert dismissed.code == 1
+    assert "left: 'eve'" in dismissed.err
+
+
 async def test_recipients_too_many_for_the_channel_are_refused_at_start(
     tmp_path: Path, ministack: Emulator, aws_credentials: None
 ) -> None:

@@ -74,6 +74,9 @@ async def test_after_a_restore_only_who_was_being_replaced_is_in_doubt(rollout: 
     told = await rollout.command("status", "--json")
     assert told.code == 0
     assert told.logged("ledger_is_older"), told.err
+    checked = await rollout.command("check")
+    assert checked.code == 2
+    assert "older copy" in checked.out
     shown = await rollout.command("recover")
     assert shown.code == 0
     assert "'user-0', 'user-1'" in shown.out

@@ -77,6 +77,22 @@ def judge(world: World, event: Event) -> None:
             done_means_nobody_is_unfinished(world, event)
 
 
+def judge_after_restore(world: World, event: Event) -> None:
+    """What can be said once the ledger forgot what was written: the history tells of rows that it never had."""
+    match event:
+        case Write():
+            an_attempt_is_onesecret_of(world, event.row.username)
+        case Delivery():
+            an_attempt_is_onesecret_of(world, event.username)
+
+
+def judge_at_rest_after_restore(world: World) -> None:
+    """Whatever copy was restored: everybody in the ledger has an outcome, and nobody a stale secret."""
+    everybody_has_an_outcome(world)
+    for username, user in world.users.items():
+        the_newest_secret_is_delivered(world, username, user)
+
+
 def judge_at_rest(world: World) -> None:
     """Everything that can only be said when nothing more will happen."""
     everybody_has_an_outcome(world)
@@ -296,6 +312,15 @@ def a_refused_user_is_not_called_for_ever(world: World, call: Call) -> None:
     calls = sum(each.process is call.process and each.answered for each in world.users[username].calls)
     if calls > MOST_REFUSED_CALLS:
         raise Violation(f"13: {call.process.name} was refused {calls} times for {username}, and calls again")
+
+
+# --- 14 ---------------------------------------------------------------------------------------------------------------
+
+
+def no_false_alarm(world: World) -> None:
+    """14. Whenever a worker starts, the ledger is not behind its mark, unless it is an older copy."""
+    if world.ledger.number < world.mark.number:
+        raise Violation(f"14: the ledger ends with commit {world.ledger.number}, its mark with {world.mark.number}")
 
 
 # --- 11 ---------------------------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.simulation.ports import SimulatedLedger
 from tests.simulation.process import Process
 from tests.simulation.stores import QueueStore
-from worker.core import clock, rules, settled
+from worker.core import clock, older, rules, settled
 from worker.core.call import Caller, Claim
 from worker.core.model import (
     EXPIRED,
@@ -32,6 +33,7 @@ from worker.core.model import (
     WriteResult,
     Written,
 )
+from worker.core.older import Shown
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.pipeline import Pipeline
 from worker.core.ports import Lease
@@ -55,6 +57,8 @@ Apply = Callable[[pytest.MonkeyPatch], None]
 lease = QueueStore.lease
 next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
 is_duplicate = rules.is_duplicate
+put = SimulatedLedger.put
+note, recovered = older.note, older.recovered
 
 
 @dataclass(frozen=True)
@@ -253,6 +257,34 @@ def tried_for_ever(self: Refusals, username: str, seconds_left: float) -> Any:
     return Later(0.1) if user is not None and self._clock.monotonic() - user.at < 0.1 else None
 
 
+async def marked_first(self: SimulatedLedger, row: Enrolment, replaces: str | None) -> WriteResult:
+    self._world.mark.write(self._world.ledger.number + 1, row)
+    return await put(self, row, replaces)
+
+
+def named_with_the_outcome(names: dict[str, int], row: Enrolment) -> bool | None:
+    return None if row.state is State.IN_PROGRESS else note(names, row)
+
+
+def forgotten_with_the_outcome(names: dict[str, int], row: Enrolment) -> bool | None:
+    if row.state is State.NEEDS_SESSION:
+        return names.pop(row.username, None) is not None
+    return note(names, row)
+
+
+def recovered_by_the_channel_alone(
+    username: str, row: Enrolment | None, shown: Shown | None, unsure: int | None, now: float
+) -> Enrolment | None:
+    return recovered(username, row, shown, None, now)
+
+
+def recovered_by_the_names_alone(
+    username: str, row: Enrolment | None, shown: Shown | None, unsure: int | None, now: float
+) -> Enrolment | None:
+    after = recovered(username, row, shown, unsure, now)
+    return after if after and after.state is State.NEEDS_SESSION else None
+
+
 def skipped_in_doubt(row: Enrolment, state: State, reason: Reason | None, now: float, **more: Any) -> Enrolment:
     return conclude(row._replace(doubt=row.doubt and state is not State.SKIPPED), state, reason, now, **more)
 
@@ -305,5 +337,10 @@ MUTANTS: dict[str, Apply] = {
     "calls for Sessions into an absent channel": made_of(Deliveries=CallsForSessionsIntoAnAbsentChannel),
     "blames a user before others got through": Patched(Refusals, {"next_step": concluded_at_once}),
     "tries a refused user for ever": Patched(Refusals, {"next_step": tried_for_ever}),
+    "writes the mark before the ledger": Patched(SimulatedLedger, {"put": marked_first}),
+    "names who is replaced after the call": Patched(older, {"note": named_with_the_outcome}),
+    "forgets whose replacement was lost": Patched(older, {"note": forgotten_with_the_outcome}),
+    "recovers without the names": Patched(older, {"recovered": recovered_by_the_channel_alone}),
+    "recovers without the channel": Patched(older, {"recovered": recovered_by_the_names_alone}),
     "takes over from itself": made_of(WorkerLoop=MayTakeOverFromItself),
 }

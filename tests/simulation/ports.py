@@ -35,6 +35,7 @@ from worker.core.model import (
     State,
     TryAgain,
     WriteResult,
+    Written,
 )
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, Deadlines, Lease, TimeAnswer
@@ -86,9 +87,19 @@ class SimulatedLedger(_Port):
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         ledger, process = self._world.ledger, self._process
-        return await self._operation(
-            "put", f"{row.username} {row.state}", LedgerUnavailable, lambda: ledger.put(process, row, replaces)
-        )
+
+        def write() -> tuple[WriteResult, int]:
+            return ledger.put(process, row, replaces), ledger.number
+
+        result, number = await self._operation("put", f"{row.username} {row.state}", LedgerUnavailable, write)
+        if self._world.scenario.marked and isinstance(result, Written):
+            await self._mark(number, result.row)
+        return result
+
+    async def _mark(self, number: int, row: Enrolment) -> None:
+        """Before anybody learns of the write; what kills the process between the two leaves the mark behind."""
+        await self._process.before(f"mark {number} {row.username}")
+        self._world.mark.write(number, row)
 
     async def read(self, username: str) -> Enrolment | None:
         rows = self._world.ledger.rows

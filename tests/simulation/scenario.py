@@ -65,10 +65,12 @@ class Disturbance:
     """What is done to the process that reaches step number ``step`` of the run; ``seconds``: how long it is paused."""
 
     step: int
-    what: Literal["kill", "pause", "stop", "hurry"]
+    what: Literal["kill", "pause", "stop", "hurry", "restore"]
     seconds: float = 0.0
     purge: bool = False
     """And every message is deleted."""
+    back: int = 0
+    """Where the ledger is restored, with all workers dead: how many commits are missing in the copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ class Scenario:
     """How often those who need a session sign in again."""
     seed: int = 0
     """Of all latencies and jitters."""
+    marked: bool = False
+    """The ledger has a mark outside it, as the embedded one has: it is written after each commit of a row."""
     is_quick: bool = False
     """Every call takes a twentieth of a second and many users are worked on at once: the pace alone is the limit."""
 

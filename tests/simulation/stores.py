@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.history import Acknowledgement, Delivery, UserHistory, Write
 from tests.simulation.scenario import VISIBILITY
+from worker.core import older
 from worker.core.model import Enrolment, Lost, Request, Sealed, WriteResult, Written
 from worker.core.outlook import Outlook
 from worker.core.ports import Lease
@@ -31,6 +32,10 @@ class LedgerStore:
         self._world = world
         self.rows: dict[str, Enrolment] = {}
         self.duplicates = 0
+        self.number = 0
+        """Of the last commit."""
+        self.copies: list[dict[str, Enrolment]] = [{}]
+        """The rows after each commit, where the scenario has a mark: one of them may be restored."""
 
     def put(self, process: Process, row: Enrolment, replaces: str | None) -> WriteResult:
         stands = self.rows.get(row.username)
@@ -39,10 +44,25 @@ class LedgerStore:
         if (stands.version if stands else None) != replaces:
             return Lost(stands)
         self.rows[row.username] = row
+        self.number += 1
+        if self._world.scenario.marked:
+            self.copies.append(dict(self.rows))
         write = Write(self._world.now, process, row, stands)
         self._world.users[row.username].writes.append(write)
         self._world.happened(write)
         return Written(row)
+
+
+class MarkStore:
+    """The mark outside the ledger."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.names: dict[str, int] = {}
+
+    def write(self, number: int, row: Enrolment) -> None:
+        self.number = max(self.number, number)
+        older.note(self.names, row)
 
 
 @dataclass(eq=False, slots=True)

@@ -24,6 +24,7 @@ MAX_SCENARIOS = 1_500
 TOKEN, SESSION = Message("ann", token=True), Message("ann")
 REPLACED = Scenario((TOKEN, replace(TOKEN, replace=True)), rounds=0)
 TWO_WORKERS = Scenario((replace(TOKEN, copies=2),), workers=2, rounds=0)
+MARKED = replace(REPLACED, marked=True, faults=(Fault("associate", 2, Wrong.TIMED_OUT, 5),))
 SILENT = (Fault("associate", 1, Wrong.LOST, 20),)
 
 LIKELY: dict[str, Scenario] = {
@@ -86,6 +87,11 @@ LIKELY: dict[str, Scenario] = {
     "tries a refused user for ever": Scenario(
         (TOKEN, *(Message(f"u{number}", token=True, arrives=2.0 * number) for number in range(20))), refused=("ann",)
     ),
+    "writes the mark before the ledger": MARKED,
+    "names who is replaced after the call": MARKED,
+    "forgets whose replacement was lost": MARKED,
+    "recovers without the names": MARKED,
+    "recovers without the channel": replace(MARKED, faults=()),
     "takes over from itself": random_scenario(458),
     "calls for whoever dies first": Scenario(
         (*(Message(f"u{number}", life=-1.0) for number in range(200)), TOKEN), rounds=0
@@ -133,6 +139,11 @@ CAUGHT_BY = {
     "blames a user before others got through": "13",
     "tries a refused user for ever": "13",
     "takes over from itself": "1 10",
+    "writes the mark before the ledger": "14",
+    "names who is replaced after the call": "2",
+    "forgets whose replacement was lost": "2",
+    "recovers without the names": "2",
+    "recovers without the channel": "2",
     "believes its own clock": "time",
     "judges before it knows the time": "time",
     "issues without bound": "undelivered",
@@ -152,6 +163,9 @@ def scenarios_for(name: str) -> Iterator[Scenario]:
         )
         for disturbance, step in product(disturbances, range(1, 121)):
             yield replace(scenario, disturbances=(replace(disturbance, step=step),))
+        if scenario.marked:
+            for step, back, purge in product(range(1, 121), (1, 3, 6), (True, False)):
+                yield replace(scenario, disturbances=(Disturbance(step, "restore", back=back, purge=purge),))
     yield from map(random_scenario, range(MAX_SCENARIOS))
 
 

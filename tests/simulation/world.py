@@ -29,17 +29,19 @@ from typing import Any
 
 import structlog
 
-from tests.simulation import invariants
+from tests.simulation import invariants, recovery
 from tests.simulation.history import Event, Exit, Violation
 from tests.simulation.process import Process
 from tests.simulation.scenario import EPOCH, Disturbance, Message, Operation, Scenario, Wrong
-from tests.simulation.stores import ChannelStore, LedgerStore, QueueStore, Users
+from tests.simulation.stores import ChannelStore, LedgerStore, MarkStore, QueueStore, Users
 from tests.simulation.truth import CognitoClient
 from tests.simulation.turns import Turns
 from worker.core import settled
 from worker.core.errors import PersonMustAct
 from worker.core.model import UNFINISHED, CredentialKind, Request, Secret, State
 
+RESTORE_TAKES = 60.0
+"""Seconds until somebody has restored the ledger: longer than anything stays on the wire."""
 RESTART = 1.0
 """Seconds after which a process that died or stopped is started again."""
 STAGGER = 0.7
@@ -57,6 +59,9 @@ class World:
         self.dice = random.Random(scenario.seed)
         self.users = Users()
         self.ledger = LedgerStore(self)
+        self.mark = MarkStore()
+        self.was_restored = False
+        self._is_down = False
         self.queue = QueueStore(self)
         self.channel = ChannelStore(self)
         self.cognito = CognitoClient(self)
@@ -101,8 +106,9 @@ class World:
         self._violations.append(Violation(f"a bug: {what}"))
 
     def happened(self, event: Event) -> None:
+        judge = invariants.judge if not self.was_restored else invariants.judge_after_restore
         try:
-            invariants.judge(self, event)
+            judge(self, event)
         except Violation as violation:
             self._violations.append(violation)
 
@@ -138,6 +144,8 @@ class World:
                 self.kill(process)
             case "pause":
                 self.pause(process, disturbance.seconds)
+            case "restore":
+                self.restore(disturbance.back)
             case "stop" | "hurry":
                 self.tell(process.name, f"*** told to {disturbance.what}")
                 process.interrupt()
@@ -152,6 +160,25 @@ class World:
         process.killed = True
         self._is_dead(process)
         self.after(RESTART, self.spawn)
+
+    def restore(self, back: int) -> None:
+        """Everybody dies; a minute later the ledger is an older copy of itself, is recovered, and work goes on."""
+        self.tell("ledger", f"*** lost; the copy lacks {back} commits")
+        self._is_down = True
+        for process in self._living:
+            process.killed = True
+            self._is_dead(process)
+
+        def restored() -> None:
+            self.tell("ledger", "*** restored")
+            self.was_restored, self._is_down = True, False
+            number = max(0, len(self.ledger.copies) - 1 - back)
+            self.ledger.rows = dict(self.ledger.copies[number])
+            self.ledger.number = number
+            recovery.recover(self)
+            self.spawn()
+
+        self.after(RESTORE_TAKES, restored)
 
     def pause(self, process: Process, seconds: float) -> None:
         self.tell(process.name, f"*** paused for {seconds} s")
@@ -201,7 +228,10 @@ class World:
         for _ in range(self.scenario.rounds):
             if self._sign_in_again():
                 self._finish()
-        invariants.judge_at_rest(self)
+        if self.was_restored:
+            invariants.judge_at_rest_after_restore(self)
+        else:
+            invariants.judge_at_rest(self)
 
     def _produce(self, message: Message, id_: str) -> None:
         kind = CredentialKind.ACCESS_TOKEN if message.token else CredentialKind.SESSION
@@ -240,6 +270,9 @@ class World:
         return bool(wanting)
 
     def spawn(self) -> None:
+        if self._is_down:
+            return
+        invariants.no_false_alarm(self)
         number = len(self.processes)
         skews = self.scenario.skews
         self.tell(f"w{number}", "starts")

@@ -29,23 +29,25 @@ class WatchedFile:
         self.path = path
         self._what = what
         self._cure = cure
-        self._known: os.stat_result | None = None
+        self._name = os.fspath(path)
+        self._known: tuple[int, int] | None = None
+        """Device and inode."""
         self.least = least
         """The fewest bytes that the file has, unless somebody cut it."""
 
     def begin(self, known: os.stat_result) -> None:
         """Watch the file of which ``stat`` said this. Nothing is seen before."""
-        self._known = known
+        self._known = known.st_dev, known.st_ino
 
     def check(self) -> None:
         """See ``Watched``."""
         if self._known is None:
             return
         try:
-            found = self.path.lstat()
+            found = os.lstat(self._name)
         except (FileNotFoundError, NotADirectoryError):
             raise self._gone("was removed or moved away") from None
-        if not os.path.samestat(found, self._known):
+        if (found.st_dev, found.st_ino) != self._known:
             raise self._gone("was replaced by another file")
         if found.st_size < self.least:
             raise self._gone(f"was cut to {found.st_size:,} of at least {self.least:,} bytes")

@@ -11,7 +11,7 @@ import structlog
 
 from worker.adapters import channels
 from worker.app.stores import StoredLedger, Stores
-from worker.core.errors import PersonMustAct, WorkerError
+from worker.core.errors import PersonMustAct, RowUnreadable, WorkerError
 from worker.settings import Settings
 
 log = structlog.get_logger()
@@ -55,7 +55,10 @@ async def _behind_the_channel(settings: Settings, ledger: StoredLedger) -> Perso
     for username, generation in _last_secrets(path):
         if generation <= since + CLOCKS_DIFFER:
             continue
-        row = await ledger.read(username)
+        try:
+            row = await ledger.read(username)
+        except RowUnreadable:  # of a later version, so it is not older
+            continue
         if row is None or row.generation < generation:
             return PersonMustAct(
                 f"the ledger is an older copy: it does not know of secrets that are at the end of {path}",

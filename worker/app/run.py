@@ -90,7 +90,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
         with _signals(shutdown), _tuned_interpreter(), stores.alive:
             try:
                 counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave, refused)
-            except DependencyUnavailable as unavailable:  # the states of the users are not known
+            except (DependencyUnavailable, PersonMustAct) as unavailable:  # the states of the users are not known
                 shutdown.request(unavailable)
                 reason = shutdown.reason or unavailable
                 log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))  # noqa: TRY400

@@ -167,4 +167,6 @@ def _print_left(told: Told) -> int:
         click.echo(f"left: {username!r} {why}", err=True)
     if told.left > len(told.left_names):
         click.echo(f"left: {told.left - len(told.left_names)} more", err=True)
+    if told.malformed:
+        click.echo("malformed: a line is a username of 1 to 128 characters in UTF-8, or a line of export", err=True)
     return ExitCode.SOME_LEFT_OUT if told.left or told.malformed else ExitCode.DONE

@@ -36,6 +36,25 @@ def unsure_up_to(row: Enrolment) -> int | None:
     return row.generation - 1 if row.state is State.IN_PROGRESS else row.generation
 
 
+def note(names: dict[str, int], row: Enrolment) -> bool | None:
+    """Change the names outside the ledger as a row asks that was written to it.
+
+    ``True``: the user is in question now, or further up; ``False``: not any more; ``None``: nothing changed.
+    """
+    known = names.get(row.username)
+    if row.state in ENROLLED:
+        # Where this very secret was doubted since, by a worker that was overtaken, that may be noted before this.
+        if known is None or known >= row.generation:
+            return None
+        del names[row.username]
+        return False
+    unsure = None if row.state is State.SEALED else unsure_up_to(row)  # sealed: as before, until it is delivered
+    if unsure is None or (known is not None and known >= unsure):
+        return None
+    names[row.username] = unsure
+    return True
+
+
 def recovered(
     username: str, row: Enrolment | None, shown: Shown | None, unsure: int | None, now: float
 ) -> Enrolment | None:

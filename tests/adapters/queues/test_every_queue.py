@@ -9,6 +9,7 @@ from tests.adapters.queues.rigs import Intake, Queues
 from tests.support.messages import body, pushed, until
 from tests.support.rows import NASTY_NAMES
 from worker.adapters.queues.sqlite.queue import SqliteQueue
+from worker.adapters.queues.sqs.queue import SqsQueue
 from worker.core.model import CredentialKind, Secret
 from worker.core.outlook import Outlook
 from worker.core.ports import Backlog, Lease, Pushed, Queue
@@ -159,6 +160,13 @@ async def test_malformed_messages_are_put_aside_and_stop_nothing(intake: Intake)
         return (await intake.queue.backlog()).waiting == 2
 
     await until(only_the_others_wait)
+
+
+async def test_a_queue_without_dead_letters_says_so_whatever_was_put_aside(queues: Queues) -> None:
+    async with queues.open() as queue:
+        await queue.put_aside("is not JSON", "0123456789abcdef")
+        assert isinstance(queue, SqliteQueue | SqsQueue)
+        assert await queue.dead_letters(1) == 0
 
 
 async def test_the_same_malformed_message_again_is_counted_again(intake: Intake) -> None:

@@ -164,6 +164,26 @@ async def test_a_dead_letter_queue_that_cannot_be_one_is_refused(sqs_queues: Sqs
                 pass
 
 
+async def test_a_redrive_policy_whose_queue_is_gone_is_told(sqs_queues: SqsQueues) -> None:
+    await limit(sqs_queues, 1000)
+    async with sqs_queues.client() as sqs:
+        await sqs.delete_queue(QueueUrl=sqs_queues.dead_letter_url)
+        with capture_logs() as logs:
+            async with sqs_queues.open(dead_letter_url=None):
+                pass
+    assert ["which is gone" in log["cause"] for log in logs if log["event"] == "queue_unfit"] == [True]
+
+
+async def test_a_message_that_the_queue_will_never_take_is_a_persons_to_mend(
+    sqs_queues: SqsQueues, proxy: Proxy
+) -> None:
+    async with sqs_queues.open(endpoint=proxy.url) as queue:
+        proxy.entries_refused["SendMessageBatch"] = "InvalidParameterValue"
+        with pytest.raises(QueueUnavailable, match="refused 1 messages") as caught:
+            await queue.push(pushed(body()))
+    assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
+
+
 async def test_who_may_not_look_at_the_dead_letters_may_push(sqs_queues: SqsQueues, proxy: Proxy) -> None:
     """The policy of a migration script has only ``sqs:SendMessage`` there."""
     async with sqs_queues.client():

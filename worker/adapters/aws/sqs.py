@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, TypeVar
 
 from botocore.exceptions import ClientError
 
-from worker.adapters.aws.errors import code, fault, faults
-from worker.core.errors import DependencyUnavailable, ExitCode, QueueUnavailable
+from worker.adapters.aws.error_table import Kind
+from worker.adapters.aws.errors import code, fault, faults, means
+from worker.core.errors import DependencyUnavailable, QueueUnavailable
 from worker.core.resilience.backoff import Backoff, retry
 
 Item = TypeVar("Item")
@@ -36,6 +37,9 @@ _NOT_CONFIRMED = "no confirmation"
 """Used as the code of an entry that the answer does not mention."""
 _THROTTLED = ("RequestThrottled", "ThrottlingException", "KmsThrottled", "OverLimit")
 """Endings of error codes that SQS marks as the sender's fault, although waiting helps."""
+
+_OF_EVERYBODY = frozenset({Kind.PERMISSION, Kind.KEY, Kind.CREDENTIALS, Kind.CLOCK, Kind.ACCOUNT})
+"""Why an entry of a batch failed as every other one would have."""
 
 
 class Failure(NamedTuple):
@@ -129,8 +133,8 @@ def denial(
 ) -> DependencyUnavailable | None:
     """The exception for an entry that failed because of a permission, a key or credentials; ``None`` for any other."""
     name = "".join(word.title() for word in getattr(operation, "__name__", "").split("_"))
-    found = fault(ClientError({"Error": {"Code": failure.code}}, name), unavailable, what)
-    return found if failure.for_good and found.exit_code is ExitCode.PERSON_MUST_ACT else None
+    error = ClientError({"Error": {"Code": failure.code}}, name)
+    return fault(error, unavailable, what) if failure.for_good and means(error).kind in _OF_EVERYBODY else None
 
 
 def entry_fault(code: str, operation: str, unavailable: type[DependencyUnavailable], what: str) -> Exception:

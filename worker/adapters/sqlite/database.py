@@ -162,7 +162,7 @@ class Database:
         try:
             return await self._writes.submit((work, item), gather=gather)
         except (sqlite3.Error, OSError) as error:
-            raise _explained(error, self.path, unavailable) from None
+            raise self._failure(error, unavailable) from None
 
     async def read(
         self, query: Callable[[sqlite3.Connection], Result], unavailable: type[DependencyUnavailable]
@@ -171,7 +171,17 @@ class Database:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, query)
         except sqlite3.Error as error:
-            raise _explained(error, self.path, unavailable) from None
+            raise self._failure(error, unavailable) from None
+
+    def _failure(self, error: sqlite3.Error | OSError, unavailable: type[DependencyUnavailable]) -> Exception:
+        """The exception to raise in place of ``error``; where the file was taken away, that is the cause."""
+        try:
+            self.check()
+        except PersonMustAct as taken_away:
+            return taken_away
+        except OSError:
+            pass
+        return _explained(error, self.path, unavailable)
 
     def _read(self, query: Callable[[sqlite3.Connection], Result]) -> Result:
         assert self._reading is not None

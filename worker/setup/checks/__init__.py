@@ -15,6 +15,7 @@ from worker.adapters.aws.session import AwsTarget
 from worker.adapters.checks.files import MOUNTS
 from worker.adapters.checks.findings import Finding, Level, fails, merged, not_checked
 from worker.adapters.checks.seen import Seen
+from worker.app import older
 from worker.app.stores import aws_target, open_stores
 from worker.core.errors import WorkerError
 from worker.core.model import State
@@ -89,6 +90,8 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
         return [], Seen(waiting=0, sessions=0, users=0, delivered=0)
     try:
         async with open_stores(settings, must_exist=True) as stores:
+            if is_older := await older.refusal(settings, stores):
+                return [fails("ledger", str(is_older), is_older.hint)], Seen()
             backlog, sessions, counts = (
                 await stores.queue.backlog(),
                 await stores.queue.sessions(),

@@ -11,6 +11,8 @@ from pathlib import Path
 from worker.adapters import channels
 from worker.adapters.checks.files import MOUNTS, VOLATILE, file_system, writable
 from worker.adapters.checks.findings import Finding, advice, fails, merged, not_checked, ok
+from worker.app.written_files import refuse_wrong_files
+from worker.core.errors import UsageError
 from worker.settings import Settings
 
 # fmt: off
@@ -31,7 +33,7 @@ _MOST_FILES = 2_000
 def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
     """Check everything on this host. Opens files for reading only, and creates nothing."""
     databases = list(_databases(settings))
-    findings: list[Finding] = []
+    findings: list[Finding] = list(_not_meant(settings))
     for about, path in databases:
         findings.append(writable(about, path))
         if not findings[-1].fails:
@@ -39,6 +41,13 @@ def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
     findings += channels.kind_of(settings.channel).checks().look_at_host(settings.channel, mounts)
     beside = [folder for kind in channels.kinds().values() for folder in kind.checks().folders(settings.channel)]
     return merged([*findings, *_identities([*(path.parent for _, path in databases), *beside, Path()])])
+
+
+def _not_meant(settings: Settings) -> Iterator[Finding]:
+    try:
+        refuse_wrong_files(settings, delivers=True)
+    except UsageError as refused:
+        yield fails("files", str(refused), refused.hint)
 
 
 def _databases(settings: Settings) -> Iterator[tuple[str, Path]]:

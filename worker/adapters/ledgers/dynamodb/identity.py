@@ -40,9 +40,7 @@ class Identity:
         described = await self._described()
         for mistake in mistakes(described):
             raise (LedgerUnavailable if mistake.passes else UsageError)(mistake.said, mistake.cure)
-        own = str(described.get("TableId", ""))
-        if not own:
-            return None
+        own = _id_of(described)
         with faults(LedgerUnavailable, WHAT):
             answer = await self._dynamodb.update_item(
                 TableName=self._table,
@@ -63,11 +61,15 @@ class Identity:
 
     async def adopt(self) -> None:
         """Stamp the table with its own id, whatever was there. Raises ``LedgerUnavailable``."""
-        own = str((await self._described()).get("TableId", ""))
+        own = _id_of(await self._described())
         with faults(LedgerUnavailable, WHAT):
             await self._dynamodb.put_item(TableName=self._table, Item={KEY: {"S": IDENTITY}, TABLE_ID: {"S": own}})
 
     async def _described(self) -> Mapping[str, Any]:
-        """What DescribeTable says of the table; a stand-in for DynamoDB gives no ``TableId``."""
         with faults(LedgerUnavailable, WHAT):
             return (await self._dynamodb.describe_table(TableName=self._table))["Table"]
+
+
+def _id_of(described: Mapping[str, Any]) -> str:
+    """The table's id; where a stand-in for DynamoDB gives none, its name and the time at which it was made."""
+    return str(described.get("TableId") or f"{described['TableArn']} {described['CreationDateTime'].isoformat()}")

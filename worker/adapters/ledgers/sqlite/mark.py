@@ -29,8 +29,8 @@ from zlib import crc32
 
 from worker.adapters.private_files import open_private, sync_folder, write_private
 from worker.core.errors import LedgerUnavailable, PersonMustAct, UsageError, WorkerError
-from worker.core.model import ENROLLED, Enrolment, Sealed, State
-from worker.core.older import unsure_up_to
+from worker.core.model import Enrolment, Sealed, State
+from worker.core.older import note, unsure_up_to
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
 """In the ledger: ``id``, ``number`` (of the last commit of users' rows), ``since`` (see ``Mark.since``), and while an
@@ -43,6 +43,7 @@ _NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\
 SPARE_LINES = 1_000
 """So many lines that no longer matter may be in the file, beside as many as there are names, before a worker that
 starts writes it anew: some 50 KB."""
+_STATES = frozenset(state.value for state in State)
 RECOVER = "restore the newest copy of the ledger, or bring this one up to date: mfa-worker recover shows how"
 """What to do about a ledger that is older than its mark."""
 
@@ -279,7 +280,8 @@ def _in_question(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
     for username, state, since, generation, sealed in connection.execute(
         f"SELECT {columns} FROM users WHERE {secret_but_not_delivered}"  # noqa: S608 - our own names
     ):
-        row = Enrolment(username, State(state), since, generation, sealed=Sealed(sealed, "", "", b""))
+        known = State(state) if state in _STATES else State.FAILED  # a later version's: an outcome without a delivery
+        row = Enrolment(username, known, since, generation, sealed=Sealed(sealed, "", "", b""))
         if (unsure := unsure_up_to(row)) is not None:
             yield username, unsure
 
@@ -289,18 +291,13 @@ def _in_question(connection: sqlite3.Connection) -> Iterator[tuple[str, int]]:
 
 def _change(row: Enrolment, names: dict[str, int]) -> bytes | None:
     """The line to append for a row that was written, if there is one; ``names`` is changed alike."""
-    known = names.get(row.username)
-    if row.state in ENROLLED:
-        # Another worker may have doubted this very secret since, and its line may be there before this one.
-        if known is None or known >= row.generation:
+    match note(names, row):
+        case True:
+            return _plus(row.username, names[row.username])
+        case False:
+            return b"- %d %s\n" % (row.generation, json.dumps(row.username).encode("ascii"))
+        case None:
             return None
-        del names[row.username]
-        return b"- %d %s\n" % (row.generation, json.dumps(row.username).encode("ascii"))
-    unsure = None if row.state is State.SEALED else unsure_up_to(row)  # sealed: as before, until it is delivered
-    if unsure is None or (known is not None and known >= unsure):
-        return None
-    names[row.username] = unsure
-    return _plus(row.username, unsure)
 
 
 def _plus(username: str, unsure: int) -> bytes:

@@ -24,7 +24,7 @@ from worker.adapters.batching import some_at_once
 from worker.adapters.queues.sqs.attributes import COUNTS
 from worker.adapters.queues.sqs.fitness import redrive_policy
 from worker.core.errors import ExitCode, QueueUnavailable, UsageError
-from worker.settings.queue_urls import beside, same
+from worker.settings.queue_urls import beside, named, same
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -44,6 +44,8 @@ HIDDEN_FOR = 20
 """Seconds for which a message that is looked at is hidden, should this process be killed before it gives it back."""
 LOOKS_FOR = 5.0
 """The most seconds that a look may take; what another look hides from it is back by then, or counts as unseen."""
+GONE_CURE = "create that queue again, or name another one in the RedrivePolicy: mfa-worker init makes one"
+"""What to do where the target of the redrive policy does not exist: nobody sees what SQS moves there."""
 _RECEIVED: Final = "DeadLetterQueueSourceArn", "SentTimestamp"
 
 
@@ -109,7 +111,13 @@ class DeadLetters:
                 "there is no queue at queue.dead_letter_url", "correct it, or create it: mfa-worker init"
             )
             try:
-                attributes = await self._attributes(queue, missing if queue.has_notes else None)
+                attributes = await self._attributes(queue, missing)
+            except UsageError:
+                if queue.has_notes:
+                    raise
+                name = named(queue.url).name
+                log.warning("queue_unfit", cause=f"its redrive policy names {name}, which is gone", cure=GONE_CURE)
+                continue
             except QueueUnavailable as unavailable:
                 if unavailable.exit_code is not ExitCode.PERSON_MUST_ACT:
                     raise

@@ -9,7 +9,7 @@ from worker.adapters.aws.sqs import PATIENCE, in_batches, send_all
 from worker.adapters.batching import some_at_once
 from worker.adapters.queues.sqs.attributes import QUEUE
 from worker.adapters.queues.sqs.dead_letters import DIGEST, REASON, WHAT
-from worker.core.errors import QueueUnavailable
+from worker.core.errors import ExitCode, QueueUnavailable
 from worker.core.model import Request
 from worker.core.ports import Pushed
 
@@ -45,10 +45,12 @@ class SqsProducer:
             nonlocal accepted
             entries = [{"MessageBody": body.decode()} for body in bodies]
             if refused := await send_all(self._sqs.send_message_batch, self._url, entries, what=QUEUE):
-                raise QueueUnavailable(
+                unavailable = QueueUnavailable(
                     f"the queue refused {len(refused)} messages: {', '.join(sorted(set(refused.values())))}",
                     "look at the queue's attributes (MaximumMessageSize: 256 KiB), then push again",
                 )
+                unavailable.exit_code = ExitCode.PERSON_MUST_ACT  # it would refuse them again
+                raise unavailable
             accepted += len(bodies)
 
         bodies = (_as_sqs_allows(body) for _, body in requests)

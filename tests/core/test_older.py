@@ -1,0 +1,117 @@
+"""What a row of an older ledger becomes, given what the channel shows and who is in question."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Reason, Sealed, State
+from worker.core.older import Shown, note, recovered, unsure_up_to
+
+NOW = 2_000.0
+
+
+def row(state: State, generation: int, *, sealed: int | None = None) -> Enrolment:
+    secret = None if sealed is None else Sealed(sealed, "old", "", b"sealed" if state is State.SEALED else b"")
+    worker = "dead" if state is State.IN_PROGRESS else None
+    return Enrolment("ana", state, 0.0, generation, worker=worker, sealed=secret, request_id="r1")
+
+
+def shown(generation: int) -> Shown:
+    return Shown(generation, "new", "2030-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("older", "newest"),
+    [
+        (row(State.DELIVERED, 5, sealed=5), 6),
+        (row(State.ACTIVE, 5, sealed=5), 6),
+        (row(State.IN_PROGRESS, 5), 5),
+        (row(State.IN_PROGRESS, 5, sealed=4), 6),
+        (row(State.SEALED, 5, sealed=5), 5),
+        (row(State.NEEDS_SESSION, 5), 6),
+        (row(State.FAILED, 5), 6),
+        (row(State.SKIPPED, 5), 6),
+        (None, 1),
+    ],
+)
+def test_who_is_behind_the_channel_is_delivered_with_what_it_shows(older: Enrolment | None, newest: int) -> None:
+    after = recovered("ana", older, shown(newest), None, NOW)
+
+    assert after is not None
+    assert (after.username, after.state, after.reason, after.since) == ("ana", State.DELIVERED, None, NOW)
+    assert after.sealed == Sealed(newest, "new", "2030-01-01T00:00:00Z", b"")
+    assert after.generation == newest
+    assert (after.worker, after.request_id) == (None, None)
+    assert older is None or "r1" in after.settled, "the request that was under way must not replace the secret again"
+
+
+@pytest.mark.parametrize(
+    ("older", "newest"),
+    [
+        (row(State.DELIVERED, 5, sealed=5), 5),
+        (row(State.DELIVERED, 5, sealed=5), None),
+        (row(State.IN_PROGRESS, 6, sealed=5), 5),
+        (row(State.IN_PROGRESS, 6), None),
+        (row(State.SEALED, 6, sealed=6), 5),
+        (row(State.NEEDS_SESSION, 5, sealed=5), 5),
+        (row(State.FAILED, 5), 5),
+        (None, None),
+    ],
+)
+def test_who_is_not_behind_stays(older: Enrolment | None, newest: int | None) -> None:
+    assert recovered("ana", older, shown(newest) if newest else None, None, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("older", "newest"),
+    [
+        (row(State.DELIVERED, 5, sealed=5), 5),
+        (row(State.DELIVERED, 5, sealed=5), 6),
+        (row(State.ACTIVE, 5, sealed=5), None),
+        (row(State.SEALED, 5, sealed=5), 5),
+        (row(State.IN_PROGRESS, 5), 5),
+        (None, 5),
+    ],
+)
+def test_whose_secret_was_being_replaced_is_in_doubt_unless_a_later_one_is_shown(
+    older: Enrolment | None, newest: int | None
+) -> None:
+    after = recovered("ana", older, shown(newest) if newest else None, 6, NOW)
+
+    assert after is not None
+    assert (after.state, after.reason, after.worker) == (State.NEEDS_SESSION, Reason.REPLY_LOST, None)
+    assert after.generation > 6, "a later secret must be known to be later than the lost one"
+    later = recovered("ana", older, shown(7), 6, NOW)
+    assert later is not None
+    assert later.state is State.DELIVERED
+
+
+@pytest.mark.parametrize("state", [State.NEEDS_SESSION, State.FAILED, State.SKIPPED])
+def test_who_has_no_secret_by_the_older_ledger_either_is_not_doubted_again(state: State) -> None:
+    assert recovered("ana", row(state, 4), shown(5), 6, NOW) is None
+
+
+states = st.sampled_from([*State])
+rows = st.builds(row, states, st.integers(1, 9), sealed=st.none() | st.integers(1, 9))
+
+
+@given(st.none() | rows, st.none() | st.builds(shown, st.integers(1, 9)), st.none() | st.integers(1, 9))
+def test_it_is_done_once(older: Enrolment | None, newest: Shown | None, unsure: int | None) -> None:
+    after = recovered("ana", older, newest, unsure, NOW)
+    if after is not None:
+        assert after.state not in UNFINISHED
+        assert recovered("ana", after, newest, unsure, NOW) is None
+
+
+@given(st.lists(rows))
+def test_a_name_is_noted_for_exactly_those_whose_last_row_asks_for_it(history: list[Enrolment]) -> None:
+    names: dict[str, int] = {}
+    for number, each in enumerate(history, 1):  # a user's claims are numbered in rising order
+        each = each._replace(generation=number, sealed=each.sealed and each.sealed._replace(generation=number))
+        note(names, each)
+        if each.state in ENROLLED:
+            assert not names
+        elif each.state is not State.SEALED and unsure_up_to(each) is not None:
+            assert names == {"ana": unsure_up_to(each)}

@@ -145,6 +145,10 @@ async def test_a_copy_of_the_ledger_with_its_mark_is_noticed_by_the_end_of_the_c
     with sqlite3.connect(rollout.ledger) as ledger:  # it was begun an hour ago
         ledger.execute("UPDATE mark SET value = value - 3600000 WHERE name = 'since'")
     ledger.close()
+    with rollout.channel.open("a") as channel:  # what is no record alarms nobody
+        later = {"username": "ana", "generation": 10**17, "attempt_id": "", "associated_at": "", "sealed": "YWdl"}
+        channel.write(f"junk\n{json.dumps(later)}\n" + json.dumps({"username": "zoe", "generation": 10**13}) + "\n")
+    assert (await rollout.run()).code == 0
     backup = copied(rollout.ledger)
     shutil.copy2(mark_of(rollout), rollout.folder / "backup.mark")
     await enrolled(rollout, "ben")

@@ -89,8 +89,9 @@ def test_whose_secret_was_being_replaced_is_in_doubt_unless_a_later_one_is_shown
 
 
 @pytest.mark.parametrize("state", [State.NEEDS_SESSION, State.FAILED, State.SKIPPED])
-def test_who_has_no_secret_by_the_older_ledger_either_is_not_doubted_again(state: State) -> None:
-    assert recovered("ana", row(state, 4), shown(5), 6, NOW) is None
+def test_who_has_no_secret_by_the_older_ledger_either_stays_and_is_not_behind_the_channel(state: State) -> None:
+    assert recovered("ana", row(state, 4), shown(5), 6, NOW) == row(state, 7)
+    assert recovered("ana", row(state, 4), None, 6, NOW) is None
 
 
 states = st.sampled_from([*State])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import base64
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import structlog
 from worker.adapters import channels
 from worker.app.stores import StoredLedger, Stores
 from worker.core.errors import PersonMustAct, RowUnreadable, WorkerError
+from worker.core.record import Record, line_address, parse_object
 from worker.settings import Settings
 
 log = structlog.get_logger()
@@ -20,6 +22,11 @@ LAST_BYTES = 65_536
 """So many bytes at the end of the channel's file are looked at: some 60 lines, in one read."""
 LAST_LINES = 8
 """So many of the last lines are compared with the ledger: each is a read of one row."""
+SEALED = base64.b64encode(b"age-encryption.org/v1").decode("ascii")
+"""How every sealed record begins in a line (age specification)."""
+NEXT_DAY = 86_400_000
+"""Milliseconds: a generation is at least the clock in milliseconds and little more, so what is beyond tomorrow is no
+generation, and would hide every true one."""
 CLOCKS_DIFFER = 60_000
 """Milliseconds by which the clock that numbered a secret may have differed from this machine's (``core.clock`` corrects
 no more): what the channel shows of the first minute of a ledger may be the end of an earlier one."""
@@ -78,10 +85,21 @@ def _last_secrets(path: Path) -> Iterator[tuple[str, int]]:
     except OSError:
         return
     for line in lines[: None if start == 0 else 0 : -1][:LAST_LINES]:
-        try:
-            found = json.loads(line)
-            username, generation = found["username"], found["generation"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-        if isinstance(username, str) and type(generation) is int:
-            yield username, generation
+        if (told := told_by(line)) is not None and "username" in told:
+            yield told["username"], told["generation"]
+
+
+def told_by(line: bytes, *, sealed: bool = True) -> Record | None:
+    """Return what a line tells of a record, or ``None`` if it is not the line of one.
+
+    ``sealed``: it must hold what is sealed, too; else it may be an address alone (``ChannelKind.list_records``).
+    """
+    try:
+        told = parse_object(line)
+        _, generation = line_address(told)
+        is_record = isinstance(told["attempt_id"], str) and isinstance(told["associated_at"], str)
+        if sealed or "sealed" in told:
+            is_record = is_record and told["sealed"].startswith(SEALED)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return told if is_record and 0 < generation <= time.time() * 1000 + NEXT_DAY else None

@@ -67,7 +67,8 @@ def recovered(
         if row is None and shown is None:
             return None  # nobody has a secret that could be stale
         if row is not None and row.state not in UNFINISHED | ENROLLED:
-            return None  # has none by the ledger either: a new request decides
+            # Has none by the ledger either, so a new request decides; but its secret must be known to be later.
+            return row._replace(generation=max(newest, unsure + 1)) if newest > row.generation else None
         base = row or _begun(username, now)
         base = base._replace(generation=max(base.generation, unsure + 1))
         return rules.in_doubt(base, base.request_id, now, late_effect_for=0.0)

@@ -294,6 +294,22 @@ async def test_what_came_to_the_queue_is_put_aside_at_once_with_its_removal(sqli
         assert await sqlite_queues.put_aside() == [("has no username", digest(b"{}"), 1)]
 
 
+async def test_what_was_put_aside_is_listed_whole_and_the_same_lines_read_again_count_once(
+    sqlite_queues: SqliteQueues,
+) -> None:
+    async with sqlite_queues.open() as queue:
+        await asyncio.gather(*(queue.put_aside("is not JSON", f"{number:016}") for number in range(1_203)))
+        await queue.put_aside("is CSV", "0" * 16)
+        for _ in range(2):  # the same file, twice
+            await queue.put_aside("is CSV", "0" * 16, number=59_999, before=1)
+        listed = [each async for page in queue.put_aside_list() for each in page]
+        assert len({(each.reason, each.digest) for each in listed}) == len(listed) == 1_204
+        [csv] = [each for each in listed if each.reason == "is CSV"]
+        assert csv.number == 60_000
+        assert abs(csv.last_seen - time.time()) < 60
+        assert await queue.counted() == (0, 61_203)
+
+
 async def test_an_acknowledged_credential_is_nowhere_on_the_disk(sqlite_queues: SqliteQueues) -> None:
     credentials = [f"credential-{number}-" + "x" * 900 for number in range(50)]
     folder = sqlite_queues.path.parent

@@ -46,6 +46,8 @@ a pipe they are kept on the queue behind."""
 _MOST_OF_A_PIPE = 64
 """Lines of a pipe that are kept here of those: what is more goes to the queue behind, where it stands durably. As many
 as one transaction of the embedded queue leases (``app.stores``)."""
+_MOST_ASIDE = 256
+"""Malformed lines that are put aside together: they share a commit, and a file of nothing else takes no minutes."""
 _MAX_LEFT = 65_536
 """Bytes that are still read from a pipe at the end: more than its buffer (see ``shrink_pipe``) can contain, but
 limited, because a fast writer might never stop."""
@@ -135,6 +137,7 @@ class StreamQueue:
             if (lease := await self._parsed(self._ready.popleft())) is not None:
                 self._keep(lease, outlook.now)
                 in_time += _deadline(lease) > outlook.passed_over_up_to
+        await self._put_aside()
         first = self._place(outlook.passed_over_up_to)  # while awaiting, others may have gone
         if found := self._take_ahead(first, first + most):
             return found
@@ -180,7 +183,8 @@ class StreamQueue:
             return Lease(self._parser.parse(read.line.message(), read.at), read)
         except Malformed as malformed:
             self._refuse(read, malformed)
-            await self._put_aside()
+            if len(self._aside) >= _MOST_ASIDE:
+                await self._put_aside()
             return None
 
     def _refuse(self, read: _Read, malformed: Malformed) -> None:
@@ -195,13 +199,12 @@ class StreamQueue:
             self._aside.append(aside)
 
     async def _put_aside(self) -> None:
-        while self._aside:
-            aside = self._aside.popleft()
-            try:
-                await self._producer.put_aside(*aside)
-            except BaseException:
-                self._aside.appendleft(aside)
-                raise
+        asides, self._aside = self._aside, deque()
+        try:
+            await asyncio.gather(*(self._producer.put_aside(*each) for each in asides))
+        except BaseException:  # they are tried again: who remembers digests counts none of them twice
+            self._aside.extendleft(reversed(asides))
+            raise
 
     def _become_due(self) -> None:
         now = time.monotonic()
@@ -225,6 +228,12 @@ class StreamQueue:
                     last.append(lease)
                 else:
                     self._dead.append(lease)
+        try:
+            await self._put_aside()
+        except BaseException:
+            for lease in last:
+                self._keep(lease, now)
+            raise
         if last:
             return self._hand_out(last)
         self._bury(now)

@@ -8,7 +8,6 @@ until the last row is written every other command goes on refusing the ledger, s
 from __future__ import annotations
 
 import asyncio
-import base64
 import tempfile
 import time
 import uuid
@@ -26,15 +25,10 @@ from worker.app.stores import StoredLedger, Stores, aws_target, open_stores
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.model import Enrolment, Lost, State
 from worker.core.older import Shown, recovered
-from worker.core.record import line_address, parse_object
+from worker.core.record import line_address
 from worker.requests.usernames import usernames
 from worker.settings import Settings
 
-SEALED = base64.b64encode(b"age-encryption.org/v1").decode("ascii")
-"""How every sealed record begins in a line (age specification)."""
-NEXT_DAY = 86_400_000
-"""Milliseconds: a generation is at least the clock in milliseconds and little more, so what is beyond tomorrow is no
-generation, and would hide every true one."""
 AT_ONCE = 256
 """Rows that are written at the same time: the embedded ledger writes them in one commit."""
 SOME = 10
@@ -138,13 +132,13 @@ class _Comparison:
             unsure = max(row.generation if row else 0, shown.generation if shown else 0)
         if (after := recovered(username, row, shown, unsure, self._now)) is None:
             return
-        if after.state is State.NEEDS_SESSION:
-            self._plan.in_doubt.append(username)
-        else:
+        if after.state is State.DELIVERED:
             self._plan.delivered += row is not None
             self._plan.added += row is None
             if len(self._plan.examples) < SOME:
                 self._plan.examples.append(username)
+        elif row is None or after.state is not row.state:
+            self._plan.in_doubt.append(username)
         self._number += 1
         version = f"{self._run}:{self._number}"
         self._writes.append((after._replace(version=version), row.version if row else None))
@@ -190,20 +184,12 @@ async def _read(settings: Settings, files: Sequence[Path], newest: NewestRecords
 
 def _records(lines: Iterable[bytes], plan: Plan, *, sealed: bool) -> Iterator[Found]:
     """The record of each line; ``sealed``: a line counts only with what is sealed in it."""
-    latest = int(time.time() * 1000) + NEXT_DAY
     for line in lines:
         if not line.strip():
             continue
-        try:
-            told = parse_object(line)
-            user, generation = line_address(told)
-            attempt_id, associated_at = told["attempt_id"], told["associated_at"]
-            is_record = isinstance(attempt_id, str) and isinstance(associated_at, str) and 0 < generation <= latest
-            if sealed or "sealed" in told:
-                is_record = is_record and told["sealed"].startswith(SEALED)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            is_record = False
-        if is_record:
-            yield user, told.get("username"), generation, attempt_id, associated_at
-        else:
+        told = older.told_by(line, sealed=sealed)
+        if told is None:
             plan.unreadable += 1
+        else:
+            user, generation = line_address(told)
+            yield user, told.get("username"), generation, told["attempt_id"], told["associated_at"]

@@ -5,7 +5,6 @@ All waiting lines share one sync.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,12 +32,10 @@ class FileChannel:
         """
         try:
             self._file.open_existing()
-            if not self._path.parent.is_dir():
-                raise FileNotFoundError(errno.ENOENT, f"there is no folder {self._path.parent}")
         except OSError as error:
             raise ChannelUnavailable(
                 f"{self._path}: {error.strerror}",
-                "make the folder, or make the file readable and writable for this user; nobody was called",
+                "make the file readable and writable for this user; nobody was called",
             ) from None
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
@@ -48,7 +45,7 @@ class FileChannel:
         except OSError as error:
             raise ChannelUnavailable(
                 f"{self._path}: {error.strerror}",
-                "free space, or make the folder writable; what waits is sealed in the ledger",
+                "free space, or make the folder, and make it writable; what waits is sealed in the ledger",
             ) from None
         except UsageError as refused:  # exit 2 would say that nothing was touched
             raise PersonMustAct(str(refused), refused.hint) from None

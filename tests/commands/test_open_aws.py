@@ -143,7 +143,22 @@ async def test_objects_that_are_altered_torn_or_moved_are_counted_and_hurt_nobod
             await s3.put_object(Bucket=bucket, Key=f"{PREFIX}/{key}", Body=body)
         await s3.put_object(Bucket=bucket, Key=f"{PREFIX}-two/cem/1-a.age", Body=sealed("cem", 1).blob)
     assert await opener.open(emulator.target, f"s3://{bucket}/{PREFIX}/") == ({"ana": 1}, ExitCode.SOME_LEFT_OUT)
-    assert capsys.readouterr().err.startswith("8 not opened")
+    said = capsys.readouterr().err
+    assert said.startswith("8 not opened")
+    assert f", {PREFIX}/huge/5-a.age: no record" in said
+    assert f", {PREFIX}/torn/5-a.age, torn, generation 5: damaged" in said
+
+
+async def test_an_object_that_is_no_age_file_hides_no_older_record(
+    emulator: Emulator, opener: Opener, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with emulator.aws() as aws:
+        channel, bucket = await s3_at(aws)
+        await deliver(channel, ("ana", 1), ("ana", 2), ("ben", 1))
+        await (await aws.s3()).put_object(Bucket=bucket, Key=f"{PREFIX}/ana/9-a.age", Body=b"junk")
+    opened = await opener.open(emulator.target, f"s3://{bucket}/{PREFIX}")
+    assert opened == ({"ana": 2, "ben": 1}, ExitCode.SOME_LEFT_OUT)
+    assert f", {PREFIX}/ana/9-a.age: no record" in capsys.readouterr().err
 
 
 async def test_one_object_can_be_named_by_itself(emulator: Emulator, opener: Opener) -> None:

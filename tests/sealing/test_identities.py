@@ -169,3 +169,9 @@ def test_an_opener_knows_what_it_does_not_use(path: Path) -> None:
     opener = AgeOpener([path])
     assert opener.open(AgeSealer([RECIPIENT]).seal(b"x")) == b"x"
     assert len(opener.unused) == 1
+
+
+@pytest.mark.parametrize("given", [KEY, KEY.lower(), f"./{KEY}", f"{KEY}.txt"], ids=range(4))
+def test_a_key_in_place_of_its_file_is_refused_and_not_repeated(given: str) -> None:
+    assert "in place of a file" in refused(Path(given))
+    assert KEY[20:30].lower() not in refused(Path(given)).lower()

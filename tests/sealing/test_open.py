@@ -447,8 +447,9 @@ def test_an_armored_file_without_its_end_is_named_and_hurts_nobody(
         (b"SQLite format 3\0", "channel.path"),
         (delivered().decode().encode("utf-16"), "copy the file again"),
         (TEXT.split()[-1].encode(), "with -i"),
+        (TEXT.encode(), "with -i"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_a_file_of_another_kind_is_called_what_it_is(tmp_path: Path, identity: Path, data: bytes, said: str) -> None:
     with pytest.raises(UsageError) as caught:

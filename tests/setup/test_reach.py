@@ -55,7 +55,7 @@ async def test_a_clock_that_is_less_off_is_corrected_and_said(wire: Wire) -> Non
     assert corrected.level is skew.level is Level.ADVICE
     assert "40 s behind" in corrected.said or "39 s behind" in corrected.said
     assert "ledger.clock_skew (2 s)" in skew.said
-    wire.does = dated(-4.0)
+    wire.does = dated(-2.5)
     (small,) = [finding for finding in await reach(settings_for(wire.url)) if finding.about == "clock"]
     assert small.level is Level.OK
     assert "ahead of" in small.said

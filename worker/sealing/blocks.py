@@ -21,6 +21,7 @@ from typing import BinaryIO, NamedTuple
 from worker.core.age_format import AGE, ARMOR_BEGINS, ARMOR_ENDS
 from worker.core.errors import UsageError
 from worker.core.text import escape
+from worker.sealing.identities import refuse_key
 
 LARGEST = 1 << 20
 """The most bytes (1 MiB) of one block. A record has attributes of 16 KiB and a few hundred bytes for each recipient."""
@@ -29,6 +30,7 @@ _BASE64_BEGINS = (base64.b64encode(AGE[:18]), base64.b64encode(ARMOR_BEGINS[:30]
 """How an age file in base64 begins, binary or armored."""
 _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2}\s*\Z")
 
+_IDENTITY = re.compile(rb"(?mi)^AGE-SECRET-KEY-")
 _OTHER_FORMS = (
     (b"\x1f\x8b", "is compressed with gzip", "decompress it first: gunzip -c FILE | mfa-worker open -i KEYFILE -"),
     (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "decompress it first: zstd -dc FILE | mfa-worker open …"),
@@ -38,7 +40,6 @@ _OTHER_FORMS = (
     (b"SQLite format 3\0", "is a SQLite file, perhaps the ledger", "name the file that channel.path names"),
     (b"\xff\xfe", "is text in UTF-16", "copy the file again as it is: the worker writes ASCII"),
     (b"\xfe\xff", "is text in UTF-16", "copy the file again as it is: the worker writes ASCII"),
-    (b"AGE-SECRET-KEY-", "is an identity file", "name it with -i, and the delivered file without"),
 )
 """How files begin that hold no records as they are, what they are, and what to do."""
 
@@ -95,10 +96,12 @@ class Source:
         """Raise ``UsageError`` if this file, in which no record was found, is known to be of another kind."""
         file = self._opened()
         file.seek(0)
-        start = file.read(32)
+        start = file.read(4096)
         for begins, what, cure in _OTHER_FORMS:
             if start.startswith(begins):
                 raise UsageError(f"{self.name} {what}", cure)
+        if _IDENTITY.search(start):
+            raise UsageError(f"{self.name} is an identity file", "name it with -i, and the delivered file without")
 
     def close(self) -> None:
         """Close the file."""
@@ -120,6 +123,7 @@ def opened(name: str) -> Source:
     """
     if name == "-":
         return Source("standard input", _spooled(sys.stdin.buffer))
+    refuse_key(name)
     shown, path = escape(name), Path(name)
     try:
         file = path.open("rb")

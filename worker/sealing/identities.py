@@ -58,6 +58,7 @@ def read_identities(files: Sequence[Path]) -> Identities:
     """
     found, known = Identities(), set[str]()
     for file in dict.fromkeys(files):
+        refuse_key(file)
         name = "standard input" if file == STANDARD_INPUT else escape(str(file))
         content = _content(file, name)
         empty = True
@@ -73,6 +74,17 @@ def read_identities(files: Sequence[Path]) -> Identities:
     if not found.usable:
         raise UsageError(f"there is no age identity that can be used: {'; '.join(_some(found.unused))}", _CURE)
     return found
+
+
+def refuse_key(file: str | Path) -> None:
+    """Raise ``UsageError``, which repeats nothing, where somebody gave the key itself in place of its file."""
+    if "AGE-SECRET-KEY-" in str(file).upper():
+        raise UsageError(
+            "a secret key was given in place of a file: every user of this host can read arguments, and the shell's "
+            "history keeps them",
+            "put it into a file of mode 0600 and name that with -i, or give it to -i -; where others use this host, "
+            "make a new key (keygen)",
+        )
 
 
 def _some(words: Sequence[str], most: int = 5) -> list[str]:

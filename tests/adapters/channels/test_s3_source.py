@@ -21,7 +21,6 @@ def test_a_key_says_whose_object_it_is_and_which() -> None:
     found = source._object("any/prefix/=C3=A9/17-0b1c.age", 400, 1.0)
     assert found == Object("any/prefix/=C3=A9/17-0b1c.age", ("username", "é"), 17, "0b1c", 400, 1.0)
     hashed = source._object(f"{segment('ana', 'hash')}/1-a.age", 1, 1.0)
-    assert hashed is not None
     assert hashed.user == ("username_sha256", hashlib.sha256(b"ana").hexdigest())
 
 
@@ -39,16 +38,16 @@ def test_a_key_that_the_worker_wrote_is_read_as_it_was_meant(username: str, gene
     ["ana.age", "ana/x-a.age", "ana/1.age", "ana/-1-a.age", "ana/1-.age", "=zz/1-a.age", f"ana/{'9' * 5000}-a.age"],
 )
 def test_a_key_that_the_worker_never_writes_is_nobodys(key: str) -> None:
-    assert source._object(key, 1, 1.0) is None
+    assert source._object(key, 1, 1.0).generation < 0
 
 
-async def test_of_a_users_objects_in_a_row_the_newest_is_taken() -> None:
-    rows = [("ana", 9), ("ana", 10), ("ana", 2), (None, 0), ("ben", 1), ("cem", 2), ("cem", 1)]
+@pytest.mark.parametrize(("most", "ana", "cem"), [(1, [10], [2]), (2, [10, 9], [2, 1]), (5, [10, 9, 2], [2, 1])])
+async def test_of_a_users_objects_in_a_row_the_newest_are_taken(most: int, ana: list[int], cem: list[int]) -> None:
+    rows = [("ana", 9), ("ana", 10), ("ana", 2), ("", -1), ("", -1), ("ben", 1), ("cem", 2), ("cem", 1)]
 
-    async def listed() -> AsyncIterator[Object | None]:
+    async def listed() -> AsyncIterator[Object]:
         for name, generation in rows:
-            yield Object("key", ("username", name), generation, "0b1c", 1, 1.0) if name else None
+            yield Object("key", ("username", name), generation, "0b1c", 1, 1.0)
 
-    found = [each async for each in source._newest(listed())]
-    assert [(each.user[1], each.generation) for each in found if each] == [("ana", 10), ("ben", 1), ("cem", 2)]
-    assert found.count(None) == 1
+    found = [group async for group in source._newest(listed(), most)]
+    assert [[each.generation for each in group] for group in found] == [ana, [-1], [-1], [1], cem]

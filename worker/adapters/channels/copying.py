@@ -6,6 +6,7 @@ The file keeps the memory small: only the records that are being fetched are in 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import BinaryIO, TypeVar
@@ -14,8 +15,12 @@ from worker.core.errors import DependencyUnavailable
 
 MAX_AT_ONCE = 32
 """Objects or secrets that are fetched at the same time."""
-LOST = b"{}"
-"""The line for something that cannot be opened: it is not a record, so ``open`` counts it as not opened."""
+
+
+def lost(name: str) -> bytes:
+    """The line for something that cannot be opened: it is not a record, so ``open`` counts it, by this name."""
+    return json.dumps({"object": name}).encode("ascii")
+
 
 Item = TypeVar("Item")
 

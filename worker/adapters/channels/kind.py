@@ -132,7 +132,7 @@ class ChannelKind(ABC, Generic[Keys]):
     async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
         """Write the newest sealed record of each user as a line (see ``core.record``); return the number of lines.
 
-        ``where``: the source without its scheme. For something that cannot be a record ``copying.LOST`` is written, so
+        ``where``: the source without its scheme. For something that cannot be a record ``copying.lost`` is written, so
         that it is counted. Raises ``ChannelUnavailable``, ``DependencyUnavailable``.
         """
         raise NotImplementedError

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
-from worker.adapters.channels.copying import LOST, write_lines
+from worker.adapters.channels.copying import lost, write_lines
 from worker.adapters.channels.s3.keys import ENDING, parsed
+from worker.core.age_format import as_binary
 from worker.core.errors import ChannelUnavailable
 from worker.core.record import rfc3339
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
+MOST_OF_A_USER = 5
+"""The most objects of one user that are tried, the newest ones. Nearly everybody has one."""
 LARGEST = 1 << 20
 """The most bytes of an object that can be a record (1 MiB, far above any record); a larger one counts as not opened."""
 
@@ -40,41 +43,56 @@ class Object(NamedTuple):
 
 
 async def copy_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -> int:
-    """Copy the newest object of each user under the prefix as a line, in the order of the keys; return their number."""
+    """Copy the newest object of each user under the prefix as a line, in the order of the keys; return their number.
 
-    async def line(found: Object | None) -> bytes:
-        if found is None or found.size > LARGEST:
-            return LOST
+    Where it is no age file at all, the next older one is copied too.
+    """
+
+    async def fetched(found: Object) -> bytes | None:
+        if found.generation < 0 or found.size > LARGEST:
+            return None
         try:
             reply = await s3.get_object(Bucket=bucket, Key=found.key)
             async with reply["Body"] as body:
                 blob = await body.read()
         except ClientError as error:
             if code(error) == "NoSuchKey":  # deleted since it was listed
-                return LOST
+                return None
             raise
-        sealed = base64.b64encode(blob).decode("ascii")
-        return json.dumps(dict([found.user]) | {"generation": found.generation, "sealed": sealed}).encode("ascii")
+        return as_binary(blob)
+
+    async def lines(newest: Sequence[Object]) -> bytes:
+        copied = []
+        for found in newest:
+            if (blob := await fetched(found)) is None:
+                copied.append(lost(found.key))
+                continue
+            sealed = base64.b64encode(blob).decode("ascii")
+            told = {"object": found.key, "generation": found.generation, "sealed": sealed}
+            copied.append(json.dumps(dict([found.user]) | told).encode("ascii"))
+            break
+        return b"\n".join(copied)
 
     with faults(ChannelUnavailable, f"the S3 bucket {bucket}"):
-        return await write_lines(_newest(_objects(s3, bucket, prefix)), line, file)
+        return await write_lines(_newest(_objects(s3, bucket, prefix), MOST_OF_A_USER), lines, file)
 
 
 async def list_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -> int:
     """Write what the key of each user's newest object says as a line, without reading the object; see above."""
 
-    async def line(found: Object | None) -> bytes:
-        if found is None:
-            return LOST
+    async def line(newest: Sequence[Object]) -> bytes:
+        (found,) = newest
+        if found.generation < 0:
+            return lost(found.key)
         told = {"generation": found.generation, "attempt_id": found.attempt_id}
         return json.dumps(dict([found.user]) | told | {"associated_at": rfc3339(found.modified)}).encode("ascii")
 
     with faults(ChannelUnavailable, f"the S3 bucket {bucket}"):
-        return await write_lines(_newest(_objects(s3, bucket, prefix)), line, file)
+        return await write_lines(_newest(_objects(s3, bucket, prefix), 1), line, file)
 
 
-async def _objects(s3: S3Client, bucket: str, prefix: str) -> AsyncIterator[Object | None]:
-    """Every object with the ending of a record; ``None`` for one whose key is malformed."""
+async def _objects(s3: S3Client, bucket: str, prefix: str) -> AsyncIterator[Object]:
+    """Every object with the ending of a record; one whose key is malformed is nobody's, of a generation below 0."""
     whole = prefix if not prefix or prefix.endswith(("/", ENDING)) else prefix + "/"
     async for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=whole):
         for entry in page.get("Contents", []):
@@ -82,27 +100,24 @@ async def _objects(s3: S3Client, bucket: str, prefix: str) -> AsyncIterator[Obje
                 yield _object(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
 
 
-def _object(key: str, size: int, modified: float) -> Object | None:
+def _object(key: str, size: int, modified: float) -> Object:
     found = parsed(key)
     if found is None:
-        return None
+        return Object(key, ("", ""), -1, "", size, modified)
     return Object(key, found.user, found.generation, found.attempt_id, size, modified)
 
 
-async def _newest(objects: AsyncIterator[Object | None]) -> AsyncIterator[Object | None]:
-    """The newest of each user's objects, which follow each other in S3's list, because it is ordered by key.
+async def _newest(objects: AsyncIterator[Object], most: int) -> AsyncIterator[Sequence[Object]]:
+    """The newest ``most`` of each user's objects, which follow each other in S3's list, as it is ordered by key.
 
-    If a user's objects are not all together, several are yielded, and ``open`` chooses the newest.
+    The newest comes first. What is nobody's comes alone. If a user's objects are not all together, there are several
+    such groups, and ``open`` chooses the newest.
     """
-    best: Object | None = None
+    group: list[Object] = []
     async for found in objects:
-        if found is None:
-            yield None
-        elif best is None or best.user != found.user:
-            if best is not None:
-                yield best
-            best = found
-        elif best.generation < found.generation:
-            best = found
-    if best is not None:
-        yield best
+        if group and (found.user != group[0].user or found.generation < 0):
+            yield group
+            group = []
+        group = sorted([*group, found], key=lambda each: -each.generation)[:most]
+    if group:
+        yield group

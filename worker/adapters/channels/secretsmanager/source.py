@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import hashed, secret_segment
 from worker.adapters.channels import sentinel
-from worker.adapters.channels.copying import LOST, write_lines
+from worker.adapters.channels.copying import lost, write_lines
 from worker.core.errors import ChannelUnavailable
 from worker.core.record import is_line
 
@@ -37,10 +37,10 @@ async def copy_secrets(client: SecretsManagerClient, prefix: str, file: BinaryIO
                 return b""
             raise
         if not is_line(value):
-            return LOST
+            return lost(name)
         username = str(json.loads(value).get("username"))
         known = (hashed(username), secret_segment(username, "username"))
-        return value.encode() if name.rpartition("/")[2] in known else LOST
+        return value.encode() if name.rpartition("/")[2] in known else lost(name)
 
     with faults(ChannelUnavailable, "Secrets Manager"):
         return await write_lines(_secrets(client, prefix), line, file)

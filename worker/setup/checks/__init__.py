@@ -92,7 +92,7 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
             return begins, Seen(waiting=0, sessions=0, users=0, delivered=0)
         async with open_stores(settings, must_exist=True) as stores:
             if is_older := await older.refusal(settings, stores):
-                return [fails("ledger", str(is_older), is_older.hint)], Seen()
+                return [*begins, fails("ledger", str(is_older), is_older.hint)], Seen()
             backlog, sessions, counts = (
                 await stores.queue.backlog(),
                 await stores.queue.sessions(),

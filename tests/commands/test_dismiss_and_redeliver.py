@@ -82,7 +82,7 @@ async def test_nothing_is_dismissed_where_there_is_no_ledger_or_no_file(rollout:
     for command in (("dismiss", rollout.file(["eve"]), "--why", WHY), ("redeliver", rollout.file(["eve"]))):
         ended = await rollout.command(*command)
         assert ended.code == 2, ended.err
-        assert "does not exist" in ended.err
+        assert "there is no ledger at" in ended.err
     assert not rollout.has_ledger()
     assert (await rollout.command("dismiss", "nowhere.txt", "--why", WHY)).code == 2
     assert (await rollout.command("dismiss", rollout.file(["eve"]))).code == 2

@@ -157,6 +157,25 @@ async def test_a_channel_file_without_a_whole_record_is_none_of_another_rollout(
     await delivered(rollout, "ana")
 
 
+async def test_where_only_the_mark_is_left_nothing_is_pushed_that_a_restored_ledger_would_overwrite(
+    rollout: Rollout,
+) -> None:
+    await delivered(rollout, "ana")
+    make_away(rollout)
+    rollout.channel.unlink()
+    requests = rollout.file(await rollout.sign_in("ben"))
+
+    pushed, ran = await rollout.command("push", requests), await rollout.run()
+    begun = await rollout.run("--new-rollout")
+    again = await rollout.command("push", requests)
+
+    for refused in (pushed, ran):
+        assert refused.code == 2, refused.err
+        assert "mfa-worker run --new-rollout" in refused.err
+    assert (begun.code, again.code, (await rollout.run()).code) == (0, 0, 0)
+    assert await rollout.states() == {"delivered": 1}
+
+
 async def test_a_ledger_with_users_goes_on_beside_a_queue_that_is_new(rollout: Rollout) -> None:
     rollout.configure(queue={"path": str(rollout.folder / "queue.db")}, ledger={"path": str(rollout.ledger)})
     await delivered(rollout, "ana")

@@ -6,8 +6,10 @@ the same, nor one of them and a file that the command reads: by their paths, or 
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from worker.adapters import channels
@@ -20,6 +22,8 @@ from worker.telemetry import report as reports
 
 MARK = ".mark"
 """What is appended to the name of the channel's file, or of the ledger, for the mark of the rollout."""
+STREAMS = {1: "standard output", 2: "standard error"}
+"""The descriptors that a shell may have sent into a file."""
 
 
 def refuse_wrong_files(
@@ -87,6 +91,14 @@ def _refuse_one_for_two(written: list[tuple[Path, str]], inputs: Mapping[Path, s
         for identity in _identities(path):
             if identity in seen:
                 raise _same(seen[identity], name, path)
+    for descriptor, name in STREAMS.items():
+        with suppress(OSError):  # closed
+            found = os.fstat(descriptor)
+            if stat.S_ISREG(found.st_mode) and (key := seen.get((found.st_dev, found.st_ino))):
+                raise UsageError(
+                    f"{name} goes into {key}",
+                    "send it to another file. What the shell emptied (`>`, not `>>`) must be restored from its backup",
+                )
 
 
 def _same(one: str, other: str, path: Path) -> UsageError:

@@ -44,9 +44,10 @@ def refuse_wrong_files(
     if settings.file is not None:
         inputs[settings.file] = "the settings file"
     written = [*stores.items(), *channel.items()]
+    beside = list(_beside(stores, channel))
     if report is not None:
         written.append((placed(report, Path()), "--report"))
-    _refuse_one_for_two([*written, *_beside(stores, channel)], inputs)
+    _refuse_one_for_two([*written, *beside], inputs)
     for path, key in stores.items():
         _look_at_store(path, key)
     if delivers:
@@ -55,6 +56,7 @@ def refuse_wrong_files(
         channels.kind_of(settings.channel).refuse_other_files(settings.channel)
     if report is not None:
         reports.refuse_other_files(report)
+    _refuse_streams([*written, *beside])
 
 
 def _stores(settings: Settings) -> Iterator[tuple[Path, str]]:
@@ -91,10 +93,15 @@ def _refuse_one_for_two(written: list[tuple[Path, str]], inputs: Mapping[Path, s
         for identity in _identities(path):
             if identity in seen:
                 raise _same(seen[identity], name, path)
+
+
+def _refuse_streams(written: list[tuple[Path, str]]) -> None:
+    """Raise ``UsageError`` where what the command says goes into a file that is written."""
+    keys = {identity: key for path, key in written for identity in _identities(path)}
     for descriptor, name in STREAMS.items():
         with suppress(OSError):  # closed
             found = os.fstat(descriptor)
-            if stat.S_ISREG(found.st_mode) and (key := seen.get((found.st_dev, found.st_ino))):
+            if stat.S_ISREG(found.st_mode) and (key := keys.get((found.st_dev, found.st_ino))):
                 raise UsageError(
                     f"{name} goes into {key}",
                     "send it to another file. What the shell emptied (`>`, not `>>`) must be restored from its backup",

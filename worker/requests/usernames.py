@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
-from worker.requests.lines import Line, read_lines
+from worker.requests.lines import NOT_UTF8, Line, is_utf8, read_lines
 
 
 def usernames(stream: BinaryIO) -> Iterator[str | None]:
@@ -29,11 +29,7 @@ def why_not(line: Line) -> str:
     """Return what is wrong with a line that is no username, as the rest of a sentence."""
     if line.flaw:
         return line.flaw
-    try:
-        line.raw.decode()
-    except UnicodeDecodeError:
-        return "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"
-    return "is no username: 1 to 128 characters"
+    return "is no username: 1 to 128 characters" if is_utf8(line.raw) else NOT_UTF8
 
 
 def _name(raw: bytes) -> str | None:

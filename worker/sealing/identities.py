@@ -7,7 +7,6 @@ the host can read is refused.
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import stat
@@ -20,6 +19,7 @@ import pyrage
 
 from worker.core.age_format import AGE, ARMOR_BEGINS
 from worker.core.errors import UsageError
+from worker.core.file_kinds import foreign
 from worker.core.text import escape
 
 STANDARD_INPUT = Path("-")
@@ -113,8 +113,8 @@ def _content(file: Path, name: str) -> bytes:
             f"{name} is an identity file that is encrypted {with_what}",
             f"decrypt it on the way: {tool} | mfa-worker … -i -",
         )
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UsageError(f"{name} is text in UTF-16", "save it as UTF-8 (or ASCII), mode 0600")
+    if (other := foreign(content)) and other.codec:
+        raise UsageError(f"{name} {other.what}", other.cure)
     if status is not None:
         _refuse_readable(status, name)
     return content

@@ -44,7 +44,7 @@ async def dismiss(settings: Settings, stream: BinaryIO, why: str) -> Told:
                 if not isinstance(result, Lost):
                     told.done += 1
                     if is_new:
-                        told.is_unknown(username)
+                        told.unknown.add(repr(username))
                     return
                 row, is_new = result.row, False
             if row is not None and row.state is State.SKIPPED:

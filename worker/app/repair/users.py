@@ -9,13 +9,12 @@ from typing import BinaryIO
 
 from worker.adapters.batching import some_at_once
 from worker.core.errors import RowUnreadable
+from worker.core.text import Named
 from worker.requests.usernames import usernames
 
 AT_ONCE = 64
 """Users who are worked on at the same time: the embedded ledger writes them in one commit, and an SDK has as many
 connections."""
-NAMED = 20
-"""So many users are named who were left as they are, and so many whom the ledger did not know."""
 
 
 @dataclass(slots=True)
@@ -25,28 +24,16 @@ class Told:
     done: int = 0
     already: int = 0
     """Users with whom nothing was left to do."""
-    unknown: int = 0
+    unknown: Named = field(default_factory=Named)
     """Users without a row in the ledger."""
-    unknown_names: list[str] = field(default_factory=list)
-    """The first of them."""
-    left: int = 0
-    """Users who were left as they are."""
-    left_names: list[tuple[str, str]] = field(default_factory=list)
-    """The first of them, each with the reason in words."""
+    left: Named = field(default_factory=Named)
+    """Users who were left as they are, each with the reason in words."""
     malformed: int = 0
     """Lines that are no username."""
 
-    def is_unknown(self, username: str) -> None:
-        """Note a user without a row."""
-        self.unknown += 1
-        if len(self.unknown_names) < NAMED:
-            self.unknown_names.append(username)
-
     def leave(self, username: str, why: str) -> None:
         """Note a user who is left as they are."""
-        self.left += 1
-        if len(self.left_names) < NAMED:
-            self.left_names.append((username, why))
+        self.left.add(f"{username!r} {why}")
 
 
 async def with_each(stream: BinaryIO, do: Callable[[str, Told], Awaitable[None]]) -> Told:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +44,7 @@ def recover(settings: Settings, act: bool, files: tuple[Path, ...], doubt: Path 
     from worker.app.repair.recover import recover as recovered
     from worker.app.run import run_async
 
-    with doubt.open("rb") if doubt is not None else nullcontext() as stream:
-        plan = run_async(recovered(settings, files=files, doubt=stream, act=act))
+    plan = run_async(recovered(settings, files=files, doubt=doubt, act=act))
     if as_json:
         click.echo(json.dumps(_as_json(plan)))
     else:
@@ -62,6 +60,7 @@ def _as_json(plan: Plan) -> dict[str, object]:
         "delivered": plan.delivered,
         "added": plan.added,
         "in_doubt": plan.in_doubt,
+        "unknown": plan.unknown,
         "done": plan.done,
     }
 
@@ -77,6 +76,8 @@ def _print(plan: Plan, *, is_shared: bool) -> None:
         f"{len(plan.in_doubt):,} users are in doubt, because their delivered secret was being replaced; they become "
         f"needs_session: reply_lost": plan.in_doubt,
         f"  {', '.join(shortened([*map(repr, plan.in_doubt)]))} (--json names all)": plan.in_doubt,
+        f"neither ledger nor channel knows {len(plan.unknown):,} users of --doubt; are they spelt right? "
+        f"{', '.join(shortened([*map(repr, plan.unknown)]))}": plan.unknown,
         "nobody is named outside a table: users whose secret was being replaced since it was copied must be named with "
         "--doubt FILE": is_shared,
     }

@@ -1,16 +1,21 @@
-"""What ``dismiss`` and ``redeliver`` have in common: users named in a file, some at once, and what is said of them."""
+"""What the commands here have in common: users named in a file, some at once, and what is said of them."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from worker.adapters.batching import some_at_once
-from worker.core.errors import RowUnreadable
+from worker.core.errors import LedgerUnavailable, RowUnreadable
+from worker.core.resilience.backoff import retry
+from worker.core.resilience.writer import WRITE_BACKOFF
 from worker.core.text import Named
 from worker.requests.usernames import usernames
+from worker.settings import Settings
+
+Result = TypeVar("Result")
 
 AT_ONCE = 64
 """Users who are worked on at the same time: the embedded ledger writes them in one commit, and an SDK has as many
@@ -59,6 +64,11 @@ def _named(stream: BinaryIO, told: Told) -> Iterator[str]:
             told.malformed += 1
         else:
             yield username
+
+
+async def patiently(work: Callable[[], Awaitable[Result]], settings: Settings) -> Result:
+    """Read or write a row, again for ``ledger.patience`` while the ledger is away. Raises ``LedgerUnavailable``."""
+    return await retry(work, on=LedgerUnavailable, backoff=WRITE_BACKOFF, patience=settings.ledger.patience)
 
 
 def versions(worker: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.adapters.watched_file import Watched
 from worker.app import beginning
-from worker.app.written_files import refuse_wrong_files
+from worker.app.written_files import mark_beside, refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.model import Counts
 from worker.core.ports import Beginning, CountedLedger, Found, Producer, Queue, QueueStats, Recoverable, Roster
@@ -130,8 +130,7 @@ def mark_path(settings: Settings) -> Path:
 
     So a backup of the ledger's folder alone does not hold it.
     """
-    file = channels.kind_of(settings.channel).file(settings.channel) or settings.ledger.path
-    return file.with_name(f"{file.name}.mark")
+    return mark_beside(channels.kind_of(settings.channel).file(settings.channel) or settings.ledger.path)
 
 
 def gather_time(settings: Settings) -> float:

@@ -63,22 +63,20 @@ _OBJECTS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
 )
 """How to tell what an object is, and what to say of it. The first one that fits counts."""
 
-_WRAPPERS = tuple(
-    [
-        "users",
-        "requests",
-        "items",
-        "records",
-        "messages",
-        "data",
-        "body",
-        "payload",
-        "responsePayload",
-        "message",
-        "default",
-        "after",
-        "value",
-    ]
+_WRAPPERS = (
+    "users",
+    "requests",
+    "items",
+    "records",
+    "messages",
+    "data",
+    "body",
+    "payload",
+    "responsePayload",
+    "message",
+    "default",
+    "after",
+    "value",
 )
 """Keys under which requests are found where a whole file or answer was pushed, or where a service put its own data
 around one (CloudEvents, Kafka, Debezium, API Gateway, a Lambda destination)."""

@@ -49,6 +49,8 @@ class _Message(BaseModel):
     expires_at: _Time = None
     attributes: dict[str, str] | None = None
     replace: bool | None = None
+    ticket: None = None
+    password: None = None
     state: Any = None
     reason: Any = None
     since: Any = None
@@ -193,14 +195,14 @@ def _validated(raw: bytes) -> _Message:
 def _key_twice(raw: bytes, message: _Message) -> str | None:
     """Return a key that has two values in one object, of which a parser sees only the last; ``None``: there is none.
 
-    A message without one has a certain number of quotes, except where texts contain some or a key is ignored. So few
-    messages are read a second time.
+    A message without one has a certain number of quotes, except where texts contain some, or a key is null or ignored.
+    So few messages are read a second time.
     """
     keys = message.model_fields_set
     quotes = 4 * len(keys) - 2 * ("replace" in keys)
     if message.attributes is not None:
         quotes += 4 * len(message.attributes) - 2
-    return None if raw.count(b'"') == quotes else _repeated_key(raw)
+    return None if raw.count(b'"') == quotes and b"null" not in raw else _repeated_key(raw)
 
 
 def _repeated_key(raw: bytes) -> str | None:
@@ -230,10 +232,10 @@ def _reason(raw: bytes, error: ValidationError) -> str:
         return "is not a JSON object"
     if kind == "missing":
         return f"has no {key}"
-    if kind != "extra_forbidden":
-        return f"{key} should be {_RULES[key]}"
     if key in _LATER:
         return _LATER[key]
+    if kind != "extra_forbidden":
+        return f"{key} should be {_RULES[key]}"
     near = difflib.get_close_matches(key[:32].lower(), _RULES, 1)
     return f"has the unknown {_named(key, raw)}" + (f"; did you mean {near[0]}?" if near else "")
 

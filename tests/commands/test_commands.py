@@ -74,6 +74,7 @@ async def test_status_as_json_is_exactly_what_scripts_rely_on(rollout: Rollout) 
         "duplicates": 1,
         "malformed": 1,
         "past_session_expiry": 1,
+        "dead_letters": 0,
         "roster": {"unrequested": 0},
     }
 

@@ -21,6 +21,7 @@ from worker.adapters.batching import ThreadBatcher
 from worker.adapters.private_files import close_to_others, sync_folder
 from worker.adapters.sqlite.erasing import Erasing, empty_log
 from worker.adapters.sqlite.files import SHM, WAL, beside, look
+from worker.adapters.sqlite.matching_log import count_commit, refuse_another_log
 from worker.adapters.watched_file import WatchedFile
 from worker.core.errors import DependencyUnavailable, PersonMustAct
 from worker.core.resilience.backoff import Backoff, retry_in_thread
@@ -102,6 +103,7 @@ class Database:
 
     def _open(self, schema: str) -> None:
         look(self.path, self._what)
+        refuse_another_log(self.path, self._what)
         # An existing file must not be opened and closed here: that would release the locks that SQLite has on it for
         # this process (a property of POSIX locks), and the next process to close the file would delete the write-ahead
         # log while we use it.
@@ -203,6 +205,7 @@ class Database:
             for work, mine in numbers.items():
                 for number, result in zip(mine, work(connection, [batch[n][1] for n in mine]), strict=True):
                     results[number] = result
+            count_commit(connection)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

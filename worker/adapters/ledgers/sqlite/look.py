@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from worker.adapters.private_files import look_private
+from worker.adapters.sqlite.matching_log import refuse_another_log
 from worker.core.errors import UsageError
 from worker.core.ports import Found
 from worker.core.resilience.backoff import Backoff, retry_in_thread
@@ -28,10 +29,12 @@ _UNREADABLE = Found(exists=True, has_users=True)
 def look(path: Path) -> Found:
     """Return what is at ``path``; an empty file is none.
 
-    Raises ``UsageError`` for what is no file of ours, such as a folder, a link, or a database of another program.
+    Raises ``UsageError`` for what is no file of ours, such as a folder, a link, or a database of another program, and
+    ``PersonMustAct`` for a ledger beside another one's write-ahead log.
     """
     try:
         found = look_private(path, what="the ledger")
+        refuse_another_log(path, "the ledger")
     except OSError:
         return _UNREADABLE
     if found is None or not found.st_size:

@@ -120,3 +120,13 @@ async def test_init_makes_no_queue_that_the_settings_do_not_name(tmp_path: Path,
         assert found.code == 2, found.err
         assert words in found.err
         assert "created" not in found.out
+
+
+async def test_init_says_why_the_bucket_cannot_be_used(tmp_path: Path, moto: Emulator) -> None:
+    refusal = b"<Error><Code>RequestTimeTooSkewed</Code><Message>The difference is too large.</Message></Error>"
+    async with listening() as wire:
+        wire.does = answer(refusal, "403 .", "Content-Type: application/xml")
+        settings(tmp_path, s3=wire.url, **dict.fromkeys(("sqs", "dynamodb", "sts"), moto.url))
+        found = await ended(tmp_path, "init", KEYS)
+    assert found.code == 3, found.err
+    assert "clock" in found.err

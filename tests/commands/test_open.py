@@ -8,10 +8,11 @@ import json
 import os
 import pty
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.support.processes import COMMAND
+from tests.support.processes import COMMAND, Ended
 from tests.support.rollout import Rollout
 from worker.sealing import age
 
@@ -164,19 +165,59 @@ async def test_secrets_are_never_written_over_a_file_in_use(rollout: Rollout) ->
     assert {path: path.read_bytes() for path in files} == before
 
 
-@pytest.mark.parametrize(("mode", "code"), [(0o644, 2), (0o604, 2), (0o600, 0), (0o640, 0)])
-async def test_a_file_that_others_can_read_gets_no_secret(rollout: Rollout, mode: int, code: int) -> None:
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o666, 0o640, 0o600])
+@pytest.mark.parametrize("flags", [os.O_TRUNC, os.O_APPEND], ids=["truncated", "appended"])
+async def test_the_empty_file_of_the_shell_is_closed_to_others(rollout: Rollout, mode: int, flags: int) -> None:
     await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
     output = rollout.folder / "out"
-    output.touch()
+
+    for arguments in (["open", "-i", str(rollout.identity)], ["keygen"]):
+        output.write_text("of yesterday" if flags == os.O_TRUNC else "")
+        output.chmod(mode)
+        ended = await _into(output, flags, rollout, *arguments)
+        assert ended.code == 0
+        assert output.stat().st_size
+        assert output.stat().st_mode & 0o777 == 0o600
+        assert ended.err.count("-o FILE") == (mode != 0o600)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o602])
+async def test_a_file_that_others_had_open_already_gets_no_secret(rollout: Rollout, mode: int) -> None:
+    await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
+    output = rollout.folder / "out"
+    output.write_text("of yesterday\n")
     output.chmod(mode)
 
-    for arguments in (["-i", str(rollout.identity)], ["--show", "-i", str(rollout.identity)], []):
-        with output.open("wb") as stream:
-            ended = await rollout.command("open" if arguments else "keygen", *arguments, stdout=stream.fileno())
-        assert ended.code == code
-        assert (output.stat().st_size > 0) is (code == 0)
-        assert ("-o FILE" in ended.err) is (code == 2)
+    for arguments in (
+        ["open", "-i", str(rollout.identity)],
+        ["open", "--show", "-i", str(rollout.identity)],
+        ["keygen"],
+    ):
+        ended = await _into(output, os.O_APPEND, rollout, *arguments)
+        assert ended.code == 2
+        assert "-o FILE" in ended.err
+        assert output.read_text() == "of yesterday\n"
+        assert output.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_another_users_file_gets_no_secret(rollout: Rollout) -> None:
+    output = rollout.folder / "out"
+    output.touch(0o644)
+    os.chown(output, 1234, 1234)
+
+    ended = await _into(output, os.O_TRUNC, rollout, "keygen")
+
+    assert (ended.code, output.read_text()) == (2, "")
+
+
+async def _into(output: Path, flags: int, rollout: Rollout, *arguments: str) -> Ended:
+    """Run a command as the shell does with ``> output``, or ``>>``."""
+    stream = os.open(output, os.O_WRONLY | flags)
+    try:
+        return await rollout.command(*arguments, stdout=stream)
+    finally:
+        os.close(stream)
 
 
 async def test_the_identity_may_come_through_standard_input(rollout: Rollout) -> None:

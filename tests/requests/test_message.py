@@ -199,6 +199,10 @@ def test_what_export_adds_is_ignored() -> None:
         (message()[:-1] + b', "replace": false, "replace": true}', 'has two values for one key "replace"; keep one'),
         (message()[:-1] + b', "since": {"a": 1, "a": 2}}', 'has two values for one key "a"; keep one'),
         (
+            message(id=None, issued_at=None)[:-1] + b', "username": "bob"}',
+            'has two values for one key "username"; keep one',
+        ),
+        (
             message(attributes={"mail": "a:b"}).replace(b'"a:b"', b'"a:b", "mail": "c"'),
             'has two values for one key "mail"; keep one',
         ),
@@ -247,7 +251,9 @@ def test_a_key_that_the_credential_contains_is_not_repeated() -> None:
 # --- what is the absence of a key -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["id", "issued_at", "expires_at", "attributes", "replace", "access_token"])
+@pytest.mark.parametrize(
+    "key", ["id", "issued_at", "expires_at", "attributes", "replace", "access_token", "ticket", "password"]
+)
 def test_null_for_an_optional_key_is_its_absence(key: str) -> None:
     raw = message(**{key: None})
     assert PARSER.parse(raw, NOW) == PARSER.parse(message(), NOW)

@@ -118,7 +118,7 @@ class Process:
         inherited = {key: text for key, text in os.environ.items() if not key.upper().startswith(ours)}
         env = {**inherited, **(env or {})}
         out, err = folder / f"{name}.out", folder / f"{name}.err"
-        out.touch(0o600)  # ``open`` refuses to write secrets where others can read them
+        out.touch(0o600)  # or ``open`` and ``keygen`` would close it to others, and say so
         with out.open("wb") as to_out, err.open("wb") as to_err, Path(os.devnull).open("rb") as nothing:
             streams = (
                 nothing.fileno() if stdin == subprocess.DEVNULL else stdin,

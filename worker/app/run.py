@@ -28,6 +28,7 @@ from worker.engine import waves
 from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
 from worker.requests.refused import Refused
+from worker.requests.usernames import read_usernames
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 from worker.telemetry import progress, report
@@ -83,7 +84,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     changed; every later failure becomes an exit code.
     """
     _refuse_what_cannot_work(settings, options)
-    wave = waves.read_wave(options.only) if options.only else None
+    wave = read_usernames(options.only) if options.only else None
     shutdown = Shutdown()
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)

@@ -17,8 +17,9 @@ from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.adapters.watched_file import Watched
 from worker.app import beginning
-from worker.app.written_files import refuse_wrong_files
+from worker.app.written_files import mark_beside, refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
+from worker.core.errors import UsageError
 from worker.core.model import Counts
 from worker.core.ports import Beginning, CountedLedger, Found, Producer, Queue, QueueStats, Recoverable, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
@@ -130,8 +131,7 @@ def mark_path(settings: Settings) -> Path:
 
     So a backup of the ledger's folder alone does not hold it.
     """
-    file = channels.kind_of(settings.channel).file(settings.channel) or settings.ledger.path
-    return file.with_name(f"{file.name}.mark")
+    return mark_beside(channels.kind_of(settings.channel).file(settings.channel) or settings.ledger.path)
 
 
 def gather_time(settings: Settings) -> float:
@@ -207,15 +207,23 @@ async def open_stores(
 async def look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: bool) -> None:
     """Raise ``UsageError`` if the channel is one that a run would refuse, or, unless it is meant, holds records.
 
-    Whoever only pushes looks at a channel on this host; on AWS they need no permission for it.
+    Whoever only pushes is told of it, where the channel is on this host; on AWS they need no permission to look.
     """
     if purpose is Purpose.RUN:
         async with open_channel(settings) as channel:
             if not is_meant:
                 await beginning.refuse_beside_records(settings, channel)
     elif not is_meant and channels.kind_of(settings.channel).resources() is None:
-        async with _made_channel(settings) as channel:
-            await beginning.refuse_beside_records(settings, channel)
+        try:
+            await look_at_file(settings)
+        except UsageError as refusal:
+            beginning.warn_of(refusal)
+
+
+async def look_at_file(settings: Settings) -> None:
+    """Raise ``UsageError`` if a new ledger would begin beside a channel on this host that holds records."""
+    async with _made_channel(settings) as channel:
+        await beginning.refuse_beside_records(settings, channel)
 
 
 class _Opening:

@@ -74,7 +74,7 @@ def open_(
     FILE may also be SOURCES. Without any, the configured channel's, or standard input where no settings are given.
     """
     from worker.sealing.open import open_sources
-    from worker.sealing.output import private_output, refuse_shared, refuse_used
+    from worker.sealing.output import close_to_others, private_output, refuse_used
 
     if output in (None, STANDARD):
         output = None
@@ -82,7 +82,7 @@ def open_(
             raise click.UsageError(
                 "the secrets would be shown on this terminal: write them with -o FILE, or say --show"
             )
-        refuse_shared(sys.stdout, "the secrets", "mfa-worker open … -o FILE")
+        close_to_others(sys.stdout, "the secrets", "mfa-worker open … -o FILE")
     path, overridden, environ = sources(context, config, overrides)
     given = path or overridden or any(name.startswith("MFA_WORKER_") for name in environ)
     settings = load(context, config, overrides) if given else None
@@ -137,12 +137,12 @@ def keygen(output: Path | None) -> None:
     from datetime import UTC, datetime
 
     from worker.sealing import age
-    from worker.sealing.output import refuse_shared
+    from worker.sealing.output import close_to_others
 
     if output is None:
         if sys.stdout.isatty():
             raise click.UsageError("the secret key would be shown on this terminal: name a file with -o")
-        refuse_shared(sys.stdout, "the secret key", "mfa-worker keygen -o FILE")
+        close_to_others(sys.stdout, "the secret key", "mfa-worker keygen -o FILE")
     text, recipient = age.keygen(datetime.now(UTC).isoformat(timespec="seconds"))
     if output is None:
         click.echo(text, nl=False)

@@ -19,11 +19,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat,
 from pydantic_core import from_json, to_json
 
 from worker.core.errors import Malformed
+from worker.core.file_kinds import HEAD, foreign
 from worker.core.key_uri import label
 from worker.core.model import CredentialKind, Request, Secret
 from worker.requests import envelopes
-from worker.requests.encodings import HEAD, foreign
-from worker.requests.lines import MAX_MESSAGE, stripped
+from worker.requests.lines import MAX_MESSAGE, NOT_UTF8, is_utf8, stripped
 from worker.requests.times import epoch, is_plain, plain
 
 _IGNORED = {"state", "reason", "since", "detail"}
@@ -49,6 +49,8 @@ class _Message(BaseModel):
     expires_at: _Time = None
     attributes: dict[str, str] | None = None
     replace: bool | None = None
+    ticket: None = None
+    password: None = None
     state: Any = None
     reason: Any = None
     since: Any = None
@@ -193,14 +195,14 @@ def _validated(raw: bytes) -> _Message:
 def _key_twice(raw: bytes, message: _Message) -> str | None:
     """Return a key that has two values in one object, of which a parser sees only the last; ``None``: there is none.
 
-    A message without one has a certain number of quotes, except where texts contain some or a key is ignored. So few
-    messages are read a second time.
+    A message without one has a certain number of quotes, except where texts contain some, or a key is null or ignored.
+    So few messages are read a second time.
     """
     keys = message.model_fields_set
     quotes = 4 * len(keys) - 2 * ("replace" in keys)
     if message.attributes is not None:
         quotes += 4 * len(message.attributes) - 2
-    return None if raw.count(b'"') == quotes else _repeated_key(raw)
+    return None if raw.count(b'"') == quotes and b"null" not in raw else _repeated_key(raw)
 
 
 def _repeated_key(raw: bytes) -> str | None:
@@ -230,10 +232,10 @@ def _reason(raw: bytes, error: ValidationError) -> str:
         return "is not a JSON object"
     if kind == "missing":
         return f"has no {key}"
-    if kind != "extra_forbidden":
-        return f"{key} should be {_RULES[key]}"
     if key in _LATER:
         return _LATER[key]
+    if kind != "extra_forbidden":
+        return f"{key} should be {_RULES[key]}"
     near = difflib.get_close_matches(key[:32].lower(), _RULES, 1)
     return f"has the unknown {_named(key, raw)}" + (f"; did you mean {near[0]}?" if near else "")
 
@@ -269,21 +271,13 @@ def _not_json(raw: bytes, trouble: str) -> str:
         return other.flaw
     if b"\0" in raw:
         return "contains NUL bytes"
-    if not _is_utf8(raw):
-        return "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"
+    if not is_utf8(raw):
+        return NOT_UTF8
     if b"\r" in raw:
         return "has lines that end with CR alone: tr '\\r' '\\n'"
     return envelopes.not_json(raw) or next(
         (f"is not JSON: {said}" for sign, said in _JSON_TROUBLES if sign in trouble), "is not JSON"
     )
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def line_of(request: Mapping[str, object]) -> bytes:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from worker.adapters.private_files import writing_private
+from worker.adapters.private_files import OTHERS, writing_private
 from worker.core.errors import UsageError
 from worker.core.text import escape
 
@@ -20,20 +20,34 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 """Signals that would end the process without removing a file that is half written."""
 
 
-def refuse_shared(stream: TextIO, what: str, command: str) -> None:
-    """Raise ``UsageError`` if this stream goes to a file that others can read, as the shell makes it by default.
+def close_to_others(stream: TextIO, what: str, command: str) -> None:
+    """Make the file that this stream goes to private, if others can open it, as the shell makes it by default.
 
-    ``what``: what would be written, such as "the secrets"; ``command``: the command that writes it privately.
+    It is said in one line on standard error. ``what``: what will be written, such as "the secrets"; ``command``: the
+    command that makes the file privately from the start. Raises ``UsageError`` where others keep access: the file is
+    another user's, has content that they could open already, or its file system keeps no modes.
     """
     try:
-        found = os.fstat(stream.fileno())
+        descriptor = stream.fileno()
+        found = os.fstat(descriptor)
     except (OSError, io.UnsupportedOperation):
         return
-    if stat.S_ISREG(found.st_mode) and found.st_mode & 0o004:
+    if not stat.S_ISREG(found.st_mode) or not found.st_mode & 0o077:
+        return
+    before = f"mode {stat.S_IMODE(found.st_mode):04o}"
+    if found.st_uid == os.geteuid() and not found.st_size:
+        with suppress(OSError):
+            os.fchmod(descriptor, 0o600)
+            if not os.fstat(descriptor).st_mode & 0o077:
+                sys.stderr.write(
+                    f"the file that the shell made ({before}) is now yours alone (0600); better: {command}\n"
+                )
+                return
+    if found.st_mode & OTHERS:
         raise UsageError(
-            f"{what} would stand in a file that every user of this host can read "
-            f"(mode {stat.S_IMODE(found.st_mode):04o}); nothing was written",
-            f"let the file be made 0600: {command}   (and delete the empty file that the shell made)",
+            f"{what} would stand in a file that every user of this host can open ({before}), "
+            "and that is another user's, not empty, or cannot be closed to them; nothing was written",
+            f"let a file be made 0600: {command}",
         )
 
 

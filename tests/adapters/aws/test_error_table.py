@@ -28,8 +28,8 @@ from worker.adapters.aws.errors import CredentialsFailed, fault, faults, is_of_o
 from worker.core.errors import DependencyUnavailable, ExitCode, LedgerUnavailable, UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
-ASKED_BY_THE_SDK = {"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "CreateToken"}
-"""What the SDK calls for itself, to get credentials."""
+ASKED_BY_THE_SDK = {"AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "CreateToken", "HeadBucket"}
+"""What the SDK calls for itself, to get credentials or to learn the Region of a bucket."""
 NOT_SIGNED = {"AssociateSoftwareToken", "VerifySoftwareToken", "InitiateAuth", "RespondToAuthChallenge", "GetUser"}
 """Cognito's operations for users, whose answers ``adapters/cognito`` reads."""
 KEYWORDS = {"sign", "verify", "encrypt", "decrypt", "publish"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.adapters import channels
 from worker.adapters.checks.findings import Finding, fails, ok
 from worker.app.beginning import is_meant, ledger_name
-from worker.app.stores import Purpose, look_at_channel
+from worker.app.stores import look_at_file
 from worker.core.errors import WorkerError
 from worker.core.ports import Found
 from worker.settings import Settings
@@ -24,7 +24,7 @@ async def look(settings: Settings, found: Found) -> list[Finding]:
         said = f"the ledger {name} has no user: a rollout begins. Not looked at: whether the channel holds secrets"
         return [ok("ledger", said)]
     try:
-        await look_at_channel(settings, Purpose.PUSH, is_meant=False)
+        await look_at_file(settings)
     except WorkerError as error:
         return [fails("ledger", str(error), error.hint)]
     return [ok("ledger", f"the ledger {name} has no user: a rollout begins, and the channel holds no record")]

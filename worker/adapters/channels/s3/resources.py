@@ -154,7 +154,7 @@ async def _make_bucket(s3: S3Client, name: str, kms_key_id: str | None, region: 
     """
     with faults(ChannelUnavailable, f"the bucket {name}"):
         try:
-            await s3.head_bucket(Bucket=name)
+            await s3.list_objects_v2(Bucket=name, MaxKeys=1)  # HeadBucket would not say why not
         except ClientError as error:
             if code(error) not in ("404", "NoSuchBucket"):
                 raise

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from worker.adapters.aws.errors import code, faults, is_of_one_item
 from worker.adapters.aws.naming import Names
 from worker.adapters.channels import sentinel
+from worker.adapters.channels.put_once import put_once
 from worker.adapters.channels.s3.keys import key_of
 from worker.adapters.channels.sentinel import Answer
 from worker.core.errors import ChannelUnavailable, RecordRefused
@@ -80,7 +81,7 @@ class S3Channel:
                 **self._encryption,
             )
 
-        return await sentinel.put_once(
+        return await put_once(
             lambda: retry(put, on=_is_conflict, backoff=BACKOFF, attempts=ATTEMPTS),
             there=(ALREADY_THERE,),
             what=f"the S3 bucket {self._bucket}",

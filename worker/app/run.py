@@ -89,7 +89,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     refused = Refused()
-    async with open_stores(settings, purpose=Purpose.RUN, new_rollout=options.new_rollout) as stores:
+    async with open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores:
         if options.says_new:
             beginning.say_new(settings, stores.found)
         if refusal := await older.refusal(settings, stores):

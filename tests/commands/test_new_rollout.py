@@ -116,13 +116,30 @@ async def test_a_new_ledger_beside_delivered_secrets_is_refused_and_nothing_is_m
     requests = rollout.file(await rollout.sign_in("ana", "ben"))
 
     refused_beside_records(await rollout.run("--input", requests), rollout)
-    refused_beside_records(await rollout.command("push", requests), rollout)
-    refused_beside_records(await rollout.command("push", "--roster", rollout.file(["ana"])), rollout)
     dry = await rollout.run("--dry-run", "--input", requests)
 
     assert (dry.code, "holds records already" in dry.out) == (2, True)
     assert rollout.ledger.exists() is made
     assert (await rollout.fake_cognito.stats()).issued == 2
+
+
+async def test_whoever_pushes_beside_delivered_secrets_is_told_that_run_will_refuse(rollout: Rollout) -> None:
+    await delivered(rollout, "ana", "ben")
+    make_away(rollout)
+    requests = rollout.file(await rollout.sign_in("ana", "ben"))
+
+    pushed = await rollout.command("push", requests)
+    named = await rollout.command("push", "--roster", rollout.file(["ana"]))
+
+    for ended in (pushed, named):
+        (line,) = ended.logged("run_will_refuse")
+        assert ended.code == 0
+        assert "holds records already" in line["cause"]
+        assert "must then be pushed again" in line["cure"]
+    refused_beside_records(await rollout.run(), rollout)
+    assert (await rollout.fake_cognito.stats()).issued == 2
+    assert (await rollout.run("--new-rollout")).code == 0
+    assert (await rollout.fake_cognito.stats()).issued == 4
 
 
 async def test_a_new_rollout_that_is_meant_says_so_once_and_the_ledger_remembers(rollout: Rollout) -> None:

@@ -68,6 +68,12 @@ async def test_a_restored_table_is_refused_and_recovered(rollout: AwsRollout) ->
         more = ["--from", str(rollout.folder / "drained.jsonl")]
     doubted = rollout.folder / "doubted"
     doubted.write_text("ben\n")
+    (rollout.folder / "misspelt").write_text("ben\nBen\n")
+    misspelt = await rollout.command("recover", "--doubt", str(rollout.folder / "misspelt"), *more)
+    assert "knows 1 users of --doubt; are they spelt right? 'Ben'" in misspelt.out
+    (rollout.folder / "misspelt").write_text("ben\n", "utf-16")
+    unread = await rollout.command("recover", "--doubt", str(rollout.folder / "misspelt"), *more)
+    assert (unread.code, "not UTF-8" in unread.err) == (2, True)
     shown = await rollout.command("recover", *more)
     assert shown.code == 0, shown.err
     assert "--doubt FILE" in shown.out

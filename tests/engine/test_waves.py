@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from worker.core.errors import ExitCode, UsageError
 from worker.core.model import STATE_OF, Reason, State
 from worker.engine.failure_rate import MIN_OUTCOMES, WINDOW, FailureRate
-from worker.engine.waves import read_wave
-from worker.requests.usernames import usernames
+from worker.requests.usernames import read_usernames, usernames
 
 BAD = {State.FAILED: Reason.CREDENTIAL_MISMATCH, State.NEEDS_SESSION: Reason.SESSION_EXPIRED}
 outcomes = st.lists(
@@ -128,10 +127,10 @@ def test_a_line_that_is_no_username_is_found_out(line: bytes, tmp_path: Path) ->
 
     assert list(usernames(io.BytesIO(b"ana\n" + line + b"\nben\n"))) == ["ana", None, "ben"]
     with pytest.raises(UsageError, match="1 of 3"):
-        read_wave(tmp_path / "wave")
+        read_usernames(tmp_path / "wave")
 
 
 def test_names_that_come_twice_are_one_user(tmp_path: Path) -> None:
     (tmp_path / "wave").write_text("ana\r\n ana \r\nben", "utf-8")
 
-    assert read_wave(tmp_path / "wave") == {"ana", "ben"}
+    assert read_usernames(tmp_path / "wave") == {"ana", "ben"}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.support.messages import PARSER
 from worker.core.errors import Malformed
-from worker.requests.encodings import HEAD, foreign
+from worker.core.file_kinds import HEAD, foreign
 from worker.requests.lines import MAX_MESSAGE, Line, LineSplitter, digest, read_lines, shrink_pipe
 
 

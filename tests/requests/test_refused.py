@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tests.support.messages import PARSER
 from worker.core.errors import Malformed
+from worker.core.text import SHOWN
 from worker.requests.lines import Line, digest, read_lines
-from worker.requests.refused import SHOWN, Aside, Refused, safe_reason, username_in
+from worker.requests.refused import Aside, Refused, safe_reason, username_in
 
 GOOD = json.dumps({"username": "ada", "session": "s" * 40})
 

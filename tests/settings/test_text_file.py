@@ -60,9 +60,9 @@ def test_a_file_may_be_a_pipe(path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (TOML.encode("utf-16"), "is text in UTF-16"),
-        (b"\xfe\xff" + TOML.encode("utf-16-be"), "is text in UTF-16"),
-        (TOML.encode("utf-16-le"), "is text in UTF-16"),
+        (TOML.encode("utf-16"), "is UTF-16, not UTF-8"),
+        (b"\xfe\xff" + TOML.encode("utf-16-be"), "is UTF-16, not UTF-8"),
+        (TOML.encode("utf-16-le"), "is UTF-16, not UTF-8"),
         (TOML.encode("latin-1"), "is not text in UTF-8: look at line 4"),
         (TOML.encode() + b"\0", "line 5 holds a zero byte"),
         (json.dumps({"cognito": {"region": "x"}}).encode(), "is not TOML, it looks like JSON"),

@@ -3,8 +3,9 @@
 A ledger without a user's row is new. Or it is the wrong one: another folder, another table, a file that was lost. Then
 everybody who was delivered would get a second secret, and the first one would stop working. The channel tells the
 difference, for it holds no record before the first user has a row. So a new ledger beside a channel with records is
-refused, unless ``run --new-rollout`` says that it is meant. Into a channel that the worker may not read it puts a
-sentinel (``adapters.channels.sentinel``), whose refusal means that a rollout delivers there already.
+refused by ``run``, unless ``--new-rollout`` says that it is meant, and told by ``push``. Into a channel that the
+worker may not read it puts a sentinel (``adapters.channels.sentinel``), whose refusal means that a rollout delivers
+there already.
 
 What was said and put stands in the ledger's notes, so that a crash at any moment, or another worker of the same
 rollout, is not taken for another rollout.
@@ -101,8 +102,21 @@ async def refuse_beside_records(settings: Settings, channel: OpenableChannel) ->
             f"the ledger {ledger_name(settings)} has no user, and {_source(settings)} holds records already: "
             "of this rollout, whose ledger is another, or of another rollout",
             "correct the ledger's setting, or restore the ledger from its backup: whoever was delivered would get a "
-            "second secret. Only if a new rollout is meant, say so once: mfa-worker run --new-rollout",
+            f"second secret.{_pushed_here(settings)} Only if a new rollout is meant, say so once: "
+            "mfa-worker run --new-rollout",
         )
+
+
+def warn_of(refusal: UsageError) -> None:
+    """Tell whoever only pushes that ``run`` will refuse this ledger."""
+    log.warning("run_will_refuse", cause=str(refusal), cure=refusal.hint)
+
+
+def _pushed_here(settings: Settings) -> str:
+    """What a restored ledger does to requests that were pushed meanwhile, where queue and ledger are one file."""
+    queue, ledger = settings.queue, settings.ledger
+    in_one_file = queue.kind == ledger.kind == "sqlite" and queue.path == ledger.path
+    return " What was pushed into that file must then be pushed again." if in_one_file else ""
 
 
 async def begin_at_channel(

@@ -12,6 +12,7 @@ import structlog
 
 from worker.adapters import channels
 from worker.app.stores import StoredLedger, Stores
+from worker.core.age_format import AGE
 from worker.core.errors import PersonMustAct, RowUnreadable, WorkerError
 from worker.core.record import Record, line_address, parse_object
 from worker.settings import Settings
@@ -22,8 +23,8 @@ LAST_BYTES = 65_536
 """So many bytes at the end of the channel's file are looked at: some 60 lines, in one read."""
 LAST_LINES = 8
 """So many of the last lines are compared with the ledger: each is a read of one row."""
-SEALED = base64.b64encode(b"age-encryption.org/v1").decode("ascii")
-"""How every sealed record begins in a line (age specification)."""
+SEALED = base64.b64encode(AGE).decode("ascii")
+"""How every sealed record begins in a line."""
 NEXT_DAY = 86_400_000
 """Milliseconds: a generation is at least the clock in milliseconds and little more, so what is beyond tomorrow is no
 generation, and would hide every true one."""

@@ -28,6 +28,7 @@ from worker.engine import waves
 from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
 from worker.requests.refused import Refused
+from worker.requests.usernames import read_usernames
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
 from worker.telemetry import progress, report
@@ -83,12 +84,12 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     changed; every later failure becomes an exit code.
     """
     _refuse_what_cannot_work(settings, options)
-    wave = waves.read_wave(options.only) if options.only else None
+    wave = read_usernames(options.only) if options.only else None
     shutdown = Shutdown()
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     refused = Refused()
-    async with open_stores(settings, purpose=Purpose.RUN, new_rollout=options.new_rollout) as stores:
+    async with open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores:
         if options.says_new:
             beginning.say_new(settings, stores.found)
         if refusal := await older.refusal(settings, stores):

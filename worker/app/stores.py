@@ -17,8 +17,9 @@ from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.adapters.watched_file import Watched
 from worker.app import beginning
-from worker.app.written_files import refuse_wrong_files
+from worker.app.written_files import mark_beside, refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
+from worker.core.errors import UsageError
 from worker.core.model import Counts
 from worker.core.ports import Beginning, CountedLedger, Found, Producer, Queue, QueueStats, Recoverable, Roster
 from worker.engine.waves import HIDDEN_FOR, Wave, select
@@ -73,8 +74,8 @@ class StoredLedger(CountedLedger, Beginning, Roster, PaceStore, Recoverable, Pro
 class Purpose(Enum):
     """What queue and ledger are opened for."""
 
-    READ = auto()
-    """To look at what is there: nothing is begun."""
+    EXISTING = auto()
+    """To look at a ledger that is there, or to mend it by hand: nothing is begun."""
     PUSH = auto()
     """To put requests on the queue, perhaps before any run."""
     RUN = auto()
@@ -130,8 +131,7 @@ def mark_path(settings: Settings) -> Path:
 
     So a backup of the ledger's folder alone does not hold it.
     """
-    file = channels.kind_of(settings.channel).file(settings.channel) or settings.ledger.path
-    return file.with_name(f"{file.name}.mark")
+    return mark_beside(channels.kind_of(settings.channel).file(settings.channel) or settings.ledger.path)
 
 
 def gather_time(settings: Settings) -> float:
@@ -167,17 +167,16 @@ def aws_target(settings: Settings) -> AwsTarget:
 
 @asynccontextmanager
 async def open_stores(
-    settings: Settings, *, must_exist: bool = False, purpose: Purpose = Purpose.PUSH, new_rollout: bool = False
+    settings: Settings, purpose: Purpose = Purpose.PUSH, *, new_rollout: bool = False
 ) -> AsyncIterator[Stores]:
     """Open queue and ledger.
 
-    ``must_exist``: never begin a new ledger, for ``Purpose.READ``. ``new_rollout``: one is meant to begin, even where
-    the channel holds records already. Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
+    ``new_rollout``: one is meant to begin, even where the channel holds records already. Raises ``UsageError``,
+    ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     clock = EndpointClock(SystemClock())
-    purpose = Purpose.READ if must_exist else purpose
     refuse_wrong_files(settings)
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, clock, stack)
@@ -185,17 +184,17 @@ async def open_stores(
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
             queue = await opening.sqs_queue(
-                lambda number: ledger.count(malformed=number), to_look=purpose is Purpose.READ
+                lambda number: ledger.count(malformed=number), to_look=purpose is Purpose.EXISTING
             )
         ledger = await opening.ledger()
-        if purpose is Purpose.READ:
+        if purpose is Purpose.EXISTING:
             found = await beginning.existing(settings, ledger)
         else:
             found = await ledger.look(must_exist=settings.ledger.must_exist)
         if purpose is Purpose.RUN and found.stamp and not found.has_users:
             found = replace(found, has_users=await ledger.has_users())
         is_meant = new_rollout or beginning.is_meant(found)
-        if purpose is not Purpose.READ and not found.has_users and not settings.ledger.must_exist:
+        if purpose is not Purpose.EXISTING and not found.has_users and not settings.ledger.must_exist:
             await look_at_channel(settings, purpose, is_meant=is_meant)
         await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist, new_rollout=is_meant)
         if new_rollout and not found.has_users:
@@ -207,15 +206,23 @@ async def open_stores(
 async def look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: bool) -> None:
     """Raise ``UsageError`` if the channel is one that a run would refuse, or, unless it is meant, holds records.
 
-    Whoever only pushes looks at a channel on this host; on AWS they need no permission for it.
+    Whoever only pushes is told of it, where the channel is on this host; on AWS they need no permission to look.
     """
     if purpose is Purpose.RUN:
         async with open_channel(settings) as channel:
             if not is_meant:
                 await beginning.refuse_beside_records(settings, channel)
     elif not is_meant and channels.kind_of(settings.channel).resources() is None:
-        async with _made_channel(settings) as channel:
-            await beginning.refuse_beside_records(settings, channel)
+        try:
+            await look_at_file(settings)
+        except UsageError as refusal:
+            beginning.warn_of(refusal)
+
+
+async def look_at_file(settings: Settings) -> None:
+    """Raise ``UsageError`` if a new ledger would begin beside a channel on this host that holds records."""
+    async with _made_channel(settings) as channel:
+        await beginning.refuse_beside_records(settings, channel)
 
 
 class _Opening:

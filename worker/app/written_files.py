@@ -18,8 +18,10 @@ from worker.settings import Settings
 from worker.settings.paths import placed
 from worker.telemetry import report as reports
 
-MARK = ".mark"
-"""What is appended to the name of the channel's file, or of the ledger, for the mark of the rollout."""
+
+def mark_beside(path: Path) -> Path:
+    """Return where a ledger's mark is: beside the channel's file, or beside the ledger."""
+    return path.with_name(f"{path.name}.mark")
 
 
 def refuse_wrong_files(
@@ -72,7 +74,7 @@ def _beside(stores: Mapping[Path, str], channel: Mapping[Path, str]) -> Iterator
         for each in (*files.beside(path), liveness.folder_of_locks(path)):
             yield each, f"a file that belongs to {key}"
     for path, key in {**stores, **channel}.items():
-        yield path.with_name(path.name + MARK), f"a file that belongs to {key}"
+        yield mark_beside(path), f"a file that belongs to {key}"
 
 
 def _refuse_one_for_two(written: list[tuple[Path, str]], inputs: Mapping[Path, str]) -> None:

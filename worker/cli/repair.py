@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +10,12 @@ import click
 
 from worker.cli.options import binary, configured
 from worker.core.errors import ExitCode
+from worker.core.text import shortened
 
 if TYPE_CHECKING:
     from worker.app.repair.recover import Plan
     from worker.app.repair.users import Told
     from worker.settings import Settings
-
-SHOWN = 10
-"""So many names of users in doubt are printed for people; ``--json`` has all."""
 
 
 @click.command()
@@ -47,8 +44,7 @@ def recover(settings: Settings, act: bool, files: tuple[Path, ...], doubt: Path 
     from worker.app.repair.recover import recover as recovered
     from worker.app.run import run_async
 
-    with doubt.open("rb") if doubt is not None else nullcontext() as stream:
-        plan = run_async(recovered(settings, files=files, doubt=stream, act=act))
+    plan = run_async(recovered(settings, files=files, doubt=doubt, act=act))
     if as_json:
         click.echo(json.dumps(_as_json(plan)))
     else:
@@ -64,6 +60,7 @@ def _as_json(plan: Plan) -> dict[str, object]:
         "delivered": plan.delivered,
         "added": plan.added,
         "in_doubt": plan.in_doubt,
+        "unknown": plan.unknown,
         "done": plan.done,
     }
 
@@ -78,8 +75,9 @@ def _print(plan: Plan, *, is_shared: bool) -> None:
         f"  such as {', '.join(map(repr, plan.examples))}": plan.examples,
         f"{len(plan.in_doubt):,} users are in doubt, because their delivered secret was being replaced; they become "
         f"needs_session: reply_lost": plan.in_doubt,
-        f"  {', '.join(map(repr, plan.in_doubt[:SHOWN]))}": plan.in_doubt,
-        "  and others: --json names all": plan.in_doubt[SHOWN:],
+        f"  {', '.join(shortened([*map(repr, plan.in_doubt)]))} (--json names all)": plan.in_doubt,
+        f"neither ledger nor channel knows {len(plan.unknown):,} users of --doubt; are they spelt right? "
+        f"{', '.join(shortened([*map(repr, plan.unknown)]))}": plan.unknown,
         "nobody is named outside a table: users whose secret was being replaced since it was copied must be named with "
         "--doubt FILE": is_shared,
     }
@@ -136,11 +134,12 @@ def dismiss(settings: Settings, file: str, why: str) -> int:
 
     with binary(file) as stream:
         told = run_async(dismissed(settings, stream, why))
-    click.echo(f"dismissed {told.done}, already skipped {told.already}, left {told.left}, malformed {told.malformed}")
-    if told.unknown:
-        names = ", ".join(map(repr, told.unknown_names))
-        more = f" and {told.unknown - len(told.unknown_names)} more" if told.unknown > len(told.unknown_names) else ""
-        click.echo(f"the ledger did not know {told.unknown} of them; are they spelt right? {names}{more}", err=True)
+    click.echo(
+        f"dismissed {told.done}, already skipped {told.already}, left {told.left.total}, malformed {told.malformed}"
+    )
+    if told.unknown.total:
+        names = ", ".join(told.unknown.lines())
+        click.echo(f"the ledger did not know {told.unknown.total} of them; are they spelt right? {names}", err=True)
     return _print_left(told)
 
 
@@ -157,16 +156,14 @@ def redeliver(settings: Settings, file: str) -> int:
 
     with binary(file) as stream:
         told = run_async(delivered_again(settings, stream))
-    click.echo(f"delivered again {told.done}, left {told.left}, malformed {told.malformed}")
+    click.echo(f"delivered again {told.done}, left {told.left.total}, malformed {told.malformed}")
     return _print_left(told)
 
 
 def _print_left(told: Told) -> int:
     """Name users who were left as they are, and return the exit code."""
-    for username, why in told.left_names:
-        click.echo(f"left: {username!r} {why}", err=True)
-    if told.left > len(told.left_names):
-        click.echo(f"left: {told.left - len(told.left_names)} more", err=True)
+    for line in told.left.lines():
+        click.echo(f"left: {line}", err=True)
     if told.malformed:
         click.echo("malformed: a line is a username of 1 to 128 characters in UTF-8, or a line of export", err=True)
-    return ExitCode.SOME_LEFT_OUT if told.left or told.malformed else ExitCode.DONE
+    return ExitCode.SOME_LEFT_OUT if told.left.total or told.malformed else ExitCode.DONE

@@ -9,17 +9,15 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import structlog
 
-from worker.core.errors import MaxUsersReached, UsageError
+from worker.core.errors import MaxUsersReached
 from worker.core.model import Counts, Enrolment, State
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, CountedLedger, Deadlines, Lease, Ledger, Queue
 from worker.engine.shutdown import Shutdown
-from worker.requests.usernames import named_lines, why_not
 
 log = structlog.get_logger()
 
@@ -34,27 +32,6 @@ MAX_HIDDEN = 20_000
 guide, quotas), those of other workers included."""
 MAX_NAMED = 5
 """Users named as examples in one log line."""
-
-
-def read_wave(path: Path) -> Wave:
-    """Return the users that a file names.
-
-    Raises ``UsageError`` if it cannot be read, names nobody, or has a line that is no username.
-    """
-    try:
-        with path.open("rb") as file:
-            lines = list(named_lines(file))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", "name a file of usernames, one a line") from None
-    if wrong := [line for line, name in lines if name is None]:
-        raise UsageError(
-            f"{path} holds lines that are no usernames ({len(wrong)} of {len(lines)}); "
-            f"line {wrong[0].number} {why_not(wrong[0])}",
-            "name users as ListUsers prints them, one a line, in UTF-8",
-        )
-    if not lines:
-        raise UsageError(f"{path} names nobody", "name users as ListUsers prints them, one a line")
-    return frozenset(name for _, name in lines if name is not None)
 
 
 class WaveLedger:

@@ -20,15 +20,10 @@ def _has(*keys: str) -> Callable[[Mapping[str, Any]], bool]:
     return lambda message: all(key in message for key in keys)
 
 
-def _records_of(source: str) -> Callable[[Mapping[str, Any]], bool]:
-    return lambda message: any(
-        str(record.get("eventSource") or record.get("EventSource")).startswith(source)
-        for record in _objects(message.get("Records"))
+def _is_of_s3(records: object) -> bool:
+    return isinstance(records, list) and any(
+        isinstance(each, dict) and each.get("eventSource") == "aws:s3" for each in records
     )
-
-
-def _objects(value: object) -> list[Mapping[str, Any]]:
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 _OBJECTS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
@@ -46,19 +41,14 @@ _OBJECTS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
         "is an EventBridge event with a request in it: set the target's input path to $.detail",
     ),
     (_has("detail-type", "source"), "is an EventBridge event that holds no request: let the rule match requests only"),
-    (_has("specversion", "type", "source"), "is a CloudEvents envelope: " + _ITSELF + ", which is its data"),
-    (_has("requestContext", "requestPayload"), "is the record of a Lambda destination: let the function " + _ITSELF),
     (
-        lambda message: message.get("Event") == "s3:TestEvent" or _records_of("aws:s3")(message),
+        lambda message: message.get("Event") == "s3:TestEvent" or _is_of_s3(message.get("Records")),
         "is an event notification of S3: give the queue of requests to no bucket",
     ),
-    (_records_of("aws:sns"), "is an SNS notification as Lambda gets it: " + _ITSELF),
-    (_records_of("aws:sqs"), "is a batch of SQS messages as Lambda gets it: " + _ITSELF + ", one a message"),
     (
         lambda message: "Records" in message,
         "is a batch of another service's records: " + _ITSELF + ", one a message",
     ),
-    (_has("AlarmName", "NewStateValue"), "is a CloudWatch alarm: let the alarm notify another queue"),
     (_has("MessageId", "ReceiptHandle"), "is a message as ReceiveMessage returns it: push its Body"),
     (_has("MessageBody"), "is the input of SendMessage: push its MessageBody"),
     (
@@ -70,20 +60,26 @@ _OBJECTS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
         lambda message: "Item" in message or _is_dynamodb(message.get("username")),
         'is DynamoDB\'s own JSON, with types such as {"S": …}: write plain JSON',
     ),
-    (_has("schema", "payload"), "is a Kafka Connect envelope: set value.converter.schemas.enable to false"),
-    (
-        lambda message: "op" in message and ("after" in message or "before" in message),
-        "is a change event of Debezium: unwrap it (ExtractNewRecordState)",
-    ),
-    (_has("topic", "partition", "offset"), "is a Kafka record with its envelope: " + _ITSELF + ", which is its value"),
-    (_has("httpMethod"), "is a request to API Gateway: map its body alone into the message"),
-    (_has("body", "headers"), "is a message with headers around its body: " + _ITSELF),
-    (_has("SecretString"), "is a secret of Secrets Manager: " + _ITSELF),
 )
 """How to tell what an object is, and what to say of it. The first one that fits counts."""
 
-_WRAPPERS = ("users", "requests", "items", "records", "messages", "data", "body", "payload", "message", "default")
-"""Keys under which requests are found where a whole file or answer was pushed."""
+_WRAPPERS = (
+    "users",
+    "requests",
+    "items",
+    "records",
+    "messages",
+    "data",
+    "body",
+    "payload",
+    "responsePayload",
+    "message",
+    "default",
+    "after",
+    "value",
+)
+"""Keys under which requests are found where a whole file or answer was pushed, or where a service put its own data
+around one (CloudEvents, Kafka, Debezium, API Gateway, a Lambda destination)."""
 
 
 def named(raw: bytes) -> str | None:

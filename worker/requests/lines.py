@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 from worker.core.errors import Malformed
-from worker.requests.encodings import HEAD, foreign
+from worker.core.file_kinds import HEAD, foreign
 
 MAX_MESSAGE = 256 * 1024
 """The most bytes of one message, without the end of its line. A request needs far less (a token and 16 KiB of
@@ -139,6 +139,19 @@ def stripped(raw: bytes) -> bytes:
     while text.startswith(codecs.BOM_UTF8):
         text = text.removeprefix(codecs.BOM_UTF8).lstrip()
     return text
+
+
+NOT_UTF8 = "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"
+"""What is wrong with a line for which ``is_utf8`` is false, as the rest of a sentence."""
+
+
+def is_utf8(raw: bytes) -> bool:
+    """Whether these bytes are text in UTF-8."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def read_lines(stream: BinaryIO) -> Iterator[Line]:

@@ -19,11 +19,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat,
 from pydantic_core import from_json, to_json
 
 from worker.core.errors import Malformed
+from worker.core.file_kinds import HEAD, foreign
 from worker.core.key_uri import label
 from worker.core.model import CredentialKind, Request, Secret
 from worker.requests import envelopes
-from worker.requests.encodings import HEAD, foreign
-from worker.requests.lines import MAX_MESSAGE, stripped
+from worker.requests.lines import MAX_MESSAGE, NOT_UTF8, is_utf8, stripped
 from worker.requests.times import epoch, is_plain, plain
 
 _IGNORED = {"state", "reason", "since", "detail"}
@@ -271,21 +271,13 @@ def _not_json(raw: bytes, trouble: str) -> str:
         return other.flaw
     if b"\0" in raw:
         return "contains NUL bytes"
-    if not _is_utf8(raw):
-        return "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"
+    if not is_utf8(raw):
+        return NOT_UTF8
     if b"\r" in raw:
         return "has lines that end with CR alone: tr '\\r' '\\n'"
     return envelopes.not_json(raw) or next(
         (f"is not JSON: {said}" for sign, said in _JSON_TROUBLES if sign in trouble), "is not JSON"
     )
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def line_of(request: Mapping[str, object]) -> bytes:

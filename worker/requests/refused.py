@@ -13,11 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from worker.core.text import escape
+from worker.core.text import SHOWN, escape
 from worker.requests.lines import Line, digest
-
-SHOWN = 20
-"""Lines, or runs of lines with the same trouble, that are shown one by one: as many as a person reads."""
 
 _REMEMBERED = 10_000
 """Different malformed lines whose repetitions are counted: some megabytes at most."""
@@ -63,7 +60,7 @@ class Refused:
         self.reasons: Counter[str] = Counter()
         """How many lines there are of each reason."""
         self.entries: list[Entry] = []
-        """The first ``SHOWN`` of them."""
+        """The first ``SHOWN`` of them; a run of lines with the same trouble is one."""
         self._in_entries = 0
         self._flaw = ""
         """What the whole file is, where its first line tells it."""

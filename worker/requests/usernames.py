@@ -1,13 +1,15 @@
-"""Reads a file of usernames, one per line, for ``run --only`` and ``push --roster``."""
+"""Reads files of usernames, one a line."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
-from worker.requests.lines import Line, read_lines
+from worker.core.errors import UsageError
+from worker.requests.lines import NOT_UTF8, Line, is_utf8, read_lines
 
 
 def usernames(stream: BinaryIO) -> Iterator[str | None]:
@@ -25,15 +27,32 @@ def named_lines(stream: BinaryIO) -> Iterator[tuple[Line, str | None]]:
         yield line, None if line.flaw else _name(line.raw)
 
 
+def read_usernames(path: Path) -> frozenset[str]:
+    """Return the users that a file names.
+
+    Raises ``UsageError`` if it cannot be read, names nobody, or has a line that is no username.
+    """
+    try:
+        with path.open("rb") as file:
+            lines = list(named_lines(file))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", "name a file of usernames, one a line") from None
+    if wrong := [line for line, name in lines if name is None]:
+        raise UsageError(
+            f"{path} holds lines that are no usernames ({len(wrong)} of {len(lines)}); "
+            f"line {wrong[0].number} {why_not(wrong[0])}",
+            "name users as ListUsers prints them, one a line, in UTF-8",
+        )
+    if not lines:
+        raise UsageError(f"{path} names nobody", "name users as ListUsers prints them, one a line")
+    return frozenset(name for _, name in lines if name is not None)
+
+
 def why_not(line: Line) -> str:
     """Return what is wrong with a line that is no username, as the rest of a sentence."""
     if line.flaw:
         return line.flaw
-    try:
-        line.raw.decode()
-    except UnicodeDecodeError:
-        return "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"
-    return "is no username: 1 to 128 characters"
+    return "is no username: 1 to 128 characters" if is_utf8(line.raw) else NOT_UTF8
 
 
 def _name(raw: bytes) -> str | None:

@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple
 
 from worker.core.age_format import AGE, ARMOR_BEGINS, ARMOR_ENDS
 from worker.core.errors import UsageError
+from worker.core.file_kinds import HEAD, foreign
 from worker.core.text import escape
 from worker.sealing.identities import refuse_key
 
@@ -31,17 +32,6 @@ _BASE64_BEGINS = (base64.b64encode(AGE[:18]), base64.b64encode(ARMOR_BEGINS[:30]
 _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2}\s*\Z")
 
 _IDENTITY = re.compile(rb"(?mi)^AGE-SECRET-KEY-")
-_OTHER_FORMS = (
-    (b"\x1f\x8b", "is compressed with gzip", "decompress it first: gunzip -c FILE | mfa-worker open -i KEYFILE -"),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd", "decompress it first: zstd -dc FILE | mfa-worker open …"),
-    (b"\xfd7zXZ\0", "is compressed with xz", "decompress it first: xz -dc FILE | mfa-worker open -i KEYFILE -"),
-    (b"BZh", "is compressed with bzip2", "decompress it first: bzip2 -dc FILE | mfa-worker open -i KEYFILE -"),
-    (b"PK\x03\x04", "is a zip archive", "unpack it first"),
-    (b"SQLite format 3\0", "is a SQLite file, perhaps the ledger", "name the file that channel.path names"),
-    (b"\xff\xfe", "is text in UTF-16", "copy the file again as it is: the worker writes ASCII"),
-    (b"\xfe\xff", "is text in UTF-16", "copy the file again as it is: the worker writes ASCII"),
-)
-"""How files begin that hold no records as they are, what they are, and what to do."""
 
 
 class Block(NamedTuple):
@@ -97,9 +87,8 @@ class Source:
         file = self._opened()
         file.seek(0)
         start = file.read(4096)
-        for begins, what, cure in _OTHER_FORMS:
-            if start.startswith(begins):
-                raise UsageError(f"{self.name} {what}", cure)
+        if (other := foreign(start)) and not start.startswith(AGE[:HEAD]):
+            raise UsageError(f"{self.name} {other.what}", other.cure)
         if _IDENTITY.search(start):
             raise UsageError(f"{self.name} is an identity file", "name it with -i, and the delivered file without")
 

@@ -7,7 +7,6 @@ the host can read is refused.
 
 from __future__ import annotations
 
-import codecs
 import os
 import re
 import stat
@@ -20,7 +19,8 @@ import pyrage
 
 from worker.core.age_format import AGE, ARMOR_BEGINS
 from worker.core.errors import UsageError
-from worker.core.text import escape
+from worker.core.file_kinds import foreign
+from worker.core.text import escape, shortened
 
 STANDARD_INPUT = Path("-")
 """The name that stands for standard input."""
@@ -72,7 +72,7 @@ def read_identities(files: Sequence[Path]) -> Identities:
         if empty:
             found.unused.append(f"{name} is empty" if not content.strip() else f"{name} has only comments")
     if not found.usable:
-        raise UsageError(f"there is no age identity that can be used: {'; '.join(_some(found.unused))}", _CURE)
+        raise UsageError(f"there is no age identity that can be used: {'; '.join(shortened(found.unused, 5))}", _CURE)
     return found
 
 
@@ -85,11 +85,6 @@ def refuse_key(file: str | Path) -> None:
             "put it into a file of mode 0600 and name that with -i, or give it to -i -; where others use this host, "
             "make a new key (keygen)",
         )
-
-
-def _some(words: Sequence[str], most: int = 5) -> list[str]:
-    """The first of these, and how many more there are."""
-    return [*words[:most], *([f"and {len(words) - most} more"] if len(words) > most else [])]
 
 
 def _content(file: Path, name: str) -> bytes:
@@ -113,8 +108,8 @@ def _content(file: Path, name: str) -> bytes:
             f"{name} is an identity file that is encrypted {with_what}",
             f"decrypt it on the way: {tool} | mfa-worker … -i -",
         )
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UsageError(f"{name} is text in UTF-16", "save it as UTF-8 (or ASCII), mode 0600")
+    if (other := foreign(content)) and other.codec:
+        raise UsageError(f"{name} {other.what}", other.cure)
     if status is not None:
         _refuse_readable(status, name)
     return content

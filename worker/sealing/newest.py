@@ -20,12 +20,9 @@ from typing import TextIO
 from worker.core.age_format import as_binary
 from worker.core.errors import ExitCode
 from worker.core.record import Address, Record, line_address, parse_object, record_address, require_address
-from worker.core.text import escape
+from worker.core.text import Named, escape, shortened
 from worker.sealing.age import AgeOpener
 from worker.sealing.blocks import Source
-
-MOST_NAMED = 20
-"""How many of those that could not be opened are named."""
 
 _TORN = re.compile(rb'\{"username": ("(?:[^"\\]|\\.){1,1600}"), "generation": ([0-9]{1,18}), "attempt_id": "')
 """How a line of ours begins (``core.record.record_line``) of which the rest may be missing."""
@@ -67,8 +64,7 @@ class Newest:
         """The generation below which a user's records are withheld: there may be a newer one that cannot be opened."""
         self._hidden: set[bytes] = set()
         """Users whose newest record is none, so that an older one has to be looked for."""
-        self._unopened = 0
-        self._named: list[str] = []
+        self._unopened = Named()
 
     def look_through(self, source: Source) -> None:
         """The first pass: find the newest record of each user. Raises ``UsageError`` for a file of another kind."""
@@ -112,13 +108,11 @@ class Newest:
 
     def report(self, to: TextIO) -> ExitCode:
         """Say what was not opened, and what the key files hold that was not used."""
-        to.writelines(f"not used: {words}\n" for words in self._opener.unused[:MOST_NAMED])
-        if not self._unopened:
+        to.writelines(f"not used: {words}\n" for words in shortened(self._opener.unused))
+        if not self._unopened.total:
             return ExitCode.DONE
-        to.write(f"{self._unopened:,} not opened:\n")
-        to.writelines(f"  {words}\n" for words in self._named)
-        if more := self._unopened - len(self._named):
-            to.write(f"  and {more:,} more\n")
+        to.write(f"{self._unopened.total:,} not opened:\n")
+        to.writelines(f"  {words}\n" for words in self._unopened.lines())
         to.write(f"  → {_CURE}\n")
         return ExitCode.SOME_LEFT_OUT
 
@@ -192,11 +186,8 @@ class Newest:
         self._out.write(json.dumps(record) + "\n")
 
     def _add(self, source: Source, number: int, content: bytes, why: str) -> None:
-        """Count what was not opened, and name the first ones."""
-        self._unopened += 1
-        if len(self._named) < MOST_NAMED:
-            place = f"{source.name}:{number}" if number else source.name
-            self._named.append(f"{place}{_who(content)}: {why}")
+        place = f"{source.name}:{number}" if number else source.name
+        self._unopened.add(f"{place}{_who(content)}: {why}")
 
 
 def _sealed_in(content: bytes) -> tuple[Address | None, bytes]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
+from worker.core.file_kinds import foreign
+
 LARGEST = 1 << 20
 """The most bytes (1 MiB) of a file of settings or of one value, far above any."""
 
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _YAML = re.compile(r"(?m)^(---\s*$|[A-Za-z_]\w*:(\s|$))")
 """How a line of YAML looks; no line of TOML does."""
 
@@ -29,8 +29,8 @@ def read_text(path: Path) -> str:
         data = file.read(LARGEST + 1)
     if len(data) > LARGEST:
         raise NotText("is too large")
-    if data.startswith(_UTF_16) or b"\0" in data[:4]:
-        raise NotText("is text in UTF-16, not UTF-8; save it as UTF-8")
+    if (other := foreign(data)) and other.codec:
+        raise NotText(other.flaw)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

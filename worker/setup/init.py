@@ -17,12 +17,12 @@ from worker.adapters import channels
 from worker.adapters.aws import queue
 from worker.adapters.aws.errors import WIRE, faults
 from worker.adapters.aws.init_report import InitReport
-from worker.adapters.aws.queue import name_in
 from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.checks.probes import PATIENCE
 from worker.app.stores import aws_target
 from worker.core.errors import DependencyUnavailable, UsageError, WorkerError
 from worker.settings import Settings
+from worker.settings.queue_urls import named
 from worker.setup import resources
 from worker.setup.checks import dynamodb, sqs
 from worker.setup.cloudformation import template
@@ -32,9 +32,9 @@ from worker.setup.resources import Wanted
 def wanted_resources(settings: Settings) -> Wanted:
     """Return what these settings need on AWS. Raises ``UsageError`` if that is nothing."""
     source, channel = settings.queue, settings.channel
-    requests = name_in(source.url) if source.kind == "sqs" and source.url else None
+    requests = named(source.url).name if source.kind == "sqs" and source.url else None
     dead_letters = (
-        name_in(source.dead_letter_url) if source.dead_letter_url else f"{(requests or '')[:67]}-dead-letters"
+        named(source.dead_letter_url).name if source.dead_letter_url else f"{(requests or '')[:67]}-dead-letters"
     )
     found = Wanted(
         queue=requests,

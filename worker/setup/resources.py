@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults, is_missing
+from worker.adapters.aws.queue import DAY
 from worker.adapters.ledgers.dynamodb.schema import definition
-from worker.adapters.queues.sqs.fitness import DAY, RECEIVES, RETENTION
+from worker.adapters.queues.sqs.fitness import RECEIVES, RETENTION
 from worker.core.errors import LedgerUnavailable
 from worker.core.resilience.backoff import Backoff, retry
 from worker.settings.stores import ChannelSettings

@@ -280,12 +280,12 @@ SERVICES: Mapping[str, Mapping[str, Meaning]] = {
             "valid (aws sts get-caller-identity)",
         ),
         **_rows(Kind.QUOTA, "TooManyBuckets"),
-        **_rows(Kind.ONE_ITEM, "EntityTooLarge KeyTooLongError MaxMessageLengthExceeded MetadataTooLarge"),
+        **_rows(Kind.ONE_ITEM, "EntityTooLarge InvalidURI KeyTooLongError MaxMessageLengthExceeded MetadataTooLarge"),
         **_rows(
             Kind.REQUEST,
             "BadDigest BucketHasAccessPointsAttached EncryptionTypeMismatch InvalidArgument InvalidBucketName "
             "InvalidBucketState InvalidDigest InvalidEncryptionAlgorithmError InvalidObjectState InvalidRequest "
-            "InvalidURI InvalidWriteOffset MalformedPolicy MalformedXML MethodNotAllowed TooManyParts "
+            "InvalidWriteOffset MalformedPolicy MalformedXML MethodNotAllowed TooManyParts "
             "UnsupportedArgument XAmzContentSHA256Mismatch",
         ),
         **_rows(

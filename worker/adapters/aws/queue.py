@@ -12,10 +12,11 @@ from botocore.exceptions import ClientError
 
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.policy import document, plain_http_denied
-from worker.adapters.aws.sqs import is_fifo
+from worker.adapters.aws.sqs import is_encrypted, is_fifo
 from worker.adapters.checks.findings import Finding, fails, ok
 from worker.adapters.checks.probes import Probe
 from worker.core.errors import QueueUnavailable
+from worker.settings.queue_urls import named
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
@@ -29,20 +30,14 @@ _NO_QUEUE = frozenset({"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQ
 """Codes for a queue that does not exist."""
 
 
-def name_in(url: str) -> str:
-    """The name of the queue with that URL."""
-    return urlsplit(url).path.rpartition("/")[2]
-
-
 def region_and_account(url: str) -> tuple[str, str]:
     """The Region and the account in a queue's URL (SQS developer guide, "Queue and message identifiers").
 
     Each is empty where the URL has none: of an emulator, of a VPC endpoint.
     """
-    parts = urlsplit(url)
-    region = re.fullmatch(r"sqs(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?", parts.hostname or "")
-    account = re.fullmatch(r"/([0-9]{12})/[^/]+", parts.path)
-    return (region[1] if region else ""), (account[1] if account else "")
+    host = urlsplit(url).hostname or ""
+    region = re.fullmatch(r"sqs(?:-fips)?\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?", host)
+    return (region[1] if region else ""), named(url).account
 
 
 # --- creating it ------------------------------------------------------------------------------------------------------
@@ -65,7 +60,7 @@ async def make(sqs: SQSClient, name: str, properties: Mapping[str, Any]) -> tupl
 
 async def arn_of(sqs: SQSClient, url: str) -> str:
     """The ARN of the queue. Raises ``QueueUnavailable``."""
-    with faults(QueueUnavailable, f"the queue {name_in(url)}"):
+    with faults(QueueUnavailable, f"the queue {named(url).name}"):
         return (await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
 
 
@@ -78,7 +73,7 @@ def _attribute(value: Any) -> str:
 
 async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, str]:
     """All attributes of a queue. Raises ``QueueUnavailable``, also if there is no queue."""
-    with faults(QueueUnavailable, f"the queue {url.rpartition('/')[2]}"):
+    with faults(QueueUnavailable, f"the queue {named(url).name}"):
         answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
         return {str(name): text for name, text in answer.get("Attributes", {}).items()}
 
@@ -94,7 +89,7 @@ def judged(about: str, attributes: Mapping[str, str]) -> list[Finding]:
 def _encrypted(about: str, attributes: Mapping[str, str]) -> Finding:
     if key := attributes.get("KmsMasterKeyId"):
         return ok(about, f"encrypted with the KMS key {key}")
-    if attributes.get("SqsManagedSseEnabled") == "true":
+    if is_encrypted(attributes):
         return ok(about, "encrypted with keys of SQS")
     cure = "aws sqs set-queue-attributes --attributes SqsManagedSseEnabled=true --queue-url …"
     return fails(about, "the queue is not encrypted at rest", cure)

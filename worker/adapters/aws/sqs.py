@@ -17,6 +17,7 @@ from worker.adapters.aws.error_table import Kind
 from worker.adapters.aws.errors import code, fault, faults, means
 from worker.core.errors import DependencyUnavailable, QueueUnavailable
 from worker.core.resilience.backoff import Backoff, retry
+from worker.settings.queue_urls import FIFO
 
 Item = TypeVar("Item")
 Entry = Mapping[str, Any]
@@ -157,4 +158,9 @@ def in_batches(items: Iterable[Item], size: Callable[[Item], int] = lambda _: 0,
 
 def is_fifo(url: str, attributes: Mapping[Any, Any] | None = None) -> bool:
     """Whether it is a FIFO queue, by its attributes or by the end of its name (SQS API reference, CreateQueue)."""
-    return url.endswith(".fifo") or (attributes or {}).get("FifoQueue") == "true"
+    return url.endswith(FIFO) or (attributes or {}).get("FifoQueue") == "true"
+
+
+def is_encrypted(attributes: Mapping[Any, Any]) -> bool:
+    """Whether SQS encrypts the queue at rest, with a key of its own or one of KMS."""
+    return bool(attributes.get("KmsMasterKeyId")) or str(attributes.get("SqsManagedSseEnabled")).lower() == "true"

@@ -6,15 +6,14 @@ a worker's own, so whoever is faster wins, and doing it again is harmless.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import BinaryIO
 
-from worker.app.repair.users import Told, versions, with_each
-from worker.app.stores import open_stores
+from worker.app.repair.users import Told, patiently, versions, with_each
+from worker.app.stores import Purpose, open_stores
 from worker.core import rules
-from worker.core.errors import LedgerUnavailable, UsageError
+from worker.core.errors import UsageError
 from worker.core.model import UNFINISHED, Enrolment, Lost, Reason, State
-from worker.core.resilience.backoff import retry
-from worker.core.resilience.writer import WRITE_BACKOFF
 from worker.settings import Settings
 
 LONGEST_WHY = 100
@@ -32,41 +31,26 @@ async def dismiss(settings: Settings, stream: BinaryIO, why: str) -> Told:
             f"--why is to be one line of 1 to {LONGEST_WHY} characters",
             'say why these users are not enrolled: mfa-worker dismiss FILE --why "left the company"',
         )
-    async with open_stores(settings, must_exist=True) as stores:
+    async with open_stores(settings, Purpose.EXISTING) as stores:
         version = versions(stores.worker)
 
         async def one(username: str, told: Told) -> None:
-            row = await ledger_read(username)
+            row = await patiently(partial(stores.ledger.read, username), settings)
             is_new = row is None
             while rules.may_be_dismissed(row) and not _is_dismissed(row, why):
                 new = rules.dismissed(username, row, why, stores.clock.utc())._replace(version=next(version))
-                result = await ledger_put(new, row)
+                put = partial(stores.ledger.put, new, row.version if row else None)
+                result = await patiently(put, settings)
                 if not isinstance(result, Lost):
                     told.done += 1
                     if is_new:
-                        told.is_unknown(username)
+                        told.unknown.add(repr(username))
                     return
                 row, is_new = result.row, False
             if row is not None and row.state is State.SKIPPED:
                 told.already += 1
             else:
                 told.leave(username, _why_left(row))
-
-        async def ledger_read(username: str) -> Enrolment | None:
-            return await retry(
-                lambda: stores.ledger.read(username),
-                on=LedgerUnavailable,
-                backoff=WRITE_BACKOFF,
-                patience=settings.ledger.patience,
-            )
-
-        async def ledger_put(row: Enrolment, replaces: Enrolment | None) -> object:
-            return await retry(
-                lambda: stores.ledger.put(row, replaces.version if replaces else None),
-                on=LedgerUnavailable,
-                backoff=WRITE_BACKOFF,
-                patience=settings.ledger.patience,
-            )
 
         return await with_each(stream, one)
 

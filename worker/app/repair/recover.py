@@ -10,23 +10,22 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
 
 from worker.adapters import channels
 from worker.adapters.aws.session import Aws
 from worker.adapters.sqlite.newest import Found, NewestRecords
 from worker.app import older
-from worker.app.stores import StoredLedger, Stores, aws_target, open_stores
+from worker.app.repair.users import versions
+from worker.app.stores import Purpose, StoredLedger, Stores, aws_target, open_stores
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.model import Enrolment, Lost, State
 from worker.core.older import Shown, recovered
 from worker.core.record import line_address
-from worker.requests.usernames import usernames
+from worker.requests.usernames import read_usernames
 from worker.settings import Settings
 
 AT_ONCE = 256
@@ -55,6 +54,8 @@ class Plan:
     """Some of both."""
     in_doubt: list[str] = field(default_factory=list)
     """Users who become ``needs_session: reply_lost``."""
+    unknown: list[str] = field(default_factory=list)
+    """Users in the file of those in doubt of whom neither the ledger nor the channel knows."""
     done: bool = False
 
     @property
@@ -64,7 +65,7 @@ class Plan:
 
 
 async def recover(
-    settings: Settings, *, files: Sequence[Path] = (), doubt: BinaryIO | None = None, act: bool = False
+    settings: Settings, *, files: Sequence[Path] = (), doubt: Path | None = None, act: bool = False
 ) -> Plan:
     """Return what the ledger needs; with ``act``, do it first.
 
@@ -73,8 +74,8 @@ async def recover(
     work, and for a channel that cannot be read without taking its messages; ``DependencyUnavailable``,
     ``PersonMustAct``.
     """
-    doubted = {name for name in usernames(doubt) if name is not None} if doubt is not None else set()
-    async with open_stores(settings, must_exist=True) as stores:
+    doubted = read_usernames(doubt) if doubt is not None else frozenset[str]()
+    async with open_stores(settings, Purpose.EXISTING) as stores:
         if await stores.ledger.is_used():
             raise UsageError(
                 "a worker is at work with this ledger, or its claims have not run out yet",
@@ -85,50 +86,55 @@ async def recover(
             plan = Plan(older=str(found) if found else None)
             await _read(settings, files, newest, plan)
             names = await stores.ledger.in_question()
-            await _Comparison(stores, newest, names, doubted, plan).go_through(act=False)
+            await _Comparison(stores, newest, names, doubted, plan, act=False).go_through()
             if act and (found or not plan.is_empty):
                 await stores.ledger.begin_recovery()
                 newest.put_back()
-                await _Comparison(stores, newest, names, doubted, Plan()).go_through(act=True)
+                await _Comparison(stores, newest, names, doubted, Plan(), act=True).go_through()
                 await stores.ledger.end_recovery()
             plan.done = act
             return plan
 
 
 class _Comparison:
-    """One pass over the ledger and the records."""
+    """One pass over the ledger and the records; ``act``: it writes the rows."""
 
     def __init__(
-        self, stores: Stores, newest: NewestRecords, names: Mapping[str, int], doubted: set[str], plan: Plan
+        self,
+        stores: Stores,
+        newest: NewestRecords,
+        names: Mapping[str, int],
+        doubted: frozenset[str],
+        plan: Plan,
+        *,
+        act: bool,
     ) -> None:
         self._ledger: StoredLedger = stores.ledger
         self._newest = newest
         self._names = names
-        self._doubted = doubted
+        self._doubted = set(doubted)
+        """Those who were not met yet."""
         self._plan = plan
+        self._act = act
         self._now = time.time()
         self._writes: list[tuple[Enrolment, str | None]] = []
-        self._run = uuid.uuid4().hex[:16]
-        self._number = 0
+        self._version = versions(stores.worker)
 
-    async def go_through(self, *, act: bool) -> None:
+    async def go_through(self) -> None:
         async for row in self._ledger.every_row():
-            self._judge(row.username, row, self._newest.take(sha256(row.username.encode()).digest()))
-            if act and len(self._writes) >= AT_ONCE:
-                await self._write()
+            await self._judge(row.username, row, self._newest.take(sha256(row.username.encode()).digest()))
         for username, shown in self._newest.others():
             if username is None:
                 self._plan.without_name += 1
                 continue
-            self._judge(username, None, shown)
-            if act and len(self._writes) >= AT_ONCE:
-                await self._write()
-        if act:
-            await self._write()
+            await self._judge(username, None, shown)
+        await self._write()
+        self._plan.unknown = sorted(self._doubted)
 
-    def _judge(self, username: str, row: Enrolment | None, shown: Shown | None) -> None:
+    async def _judge(self, username: str, row: Enrolment | None, shown: Shown | None) -> None:
         unsure = self._names.get(username)
         if username in self._doubted:
+            self._doubted.remove(username)
             unsure = max(row.generation if row else 0, shown.generation if shown else 0)
         if (after := recovered(username, row, shown, unsure, self._now)) is None:
             return
@@ -139,9 +145,10 @@ class _Comparison:
                 self._plan.examples.append(username)
         elif row is None or after.state is not row.state:
             self._plan.in_doubt.append(username)
-        self._number += 1
-        version = f"{self._run}:{self._number}"
-        self._writes.append((after._replace(version=version), row.version if row else None))
+        if self._act:
+            self._writes.append((after._replace(version=next(self._version)), row.version if row else None))
+            if len(self._writes) >= AT_ONCE:
+                await self._write()
 
     async def _write(self) -> None:
         writes, self._writes = self._writes, []

@@ -6,15 +6,15 @@ a higher generation, so it wins whichever arrives last; such a user is left alon
 
 from __future__ import annotations
 
+from functools import partial
 from typing import BinaryIO
 
-from worker.app.repair.users import Told, with_each
-from worker.app.stores import open_channel, open_stores
-from worker.core.errors import ChannelUnavailable, LedgerUnavailable, RecordRefused
+from worker.app.repair.users import Told, patiently, with_each
+from worker.app.stores import Purpose, open_channel, open_stores
+from worker.core.errors import ChannelUnavailable, RecordRefused
 from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Sealed
 from worker.core.pipeline import DELIVERY_BACKOFF
 from worker.core.resilience.backoff import retry
-from worker.core.resilience.writer import WRITE_BACKOFF
 from worker.settings import Settings
 
 
@@ -24,15 +24,10 @@ async def redeliver(settings: Settings, stream: BinaryIO) -> Told:
     Raises ``UsageError`` if there is no ledger or the channel is not safe; ``LedgerUnavailable``,
     ``ChannelUnavailable``.
     """
-    async with open_stores(settings, must_exist=True) as stores, open_channel(settings) as channel:
+    async with open_stores(settings, Purpose.EXISTING) as stores, open_channel(settings) as channel:
 
         async def one(username: str, told: Told) -> None:
-            row = await retry(
-                lambda: stores.ledger.read(username),
-                on=LedgerUnavailable,
-                backoff=WRITE_BACKOFF,
-                patience=settings.ledger.patience,
-            )
+            row = await patiently(partial(stores.ledger.read, username), settings)
             sealed = _kept(row)
             if sealed is None:
                 told.leave(username, _why_left(row, keeps=settings.ledger.keep_sealed))

@@ -1,21 +1,25 @@
-"""What ``dismiss`` and ``redeliver`` have in common: users named in a file, some at once, and what is said of them."""
+"""What the commands here have in common: users named in a file, some at once, and what is said of them."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from worker.adapters.batching import some_at_once
-from worker.core.errors import RowUnreadable
+from worker.core.errors import LedgerUnavailable, RowUnreadable
+from worker.core.resilience.backoff import retry
+from worker.core.resilience.writer import WRITE_BACKOFF
+from worker.core.text import Named
 from worker.requests.usernames import usernames
+from worker.settings import Settings
+
+Result = TypeVar("Result")
 
 AT_ONCE = 64
 """Users who are worked on at the same time: the embedded ledger writes them in one commit, and an SDK has as many
 connections."""
-NAMED = 20
-"""So many users are named who were left as they are, and so many whom the ledger did not know."""
 
 
 @dataclass(slots=True)
@@ -25,28 +29,16 @@ class Told:
     done: int = 0
     already: int = 0
     """Users with whom nothing was left to do."""
-    unknown: int = 0
+    unknown: Named = field(default_factory=Named)
     """Users without a row in the ledger."""
-    unknown_names: list[str] = field(default_factory=list)
-    """The first of them."""
-    left: int = 0
-    """Users who were left as they are."""
-    left_names: list[tuple[str, str]] = field(default_factory=list)
-    """The first of them, each with the reason in words."""
+    left: Named = field(default_factory=Named)
+    """Users who were left as they are, each with the reason in words."""
     malformed: int = 0
     """Lines that are no username."""
 
-    def is_unknown(self, username: str) -> None:
-        """Note a user without a row."""
-        self.unknown += 1
-        if len(self.unknown_names) < NAMED:
-            self.unknown_names.append(username)
-
     def leave(self, username: str, why: str) -> None:
         """Note a user who is left as they are."""
-        self.left += 1
-        if len(self.left_names) < NAMED:
-            self.left_names.append((username, why))
+        self.left.add(f"{username!r} {why}")
 
 
 async def with_each(stream: BinaryIO, do: Callable[[str, Told], Awaitable[None]]) -> Told:
@@ -72,6 +64,11 @@ def _named(stream: BinaryIO, told: Told) -> Iterator[str]:
             told.malformed += 1
         else:
             yield username
+
+
+async def patiently(work: Callable[[], Awaitable[Result]], settings: Settings) -> Result:
+    """Read or write a row, again for ``ledger.patience`` while the ledger is away. Raises ``LedgerUnavailable``."""
+    return await retry(work, on=LedgerUnavailable, backoff=WRITE_BACKOFF, patience=settings.ledger.patience)
 
 
 def versions(worker: str) -> Iterator[str]:

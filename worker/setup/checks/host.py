@@ -13,6 +13,7 @@ from worker.adapters.checks.files import MOUNTS, VOLATILE, file_system, writable
 from worker.adapters.checks.findings import Finding, advice, fails, merged, not_checked, ok
 from worker.app.written_files import refuse_wrong_files
 from worker.core.errors import UsageError
+from worker.core.text import shortened
 from worker.settings import Settings
 
 # fmt: off
@@ -102,8 +103,7 @@ def _identities(folders: Iterable[Path]) -> Iterator[Finding]:
                     "move it to where secrets are opened, and make sure that no copy or backup stays here",
                 )
     if unseen:
-        more = f" and {len(unseen) - 3} more" if len(unseen) > 3 else ""
-        yield not_checked("identity", f"not searched for age secret keys: {', '.join(unseen[:3])}{more}")
+        yield not_checked("identity", f"not searched for age secret keys: {', '.join(shortened(unseen, 3))}")
     elif not found:
         yield ok("identity", "no age secret key lies beside ledger, channel or working directory")
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from worker.adapters.aws import queue
+from worker.adapters.aws.sqs import is_encrypted
 from worker.adapters.checks.findings import Finding, advice, fails, ok
 from worker.adapters.checks.probes import Probe, permissions
 from worker.adapters.checks.seen import Seen
 from worker.adapters.queues.sqs import fitness
+from worker.adapters.queues.sqs.attributes import COUNTS
 from worker.adapters.queues.sqs.dead_letters import dead_letter_queues
 from worker.core.errors import QueueUnavailable
 from worker.settings.queue_urls import named
@@ -30,14 +32,12 @@ _NO_HANDLE = "mfa-worker-check"
 """A receipt handle that no message has: SQS refuses it only after it has checked the permission."""
 _VISIBLE = "ApproximateNumberOfMessages"
 """The attribute that says how many messages could be received now."""
-_COUNTS = (_VISIBLE, "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed")
-"""The attributes that together say how many messages are on a queue (SQS API, GetQueueAttributes)."""
 
 
 async def look_at_queue(sqs: SQSClient, url: str, *, visibility: float) -> tuple[list[Finding], Seen]:
     """Check the queue of requests; ``visibility`` in seconds. Raises ``QueueUnavailable``, also if there is none."""
     attributes = await queue.attributes_of(sqs, url)
-    waiting = sum(int(attributes.get(name, 0)) for name in _COUNTS)
+    waiting = sum(int(attributes.get(name, 0)) for name in COUNTS)
     tried = await permissions(
         "queue",
         [
@@ -100,7 +100,7 @@ def judged(about: str, url: str, attributes: Attributes, *, holds_credentials: b
 
 
 def _as_it_should_be(about: str, attributes: Attributes) -> Iterator[Finding]:
-    if fitness.is_encrypted(attributes):
+    if is_encrypted(attributes):
         yield from (each for each in queue.judged(about, attributes) if not each.fails)
     policy = fitness.redrive_policy(attributes)
     target = named(policy.target).name

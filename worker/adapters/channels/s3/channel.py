@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from worker.adapters.aws.errors import code, faults
+from worker.adapters.aws.errors import code, faults, is_of_one_item
 from worker.adapters.aws.naming import Names
 from worker.adapters.channels import sentinel
+from worker.adapters.channels.put_once import put_once
 from worker.adapters.channels.s3.keys import key_of
 from worker.adapters.channels.sentinel import Answer
 from worker.core.errors import ChannelUnavailable, RecordRefused
@@ -28,8 +29,6 @@ ALREADY_THERE = "PreconditionFailed"
 """S3's code if there is an object with this key already (API reference, PutObject)."""
 CONFLICT = "ConditionalRequestConflict"
 """S3's code if another upload with the same key is under way: it asks to try again (API reference, PutObject)."""
-OF_THE_RECORD = frozenset({"EntityTooLarge", "InvalidURI", "KeyTooLongError"})
-"""S3's codes for a key or an object that it will never take (API reference, "Error responses")."""
 ATTEMPTS = 5
 """How often the upload of one record is tried during such conflicts: the other upload is as small, and soon over."""
 BACKOFF = Backoff(first=0.1, longest=0.4)
@@ -61,7 +60,7 @@ class S3Channel:
             try:
                 await retry(lambda: self._put(key, sealed.blob), on=_is_conflict, backoff=BACKOFF, attempts=ATTEMPTS)
             except ClientError as error:
-                if code(error) in OF_THE_RECORD:
+                if is_of_one_item(error):
                     raise RecordRefused(code(error)) from None
                 if code(error) != ALREADY_THERE:
                     raise
@@ -82,7 +81,7 @@ class S3Channel:
                 **self._encryption,
             )
 
-        return await sentinel.put_once(
+        return await put_once(
             lambda: retry(put, on=_is_conflict, backoff=BACKOFF, attempts=ATTEMPTS),
             there=(ALREADY_THERE,),
             what=f"the S3 bucket {self._bucket}",

@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.aws.naming import Names, secret_segment
 from worker.adapters.channels import sentinel
+from worker.adapters.channels.put_once import put_once
 from worker.adapters.channels.sentinel import Answer
 from worker.core.errors import ChannelUnavailable, ExitCode, RecordRefused
 from worker.core.model import Sealed
@@ -93,7 +94,7 @@ class SecretsManagerChannel:
             key: Any = {} if self._kms_key_id is None else {"KmsKeyId": self._kms_key_id}
             await self._client.create_secret(Name=f"{self._prefix}/{sentinel.NAME}", Description=sentinel.SAYS, **key)
 
-        return await sentinel.put_once(put, there=("ResourceExistsException",), what=WHAT)
+        return await put_once(put, there=("ResourceExistsException",), what=WHAT)
 
     def most_sealed(self, username: str) -> int:
         """See ``ports.Limited``."""

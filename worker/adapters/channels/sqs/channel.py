@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from worker.adapters.aws.error_table import Kind, meaning
 from worker.adapters.aws.errors import faults
-from worker.adapters.aws.sqs import BATCH, Failure, entry_fault, is_fifo, send_once
+from worker.adapters.aws.sqs import BATCH, Failure, entry_fault, is_encrypted, is_fifo, send_once
 from worker.adapters.batching import Batcher
 from worker.core.errors import ChannelUnavailable, RecordRefused, UsageError
 from worker.core.model import Sealed
@@ -29,9 +30,9 @@ CLOSING = 5.0
 """Seconds for the last requests when closing."""
 MOST_IN_A_MESSAGE = 262_144
 """Bytes of one message where the queue does not say (SQS developer guide, quotas, before August 2025)."""
-OF_THE_MESSAGE = frozenset({"InvalidMessageContents", "InvalidParameterValue"})
-"""Codes of an entry whose message the queue will never take: its characters or its length (API reference,
-SendMessageBatch)."""
+INVALID = "InvalidParameterValue"
+"""The code of an entry whose message the queue will never take, as it is too long (API reference, SendMessageBatch). Of
+a whole request it may mean anything."""
 TOO_LONG = frozenset({"AWS.SimpleQueueService.BatchRequestTooLong", "BatchRequestTooLong"})
 """Codes for a batch that is too long; of one message too."""
 WHAT = "the SQS queue of the channel"
@@ -64,7 +65,7 @@ class SqsChannel:
             found = (await self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["All"])).get(
                 "Attributes", {}
             )
-        if not found.get("KmsMasterKeyId") and found.get("SqsManagedSseEnabled", "").lower() != "true":
+        if not is_encrypted(found):
             raise UsageError(
                 "the queue of the channel is not encrypted at rest",
                 "set SqsManagedSseEnabled=true on it, or KmsMasterKeyId: messages say who was enrolled and when",
@@ -107,6 +108,6 @@ class SqsChannel:
 def _fault(failure: Failure | None) -> Exception | None:
     if failure is None:
         return None
-    if failure.for_good and failure.code in OF_THE_MESSAGE | TOO_LONG:
+    if failure.for_good and (failure.code == INVALID or meaning("sqs", failure.code).kind is Kind.ONE_ITEM):
         return RecordRefused(failure.code)
     return entry_fault(failure.code, "SendMessageBatch", ChannelUnavailable, WHAT)

@@ -11,6 +11,7 @@ from worker.adapters.aws.policy import Allowed, Role
 from worker.adapters.aws.template import TemplatePart, queue_and_policy
 from worker.adapters.channels.kind import ChannelResources
 from worker.adapters.channels.sqs.settings import SqsSettings
+from worker.settings.queue_urls import named
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
@@ -61,7 +62,7 @@ class SqsResources(ChannelResources[SqsSettings]):
     def template(self, channel: SqsSettings) -> TemplatePart:
         """See ``ChannelResources``: the queue and its policy, the same as ``make_missing`` creates."""
         return TemplatePart(
-            {"ChannelQueue": (queue.name_in(channel.url or ""), "The queue of sealed secrets (channel.url)")},
+            {"ChannelQueue": (named(channel.url or "").name, "The queue of sealed secrets (channel.url)")},
             queue_and_policy("DeliveredQueue", "ChannelQueue", PROPERTIES),
             {"ChannelUrl": ("channel.url", {"Ref": "DeliveredQueue"})},
         )
@@ -75,7 +76,7 @@ class SqsResources(ChannelResources[SqsSettings]):
     ) -> Sequence[str]:
         """See ``ChannelResources``: the queue."""
         sqs = await aws.sqs()
-        url, made = await queue.make(sqs, queue.name_in(channel.url or ""), PROPERTIES)
+        url, made = await queue.make(sqs, named(channel.url or "").name, PROPERTIES)
         report.made("channel", url, made)
         if not made:
             report.judged(queue.judged("channel", await queue.attributes_of(sqs, url)))

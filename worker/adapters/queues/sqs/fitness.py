@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
+from worker.adapters.aws.queue import DAY
+from worker.adapters.aws.sqs import is_encrypted
 from worker.core.errors import UsageError
 from worker.settings.queue_urls import FIFO, named, same
 
-DAY = 86_400
-"""Seconds in a day: SQS takes the retention period of messages in seconds."""
 RETENTION = DAY
 """Seconds that the queue should keep requests: an access token, which lives longer than a Session, lives a day at
 most."""
@@ -68,11 +68,6 @@ def redrive_policy(attributes: Mapping[str, Any]) -> RedrivePolicy:
     if not isinstance(policy, dict) or not policy.get("deadLetterTargetArn"):
         return RedrivePolicy("", 0)
     return RedrivePolicy(str(policy["deadLetterTargetArn"]), int(policy.get("maxReceiveCount") or 0))
-
-
-def is_encrypted(attributes: Mapping[str, Any]) -> bool:
-    """Whether SQS encrypts the queue at rest, with a key of its own or one of KMS."""
-    return bool(attributes.get("KmsMasterKeyId")) or str(attributes.get("SqsManagedSseEnabled")).lower() == "true"
 
 
 def troubles(url: str, attributes: Mapping[str, Any]) -> list[Trouble]:

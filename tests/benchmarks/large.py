@@ -26,7 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from worker.app.run import run_async
-from worker.app.stores import open_stores
+from worker.app.stores import Purpose, open_stores
 from worker.rehearsal.fake_cognito.client import Credential, FakeCognito, start_fake_cognito
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.sealing import age
@@ -246,7 +246,7 @@ def _read_one(rollout: Rollout) -> float:
     """Seconds that a process takes to read one user's row, as ``show`` will do."""
 
     async def read() -> None:
-        async with open_stores(rollout.settings, must_exist=True) as stores:
+        async with open_stores(rollout.settings, Purpose.EXISTING) as stores:
             assert await stores.ledger.read("row-0000001") is not None
 
     began = time.monotonic()

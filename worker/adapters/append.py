@@ -21,6 +21,8 @@ GONE_CURE = (
     "Rotate or move it only while no worker runs"
 )
 """What to do once a file in use was taken away."""
+_LAST_BYTES = 64
+"""Bytes at the end of what was written that show whether it is still there: sealed lines differ in them."""
 
 
 def append(path: Path, lines: Sequence[bytes], *, what: str) -> None:
@@ -40,10 +42,12 @@ class SharedFile:
         self._what = what
         self._watched = WatchedFile(path, what, GONE_CURE)
         self._descriptor: int | None = None
+        self._ours: tuple[int, bytes] | None = None
+        """Where the last lines that this process wrote end in the file, and their last bytes."""
 
     @property
     def size(self) -> int:
-        """The bytes that the file has at least: its size when it was last written or opened by this process."""
+        """The bytes that the file has at least: its size when this process last looked at it."""
         return self._watched.least
 
     def open_existing(self) -> None:
@@ -71,12 +75,23 @@ class SharedFile:
             while written < len(data):
                 written += os.write(descriptor, data[written:])
             os.fdatasync(descriptor)
-            self._watched.least = os.fstat(descriptor).st_size
-            self._watched.check()  # what was written into a file that is gone is not delivered
+            self._watched.least = end = os.fstat(descriptor).st_size
+            self._ours = (end, data[-_LAST_BYTES:]) if data else self._ours
+            self.check()  # what was written into a file that is gone is not delivered
 
     def check(self) -> None:
-        """See ``watched_file.Watched``."""
+        """See ``watched_file.Watched``.
+
+        Where it was cut, others may have made it longer again since; then what we wrote is not where it was.
+        """
         self._watched.check()
+        if self._descriptor is None:
+            return
+        self._watched.least = max(self._watched.least, os.fstat(self._descriptor).st_size)
+        if self._ours is not None:
+            end, last = self._ours
+            if os.pread(self._descriptor, len(last), end - len(last)) != last:
+                raise self._watched.gone("was cut or written over")
 
     def close(self) -> None:
         """Close the file."""
@@ -97,7 +112,7 @@ class SharedFile:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 try:
                     if self._descriptor is not None:
-                        self._watched.check()
+                        self.check()
                     elif _is_still_at(self.path, descriptor):
                         self._descriptor = descriptor
                         self._begin(descriptor)

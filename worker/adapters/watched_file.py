@@ -46,11 +46,12 @@ class WatchedFile:
         try:
             found = os.lstat(self._name)
         except (FileNotFoundError, NotADirectoryError):
-            raise self._gone("was removed or moved away") from None
+            raise self.gone("was removed or moved away") from None
         if (found.st_dev, found.st_ino) != self._known:
-            raise self._gone("was replaced by another file")
+            raise self.gone("was replaced by another file")
         if found.st_size < self.least:
-            raise self._gone(f"was cut to {found.st_size:,} of at least {self.least:,} bytes")
+            raise self.gone(f"was cut to {found.st_size:,} of at least {self.least:,} bytes")
 
-    def _gone(self, happened: str) -> PersonMustAct:
+    def gone(self, happened: str) -> PersonMustAct:
+        """The error to raise once that has happened to the file."""
         return PersonMustAct(f"{self._what}, {self.path}, {happened} while this worker used it", self._cure)

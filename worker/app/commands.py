@@ -15,8 +15,8 @@ from worker.app import older
 from worker.app.beginning import say_new
 from worker.app.feed import feed
 from worker.app.push_time import learn_time
-from worker.app.stores import Stores, open_stores
-from worker.core.errors import Malformed, UsageError
+from worker.app.stores import Purpose, Stores, open_stores
+from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Counts, Listed, Request, State
 from worker.core.ports import Backlog, Pushed, PutAside
 from worker.core.record import rfc3339
@@ -111,12 +111,14 @@ async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, Refu
 
 
 async def malformed(settings: Settings) -> list[PutAside] | None:
-    """Return the malformed messages that were put aside; ``None`` where the queue keeps no list of them."""
-    async with open_stores(settings, must_exist=True) as stores:
-        pages = stores.queue.put_aside_list()
-        if pages is None:
+    """Return the malformed messages that were put aside; ``None`` where the queue shows none of them now."""
+    async with open_stores(settings, Purpose.EXISTING) as stores:
+        found: list[PutAside] = []
+        with suppress(QueueUnavailable):  # this role may not look at them: ``told`` says where they are
+            async for page in stores.queue.put_aside_list():
+                found += [replace(aside, reason=safe_reason(aside.reason)) for aside in page]
+        if not found and settings.queue.kind == "sqs":
             return None
-        found = [replace(aside, reason=safe_reason(aside.reason)) async for page in pages for aside in page]
         return sorted(found, key=lambda aside: aside.last_seen)
 
 
@@ -135,7 +137,7 @@ def told(aside: Sequence[PutAside] | None, settings: Settings) -> Iterator[str]:
 
 async def status(settings: Settings) -> tuple[Counts, Backlog]:
     """Return how many users are in each state, and the backlog. Raises ``UsageError`` if there is no ledger."""
-    async with open_stores(settings, must_exist=True) as stores:
+    async with open_stores(settings, Purpose.EXISTING) as stores:
         say_new(settings, stores.found)
         await older.warn(settings, stores)
         counts = replace(await stores.counts(), unrequested=await stores.ledger.roster_count())
@@ -154,7 +156,7 @@ def state(text: str) -> State:
 
 async def export(settings: Settings, wanted: State, out: TextIO) -> None:
     """Write the users in that state to ``out``, one JSON object per line; control characters are escaped."""
-    async with open_stores(settings, must_exist=True) as stores:
+    async with open_stores(settings, Purpose.EXISTING) as stores:
         say_new(settings, stores.found)
         await older.warn(settings, stores)
         async for page in stores.ledger.listed(wanted):
@@ -175,7 +177,7 @@ def _lines(state: State, users: Sequence[Listed]) -> Iterator[str]:
 
 async def export_unrequested(settings: Settings, out: TextIO) -> None:
     """Write the users of the roster for whom no worker has seen a request, one JSON object per line."""
-    async with open_stores(settings, must_exist=True) as stores:
+    async with open_stores(settings, Purpose.EXISTING) as stores:
         say_new(settings, stores.found)
         await older.warn(settings, stores)
         async for username in stores.ledger.unrequested():

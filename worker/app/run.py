@@ -89,7 +89,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     refused = Refused()
-    async with open_stores(settings, purpose=Purpose.RUN, new_rollout=options.new_rollout) as stores:
+    async with open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores:
         if options.says_new:
             beginning.say_new(settings, stores.found)
         if refusal := await older.refusal(settings, stores):
@@ -220,7 +220,10 @@ def _print_result(
 
 @contextmanager
 def _signals(shutdown: Shutdown) -> Iterator[None]:
-    """Handle signals: the first SIGINT or SIGTERM lets users who were begun finish, the second one cuts off calls."""
+    """Handle signals: the first one lets users who were begun finish, the second one cuts off calls.
+
+    SIGHUP comes when a terminal is closed; under ``nohup`` it stays ignored.
+    """
     loop = asyncio.get_running_loop()
     interrupted = Interrupted("interrupted with work left", "run the same command again to go on")
 
@@ -228,12 +231,15 @@ def _signals(shutdown: Shutdown) -> Iterator[None]:
         log.warning("signal", signal=name, effect="hurrying" if shutdown.reason else "draining")
         shutdown.interrupt(interrupted)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, interrupt, number.name)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

@@ -74,8 +74,8 @@ class StoredLedger(CountedLedger, Beginning, Roster, PaceStore, Recoverable, Pro
 class Purpose(Enum):
     """What queue and ledger are opened for."""
 
-    READ = auto()
-    """To look at what is there: nothing is begun."""
+    EXISTING = auto()
+    """To look at a ledger that is there, or to mend it by hand: nothing is begun."""
     PUSH = auto()
     """To put requests on the queue, perhaps before any run."""
     RUN = auto()
@@ -167,17 +167,16 @@ def aws_target(settings: Settings) -> AwsTarget:
 
 @asynccontextmanager
 async def open_stores(
-    settings: Settings, *, must_exist: bool = False, purpose: Purpose = Purpose.PUSH, new_rollout: bool = False
+    settings: Settings, purpose: Purpose = Purpose.PUSH, *, new_rollout: bool = False
 ) -> AsyncIterator[Stores]:
     """Open queue and ledger.
 
-    ``must_exist``: never begin a new ledger, for ``Purpose.READ``. ``new_rollout``: one is meant to begin, even where
-    the channel holds records already. Raises ``UsageError``, ``DependencyUnavailable``, ``PersonMustAct``.
+    ``new_rollout``: one is meant to begin, even where the channel holds records already. Raises ``UsageError``,
+    ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
     parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     clock = EndpointClock(SystemClock())
-    purpose = Purpose.READ if must_exist else purpose
     refuse_wrong_files(settings)
     async with AsyncExitStack() as stack:
         opening = _Opening(settings, worker, parser, clock, stack)
@@ -185,21 +184,23 @@ async def open_stores(
         queue: StoredQueue | None = None
         if settings.queue.kind == "sqs":
             queue = await opening.sqs_queue(
-                lambda number: ledger.count(malformed=number), to_look=purpose is Purpose.READ
+                lambda number: ledger.count(malformed=number), to_look=purpose is Purpose.EXISTING
             )
         ledger = await opening.ledger()
-        if purpose is Purpose.READ:
+        if purpose is Purpose.EXISTING:
             found = await beginning.existing(settings, ledger)
         else:
             found = await ledger.look(must_exist=settings.ledger.must_exist)
         if purpose is Purpose.RUN and found.stamp and not found.has_users:
             found = replace(found, has_users=await ledger.has_users())
         is_meant = new_rollout or beginning.is_meant(found)
-        if purpose is not Purpose.READ and not found.has_users and not settings.ledger.must_exist:
+        if purpose is not Purpose.EXISTING and not found.has_users and not settings.ledger.must_exist:
             await look_at_channel(settings, purpose, is_meant=is_meant)
         await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist, new_rollout=is_meant)
         if new_rollout and not found.has_users:
             found = await beginning.remember_it_is_meant(ledger, found)
+        if purpose is Purpose.PUSH and settings.ledger.kind == "sqlite" and (refusal := await ledger.refusal()):
+            beginning.warn_of(refusal, beginning.pushed_here(settings))
         queue = queue or await opening.sqlite_queue()
         yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, found, clock, opening.watched())
 

@@ -17,23 +17,27 @@ worker that has nothing to write, before its next call."""
 
 @asynccontextmanager
 async def watch_files(files: Sequence[Watched], shutdown: Shutdown) -> AsyncIterator[None]:
-    """Look at these files while the body runs; once one of them was taken away, ``shutdown`` has the reason."""
+    """Look at these files while the body runs, and at its end; ``shutdown`` has the reason once one was taken away."""
     watching = asyncio.create_task(_watch(files, shutdown))
     try:
         yield
     finally:
         watching.cancel()
         await asyncio.wait([watching])
+        await _look(files, shutdown)
 
 
 async def _watch(files: Sequence[Watched], shutdown: Shutdown) -> None:
     while True:
-        try:
-            await asyncio.to_thread(_check, files)
-        except PersonMustAct as taken_away:
-            shutdown.request(taken_away)
-            return
+        await _look(files, shutdown)
         await asyncio.sleep(EVERY)
+
+
+async def _look(files: Sequence[Watched], shutdown: Shutdown) -> None:
+    try:
+        await asyncio.to_thread(_check, files)
+    except PersonMustAct as taken_away:
+        shutdown.request(taken_away)
 
 
 def _check(files: Sequence[Watched]) -> None:

@@ -233,6 +233,41 @@ async def test_another_worker_only_makes_the_file_longer(path: Path) -> None:
     await two.close()
 
 
+async def test_a_cut_is_seen_by_whose_lines_it_took_also_once_another_worker_has_written_more(path: Path) -> None:
+    one, two = FileChannel(path), FileChannel(path)
+    await one.deliver("ana", sealed())
+    await two.open()
+    size = path.stat().st_size
+    await one.deliver("ben", sealed())
+
+    os.truncate(path, size)
+    for name in ("cem", "dora", "eve"):
+        await two.deliver(name, sealed()._replace(blob=name.encode() * 20))
+
+    with pytest.raises(PersonMustAct, match="was cut or written over"):
+        one.check()
+    with pytest.raises(PersonMustAct):
+        await one.deliver("finn", sealed())
+    await one.close()
+    await two.close()
+
+
+async def test_a_cut_is_seen_by_who_saw_the_lines_of_another_worker(path: Path) -> None:
+    one, two = FileChannel(path), FileChannel(path)
+    await one.deliver("ana", sealed())
+    await two.open()
+    size = path.stat().st_size
+    await one.deliver("ben", sealed())
+    await one.close()
+    two.check()
+
+    os.truncate(path, size)
+
+    with pytest.raises(PersonMustAct, match="was cut"):
+        await two.deliver("cem", sealed())
+    await two.close()
+
+
 @pytest.mark.parametrize("kind", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.with_name("x"))])
 async def test_what_is_no_file_of_ours_is_not_opened(kind: Callable[[Path], object], path: Path) -> None:
     channel = FileChannel(path)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import BinaryIO
 
 from worker.app.repair.users import Told, patiently, versions, with_each
-from worker.app.stores import open_stores
+from worker.app.stores import Purpose, open_stores
 from worker.core import rules
 from worker.core.errors import UsageError
 from worker.core.model import UNFINISHED, Enrolment, Lost, Reason, State
@@ -31,7 +31,7 @@ async def dismiss(settings: Settings, stream: BinaryIO, why: str) -> Told:
             f"--why is to be one line of 1 to {LONGEST_WHY} characters",
             'say why these users are not enrolled: mfa-worker dismiss FILE --why "left the company"',
         )
-    async with open_stores(settings, must_exist=True) as stores:
+    async with open_stores(settings, Purpose.EXISTING) as stores:
         version = versions(stores.worker)
 
         async def one(username: str, told: Told) -> None:

@@ -20,7 +20,7 @@ from worker.adapters.aws.session import Aws
 from worker.adapters.sqlite.newest import Found, NewestRecords
 from worker.app import older
 from worker.app.repair.users import versions
-from worker.app.stores import StoredLedger, Stores, aws_target, open_stores
+from worker.app.stores import Purpose, StoredLedger, Stores, aws_target, open_stores
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.model import Enrolment, Lost, State
 from worker.core.older import Shown, recovered
@@ -75,7 +75,7 @@ async def recover(
     ``PersonMustAct``.
     """
     doubted = read_usernames(doubt) if doubt is not None else frozenset[str]()
-    async with open_stores(settings, must_exist=True) as stores:
+    async with open_stores(settings, Purpose.EXISTING) as stores:
         if await stores.ledger.is_used():
             raise UsageError(
                 "a worker is at work with this ledger, or its claims have not run out yet",

@@ -10,7 +10,7 @@ from functools import partial
 from typing import BinaryIO
 
 from worker.app.repair.users import Told, patiently, with_each
-from worker.app.stores import open_channel, open_stores
+from worker.app.stores import Purpose, open_channel, open_stores
 from worker.core.errors import ChannelUnavailable, RecordRefused
 from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Sealed
 from worker.core.pipeline import DELIVERY_BACKOFF
@@ -24,7 +24,7 @@ async def redeliver(settings: Settings, stream: BinaryIO) -> Told:
     Raises ``UsageError`` if there is no ledger or the channel is not safe; ``LedgerUnavailable``,
     ``ChannelUnavailable``.
     """
-    async with open_stores(settings, must_exist=True) as stores, open_channel(settings) as channel:
+    async with open_stores(settings, Purpose.EXISTING) as stores, open_channel(settings) as channel:
 
         async def one(username: str, told: Told) -> None:
             row = await patiently(partial(stores.ledger.read, username), settings)

@@ -17,7 +17,7 @@ from worker.adapters.checks.findings import Finding, Level, fails, merged, not_c
 from worker.adapters.checks.seen import Seen
 from worker.adapters.ledgers.sqlite.look import look
 from worker.app import older
-from worker.app.stores import aws_target, open_stores
+from worker.app.stores import Purpose, aws_target, open_stores
 from worker.core.errors import WorkerError
 from worker.core.model import State
 from worker.settings import Settings
@@ -90,7 +90,7 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
         begins = await beginning.look(settings, found)
         if not found.exists or (ledger.must_exist and not found.has_users):
             return begins, Seen(waiting=0, sessions=0, users=0, delivered=0)
-        async with open_stores(settings, must_exist=True) as stores:
+        async with open_stores(settings, Purpose.EXISTING) as stores:
             if is_older := await older.refusal(settings, stores):
                 return [*begins, fails("ledger", str(is_older), is_older.hint)], Seen()
             backlog, sessions, counts = (

@@ -14,7 +14,7 @@ from worker.adapters.checks.findings import Finding, fails, not_checked, ok
 from worker.adapters.checks.probes import PATIENCE, Question, asked, optional
 from worker.adapters.checks.seen import Seen
 from worker.adapters.ledgers.dynamodb.ledger import DynamoLedger
-from worker.app.stores import open_stores
+from worker.app.stores import Purpose, open_stores
 from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
 from worker.core.model import State
 from worker.settings import Settings
@@ -171,7 +171,7 @@ class _Questionnaire:
         if not found.has_users:
             self.seen |= Seen(users=0, delivered=0)
             return await beginning.look(self._settings, found)
-        async with open_stores(self._settings, must_exist=True) as stores:
+        async with open_stores(self._settings, Purpose.EXISTING) as stores:
             counts = await stores.ledger.counts()
         self.seen |= Seen(users=counts.accepted, delivered=counts.states.get(State.DELIVERED, 0))
         return [ok("ledger", f"{counts.accepted:,} users of this rollout are in it")]

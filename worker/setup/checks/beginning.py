@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.adapters import channels
-from worker.adapters.checks.findings import Finding, fails, ok
+from worker.adapters.checks.findings import Finding, fails, not_checked, ok
 from worker.app.beginning import is_meant, ledger_name
 from worker.app.stores import look_at_file
 from worker.core.errors import WorkerError
@@ -21,8 +21,10 @@ async def look(settings: Settings, found: Found) -> list[Finding]:
     if is_meant(found):
         return [ok("ledger", f"the ledger {name} has no user: a new rollout begins, as was said (--new-rollout)")]
     if channels.kind_of(settings.channel).resources() is not None:
-        said = f"the ledger {name} has no user: a rollout begins. Not looked at: whether the channel holds secrets"
-        return [ok("ledger", said)]
+        return [
+            ok("ledger", f"the ledger {name} has no user: a rollout begins"),
+            not_checked("channel", "whether it holds secrets of another rollout: the worker may not read it"),
+        ]
     try:
         await look_at_file(settings)
     except WorkerError as error:

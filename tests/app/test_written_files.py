@@ -187,5 +187,23 @@ def test_a_ledger_where_earlier_versions_had_it_is_not_passed_over(folder: Path,
     refuse_wrong_files(load(config, [*NEEDED, "queue.path=mfa-worker.db"], {}))
 
 
+@pytest.mark.parametrize(("descriptor", "name"), [(1, "standard output"), (2, "standard error")])
+@pytest.mark.parametrize("file", ["mfa-worker.db", "enrolments.jsonl", "enrolments.jsonl.mark", "report.json"])
+def test_what_a_command_says_is_not_sent_into_a_file_of_the_rollout(
+    folder: Path, descriptor: int, name: str, file: str
+) -> None:
+    (folder / file).touch(0o600)
+    kept, into = os.dup(descriptor), os.open(file, os.O_WRONLY | os.O_APPEND)
+    os.dup2(into, descriptor)
+    try:
+        refused = refusal(folder, settings(), report=Path("report.json"))
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
+        os.close(into)
+
+    assert f"{name} goes into" in str(refused)
+
+
 def test_a_name_that_is_too_long_only_with_what_sqlite_appends_is_refused(folder: Path) -> None:
     assert "too long" in str(refusal(folder, settings(ledger="x" * 253, queue="q.db")))

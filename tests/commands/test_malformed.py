@@ -122,7 +122,7 @@ async def test_a_large_file_of_something_else_is_told_once_and_soon(rollout: Rol
 
     assert ended.code == 1
     told = [line for line in ended.err.splitlines() if line.startswith("line")]
-    assert told == ["lines 1 to 60001: is CSV, not JSON; one JSON object a line is needed (mlr --icsv --ojsonl cat)"]
+    assert told == ["lines 1 to 60001: is CSV, not JSON; one JSON object a line is needed (mlr -S --icsv --ojsonl cat)"]
     assert (await rollout.status())["malformed"] == 60_001
 
 

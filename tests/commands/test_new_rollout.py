@@ -174,6 +174,26 @@ async def test_a_channel_file_without_a_whole_record_is_none_of_another_rollout(
     await delivered(rollout, "ana")
 
 
+async def test_where_only_the_mark_is_left_whoever_pushes_is_told_and_run_refuses(
+    rollout: Rollout,
+) -> None:
+    await delivered(rollout, "ana")
+    make_away(rollout)
+    rollout.channel.unlink()
+    requests = rollout.file(await rollout.sign_in("ben"))
+
+    pushed, ran = await rollout.command("push", requests), await rollout.run()
+    begun = await rollout.run("--new-rollout")
+    again = await rollout.command("push", requests)
+
+    (said,) = pushed.logged("run_will_refuse")
+    assert "mfa-worker run --new-rollout" in said["cure"]
+    assert "pushed again" in said["cure"]
+    assert (pushed.code, ran.code, begun.code, again.code) == (0, 2, 0, 0)
+    assert again.logged("run_will_refuse") == []
+    assert await rollout.states() == {"delivered": 1}
+
+
 async def test_a_ledger_with_users_goes_on_beside_a_queue_that_is_new(rollout: Rollout) -> None:
     rollout.configure(queue={"path": str(rollout.folder / "queue.db")}, ledger={"path": str(rollout.ledger)})
     await delivered(rollout, "ana")

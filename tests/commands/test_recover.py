@@ -71,6 +71,9 @@ async def test_after_a_restore_only_who_was_being_replaced_is_in_doubt(rollout: 
     assert refused.code == 3
     assert "older copy" in refused.err
     assert "mfa-worker recover" in refused.err
+    pushed = await rollout.command("push", rollout.file([]))
+    (said,) = pushed.logged("run_will_refuse")  # a newer copy would overwrite the queue in it
+    assert (pushed.code, "older copy" in said["cause"], "pushed again" in said["cure"]) == (0, True, True)
     told = await rollout.command("status", "--json")
     assert told.code == 0
     assert told.logged("ledger_is_older"), told.err
@@ -200,9 +203,8 @@ async def test_a_new_ledger_beside_the_mark_of_another_is_refused(rollout: Rollo
     for file in rollout.folder.glob("rollout.db*"):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
     rollout.channel.rename(rollout.folder / "printed.jsonl")  # so the channel does not show it either
-    await enrolled(rollout, "ana")
 
-    refused = await rollout.run()
+    refused = await rollout.run("--input", rollout.file(await rollout.sign_in("ana")))
 
     assert refused.code == 2
     assert "--new-rollout" in refused.err

@@ -123,13 +123,16 @@ async def test_duplicates_do_not_count_as_users(rollout: Rollout) -> None:
     assert await rollout.states() == {"delivered": 15}
 
 
-async def test_the_first_signal_gives_the_rest_back_and_finishes_calls_in_flight(rollout: Rollout) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "its terminal was closed"])
+async def test_the_first_signal_gives_the_rest_back_and_finishes_calls_in_flight(
+    rollout: Rollout, number: signal.Signals
+) -> None:
     await rollout.fake_cognito.set_latency(0.6)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(200)), credential="session"))
 
     running = rollout.start("run", command=COMMAND)
     await rollout.until_called(5)
-    running.signal(signal.SIGTERM)
+    running.signal(number)
     ended = await running.ended(within=5)
 
     assert ended.code == 4

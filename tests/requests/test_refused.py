@@ -88,12 +88,12 @@ def test_an_array_with_an_object_a_line_is_told_once() -> None:
     assert told.startswith("lines 1 to 3: is part of a JSON array")
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-def test_csv_is_told_once(separator: str) -> None:
+@pytest.mark.parametrize(("separator", "how"), [(",", "--icsv"), (";", "--icsv --ifs ';'"), ("\t", "--itsv")])
+def test_csv_is_told_once(separator: str, how: str) -> None:
     header = separator.join(["username", "access_token"])
     refused, _ = read("\n".join([header, *(f"user-{n}{separator}eyJh" for n in range(60_000))]))
     assert list(refused.lines()) == [
-        "lines 1 to 60001: is CSV, not JSON; one JSON object a line is needed (mlr --icsv --ojsonl cat)"
+        f"lines 1 to 60001: is CSV, not JSON; one JSON object a line is needed (mlr -S {how} --ojsonl cat)"
     ]
 
 

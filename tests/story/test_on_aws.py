@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -45,6 +46,18 @@ async def test_from_push_to_open(rollout: AwsRollout) -> None:
     }
     assert records["ana"]["attributes"] == {"email": "ana@example.org"}
     assert (await rollout.fake_cognito.stats()).wire_requests == 3
+
+
+async def test_what_was_put_aside_is_listed(one_rollout: AwsRollout) -> None:
+    wrapped = json.dumps({"Type": "Notification", "Message": "{}", "TopicArn": "arn:aws:sns:eu-central-1:1:t"})
+    await one_rollout.push_by_command([wrapped, '{"username": "ana", "colour": 1}', '{"username": "ana", "colour": 1}'])
+
+    for _ in range(2):  # looking takes nothing away
+        listed = await one_rollout.command("status", "--malformed")
+        assert listed.code == 0, listed.err
+        assert "raw message delivery" in listed.out
+        [line] = [line for line in listed.out.splitlines() if 'unknown key "colour"' in line]
+        assert line.split()[1] == "2"
 
 
 async def test_whoever_is_delivered_already_is_a_duplicate_and_a_replacement_is_newer(one_rollout: AwsRollout) -> None:

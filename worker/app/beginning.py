@@ -23,7 +23,7 @@ import structlog
 from worker.adapters import channels
 from worker.adapters.channels.kind import OpenableChannel
 from worker.adapters.channels.sentinel import NAME, TakesSentinel
-from worker.core.errors import DependencyUnavailable, UsageError
+from worker.core.errors import DependencyUnavailable, UsageError, WorkerError
 from worker.core.ports import Beginning, Found, Ledger
 from worker.settings import Settings
 
@@ -102,17 +102,17 @@ async def refuse_beside_records(settings: Settings, channel: OpenableChannel) ->
             f"the ledger {ledger_name(settings)} has no user, and {_source(settings)} holds records already: "
             "of this rollout, whose ledger is another, or of another rollout",
             "correct the ledger's setting, or restore the ledger from its backup: whoever was delivered would get a "
-            f"second secret.{_pushed_here(settings)} Only if a new rollout is meant, say so once: "
+            f"second secret.{pushed_here(settings)} Only if a new rollout is meant, say so once: "
             "mfa-worker run --new-rollout",
         )
 
 
-def warn_of(refusal: UsageError) -> None:
-    """Tell whoever only pushes that ``run`` will refuse this ledger."""
-    log.warning("run_will_refuse", cause=str(refusal), cure=refusal.hint)
+def warn_of(refusal: WorkerError, more: str = "") -> None:
+    """Tell whoever only pushes that ``run`` will refuse this ledger; ``more``: what else to do."""
+    log.warning("run_will_refuse", cause=str(refusal), cure=refusal.hint + more)
 
 
-def _pushed_here(settings: Settings) -> str:
+def pushed_here(settings: Settings) -> str:
     """What a restored ledger does to requests that were pushed meanwhile, where queue and ledger are one file."""
     queue, ledger = settings.queue, settings.ledger
     in_one_file = queue.kind == ledger.kind == "sqlite" and queue.path == ledger.path

@@ -16,7 +16,7 @@ from worker.app.beginning import say_new
 from worker.app.feed import feed
 from worker.app.push_time import learn_time
 from worker.app.stores import Purpose, Stores, open_stores
-from worker.core.errors import Malformed, UsageError
+from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Counts, Listed, Request, State
 from worker.core.ports import Backlog, Pushed, PutAside
 from worker.core.record import rfc3339
@@ -111,12 +111,14 @@ async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, Refu
 
 
 async def malformed(settings: Settings) -> list[PutAside] | None:
-    """Return the malformed messages that were put aside; ``None`` where the queue keeps no list of them."""
+    """Return the malformed messages that were put aside; ``None`` where the queue shows none of them now."""
     async with open_stores(settings, Purpose.EXISTING) as stores:
-        pages = stores.queue.put_aside_list()
-        if pages is None:
+        found: list[PutAside] = []
+        with suppress(QueueUnavailable):  # this role may not look at them: ``told`` says where they are
+            async for page in stores.queue.put_aside_list():
+                found += [replace(aside, reason=safe_reason(aside.reason)) for aside in page]
+        if not found and settings.queue.kind == "sqs":
             return None
-        found = [replace(aside, reason=safe_reason(aside.reason)) async for page in pages for aside in page]
         return sorted(found, key=lambda aside: aside.last_seen)
 
 

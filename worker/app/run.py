@@ -220,7 +220,10 @@ def _print_result(
 
 @contextmanager
 def _signals(shutdown: Shutdown) -> Iterator[None]:
-    """Handle signals: the first SIGINT or SIGTERM lets users who were begun finish, the second one cuts off calls."""
+    """Handle signals: the first one lets users who were begun finish, the second one cuts off calls.
+
+    SIGHUP comes when a terminal is closed; under ``nohup`` it stays ignored.
+    """
     loop = asyncio.get_running_loop()
     interrupted = Interrupted("interrupted with work left", "run the same command again to go on")
 
@@ -228,12 +231,15 @@ def _signals(shutdown: Shutdown) -> Iterator[None]:
         log.warning("signal", signal=name, effect="hurrying" if shutdown.reason else "draining")
         shutdown.interrupt(interrupted)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
         loop.add_signal_handler(number, interrupt, number.name)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

@@ -199,6 +199,8 @@ async def open_stores(
         await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist, new_rollout=is_meant)
         if new_rollout and not found.has_users:
             found = await beginning.remember_it_is_meant(ledger, found)
+        if purpose is Purpose.PUSH and settings.ledger.kind == "sqlite" and (refusal := await ledger.refusal()):
+            beginning.warn_of(refusal, beginning.pushed_here(settings))
         queue = queue or await opening.sqlite_queue()
         yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, found, clock, opening.watched())
 

@@ -6,8 +6,10 @@ the same, nor one of them and a file that the command reads: by their paths, or 
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from worker.adapters import channels
@@ -17,6 +19,9 @@ from worker.core.errors import UsageError
 from worker.settings import Settings
 from worker.settings.paths import placed
 from worker.telemetry import report as reports
+
+STREAMS = {1: "standard output", 2: "standard error"}
+"""The descriptors that a shell may have sent into a file."""
 
 
 def mark_beside(path: Path) -> Path:
@@ -42,9 +47,10 @@ def refuse_wrong_files(
     if settings.file is not None:
         inputs[settings.file] = "the settings file"
     written = [*stores.items(), *channel.items()]
+    beside = list(_beside(stores, channel))
     if report is not None:
         written.append((placed(report, Path()), "--report"))
-    _refuse_one_for_two([*written, *_beside(stores, channel)], inputs)
+    _refuse_one_for_two([*written, *beside], inputs)
     for path, key in stores.items():
         _look_at_store(path, key)
     if delivers:
@@ -53,6 +59,7 @@ def refuse_wrong_files(
         channels.kind_of(settings.channel).refuse_other_files(settings.channel)
     if report is not None:
         reports.refuse_other_files(report)
+    _refuse_streams([*written, *beside])
 
 
 def _stores(settings: Settings) -> Iterator[tuple[Path, str]]:
@@ -89,6 +96,19 @@ def _refuse_one_for_two(written: list[tuple[Path, str]], inputs: Mapping[Path, s
         for identity in _identities(path):
             if identity in seen:
                 raise _same(seen[identity], name, path)
+
+
+def _refuse_streams(written: list[tuple[Path, str]]) -> None:
+    """Raise ``UsageError`` where what the command says goes into a file that is written."""
+    keys = {identity: key for path, key in written for identity in _identities(path)}
+    for descriptor, name in STREAMS.items():
+        with suppress(OSError):  # closed
+            found = os.fstat(descriptor)
+            if stat.S_ISREG(found.st_mode) and (key := keys.get((found.st_dev, found.st_ino))):
+                raise UsageError(
+                    f"{name} goes into {key}",
+                    "send it to another file. What the shell emptied (`>`, not `>>`) must be restored from its backup",
+                )
 
 
 def _same(one: str, other: str, path: Path) -> UsageError:
@@ -132,5 +152,6 @@ def _refuse_those_moved(settings: Settings, in_use: Mapping[Path, str]) -> None:
         if path in in_use:
             raise UsageError(
                 f"{key} is {path}, which does not exist, but {earlier} does, which earlier versions meant by it",
-                f'if that is this rollout\'s, move it there or write {key} = "{earlier}"; else run from another folder',
+                f'if that is this rollout\'s, write {key} = "{earlier}", or move it there with its -wal; '
+                "else run from another folder",
             )

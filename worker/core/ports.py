@@ -169,8 +169,8 @@ class QueueStats(Protocol):
     malformed_found: int
     """How many malformed messages this process has found on the queue."""
 
-    def put_aside_list(self) -> AsyncIterator[Sequence[PutAside]] | None:
-        """What was put aside, in pages, in no particular order; ``None`` where the queue itself keeps no list."""
+    def put_aside_list(self) -> AsyncIterator[Sequence[PutAside]]:
+        """What was put aside, in pages, in no particular order."""
         ...
 
     async def counted(self) -> tuple[int, int]:

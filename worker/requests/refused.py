@@ -134,7 +134,9 @@ def _format_of(raw: bytes) -> str:
     if raw == b"{" or re.fullmatch(rb'\{\s*"\w+"\s*:\s*[\[{]', raw):
         return "is part of JSON over many lines; one object a line is needed (jq -c . or jq -c '.users[]')"
     if not raw.startswith((b"{", b"[", b'"{', b"<")) and re.search(rb"[^\s,;\t][,;\t]", raw):
-        return "is CSV, not JSON; one JSON object a line is needed (mlr --icsv --ojsonl cat)"
+        separator = max(b",;\t", key=raw.count)
+        how = {ord(";"): "--icsv --ifs ';'", ord("\t"): "--itsv"}.get(separator, "--icsv")
+        return f"is CSV, not JSON; one JSON object a line is needed (mlr -S {how} --ojsonl cat)"
     return ""
 
 

@@ -23,7 +23,9 @@ def refuse_another(found: Mapping[str, str], stamp: Mapping[str, str], ledger: s
         if name in found and found[name] != value:
             raise UsageError(
                 f"the ledger {ledger} belongs to another rollout: its {name} is {found[name]!r}, not {value!r}",
-                f"use one ledger ({setting}) for each endpoint, Region and user pool",
+                f"correct these settings if they are wrong; else name another ledger ({setting}): each endpoint, Region"
+                " and user pool has its own. If that one was begun with wrong settings, push everybody again into the "
+                "new one",
             )
 
 

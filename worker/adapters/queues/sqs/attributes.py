@@ -28,7 +28,10 @@ COUNTS: Final = (
 
 async def attributes_of(sqs: SQSClient, url: str) -> Mapping[str, Any]:
     """All attributes of the queue. Raises ``QueueUnavailable``; ``UsageError`` if it is missing or a FIFO queue."""
-    missing = UsageError("there is no queue at queue.url", "correct it, or create it: mfa-worker init")
+    missing = UsageError(
+        f"there is no queue at queue.url, {url}, or not in this Region",
+        "correct queue.url, aws.region or the account; where a rollout begins, create it: mfa-worker init",
+    )
     with faults(QueueUnavailable, QUEUE, missing):
         async with asyncio.timeout(TIMEOUT):
             answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])

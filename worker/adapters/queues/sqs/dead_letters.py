@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -24,6 +24,7 @@ from worker.adapters.batching import some_at_once
 from worker.adapters.queues.sqs.attributes import COUNTS
 from worker.adapters.queues.sqs.fitness import redrive_policy
 from worker.core.errors import ExitCode, QueueUnavailable, UsageError
+from worker.core.ports import PutAside
 from worker.settings.queue_urls import beside, named, same
 
 if TYPE_CHECKING:
@@ -145,6 +146,21 @@ class DeadLetters:
         """About how many there are; ``None`` where that cannot be known. ``notes``: at most so many are notes."""
         found = await asyncio.gather(*(self._count(queue, notes) for queue in self.queues))
         return None if None in found else sum(number or 0 for number in found)
+
+    async def notes(self) -> AsyncGenerator[Sequence[PutAside]]:
+        """The worker's own notes on malformed messages, as far as a look sees them. Raises ``QueueUnavailable``."""
+        for queue in (each for each in self.queues if each.has_notes):
+            attributes = await self._attributes(queue)
+            total = sum(int(attributes.get(name) or 0) for name in COUNTS)
+            if not total or redrive_policy(attributes).target:  # as in _told_apart
+                continue
+            seen = await Look(self._sqs, queue.url, min(total, MOST_LOOKED_AT)).messages()
+            alike: dict[tuple[str, str], list[float]] = {}
+            for note in (each for each in seen if kind_of(each, self._queue_arn) is Letter.NOTE):
+                texts = note["MessageAttributes"]
+                sent = int(note.get("Attributes", {}).get("SentTimestamp", 0)) / 1000
+                alike.setdefault((texts[REASON]["StringValue"], texts[DIGEST]["StringValue"]), []).append(sent)
+            yield [PutAside(*which, number=len(sent), last_seen=max(sent)) for which, sent in alike.items()]
 
     async def _count(self, queue: DeadLetterQueue, notes: int) -> int | None:
         try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -35,7 +35,7 @@ from worker.adapters.queues.sqs.receiver import Receiver
 from worker.core.errors import Malformed, QueueUnavailable
 from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
-from worker.core.ports import Backlog, Clock, Deadlines, Lease, Pushed
+from worker.core.ports import Backlog, Clock, Deadlines, Lease, Pushed, PutAside
 from worker.core.resilience.backoff import Outage
 from worker.requests.lines import digest
 from worker.requests.message import Parser
@@ -411,8 +411,9 @@ class SqsQueue:
         """See ``ports.Producer``; SQS cannot be asked what it knows, so a file that is read again counts again."""
         await self._producer.put_aside(reason, digest, number)
 
-    def put_aside_list(self) -> None:
-        """See ``ports.QueueStats``; always ``None``: the dead-letter queue has the reasons, as messages."""
+    def put_aside_list(self) -> AsyncGenerator[Sequence[PutAside]]:
+        """See ``ports.QueueStats``: what the dead-letter queue has."""
+        return self._dead_letters.notes()
 
     async def counted(self) -> tuple[int, int]:
         """See ``ports.QueueStats``; always zero, because with this queue the ledger counts."""

@@ -12,6 +12,8 @@ from worker.core.errors import (
     NoProgress,
     PersonMustAct,
     QueueUnavailable,
+    RecordRefused,
+    RowUnreadable,
     UsageError,
     WorkerError,
 )
@@ -44,6 +46,8 @@ __all__ = [
     "PersonMustAct",
     "QueueAway",
     "QueueUnavailable",
+    "RecordRefused",
+    "RowUnreadable",
     "UsageError",
     "WorkerError",
 ]

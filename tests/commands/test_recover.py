@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,28 @@ async def test_a_ledger_of_the_earlier_version_gets_a_mark_without_an_alarm(roll
 
     assert (await rollout.run()).code == 0
     assert mark_of(rollout).exists()
+
+
+async def test_a_ledger_whose_rows_alone_are_older_is_noticed_by_who_is_in_question(rollout: Rollout) -> None:
+    """So it is after ``cp BACKUP LEDGER`` under a running worker: the number is written again, old rows stay."""
+    await enrolled(rollout, *USERS)
+    assert (await rollout.run()).code == 0
+    backup = copied(rollout.ledger)
+    await rollout.fake_cognito.set_faults("internal_error_acted@user-0=20x")
+    await enrolled(rollout, "user-0", replace=True)
+    assert (await rollout.run()).code == 1
+    assert (await rollout.run()).code == 1, "nothing is wrong with the ledger itself"
+    with closing(sqlite3.connect(rollout.ledger)) as ledger:
+        (number,) = ledger.execute("SELECT value FROM mark WHERE name = 'number'").fetchone()
+
+    restore(backup, rollout.ledger)
+    with closing(sqlite3.connect(rollout.ledger)) as ledger, ledger:
+        ledger.execute("UPDATE mark SET value = ? WHERE name = 'number'", (number,))
+
+    refused = await rollout.run()
+    assert refused.code == 3
+    assert "partly an older copy" in refused.err
+    assert (await rollout.command("recover", "--yes")).code == 0
+    assert await rollout.users("needs_session") == {"user-0": "reply_lost"}
+    assert (await rollout.run()).code == 1
+    assert not (await rollout.audit()).stale

@@ -29,7 +29,9 @@ class Simulated:
     """The simulation's rows, for one process that nothing happens to."""
 
     def __init__(self) -> None:
-        world: Any = SimpleNamespace(now=0.0, users=Users(), happened=lambda write: None)
+        world: Any = SimpleNamespace(
+            now=0.0, users=Users(), happened=lambda write: None, scenario=SimpleNamespace(marked=False)
+        )
         self._store = LedgerStore(world)
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:

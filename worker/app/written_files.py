@@ -152,5 +152,6 @@ def _refuse_those_moved(settings: Settings, in_use: Mapping[Path, str]) -> None:
         if path in in_use:
             raise UsageError(
                 f"{key} is {path}, which does not exist, but {earlier} does, which earlier versions meant by it",
-                f'if that is this rollout\'s, move it there or write {key} = "{earlier}"; else run from another folder',
+                f'if that is this rollout\'s, write {key} = "{earlier}", or move it there with its -wal; '
+                "else run from another folder",
             )

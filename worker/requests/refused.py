@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from worker.core.text import SHOWN, escape
 from worker.requests.lines import Line, digest
+from worker.requests.usernames import is_username
 
 _REMEMBERED = 10_000
 """Different malformed lines whose repetitions are counted: some megabytes at most."""
@@ -152,7 +153,6 @@ def username_in(raw: bytes) -> str | None:
     found = _USERNAME.match(raw)
     try:
         username = json.loads(found[1]) if found else json.loads(raw)["username"]
-        username.encode()
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return username if isinstance(username, str) and 1 <= len(username) <= 128 else None
+    return username if isinstance(username, str) and is_username(username) else None

@@ -64,10 +64,10 @@ def _name(raw: bytes) -> str | None:
         with suppress(ValueError, RecursionError):
             found = json.loads(name)["username"] if '"username"' in name else name
             name = found if isinstance(found, str) else ""
-    return name if _is_username(name) else None
+    return name if is_username(name) else None
 
 
-def _is_username(text: str) -> bool:
+def is_username(text: str) -> bool:
     """Whether Cognito could have such a username: 1 to 128 characters (API reference, AdminGetUser), none of them half
     of a surrogate pair, which UTF-8 cannot write.
     """

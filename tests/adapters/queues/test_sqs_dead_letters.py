@@ -276,7 +276,10 @@ async def test_attributes_come_back_too(sqs_queues: SqsQueues) -> None:
         assert found["Messages"][0]["MessageAttributes"]["trace"]["StringValue"] == "abc"
 
 
-async def test_an_interruption_between_sending_and_deleting_loses_nobody(sqs_queues: SqsQueues, proxy: Proxy) -> None:
+async def test_an_interruption_between_sending_and_deleting_loses_nobody(
+    sqs_queues: SqsQueues, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.adapters.queues.sqs.redrive.HIDDEN_FOR", 3)
     async with sqs_queues.open() as queue:
         await die(sqs_queues, *(body(f"user {number}") for number in range(5)))
         proxy.errors["DeleteMessageBatch"] = "AccessDenied"

@@ -16,7 +16,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from worker.adapters.private_files import is_ours
+from worker.adapters.private_files import OTHERS_WRITE, is_ours
 from worker.core.errors import LedgerUnavailable, PersonMustAct, UsageError
 
 _WORKER = re.compile(r"[0-9a-z]{1,64}\Z")
@@ -48,7 +48,7 @@ def look(ledger: Path) -> None:
             f"{folder}, where the workers' lock files are kept, belongs to another user (uid {found.st_uid})",
             f"run as that user, or give it to this one: chown -R {os.geteuid()} {folder}",
         )
-    if found.st_mode & 0o002:
+    if found.st_mode & OTHERS_WRITE:
         raise UsageError(
             f"{folder}, where the workers' lock files are kept, can be written by every user of this host",
             f"close it to them: chmod 700 {folder}",

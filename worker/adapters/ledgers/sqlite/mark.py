@@ -97,7 +97,7 @@ class Mark:
                 "the recovery of this ledger was interrupted", "finish it: mfa-worker recover --yes"
             )
         elif marked.ledger == self._id:
-            self.refusal = self._older(marked.number)
+            self.refusal = self._older(marked.number) or self._mixed(connection, marked.names)
         elif marked.ledger:
             self.refusal = self._another(has_rows=bool(connection.execute("SELECT 1 FROM users LIMIT 1").fetchone()))
         return [None] * len(asked)
@@ -121,6 +121,18 @@ class Mark:
             f"commit {number}. Users whom it calls delivered may hold a dead secret",
             RECOVER,
         )
+
+    def _mixed(self, connection: sqlite3.Connection, names: dict[str, int]) -> WorkerError | None:
+        """The error if a row fell back behind its user's name, which is written after it: pages of two moments."""
+        for username, unsure in names.items():
+            row = connection.execute("SELECT generation FROM users WHERE username = ?", (username,)).fetchone()
+            if row is None or row[0] < unsure:
+                return PersonMustAct(
+                    f"the ledger is partly an older copy: its mark {self.path} knows of later calls than its rows. "
+                    "It was written over while a worker used it, or restored beside another one's write-ahead log",
+                    RECOVER,
+                )
+        return None
 
     def _another(self, *, has_rows: bool) -> WorkerError | None:
         if has_rows:

@@ -244,3 +244,34 @@ async def test_a_database_of_another_program_is_left_as_it_is(rollout: Rollout) 
         assert (ended.code, "another program" in ended.err) == (2, True), ended.err
 
     assert rollout.ledger.read_bytes() == before
+
+
+# --- another place than before ----------------------------------------------------------------------------------------
+
+
+async def test_whoever_goes_on_delivering_to_another_place_is_told_once_where_the_other_records_are(
+    rollout: Rollout,
+) -> None:
+    await delivered(rollout, "ana")
+    first = str(rollout.channel)
+    rollout.configure(channel={"path": str(rollout.folder / "elsewhere.jsonl")})
+    requests = rollout.file(await rollout.sign_in("ben"))
+
+    moved, again = await rollout.run("--input", requests), await rollout.run()
+
+    (line,) = moved.logged("another_channel")
+    assert (line["channel"], line["before"]) == (str(rollout.folder / "elsewhere.jsonl"), [first])
+    assert (moved.code, again.code) == (0, 0)
+    assert again.logged("another_channel") == []
+
+
+async def test_a_channel_that_was_corrected_before_anybody_was_delivered_is_no_other_one(rollout: Rollout) -> None:
+    right = str(rollout.channel)
+    rollout.configure(channel={"path": str(rollout.folder / "mistyped.jsonl")})
+    assert (await rollout.run()).code == 0
+    rollout.configure(channel={"path": right})
+
+    await delivered(rollout, "ana")
+    again = await rollout.run()
+
+    assert again.logged("another_channel") == []

@@ -33,6 +33,10 @@ MEANT = "new rollout"
 """The note that ``run --new-rollout`` was said."""
 YES = "meant"
 """Its value."""
+CHANNEL = "channel "
+"""The note of a place where the rollout delivers, or delivered; the channel's source follows."""
+USED = "used"
+"""Its value."""
 SENTINEL = "sentinel in "
 """The note about the sentinel; the channel's source, as ``open`` takes it, follows."""
 PUT = "put"
@@ -101,9 +105,9 @@ async def refuse_beside_records(settings: Settings, channel: OpenableChannel) ->
         raise UsageError(
             f"the ledger {ledger_name(settings)} has no user, and {_source(settings)} holds records already: "
             "of this rollout, whose ledger is another, or of another rollout",
-            "correct the ledger's setting, or restore the ledger from its backup: whoever was delivered would get a "
-            f"second secret.{pushed_here(settings)} Only if a new rollout is meant, say so once: "
-            "mfa-worker run --new-rollout",
+            "correct the ledger's setting, or restore the ledger from its backup (a copy that is too old: mfa-worker "
+            f"recover): whoever was delivered would get a second secret.{pushed_here(settings)} Only if a new rollout "
+            "is meant, say so once: mfa-worker run --new-rollout",
         )
 
 
@@ -117,6 +121,27 @@ def pushed_here(settings: Settings) -> str:
     queue, ledger = settings.queue, settings.ledger
     in_one_file = queue.kind == ledger.kind == "sqlite" and queue.path == ledger.path
     return " What was pushed into that file must then be pushed again." if in_one_file else ""
+
+
+async def note_channel(settings: Settings, ledger: Beginning, found: Found) -> None:
+    """Remember where the rollout delivers, and tell people if that was another place until now."""
+    note = CHANNEL + _source(settings)
+    if note in found.notes:
+        return
+    others = [name for name in found.notes if name.startswith(CHANNEL)]
+    if found.has_users and others:
+        log.warning(
+            "another_channel",
+            channel=_source(settings),
+            before=[name.removeprefix(CHANNEL) for name in others],
+            cause="this rollout delivered to another place until now: its records are in several",
+            cure="if that is not meant, stop and correct the channel's settings; else open all of them together, since "
+            "the newest record of a user may be in any",
+        )
+    elif not found.has_users:
+        for name in others:  # nobody was delivered there
+            await ledger.note(name, None, USED)
+    await ledger.note(note, USED, None)
 
 
 async def begin_at_channel(

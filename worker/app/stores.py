@@ -194,21 +194,24 @@ async def open_stores(
         if purpose is Purpose.RUN and found.stamp and not found.has_users:
             found = replace(found, has_users=await ledger.has_users())
         is_meant = new_rollout or beginning.is_meant(found)
+        is_told = False
         if purpose is not Purpose.EXISTING and not found.has_users and not settings.ledger.must_exist:
-            await look_at_channel(settings, purpose, is_meant=is_meant)
+            is_told = await look_at_channel(settings, purpose, is_meant=is_meant)
         await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist, new_rollout=is_meant)
         if new_rollout and not found.has_users:
             found = await beginning.remember_it_is_meant(ledger, found)
-        if purpose is Purpose.PUSH and settings.ledger.kind == "sqlite" and (refusal := await ledger.refusal()):
+        looks_at_mark = purpose is Purpose.PUSH and settings.ledger.kind == "sqlite" and not is_told
+        if looks_at_mark and (refusal := await ledger.refusal()):
             beginning.warn_of(refusal, beginning.pushed_here(settings))
         queue = queue or await opening.sqlite_queue()
         yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, found, clock, opening.watched())
 
 
-async def look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: bool) -> None:
+async def look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: bool) -> bool:
     """Raise ``UsageError`` if the channel is one that a run would refuse, or, unless it is meant, holds records.
 
-    Whoever only pushes is told of it, where the channel is on this host; on AWS they need no permission to look.
+    Whoever only pushes is told of it instead, where the channel is on this host; on AWS they need no permission to
+    look. Return whether they were told.
     """
     if purpose is Purpose.RUN:
         async with open_channel(settings) as channel:
@@ -219,6 +222,8 @@ async def look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: boo
             await look_at_file(settings)
         except UsageError as refusal:
             beginning.warn_of(refusal)
+            return True
+    return False
 
 
 async def look_at_file(settings: Settings) -> None:

@@ -72,6 +72,7 @@ async def open_worker(
                 "channel.kind",
             )
         await beginning.begin_at_channel(settings, stores.ledger, stores.worker, stores.found, channel)
+        await beginning.note_channel(settings, stores.ledger, stores.found)
         provider = await stack.enter_async_context(
             cognito(
                 region=settings.cognito.region,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import botocore.session
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.support import emulators, processes
@@ -37,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SEED",
         help="The first of them, to look where nobody has looked yet.",
     )
+
+
+@pytest.fixture(autouse=True)
+def logs_are_as_before() -> Iterator[None]:
+    """Whoever sets up logging sets it up for one test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -167,8 +167,18 @@ def _guard(descriptors: list[int]) -> None:
     os._exit(0)
 
 
+def hear_signals() -> None:
+    """In a new process: take signals as from a terminal, even where the tests run in the background or under nohup.
+
+    A shell ignores SIGQUIT for what runs in the background, nohup SIGHUP, and every process inherits that.
+    """
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _become(script: str | None, arguments: list[str], folder: str, env: dict[str, str], streams: list[int]) -> NoReturn:
     """``mfa-worker`` or the script, as Python would."""
+    hear_signals()
     for standard, descriptor in enumerate(streams):
         os.dup2(descriptor, standard)
         os.close(descriptor)

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.support.fork_server import Forked, ForkServer
+from tests.support.fork_server import Forked, ForkServer, hear_signals
 
 COMMAND = (str(Path(sys.executable).with_name("mfa-worker")),)
 WITHIN = 60.0
@@ -128,6 +128,12 @@ class Process:
             if command is None and limits is None:
                 forked = fork_server().start(arguments, script=script, folder=folder, env=env, streams=streams)
                 return cls(arguments, forked, out, err)
+
+            def begin() -> None:
+                hear_signals()
+                if limits is not None:
+                    limits()
+
             popen = subprocess.Popen(
                 (*(command or COMMAND), *arguments),
                 cwd=folder,
@@ -135,6 +141,6 @@ class Process:
                 stdin=streams[0],
                 stdout=streams[1],
                 stderr=streams[2],
-                preexec_fn=limits,
+                preexec_fn=begin,
             )
         return cls(arguments, popen, out, err)

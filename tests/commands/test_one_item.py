@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ async def _eves_secret(rollout: AwsRollout, operation: str) -> None:
 async def test_a_row_of_a_later_version_or_a_damaged_one_stops_nobody_else(rollout: Rollout, column: str) -> None:
     await rollout.fake_cognito.set_faults("token_revoked@eve=1x")
     assert (await rollout.run("--input", rollout.file(await rollout.sign_in("eve")))).code == 1
-    with sqlite3.connect(rollout.ledger) as connection:
+    with closing(sqlite3.connect(rollout.ledger)) as connection, connection:
         connection.execute(f"UPDATE users SET {column} = 'grown_too_old'")
     connection.close()
 
@@ -78,7 +79,7 @@ async def test_a_row_of_a_later_version_or_a_damaged_one_stops_nobody_else(rollo
     assert "the row of 'eve' in the ledger cannot be read" in ended.err
     assert set(await rollout.users("delivered")) == {"ana", "ben"}
 
-    with sqlite3.connect(rollout.ledger) as connection:
+    with closing(sqlite3.connect(rollout.ledger)) as connection, connection:
         connection.execute(f"UPDATE users SET {column} = ?", ("token_revoked" if column == "reason" else "[]",))
         connection.execute("UPDATE messages SET visible_at = 0")  # it rests for a minute
     connection.close()
@@ -88,7 +89,7 @@ async def test_a_row_of_a_later_version_or_a_damaged_one_stops_nobody_else(rollo
 async def test_an_unfinished_row_of_a_later_version_ends_the_run_once_everybody_else_is_done(rollout: Rollout) -> None:
     await rollout.push(await rollout.sign_in("eve"))
     assert (await rollout.run()).code == 0
-    with sqlite3.connect(rollout.ledger) as connection:
+    with closing(sqlite3.connect(rollout.ledger)) as connection, connection:
         connection.execute("UPDATE users SET state = 'in_progress', reason = 'grown_too_old'")
     connection.close()
 

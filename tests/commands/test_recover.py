@@ -28,7 +28,7 @@ def copied(ledger: Path) -> Path:
 def backed_up(ledger: Path) -> Path:
     """The ledger as SQLite's own backup copies it."""
     path = ledger.with_name("backup")
-    with sqlite3.connect(ledger) as source, sqlite3.connect(path) as target:
+    with closing(sqlite3.connect(ledger)) as source, closing(sqlite3.connect(path)) as target:
         source.backup(target)
     source.close()
     target.close()
@@ -146,7 +146,7 @@ async def test_a_kill_at_any_moment_raises_no_alarm_and_a_copy_from_its_middle_d
 async def test_a_copy_of_the_ledger_with_its_mark_is_noticed_by_the_end_of_the_channel(rollout: Rollout) -> None:
     await enrolled(rollout, "ana")
     assert (await rollout.run()).code == 0
-    with sqlite3.connect(rollout.ledger) as ledger:  # it was begun an hour ago
+    with closing(sqlite3.connect(rollout.ledger)) as ledger, ledger:  # it was begun an hour ago
         ledger.execute("UPDATE mark SET value = value - 3600000 WHERE name = 'since'")
     ledger.close()
     with rollout.channel.open("a") as channel:  # what is no record alarms nobody
@@ -172,7 +172,7 @@ async def test_a_copy_of_the_ledger_with_its_mark_is_noticed_by_the_end_of_the_c
 async def test_a_recovery_that_was_interrupted_is_finished_before_anything_else(rollout: Rollout) -> None:
     await enrolled(rollout, "ana")
     assert (await rollout.run()).code == 0
-    with sqlite3.connect(rollout.ledger) as ledger:
+    with closing(sqlite3.connect(rollout.ledger)) as ledger, ledger:
         ledger.execute("INSERT INTO mark VALUES ('recovering', 1)")
     ledger.close()
 
@@ -252,7 +252,7 @@ async def test_the_mark_is_private_and_no_link_is_followed(rollout: Rollout) -> 
 async def test_a_ledger_of_the_earlier_version_gets_a_mark_without_an_alarm(rollout: Rollout) -> None:
     await enrolled(rollout, "ana")
     assert (await rollout.run()).code == 0
-    with sqlite3.connect(rollout.ledger) as ledger:
+    with closing(sqlite3.connect(rollout.ledger)) as ledger, ledger:
         ledger.execute("DROP TABLE mark")
     ledger.close()
     mark_of(rollout).unlink()

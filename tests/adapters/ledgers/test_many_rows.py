@@ -73,7 +73,7 @@ async def test_what_is_asked_often_takes_no_longer_with_many_users(tmp_path: Pat
     async with opened(tmp_path / "few.db") as few:
         await few.put(row("user 100", State.DELIVERED), None)
     async with opened(tmp_path / "many.db"):
-        with sqlite3.connect(tmp_path / "many.db") as connection:
+        with closing(sqlite3.connect(tmp_path / "many.db")) as connection, connection:
             connection.execute(MANY)
     few_steps = await steps_of_everything_asked_often(tmp_path / "few.db")
     many_steps = await steps_of_everything_asked_often(tmp_path / "many.db")
@@ -84,7 +84,7 @@ async def test_a_ledger_of_an_earlier_version_is_counted_when_it_is_opened(tmp_p
     path = tmp_path / "earlier.db"
     async with opened(path) as ledger:
         await ledger.add_to_roster(["user 7", "nobody"])
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         forget_the_tally(connection)
         connection.execute(MANY)
     async with opened(path) as ledger:
@@ -129,7 +129,7 @@ async def test_a_row_that_somebody_changes_with_sql_is_counted_too(tmp_path: Pat
     path = tmp_path / "rollout.db"
     async with opened(path) as ledger:
         await asyncio.gather(*(ledger.put(row(name, State.FAILED), None) for name in ("ana", "ben", "eve")))
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("DELETE FROM users WHERE username = 'ana'")
             connection.execute("UPDATE users SET state = 'skipped' WHERE username = 'ben'")
         assert (await ledger.counts()).states == {State.FAILED: 1, State.SKIPPED: 1}

@@ -156,7 +156,7 @@ def test_whoever_failed_is_tried_again_with_the_next_request(reason: Reason) -> 
 
 def test_every_reason_belongs_to_a_state() -> None:
     assert set(STATE_OF) == set(Reason)
-    assert set(STATE_OF.values()) == {State.NEEDS_SESSION, State.FAILED, State.SKIPPED}
+    assert set(STATE_OF.values()) == {State.NEEDS_SESSION, State.FAILED, State.SKIPPED, State.DELIVERED}
 
 
 @pytest.mark.parametrize("state", sorted(ENROLLED))

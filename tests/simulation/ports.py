@@ -29,11 +29,14 @@ from worker.core.model import (
     Counts,
     Enrolment,
     Listed,
+    PreferReply,
     Reply,
     Request,
     Sealed,
+    Secret,
     State,
     TryAgain,
+    VerifyReply,
     WriteResult,
     Written,
 )
@@ -231,6 +234,12 @@ class SimulatedProvider(_Port):
         if world.scenario.names_time:
             process.clock.heard(math.floor(EPOCH + world.now), world.now - asked_at)
         return TimeAnswer(told=world.scenario.names_time)
+
+    async def verify(self, request: Request, code: Secret) -> VerifyReply:
+        raise NotImplementedError
+
+    async def prefer(self, request: Request) -> PreferReply:
+        raise NotImplementedError
 
     async def associate(self, request: Request) -> Reply:
         process, world, cognito = self._process, self._world, self._world.cognito

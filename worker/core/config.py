@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from worker.core.record import RecordFormat
 from worker.core.resilience.call_attempts import RetryPolicy
+
+
+class ActivationMode(StrEnum):
+    """What the worker does for a user once their secret is delivered (``activation.mode``)."""
+
+    NONE = "none"
+    """Nothing: the user verifies."""
+    VERIFY = "verify"
+    """Verifies the secret with its first code."""
+    PREFER = "prefer"
+    """Verifies it, and makes TOTP the user's preferred factor."""
+
+    @property
+    def calls(self) -> int:
+        """Calls that a user costs, all from one quota: the enrolment, the verification, the preference."""
+        return {ActivationMode.NONE: 1, ActivationMode.VERIFY: 2, ActivationMode.PREFER: 3}[self]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +35,11 @@ class WorkerConfig:
     """How often and for how long a user's call is tried; also the call's time-out."""
     record: RecordFormat
     """How a delivered record names the service and the user."""
+
+    activation: ActivationMode = ActivationMode.NONE
+    """What is done for a user after the delivery."""
+    look_first: bool = True
+    """Whether to ask Cognito, before the call, if a user who was signed in with tokens has TOTP already."""
 
     # --- one user -----------------------------------------------------------------------------------------------------
     lease: float
@@ -56,3 +78,8 @@ class WorkerConfig:
     """The run ends after so many users; ``None``: after all."""
     warn_of_sessions: bool
     """Whether to warn when Sessions come although the settings do not say that somebody verifies in time."""
+
+    @property
+    def users_per_second(self) -> float:
+        """Users/s for whom the rate suffices; each costs one to three calls."""
+        return self.rate / self.activation.calls

@@ -6,7 +6,7 @@ Nothing here does I/O. Times are UTC seconds since the epoch (``float``) unless 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal, NamedTuple, NoReturn
 
@@ -39,10 +39,19 @@ class Secret:
 
 
 class CredentialKind(StrEnum):
-    """Which of the two credentials a request carries."""
+    """Which credential a request carries. The first two are used for the call; the others sign the user in before."""
 
     SESSION = "session"
     ACCESS_TOKEN = "access_token"  # noqa: S105 - the name of a kind, not a token
+    TICKET = "ticket"
+    PASSWORD = "password"  # noqa: S105
+
+
+SIGNS_IN = frozenset({CredentialKind.TICKET, CredentialKind.PASSWORD})
+"""Credentials with which the worker signs the user in when it is their turn."""
+
+NEVER = 253_402_300_799.0
+"""The deadline (UTC seconds) of a credential that does not expire by itself, a password: the end of the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,10 @@ class Request:
     mismatch: str = ""
     """What about the access token does not fit the request (``MISMATCHES``), so that it is never sent; empty: it fits.
     """
+
+    def signed_in(self, kind: CredentialKind, credential: Secret, expires_at: float) -> Request:
+        """The same request with the credential that a sign-in brought, which expires then (UTC seconds)."""
+        return replace(self, kind=kind, credential=credential, expires_at=expires_at)
 
 
 MISMATCHES = {
@@ -80,7 +93,7 @@ class State(StrEnum):
     DELIVERED = "delivered"
     """The channel confirmed the delivery."""
     ACTIVE = "active"
-    """The user's first code was verified too; nothing in the worker sets this yet."""
+    """The user's first code was verified too, and TOTP is preferred where that was asked."""
     NEEDS_SESSION = "needs_session"
     """The user must sign in again, whichever credential was used."""
     FAILED = "failed"
@@ -90,13 +103,14 @@ class State(StrEnum):
 
 
 UNFINISHED = frozenset({State.IN_PROGRESS, State.SEALED})
-"""States that some worker still has to finish."""
+"""States that some worker still has to finish; so is ``delivered`` while its activation is under way
+(``Enrolment.is_unfinished``)."""
 ENROLLED = frozenset({State.DELIVERED, State.ACTIVE})
 """States of a user who has the secret."""
 
 
 class Reason(StrEnum):
-    """Why a user needs a session, failed or was skipped."""
+    """Why a user needs a session, failed or was skipped, or what is left of the activation of one who was delivered."""
 
     SESSION_EXPIRED = "session_expired"
     SESSION_SPENT = "session_spent"
@@ -108,6 +122,12 @@ class Reason(StrEnum):
     VERIFY_WINDOW_LOST = "verify_window_lost"
     REQUEST_LOST = "request_lost"
     """The work on the user had begun, no call was made, and the request is gone from the queue."""
+    CREDENTIAL_EXPIRED = "credential_expired"
+    """The ticket or password expired before the user could be signed in with it."""
+    SIGN_IN_REFUSED = "sign_in_refused"
+    """Wrong password or ticket, or a trigger of the pool refused the sign-in."""
+    CHALLENGE_UNANSWERABLE = "challenge_unanswerable"
+    """The sign-in brought a challenge that the worker cannot answer; the detail says which."""
     PASSWORD_RESET_REQUIRED = "password_reset_required"  # noqa: S105
     INVALID_PARAMETER = "invalid_parameter"
     CREDENTIAL_MISMATCH = "credential_mismatch"
@@ -124,11 +144,22 @@ class Reason(StrEnum):
     """The channel refused this one record for good."""
     USER_NOT_FOUND = "user_not_found"
     ALREADY_ENROLLED = "already_enrolled"
-    """Nothing in the worker sets this yet."""
+    """The sign-in, or Cognito asked after it, showed that the user has an active TOTP factor."""
     DISABLED = "disabled"
     UNCONFIRMED = "unconfirmed"
     DISMISSED = "dismissed"
     """A person said that this user is not to be enrolled (``mfa-worker dismiss``)."""
+    ACTIVATION_PENDING = "activation_pending"
+    """Delivered, and the activation is under way: some worker still has to finish it."""
+    VERIFY_REFUSED = "verify_refused"
+    """Cognito refused the codes of the delivered secret."""
+    VERIFY_UNKNOWN = "verify_unknown"
+    """Nobody knows whether the delivered secret was verified: an answer was lost, and the Session may be spent by it.
+    """
+    VERIFY_TOKEN_EXPIRED = "verify_token_expired"  # noqa: S105
+    """The access token died before the delivered secret was verified."""
+    PREFERENCE_REFUSED = "preference_refused"
+    """The delivered secret is verified, but TOTP could not be made the preferred factor."""
 
 
 STATE_OF: Mapping[str, State] = {
@@ -147,10 +178,29 @@ STATE_OF: Mapping[str, State] = {
         ),
         State.FAILED,
     ),
+    **dict.fromkeys(
+        (
+            Reason.ACTIVATION_PENDING,
+            Reason.VERIFY_REFUSED,
+            Reason.VERIFY_UNKNOWN,
+            Reason.VERIFY_TOKEN_EXPIRED,
+            Reason.PREFERENCE_REFUSED,
+        ),
+        State.DELIVERED,
+    ),
     **dict.fromkeys((Reason.ALREADY_ENROLLED, Reason.DISABLED, Reason.UNCONFIRMED, Reason.DISMISSED), State.SKIPPED),
 }
 """The state to which each reason belongs; a ledger may also hold reasons of a later version, which are not here."""
-EXPIRED = {CredentialKind.SESSION: Reason.SESSION_EXPIRED, CredentialKind.ACCESS_TOKEN: Reason.TOKEN_EXPIRED}
+NOT_ACTIVATED = frozenset(
+    reason for reason, state in STATE_OF.items() if state is State.DELIVERED and reason is not Reason.ACTIVATION_PENDING
+)
+"""Reasons of a user who was delivered, and whose activation is left to a person."""
+EXPIRED = {
+    CredentialKind.SESSION: Reason.SESSION_EXPIRED,
+    CredentialKind.ACCESS_TOKEN: Reason.TOKEN_EXPIRED,
+    CredentialKind.TICKET: Reason.CREDENTIAL_EXPIRED,
+    CredentialKind.PASSWORD: Reason.CREDENTIAL_EXPIRED,
+}
 """The reason where a credential expired before its call."""
 
 
@@ -167,6 +217,21 @@ class Sealed(NamedTuple):
     """The age file; empty once it is delivered."""
     session_expires_at: float | None = None
     """When the Session inside the record expires (Session path only)."""
+
+
+class Activation(NamedTuple):
+    """What is left of a user's activation, and what it takes after a crash."""
+
+    blob: bytes
+    """The secret and the Session or token that verifies it, sealed to the worker's own identity alone."""
+    kind: CredentialKind
+    """Of the credential in it: ``SESSION`` or ``ACCESS_TOKEN``."""
+    expires_at: float
+    """When that credential expires (UTC seconds)."""
+    verified: bool = False
+    """Whether Cognito confirmed the verification, so that only the preference is left."""
+    doubt: bool = False
+    """Whether a verification may have been sent whose answer nobody saw."""
 
 
 class Enrolment(NamedTuple):
@@ -194,7 +259,7 @@ class Enrolment(NamedTuple):
     crashes: int = 0
     """How many workers died, or met a bug, under a claim to call; such a claim that expired counts as a death."""
     before: State | None = None
-    """While a replacement is made: the state to go back to if it surely issues nothing."""
+    """While another secret is made for somebody who has one: the state to go back to if it surely issues nothing."""
     request_id: str | None = None
     """The id of the request that is worked on; the outcome adds it to ``settled``."""
     kind: CredentialKind | None = None
@@ -205,7 +270,16 @@ class Enrolment(NamedTuple):
     """The ids of this user's requests that reached an outcome."""
     detail: str | None = None
     """More about the reason, in a few words: a code of Cognito's or of the channel's, what about a credential does not
-    fit (``MISMATCHES``), or why somebody dismissed the user."""
+    fit (``MISMATCHES``), the challenge that cannot be answered, or why somebody dismissed the user."""
+    before_reason: Reason | None = None
+    """The reason that belongs to ``before``."""
+    activation: Activation | None = None
+    """What activation takes; ``None`` where it is over, or was never asked for."""
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether some worker still has to finish this user."""
+        return self.state in UNFINISHED or self.reason is Reason.ACTIVATION_PENDING
 
 
 class Listed(NamedTuple):
@@ -264,7 +338,14 @@ class Counts:
     @property
     def unfinished(self) -> int:
         """Users somebody still has to finish."""
-        return sum(self.states.get(state, 0) for state in UNFINISHED)
+        pending = self.reasons.get(Reason.ACTIVATION_PENDING, 0)
+        return sum(self.states.get(state, 0) for state in UNFINISHED) + pending
+
+    @property
+    def left_to_a_person(self) -> int:
+        """Users who need a session, failed, or were delivered and not activated as asked."""
+        delivered = sum(self.reasons.get(reason, 0) for reason in NOT_ACTIVATED)
+        return self.states.get(State.NEEDS_SESSION, 0) + self.states.get(State.FAILED, 0) + delivered
 
 
 # What Cognito answered to one wire attempt. ``cognito`` holds the table that makes these.
@@ -285,6 +366,8 @@ class Refused:
 
     state: Literal[State.NEEDS_SESSION, State.FAILED, State.SKIPPED]
     reason: Reason
+    detail: str | None = None
+    """See ``Enrolment.detail``."""
 
 
 class Trouble(StrEnum):
@@ -300,6 +383,9 @@ class Trouble(StrEnum):
     """The service answered that it failed; it may have acted."""
     NO_ANSWER = "no_answer"
     """No whole answer came; it may have acted, and may be acting still."""
+    LOCKED = "locked"
+    """The user cannot sign in for some minutes ("Password attempts exceeded"): it counts as no attempt, and slows
+    nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +399,7 @@ class TryAgain:
     @property
     def counts(self) -> bool:
         """Whether this was one of the user's attempts."""
-        return self.trouble not in (Trouble.THROTTLED, Trouble.UNSENT)
+        return self.trouble not in (Trouble.THROTTLED, Trouble.UNSENT, Trouble.LOCKED)
 
     @property
     def ambiguous(self) -> bool:
@@ -334,6 +420,61 @@ class PoolFault:
 
 
 Reply = Issued | Refused | TryAgain | PoolFault
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A sign-in brought what the call is made with: a Session that may set up TOTP, or an access token."""
+
+    kind: Literal[CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN]
+    credential: Secret
+    lives: float
+    """Seconds for which it is valid, from when the sign-in was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomChallenge:
+    """The pool's triggers ask for the ticket; ``session`` belongs into the answer."""
+
+    session: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyEnrolled:
+    """The user has an active TOTP factor: the sign-in asked for its code, or Cognito listed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotEnrolled:
+    """Cognito lists no active TOTP factor of the user."""
+
+
+SignInReply = SignedIn | CustomChallenge | AlreadyEnrolled | Refused | TryAgain | PoolFault
+LookReply = AlreadyEnrolled | NotEnrolled | Refused | TryAgain | PoolFault
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The code was right: the secret is verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongCode:
+    """The code was refused, or the answer was a success that says ``Status: ERROR``: the secret is not verified."""
+
+    session: Secret | None
+    """The Session with which to try once more, where the answer brought one (Session path only)."""
+    detail: str = ""
+    """A code, safe to log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preferred:
+    """TOTP is the user's preferred factor, which Cognito allows only once it is verified."""
+
+
+VerifyReply = Verified | WrongCode | Refused | TryAgain | PoolFault
+PreferReply = Preferred | Refused | TryAgain | PoolFault
 
 
 # What becomes of one request: the pipeline returns one of these, and the loop acknowledges or gives the message back.

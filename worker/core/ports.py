@@ -13,7 +13,22 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from worker.core.errors import WorkerError
-from worker.core.model import Counts, Enrolment, Listed, Reply, Request, Sealed, State, WriteResult
+from worker.core.model import (
+    Counts,
+    CustomChallenge,
+    Enrolment,
+    Listed,
+    LookReply,
+    PreferReply,
+    Reply,
+    Request,
+    Sealed,
+    Secret,
+    SignInReply,
+    State,
+    VerifyReply,
+    WriteResult,
+)
 from worker.core.outlook import UNJUDGED, Outlook
 
 
@@ -210,7 +225,7 @@ class Ledger(Protocol):
         ...
 
     def unfinished(self) -> AsyncGenerator[Enrolment]:
-        """Every row in progress or sealed, whoever has claimed it.
+        """Every row that ``is_unfinished``, whoever has claimed it.
 
         Those that cannot be read are left out, and at the end ``RowUnreadable`` is raised for one of them.
         """
@@ -345,11 +360,51 @@ class Sealer(Protocol):
         ...
 
 
+class OwnSealer(Protocol):
+    """Seals to this rollout's own identity what a worker needs again after a crash, and opens it."""
+
+    def seal(self, plaintext: bytes) -> bytes:
+        """One age file in binary format."""
+        ...
+
+    def open(self, blob: bytes) -> bytes:
+        """What was sealed. Raises ``ValueError`` for anything else."""
+        ...
+
+
 class Provider(Protocol):
-    """Cognito."""
+    """Cognito, as far as it counts against the quota of enrolments (*UserResourceUpdate*).
+
+    Each method makes exactly one wire attempt, and says what came of it. Raises only on bugs. The request's credential
+    is a Session or an access token, brought along or by a sign-in (``Request.signed_in``).
+    """
 
     async def associate(self, request: Request) -> Reply:
-        """Make exactly one wire attempt of AssociateSoftwareToken, and say what came of it. Raises only on bugs."""
+        """AssociateSoftwareToken."""
+        ...
+
+    async def verify(self, request: Request, code: Secret) -> VerifyReply:
+        """VerifySoftwareToken with the code of this moment (six digits)."""
+        ...
+
+    async def prefer(self, request: Request) -> PreferReply:
+        """Make TOTP the preferred factor: SetUserMFAPreference with a token, else AdminSetUserMFAPreference."""
+        ...
+
+
+class SignIns(Protocol):
+    """Cognito's sign-ins, which have quotas of their own. Each method makes exactly one wire attempt, like above."""
+
+    async def begin(self, request: Request) -> SignInReply:
+        """InitiateAuth or AdminInitiateAuth with the request's ticket or password (``sign_in.flow``)."""
+        ...
+
+    async def answer(self, request: Request, challenge: CustomChallenge) -> SignInReply:
+        """RespondToAuthChallenge with the request's ticket."""
+        ...
+
+    async def look(self, request: Request) -> LookReply:
+        """GetUser with the access token of this request: whether the user has an active TOTP factor."""
         ...
 
 

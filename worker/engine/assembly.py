@@ -13,7 +13,17 @@ from worker.core.call import Caller
 from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.pipeline import Pipeline
-from worker.core.ports import Channel, CountedLedger, Pacer, Provider, Queue, Sealer, TimeSource
+from worker.core.ports import (
+    Channel,
+    CountedLedger,
+    OwnSealer,
+    Pacer,
+    Provider,
+    Queue,
+    Sealer,
+    SignIns,
+    TimeSource,
+)
 from worker.core.record_size import RecordSize
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.claim_expiry import ClaimExpiry
@@ -42,6 +52,12 @@ class Ports:
     pacer: Pacer
     sealer: Sealer
     clock: EndpointClock
+    sign_ins: SignIns | None = None
+    """Where requests bring tickets or passwords."""
+    sign_in_pacer: Pacer | None = None
+    """The same: the pace of sign-ins, which have a quota of their own."""
+    own_sealer: OwnSealer | None = None
+    """Where the worker activates."""
 
 
 def assemble(

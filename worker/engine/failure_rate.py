@@ -1,11 +1,11 @@
-"""``run --stop-if-failing 5%``: ends a run when too many of the latest users failed or need a session."""
+"""``run --stop-if-failing 5%``: ends a run when too many of the latest users failed, or are left to a person."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
 
 from worker.core.errors import PersonMustAct, WorkerError
-from worker.core.model import Reason, State
+from worker.core.model import NOT_ACTIVATED, Reason, State
 
 WINDOW = 200
 """How many of the latest outcomes count. At 20 users/s these are ten seconds' worth, and one bad user is only 0.5 % of
@@ -42,6 +42,18 @@ CURES = {
     ),
     Reason.THROTTLED_ALONE: "Cognito limits these users alone: look for what else calls it for them, and wait hours",
     Reason.REQUEST_LOST: "requests vanish from the queue: look for a purge, a short retention and dead letters",
+    Reason.CREDENTIAL_EXPIRED: "tickets or passwords die too early: push again, with a longer --valid-for",
+    Reason.SIGN_IN_REFUSED: (
+        "the sign-ins are refused: are the tickets made with the key that the trigger of the pool has, for this "
+        "app client, and are the passwords right?"
+    ),
+    Reason.CHALLENGE_UNANSWERABLE: (
+        "the sign-ins bring challenges that the worker cannot answer: look at the codes (mfa-worker status --json)"
+    ),
+    Reason.VERIFY_REFUSED: "Cognito refuses the codes of new secrets: look at this machine's clock and at the codes",
+    Reason.VERIFY_UNKNOWN: _NO_ANSWER,
+    Reason.VERIFY_TOKEN_EXPIRED: _DIED,
+    Reason.PREFERENCE_REFUSED: "TOTP cannot be made preferred: look at the codes (mfa-worker status --json)",
     Reason.PASSWORD_RESET_REQUIRED: _UNFIT,
     Reason.USER_NOT_FOUND: _UNFIT,
     Reason.RECORD_TOO_LARGE: "send fewer attributes with each request, or deliver through a channel that takes more",
@@ -68,7 +80,7 @@ class FailureRate:
         """Count a user's outcome; return the error that ends the run if too many were bad, else ``None``."""
         if len(self._latest) == self._latest.maxlen:
             self._by_reason[self._latest[0]] -= 1
-        is_bad = state in (State.FAILED, State.NEEDS_SESSION)
+        is_bad = state in (State.FAILED, State.NEEDS_SESSION) or reason in NOT_ACTIVATED
         # a bad outcome always has a reason; if one ever had none, it must still count as bad
         found = (reason or Reason.RETRIES_EXHAUSTED) if is_bad else None
         self._latest.append(found)

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -101,6 +101,54 @@ class RateSettings(Section):
     def effective(self) -> float:
         """Requests/s that the workers of this ledger may send together."""
         return self.requests_per_second * self.share
+
+
+class SignInSettings(Section):
+    """How users are signed in when it is their turn, for requests with a ticket or a password."""
+
+    flow: Literal["none", "custom_auth", "user_password", "admin_user_password"] = Field(
+        default="none",
+        description="none: requests bring a Session or an access token; custom_auth: they bring a ticket, which the "
+        "pool's triggers check; user_password or admin_user_password: they bring a password",
+    )
+    client_id: str | None = Field(
+        default=None,
+        pattern=r"^[\w+]{1,128}$",
+        description="the app client to sign in with; a flow needs it, and it should serve this rollout alone",
+    )
+    client_secret: SecretStr | None = Field(
+        default=None,
+        description="that app client's secret, if it has one: better in the environment, as "
+        "MFA_WORKER_SIGN_IN__CLIENT_SECRET or, in a file, MFA_WORKER_SIGN_IN__CLIENT_SECRET_FILE",
+    )
+    requests_per_second: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="requests/s of sign-ins (InitiateAuth and RespondToAuthChallenge) of all workers of this ledger "
+        "together; they have a quota of their own, 120 for the whole account and Region, which live users need too",
+    )
+    look_first: bool = Field(
+        default=True,
+        description="ask Cognito (GetUser) before the call whether a user who was signed in with tokens has TOTP "
+        "already: then the user is skipped, unless the request says replace",
+    )
+
+
+class ActivationSettings(Section):
+    """What is done for a user once the channel confirmed the delivery."""
+
+    mode: Literal["none", "verify", "prefer"] = Field(
+        default="none",
+        description="none: the user verifies; verify: the worker verifies the secret with its first code, one more "
+        "call a user; prefer: it also makes TOTP the user's preferred factor, two more calls",
+    )
+    identity: Path | None = Field(
+        default=None,
+        description="a file with an age identity of the worker's own, to which it seals what activation needs after a "
+        "crash; with DynamoDB every worker needs the same one",
+        json_schema_extra=by_default("`activation-identity.txt` beside the embedded ledger, made when it is missing"),
+    )
 
 
 class RunSettings(Section):
@@ -214,6 +262,8 @@ class Settings(BaseSettings):
 
     cognito: CognitoSettings
     rate: RateSettings = RateSettings()
+    sign_in: SignInSettings = SignInSettings()
+    activation: ActivationSettings = ActivationSettings()
     run: RunSettings = RunSettings()
     queue: QueueSettings = QueueSettings()
     ledger: LedgerSettings = LedgerSettings()

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from worker.adapters.cognito.answers import read_answer, read_date, read_fault, why
 from worker.core.clock import EndpointClock
 from worker.core.errors import UsageError
-from worker.core.model import CredentialKind, Reply, Request, Trouble, TryAgain
+from worker.core.model import CredentialKind, PreferReply, Reply, Request, Secret, Trouble, TryAgain, VerifyReply
 from worker.core.ports import TimeAnswer
 from worker.settings.types import is_loopback
 
@@ -114,6 +114,14 @@ class CognitoClient:
             if (told := read_date(answer.headers)) is not None:
                 self._clock.heard(told, self._clock.monotonic() - sent)
         return read_answer(request.kind, answer.status, answer.headers, content)
+
+    async def verify(self, request: Request, code: Secret) -> VerifyReply:
+        """See ``ports.Provider``."""
+        raise NotImplementedError
+
+    async def prefer(self, request: Request) -> PreferReply:
+        """See ``ports.Provider``."""
+        raise NotImplementedError
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from worker.core.model import (
     SignedIn,
     SignInReply,
 )
+from worker.core.stats import RunStats
 from worker.engine.sign_in_time import FIRST_GUESS, MOST, REMEMBERED, TimedSignIns
 
 REQUEST = Request("ana", CredentialKind.TICKET, Secret("x" * 54), "1", 1e12)
@@ -51,17 +52,26 @@ def pool() -> SlowPool:
     return SlowPool(VirtualTime())
 
 
+@pytest.fixture
+def stats(pool: SlowPool) -> RunStats:
+    return RunStats(pool.clock)
+
+
+@pytest.fixture
+def timed(pool: SlowPool, stats: RunStats) -> TimedSignIns:
+    return TimedSignIns(pool, pool.clock, stats)
+
+
 async def often(step: Callable[[], Awaitable[object]], times: int = 4 * REMEMBERED) -> None:
     for _ in range(times):
         await step()
 
 
-async def test_before_the_first_sign_in_a_guess_counts(pool: SlowPool) -> None:
-    assert TimedSignIns(pool, pool.clock).takes() == FIRST_GUESS
+async def test_before_the_first_sign_in_a_guess_counts(timed: TimedSignIns) -> None:
+    assert timed.takes() == FIRST_GUESS
 
 
-async def test_all_steps_of_a_sign_in_count(pool: SlowPool) -> None:
-    timed = TimedSignIns(pool, pool.clock)
+async def test_all_steps_of_a_sign_in_count(pool: SlowPool, timed: TimedSignIns) -> None:
     pool.takes = 0.1
     await often(lambda: timed.begin(REQUEST))
     assert timed.takes() == pytest.approx(0.1, abs=0.01)
@@ -72,8 +82,9 @@ async def test_all_steps_of_a_sign_in_count(pool: SlowPool) -> None:
     assert timed.takes() == pytest.approx(0.25, abs=0.01)
 
 
-async def test_a_single_slow_one_changes_little_and_a_slow_pool_is_known_soon(pool: SlowPool) -> None:
-    timed = TimedSignIns(pool, pool.clock)
+async def test_one_slow_answer_changes_little_and_a_slow_pool_is_known_soon(
+    pool: SlowPool, timed: TimedSignIns
+) -> None:
     pool.takes = 0.1
     await often(lambda: timed.begin(REQUEST))
     pool.takes = 1.0
@@ -83,10 +94,17 @@ async def test_a_single_slow_one_changes_little_and_a_slow_pool_is_known_soon(po
     assert timed.takes() > 0.8
 
 
-async def test_a_pool_that_hangs_counts_within_a_limit_and_its_failures_too(pool: SlowPool) -> None:
-    timed = TimedSignIns(pool, pool.clock)
+async def test_what_a_pool_that_hangs_takes_is_limited(pool: SlowPool, timed: TimedSignIns) -> None:
     pool.takes, pool.away = 30.0, True
     for _ in range(3):
         with pytest.raises(ConnectionError):
             await timed.begin(REQUEST)
     assert timed.takes() == MOST
+
+
+async def test_every_request_is_counted_and_the_looks_apart(timed: TimedSignIns, stats: RunStats) -> None:
+    await timed.begin(REQUEST)
+    await timed.answer(REQUEST, CHALLENGE)
+    await timed.look(REQUEST)
+    assert (stats.sign_ins, stats.looks, stats.requests) == (2, 1, 0)
+    assert stats.sign_ins_per_second == 2.0

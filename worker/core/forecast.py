@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 CURE = (
-    "put access tokens or tickets on the queue instead of Sessions, or let users sign in later; feed no faster than the "
-    "workers can use (worker.feed, or run --input - with a pipe); or let Sessions live longer (AuthSessionValidity of "
-    "the app client, up to 15 minutes)"
+    "put access tokens or tickets on the queue instead of Sessions, or let users sign in later; feed no faster than "
+    "the workers can use (worker.feed, or run --input - with a pipe); or let Sessions live longer "
+    "(AuthSessionValidity of the app client, up to 15 minutes)"
 )
 """What warnings of an overload advise."""
 

@@ -14,7 +14,7 @@ who only wait, and lets the others finish (``tasks``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -99,9 +99,7 @@ class WorkerLoop:
         self._users: set[str] = set()
         """The usernames of the users who are worked on."""
         users_per_second = config.users_per_second
-        self._others = OtherMessages(
-            queue, pipeline.duplicates, self._acknowledge_duplicates, clock, users_per_second
-        )
+        self._others = OtherMessages(queue, pipeline.duplicates, self._acknowledge_duplicates, clock, users_per_second)
         self._admission = AdmissionControl(
             config.ahead,
             users_per_second,

@@ -1,7 +1,7 @@
-"""How long signing a user in takes at present, so that so many more users are on the way to their call.
+"""Counts the requests of sign-ins, and learns how long they take: so many more users are on the way to their call.
 
-It is measured where Cognito is asked, so waiting for the pace of sign-ins does not count: where that is what holds
-users up, admitting more of them would only make more of them wait.
+The time is measured where Cognito is asked, so waiting for the pace of sign-ins does not count: where that is what
+holds users up, admitting more of them would only make more of them wait.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from worker.core.model import CustomChallenge, LookReply, Request, SignInReply
 from worker.core.ports import Clock, SignIns
+from worker.core.stats import RunStats
 
 FIRST_GUESS = 0.5
 """Seconds that the first sign-ins are expected to take: between a password that Cognito checks by itself, some 100 ms,
@@ -26,11 +27,12 @@ Answer = TypeVar("Answer")
 
 
 class TimedSignIns:
-    """``SignIns`` that are timed: what they wrap, and ``takes``."""
+    """``SignIns`` that are counted and timed: what they wrap, and ``takes``."""
 
-    def __init__(self, sign_ins: SignIns, clock: Clock) -> None:
+    def __init__(self, sign_ins: SignIns, clock: Clock, stats: RunStats) -> None:
         self._sign_ins = sign_ins
         self._clock = clock
+        self._stats = stats
         self._means = {"begin": FIRST_GUESS}
         """Seconds that each step took of late."""
 
@@ -40,14 +42,17 @@ class TimedSignIns:
 
     async def begin(self, request: Request) -> SignInReply:
         """See ``ports.SignIns``."""
+        self._stats.sign_in_sent()
         return await self._timed("begin", self._sign_ins.begin(request))
 
     async def answer(self, request: Request, challenge: CustomChallenge) -> SignInReply:
         """See ``ports.SignIns``."""
+        self._stats.sign_in_sent()
         return await self._timed("answer", self._sign_ins.answer(request, challenge))
 
     async def look(self, request: Request) -> LookReply:
         """See ``ports.SignIns``."""
+        self._stats.looked()
         return await self._timed("look", self._sign_ins.look(request))
 
     async def _timed(self, step: str, answer: Awaitable[Answer]) -> Answer:

@@ -113,9 +113,8 @@ async def test_a_user_signs_in_and_prefers_as_an_admin_does_through_the_sdk(
 
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "AKIDEXAMPLE")
-    async with aioboto3.Session().client(
-        "cognito-idp", region_name="us-east-1", endpoint_url=fake_cognito.url
-    ) as admin:
+    aws: Any = aioboto3.Session()
+    async with aws.client("cognito-idp", region_name="us-east-1", endpoint_url=fake_cognito.url) as admin:
         preferred = {"Enabled": True, "PreferredMfa": True}
         await admin.admin_set_user_mfa_preference(UserPoolId=pool, Username="ana", SoftwareTokenMfaSettings=preferred)
         flow = {"ClientId": app, "UserPoolId": pool, "AuthFlow": "ADMIN_USER_PASSWORD_AUTH"}

@@ -276,7 +276,12 @@ def test_aws_is_where_cognito_is_unless_it_is_said() -> None:
     ("overrides", "environ", "text"),
     [
         (["cognito.regoin=x"], {}, "--set cognito.regoin): is no setting; did you mean cognito.region?"),
-        (["cognito.requests_per_second=1"], {}, "is no setting; did you mean rate.requests_per_second?"),
+        (["run.session_handoff=1"], {}, "is no setting; did you mean cognito.session_handoff?"),
+        (
+            ["cognito.requests_per_second=1"],
+            {},
+            "is no setting; did you mean rate.requests_per_second or sign_in.requests_per_second?",
+        ),
         (["ledgr.path=x"], {}, "is no setting; did you mean ledger.path?"),
         (["polling=1"], {}, "(from --set polling): is no setting;"),
         (["rate=1"], {}, "is a section; give its keys one by one, such as rate.requests_per_second"),

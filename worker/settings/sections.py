@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -29,6 +29,7 @@ from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings,
 from worker.settings.types import (
     IS_SECONDS,
     Endpoint,
+    Hidden,
     Recipients,
     Seconds,
     SecondsOrZero,
@@ -116,7 +117,7 @@ class SignInSettings(Section):
         pattern=r"^[\w+]{1,128}$",
         description="the app client to sign in with; a flow needs it, and it should serve this rollout alone",
     )
-    client_secret: SecretStr | None = Field(
+    client_secret: Hidden = Field(
         default=None,
         description="that app client's secret, if it has one: better in the environment, as "
         "MFA_WORKER_SIGN_IN__CLIENT_SECRET or, in a file, MFA_WORKER_SIGN_IN__CLIENT_SECRET_FILE",

@@ -141,7 +141,11 @@ async def _work(
                 failure_rate=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
             ) as loop,
             progress.show(
-                stats, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
+                stats,
+                _waiting(queue, options),
+                quota=settings.rate.effective,
+                calls=settings.calls_per_user,
+                interval=settings.log.interval,
             ),
         ):
             gc.freeze()  # what exists now, the SDK's models above all, is never garbage: it need not be looked at again

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.app import beginning, older
-from worker.app.stores import Purpose, Stores, open_intake, open_stores, stamp
+from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_of, stamp
 from worker.app.wiring import open_worker
 from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import SystemClock
@@ -88,7 +88,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     shutdown = Shutdown()
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
-    refused = Refused()
+    refused = Refused(parser_of(settings).digest)
     async with open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores:
         if options.says_new:
             beginning.say_new(settings, stores.found)

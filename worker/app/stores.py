@@ -140,6 +140,16 @@ def gather_time(settings: Settings) -> float:
     return wait if wait >= MIN_GATHER else 0.0
 
 
+def parser_of(settings: Settings) -> Parser:
+    """Return what reads the messages of this rollout."""
+    return Parser(
+        settings.cognito.user_pool_id,
+        settings.cognito.session_validity,
+        settings.otp.account,
+        flow=settings.sign_in.flow,
+    )
+
+
 def aws_target(settings: Settings) -> AwsTarget:
     """Return where AWS's services are: Region, profile and endpoints."""
     from worker.adapters.aws.session import AwsTarget
@@ -175,7 +185,7 @@ async def open_stores(
     ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
-    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
+    parser = parser_of(settings)
     clock = EndpointClock(SystemClock())
     refuse_wrong_files(settings)
     async with AsyncExitStack() as stack:

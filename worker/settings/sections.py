@@ -164,7 +164,8 @@ class RunSettings(Section):
         le=10_000,
         description="how many users one worker process works on at once",
         json_schema_extra=by_default(
-            "twice the requests/s of this ledger's workers together, at least 16 and at most 256"
+            "twice the requests/s of this ledger's workers together, four times where users are signed in first; at "
+            "least 16 and at most 256"
         ),
     )
     grace: SecondsOrZero = Field(
@@ -296,6 +297,27 @@ class Settings(BaseSettings):
         """``section.key`` of a path → the file that earlier versions meant by it (see ``settings.paths.moved``)."""
         return self._moved
 
+    @property
+    def calls_per_user(self) -> int:
+        """Calls that a user costs, all from one quota (``activation.mode``)."""
+        from worker.core.config import ActivationMode  # takes 50 ms, which loading settings does without
+
+        return ActivationMode(self.activation.mode).calls
+
+    @property
+    def users_per_second(self) -> float:
+        """Users/s for whom the rate of all workers of this ledger suffices."""
+        return self.rate.effective / self.calls_per_user
+
+    @property
+    def _seconds_a_user(self) -> float:
+        """Seconds for which the calls of a user may be under way, each with a share of the sign-in.
+
+        A call takes 50 to 300 ms, and as long again until its user is claimed, recorded and delivered; each of a
+        ticket's two sign-in requests takes up to a second more.
+        """
+        return 2.0 if self.sign_in.flow == "none" else 4.0
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -327,7 +349,7 @@ class Settings(BaseSettings):
             values = {"mode": self.activation.mode, "key": "activation.identity"}
             raise PydanticCustomError("missing_identity", text, values)
         computed: dict[str, dict[str, Any]] = {
-            "run": {"concurrency": max(16, min(256, round(2 * self.rate.effective)))},
+            "run": {"concurrency": max(16, min(256, round(self._seconds_a_user * self.rate.effective)))},
             "ledger": {"path": self.queue.path},
             "activation": {"identity": beside},
             "otp": {"issuer": self.cognito.user_pool_id},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import ports
+from tests.simulation import ports, wire
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY, SESSION_VALIDITY
 from worker.core.clock import EndpointClock
@@ -98,15 +98,20 @@ class Process:
                 queue=ports.SimulatedQueue(self),
                 ledger=ports.SimulatedLedger(self),
                 channel=ports.SimulatedChannel(self),
-                provider=ports.SimulatedProvider(self),
-                pacer=ports.SimulatedPacer(self),
+                provider=wire.SimulatedProvider(self),
+                pacer=ports.SimulatedPacer(self, self.world.scenario.rate),
                 sealer=ports.OpenSealer(),
                 clock=self.clock,
+                sign_ins=wire.SimulatedSignIns(self),
+                sign_in_pacer=ports.SimulatedPacer(self, 4 * self.world.scenario.rate),
+                own_sealer=ports.MarkingSealer(),
             ),
             WorkerConfig(
                 worker=self.name,
                 retry=RetryPolicy(attempts=5, base=0.2, cap=5.0, total=60.0, call_timeout=CALL_TIMEOUT),
                 record=RecordFormat("Example", session_validity=SESSION_VALIDITY),
+                activation=self.world.scenario.activation,
+                look_first=self.world.scenario.look_first,
                 lease=LEASE,
                 clock_skew=CLOCK_SKEW,
                 min_validity=MIN_VALIDITY,

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.app import beginning, older
-from worker.app.stores import Purpose, Stores, open_intake, open_stores, stamp
+from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_of, stamp
 from worker.app.wiring import open_worker
 from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import SystemClock
@@ -88,7 +88,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     shutdown = Shutdown()
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
-    refused = Refused()
+    refused = Refused(parser_of(settings).digest)
     async with open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores:
         if options.says_new:
             beginning.say_new(settings, stores.found)
@@ -141,7 +141,11 @@ async def _work(
                 failure_rate=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
             ) as loop,
             progress.show(
-                stats, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
+                stats,
+                _waiting(queue, options),
+                quota=settings.rate.effective,
+                calls=settings.calls_per_user,
+                interval=settings.log.interval,
             ),
         ):
             gc.freeze()  # what exists now, the SDK's models above all, is never garbage: it need not be looked at again

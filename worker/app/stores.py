@@ -42,7 +42,7 @@ At 20 users/s claims and outcomes then go with the commit of the next secret, an
 syncs and system calls, and a fifth less CPU (``tests.benchmarks.cost``)."""
 GATHER_SHARE = 0.05
 """The part of the time for which ``run.concurrency`` lasts at the configured rate that one such wait may take: a user
-has three, and the rest is for Cognito's answer and slow disks."""
+has three, six where the worker activates, and the rest is for Cognito's answers and slow disks."""
 MIN_GATHER = 0.001
 """Seconds: timers are no finer (uvloop). Where writes come more often, a commit is always under way, and all that come
 meanwhile share the next one."""
@@ -136,8 +136,18 @@ def mark_path(settings: Settings) -> Path:
 
 def gather_time(settings: Settings) -> float:
     """Return for how many seconds a write to a file on this host may wait for others, unless it is urgent."""
-    wait = min(MAX_GATHER, GATHER_SHARE * settings.run.concurrency / settings.rate.effective)
+    wait = min(MAX_GATHER, GATHER_SHARE * settings.run.concurrency / settings.users_per_second)
     return wait if wait >= MIN_GATHER else 0.0
+
+
+def parser_of(settings: Settings) -> Parser:
+    """Return what reads the messages of this rollout."""
+    return Parser(
+        settings.cognito.user_pool_id,
+        settings.cognito.session_validity,
+        settings.otp.account,
+        flow=settings.sign_in.flow,
+    )
 
 
 def aws_target(settings: Settings) -> AwsTarget:
@@ -175,7 +185,7 @@ async def open_stores(
     ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
-    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
+    parser = parser_of(settings)
     clock = EndpointClock(SystemClock())
     refuse_wrong_files(settings)
     async with AsyncExitStack() as stack:
@@ -274,7 +284,7 @@ class _Opening:
     async def sqlite_queue(self) -> StoredQueue:
         from worker.adapters.queues.sqlite.queue import SqliteQueue
 
-        settings, rate = self._settings.queue, self._settings.rate.effective
+        settings, rate = self._settings.queue, self._settings.users_per_second
         assert self.liveness is not None
         queue = SqliteQueue(
             self._database(settings.path, "the queue"),
@@ -291,7 +301,7 @@ class _Opening:
     async def sqs_queue(self, count_malformed: Callable[[int], Awaitable[None]], *, to_look: bool) -> StoredQueue:
         from worker.adapters.queues.sqs.queue import SqsQueue
 
-        settings, rate = self._settings.queue, self._settings.rate.effective
+        settings, rate = self._settings.queue, self._settings.users_per_second
         assert settings.url is not None
         queue = SqsQueue(
             await (await self._session()).sqs(),

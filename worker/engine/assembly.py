@@ -34,6 +34,7 @@ from worker.core.stats import RunStats
 from worker.engine.failure_rate import FailureRate
 from worker.engine.loop import WorkerLoop
 from worker.engine.shutdown import Shutdown
+from worker.engine.sign_in_time import TimedSignIns
 from worker.engine.waves import Wave, WaveLedger
 
 
@@ -74,6 +75,7 @@ def assemble(
     ``wave`` limits it to these users. ``failure_rate`` ends the run when too many users fail or need a session.
     """
     clock, retry = ports.clock, config.retry
+    sign_ins = None if ports.sign_ins is None else TimedSignIns(ports.sign_ins, clock, stats)
     refusals = Refusals(clock, shutdown.request)
     breaker = CircuitBreaker(
         clock,
@@ -85,7 +87,7 @@ def assemble(
     )
     deliveries = Deliveries(
         clock,
-        rate=config.rate,
+        rate=config.users_per_second,
         window=config.record.session_validity - config.min_validity,
         patience=config.channel_patience,
     )
@@ -133,4 +135,5 @@ def assemble(
         shutdown=shutdown,
         config=config,
         failure_rate=failure_rate,
+        sign_in_takes=(lambda: 0.0) if sign_ins is None else sign_ins.takes,
     )

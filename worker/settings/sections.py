@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -29,6 +29,7 @@ from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings,
 from worker.settings.types import (
     IS_SECONDS,
     Endpoint,
+    Hidden,
     Recipients,
     Seconds,
     SecondsOrZero,
@@ -116,7 +117,7 @@ class SignInSettings(Section):
         pattern=r"^[\w+]{1,128}$",
         description="the app client to sign in with; a flow needs it, and it should serve this rollout alone",
     )
-    client_secret: SecretStr | None = Field(
+    client_secret: Hidden = Field(
         default=None,
         description="that app client's secret, if it has one: better in the environment, as "
         "MFA_WORKER_SIGN_IN__CLIENT_SECRET or, in a file, MFA_WORKER_SIGN_IN__CLIENT_SECRET_FILE",
@@ -160,7 +161,8 @@ class RunSettings(Section):
         le=10_000,
         description="how many users one worker process works on at once",
         json_schema_extra=by_default(
-            "twice the requests/s of this ledger's workers together, at least 16 and at most 256"
+            "twice the requests/s of this ledger's workers together, four times where users are signed in first; at "
+            "least 16 and at most 256"
         ),
     )
     grace: SecondsOrZero = Field(
@@ -287,6 +289,27 @@ class Settings(BaseSettings):
         """``section.key`` of a path → the file that earlier versions meant by it (see ``settings.paths.moved``)."""
         return self._moved
 
+    @property
+    def calls_per_user(self) -> int:
+        """Calls that a user costs, all from one quota (``activation.mode``)."""
+        from worker.core.config import ActivationMode  # takes 50 ms, which loading settings does without
+
+        return ActivationMode(self.activation.mode).calls
+
+    @property
+    def users_per_second(self) -> float:
+        """Users/s for whom the rate of all workers of this ledger suffices."""
+        return self.rate.effective / self.calls_per_user
+
+    @property
+    def _seconds_a_user(self) -> float:
+        """Seconds for which the calls of a user may be under way, each with a share of the sign-in.
+
+        A call takes 50 to 300 ms, and as long again until its user is claimed, recorded and delivered; each of a
+        ticket's two sign-in requests takes up to a second more.
+        """
+        return 2.0 if self.sign_in.flow == "none" else 4.0
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -309,7 +332,7 @@ class Settings(BaseSettings):
             raise PydanticCustomError("too_long", text, {"lives": f"{lives:g}", "key": "channel.min_validity"})
         self._refuse_one_queue_for_two()
         computed: dict[str, dict[str, Any]] = {
-            "run": {"concurrency": max(16, min(256, round(2 * self.rate.effective)))},
+            "run": {"concurrency": max(16, min(256, round(self._seconds_a_user * self.rate.effective)))},
             "ledger": {"path": self.queue.path},
             "otp": {"issuer": self.cognito.user_pool_id},
             "aws": {"region": self.cognito.region},

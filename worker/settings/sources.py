@@ -204,12 +204,15 @@ def _exists(layers: Layers, known: Mapping[str, Any], key: str, source: str, spe
             f"{name}: is a section; give its keys one by one, such as {spelling(_first(key, known))}"
         )
         return False
-    leaf = key.rpartition(".")[2]
+    section, _, leaf = key.lower().rpartition(".")
     elsewhere = [each for each in known if each.endswith(f".{leaf}")]
+    in_a_section = any(each.startswith(f"{section}.") for each in known)
     choices = [*known, "config"] if spelling is variable else known
     nearest = partial(difflib.get_close_matches, key.lower(), choices, 1)
-    near = nearest(0.75) or elsewhere[:1] or nearest()  # a small slip, the wrong section, a large slip
-    layers.problems.append(f"{name}: is no setting; " + (f"did you mean {spelling(near[0])}?" if near else LIST))
+    # the wrong section, a small slip, the wrong section of none, a large slip
+    near = (elsewhere if in_a_section else []) or nearest(0.75) or elsewhere or nearest()
+    meant = " or ".join(spelling(each) for each in near)
+    layers.problems.append(f"{name}: is no setting; " + (f"did you mean {meant}?" if near else LIST))
     return False
 
 

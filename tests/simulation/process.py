@@ -9,7 +9,7 @@ from tests.simulation import ports, wire
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY, SESSION_VALIDITY
 from worker.core.clock import EndpointClock
-from worker.core.config import WorkerConfig
+from worker.core.config import ActivationMode, WorkerConfig
 from worker.core.errors import Interrupted
 from worker.core.record import RecordFormat
 from worker.core.resilience.call_attempts import RetryPolicy
@@ -93,6 +93,8 @@ class Process:
     # --- made of ------------------------------------------------------------------------------------------------------
 
     def _assemble(self) -> WorkerLoop:
+        signs_in = self.world.scenario.flow != "none"
+        activates = self.world.scenario.activation is not ActivationMode.NONE
         return assemble(
             Ports(
                 queue=ports.SimulatedQueue(self),
@@ -102,9 +104,9 @@ class Process:
                 pacer=ports.SimulatedPacer(self, self.world.scenario.rate),
                 sealer=ports.OpenSealer(),
                 clock=self.clock,
-                sign_ins=wire.SimulatedSignIns(self),
-                sign_in_pacer=ports.SimulatedPacer(self, 4 * self.world.scenario.rate),
-                own_sealer=ports.MarkingSealer(),
+                sign_ins=wire.SimulatedSignIns(self) if signs_in else None,
+                sign_in_pacer=ports.SimulatedPacer(self, 4 * self.world.scenario.rate) if signs_in else None,
+                own_sealer=ports.MarkingSealer() if activates else None,
             ),
             WorkerConfig(
                 worker=self.name,

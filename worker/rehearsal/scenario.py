@@ -150,7 +150,7 @@ def planned(
     begins = _origin(origin, credential, session_validity)
     if begins == "sessions" and mfa == "optional":
         raise UsageError(
-            "a pool with an optional second factor gives no Session to enrol with: --from sessions needs --mfa required",
+            "a pool with an optional second factor gives no Session for the call: --from sessions needs --mfa required",
             "leave out --mfa, or rehearse --from tokens",
         )
     return Scenario(

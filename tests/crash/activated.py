@@ -39,7 +39,7 @@ from worker.sealing import age
 
 FAULTS = ("conflict=2%", "internal_error=1%", "internal_error_acted=1%", "cut_after=1%")
 """Of every operation: conflicts, internal errors, lost replies."""
-PATIENT = 1.5
+PATIENT = 2.5
 """Seconds for a call, and the pause after a lost reply."""
 LONGEST = 0.4
 """Seconds from the moment when a worker has done its part to its death, at most."""
@@ -186,7 +186,7 @@ async def _outcome(rollout: Rollout, users: int, kills: int, again: int, code: i
         pushed_again=again,
         calls=categories[Category.UPDATES],
         sign_ins=categories[Category.SIGN_INS] + categories[Category.ANSWERS],
-        looks=categories[Category.READS],
+        looks=stats.looked,
         unaccounted=users - status["accepted"] + status["backlog"],
         stale=sum(secrets.get(name) != truth[name].secrets[-1].secret_code for name in active),
         signed_in_at_once=len(stats.sign_ins_overlapping.keys() | stats.overlapping.keys()),
@@ -201,7 +201,7 @@ def _refuse_tokens(rollout: Rollout) -> None:
     heads = [ID_TOKEN_HEAD, REFRESH_TOKEN_HEAD, ACCESS_TOKEN_HEAD]
     told = rollout.told()
     assert not [head for head in heads if head in told]
-    for file in rollout.folder.glob("*.db*"):
+    for file in filter(Path.is_file, rollout.folder.glob("*.db*")):
         content = file.read_bytes()
         assert not [head for head in heads if head.encode() in content], file.name
         assert not [each for each in rollout.credentials if each.encode() in content], file.name

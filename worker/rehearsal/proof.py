@@ -134,7 +134,7 @@ def _measure(proof: Proof, stats: Stats) -> None:
     sign_ins = [stats.categories[each] for each in (Category.SIGN_INS, Category.ANSWERS)]
     proof.sign_ins = sum(each.wire_requests for each in sign_ins)
     proof.sign_ins_refused = sum(each.refused for each in sign_ins)
-    proof.looks = stats.categories[Category.READS].wire_requests
+    proof.looks = stats.looked
 
 
 def _delivered_secrets(channel: Path, identity: Path) -> dict[str, str]:

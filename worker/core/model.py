@@ -395,6 +395,8 @@ class TryAgain:
     trouble: Trouble
     detail: str = ""
     """A code or the name of an exception, safe to log."""
+    fault: PoolFault | None = None
+    """What it is if it stays so: a trigger of the pool's that fails, for this user or for everybody."""
 
     @property
     def counts(self) -> bool:

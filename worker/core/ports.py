@@ -400,7 +400,11 @@ class SignIns(Protocol):
         ...
 
     async def answer(self, request: Request, challenge: CustomChallenge) -> SignInReply:
-        """RespondToAuthChallenge with the request's ticket."""
+        """RespondToAuthChallenge with the request's ticket.
+
+        ``Refused`` with a reason of Sessions (``session_expired``, ``session_spent``, ``session_invalid``) says nothing
+        of the ticket: the challenge's own Session died, so the sign-in has to begin again.
+        """
         ...
 
     async def look(self, request: Request) -> LookReply:

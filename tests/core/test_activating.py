@@ -146,11 +146,12 @@ def test_after_a_lost_reply_no_refusal_of_a_session_says_that_it_failed(one: One
 
 
 def test_a_preference_that_can_be_set_proves_the_verification(virtual: VirtualTime) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+
     async def story() -> None:
         one.answers["verify"] = [NO_ANSWER, SPENT]
         assert await one.enrol(one.request(SESSION)) == ACTIVE
 
-    one = OneUser(virtual, ActivationMode.PREFER)
     play(one, story())
 
 
@@ -170,6 +171,8 @@ def test_what_dies_before_a_verification_was_sent(one: OneUser, kind: Credential
 
 
 def test_a_refused_preference_keeps_what_a_token_can_set_later(virtual: VirtualTime) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+
     async def story() -> None:
         one.answers["prefer"] = [Refused(State.FAILED, Reason.INVALID_PARAMETER, "InvalidParameterException")]
         assert await one.enrol(one.request(TOKEN)) == left(Reason.PREFERENCE_REFUSED)
@@ -178,7 +181,6 @@ def test_a_refused_preference_keeps_what_a_token_can_set_later(virtual: VirtualT
         assert await one.enrol(one.request(TOKEN)) == ACTIVE
         assert one.calls == ["associate", "verify", "prefer", "prefer"], "the secret is verified already"
 
-    one = OneUser(virtual, ActivationMode.PREFER)
     play(one, story())
 
 
@@ -354,7 +356,7 @@ def test_a_sign_in_that_asks_for_a_code_proves_a_lost_verification(one: OneUser)
         one.signs_in_to = SESSION
         one.answers["verify"] = [NO_ANSWER, SPENT]
         one.answers["prefer"] = [Refused(State.FAILED, Reason.INVALID_PARAMETER)]
-        first = SignedIn(SESSION, Secret("session"), 180.0)
+        first = SignedIn(CredentialKind.SESSION, Secret("session"), 180.0)
         one.answers["answer"] = [first, AlreadyEnrolled()]
         assert await one.enrol(one.request(TICKET)) == ACTIVE
         assert one.calls.count("associate") == 1

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from worker.core.forecast import must_be_lost
+from worker.core.forecast import a_user_costs, must_be_lost
 
 
 def best(deadlines: list[float], rate: float) -> int:
@@ -33,6 +33,21 @@ def best(deadlines: list[float], rate: float) -> int:
 )
 def test_what_is_lost_follows_from_deadlines_and_rate(buckets: list[tuple[float, int]], rate: float, lost: int) -> None:
     assert must_be_lost(buckets, 0.0, rate) == lost
+
+
+@pytest.mark.parametrize(
+    ("rate", "calls", "said"),
+    [
+        (25.0, 1, ""),
+        (25.0, 2, ", 2 calls a user: 12.5 users/s"),
+        (25.0, 3, ", 3 calls a user: 8.33 users/s"),
+        (100.0, 3, ", 3 calls a user: 33.3 users/s"),
+        (0.1, 3, ", 3 calls a user: 0.03 users/s"),
+        (100_000.0, 2, ", 2 calls a user: 50000 users/s"),
+    ],
+)
+def test_what_a_user_costs_is_said_where_it_is_more_than_one_call(rate: float, calls: int, said: str) -> None:
+    assert a_user_costs(rate, calls) == said
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -132,7 +132,7 @@ def test_a_watchdog_sees_for_how_long_nothing_moved(clock: Clock, stats: RunStat
     assert stats.last_progress == clock.now
 
 
-async def shown(stats: RunStats, left: list[int | Exception | None], out: io.StringIO) -> None:
+async def shown(stats: RunStats, left: list[int | Exception | None], out: io.StringIO, calls: int = 1) -> None:
     """Show them until it asked as often as there are answers in ``left``, and has drawn them all but the last."""
     asked = asyncio.Event()
 
@@ -144,7 +144,7 @@ async def shown(stats: RunStats, left: list[int | Exception | None], out: io.Str
             raise answer
         return answer
 
-    async with progress.show(stats, waiting, quota=20.0, interval=0.01, stream=out):
+    async with progress.show(stats, waiting, quota=20.0, calls=calls, interval=0.01, stream=out):
         await asyncio.wait_for(asked.wait(), 5)
         await asyncio.sleep(0)
 
@@ -169,6 +169,25 @@ async def test_on_a_terminal_a_bar_says_how_far_the_run_is(
     assert "1 need a session" in text
     assert r"waiting for the channel: \x1b[2Jdisk full" in text
     assert "failed" not in text
+
+
+async def test_where_users_are_signed_in_and_activated_the_bar_says_how_fast_and_for_whom_it_failed(
+    clock: Clock, stats: RunStats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(progress, "REDRAW", 0.01)
+    for _ in range(40):
+        clock.now += 0.05
+        stats.sign_in_sent()
+        stats.sent()
+    for _ in range(18):
+        stats.settled(State.ACTIVE)
+    for reason in (Reason.VERIFY_REFUSED, Reason.PREFERENCE_REFUSED):
+        stats.settled(State.DELIVERED, reason)
+    out = Terminal()
+    await shown(stats, [100, 100], out, calls=2)
+    said = "20.0 of 20 requests/s · 10.0 users/s · 20.0 sign-ins/s · 10 s left · 2 not activated"
+    assert said in " ".join(out.getvalue().split())
 
 
 async def test_whoever_is_still_waited_for_when_all_should_be_done_has_no_time_left_to_show(
@@ -300,6 +319,46 @@ def test_the_table_says_how_long_those_who_live_will_take(waiting: int, expired:
     out = io.StringIO()
     report.print_table(counts(0, {}), Backlog(waiting, expired), None, out, quota=20.0)
     assert (said in out.getvalue()) if said else " left" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("waiting", "pending", "said"),
+    [
+        (400_000, 0, "16.7 h left at 20 requests/s, 3 calls a user: 6.67 users/s"),
+        (2_000, 2_000, "3 min left"),
+        (0, 2_000, "3 min left"),
+        (4_000, 2_000, "8 min left"),
+        (0, 0, None),
+    ],
+)
+def test_whose_activation_is_under_way_takes_time_too(waiting: int, pending: int, said: str | None) -> None:
+    """A message of theirs that still waits is not counted as another user's."""
+    out = io.StringIO()
+    reasons = {"activation_pending": pending}
+    report.print_table(counts(0, reasons, delivered=pending), Backlog(waiting), None, out, quota=20.0, calls=3)
+    assert (said in out.getvalue()) if said else " left" not in out.getvalue()
+
+
+def test_the_verdict_says_how_many_are_active_and_whose_activation_is_left() -> None:
+    counted = counts(0, {"verify_refused": 2, "preference_refused": 1}, active=1_990, delivered=3, needs_session=7)
+    said = report.verdict(counted, Backlog(0))
+    assert "2,000 accepted = 3 delivered (2 verify_refused, 1 preference_refused) + 1,990 active + 7 need" in said
+    assert "the activation of 3 is left to you: mfa-worker export --state delivered" in said
+    assert "verify_refused: Cognito took two codes for wrong" in said
+
+
+def test_a_run_that_signs_in_says_how_many_requests_that_took(clock: Clock, stats: RunStats) -> None:
+    for _ in range(2):
+        stats.sign_in_sent()
+    stats.looked()
+    stats.sent()
+    stats.settled(State.ACTIVE)
+    clock.now += 10
+    out = io.StringIO()
+    report.print_table(counts(0, {}, active=1), Backlog(0), stats, out)
+    assert "this run: 1 users in 10 s (0.1/s), 1 requests, 2 to sign in" in out.getvalue()
+    found = report.reconciliation(counts(0, {}, active=1), Backlog(0), stats, exit_code=0, stamp={})
+    assert (found["run"]["sign_ins"], found["run"]["looks"]) == (2, 1)
 
 
 def test_one_request_that_waits_is_one() -> None:

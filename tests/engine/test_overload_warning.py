@@ -31,10 +31,10 @@ class Waiting:
         return Deadlines([(now + 10.0, self.number)] if self.number else (), are_all=self.are_all)
 
 
-def rig(number: int, **more: Any) -> tuple[VirtualTime, Waiting, RunStats, OverloadWarning]:
+def rig(number: int, calls: int = 1, **more: Any) -> tuple[VirtualTime, Waiting, RunStats, OverloadWarning]:
     clock = VirtualTime()
     queue, stats = Waiting(clock, number, **more), RunStats(clock)
-    return clock, queue, stats, OverloadWarning(queue, clock, stats, 25.0)  # type: ignore[arg-type]
+    return clock, queue, stats, OverloadWarning(queue, clock, stats, 25.0, calls)  # type: ignore[arg-type]
 
 
 async def test_it_says_how_many_are_lost_and_what_helps() -> None:
@@ -46,6 +46,23 @@ async def test_it_says_how_many_are_lost_and_what_helps() -> None:
     assert "750 of 1,000" in line["cause"]
     for cure in ("access tokens", "worker.feed", "--input -", "AuthSessionValidity"):
         assert cure in line["cure"]
+
+
+async def test_where_a_user_costs_more_calls_fewer_users_are_served() -> None:
+    _, __, ___, warning = rig(1000, calls=2)
+    with capture_logs() as logs:
+        await warning.look()
+    said = "at 25 calls/s, 2 calls a user: 12.5 users/s about 875 of 1,000 requests expire before their turn"
+    assert logs[0]["cause"] == said
+
+
+async def test_a_ticket_that_expired_counts_once() -> None:
+    _, __, stats, warning = rig(10, are_all=False)
+    for _ in range(30):
+        stats.settled(State.NEEDS_SESSION, Reason.CREDENTIAL_EXPIRED)
+    with capture_logs() as logs:
+        await warning.look()
+    assert "30 of 40" in logs[0]["cause"]
 
 
 async def test_it_is_said_again_only_when_it_has_grown_much() -> None:

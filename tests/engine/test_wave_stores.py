@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
 from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.model import CredentialKind, Request, Secret, State
+from worker.core.model import CredentialKind, Enrolment, Reason, Request, Secret, State
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, Deadlines, Lease
 from worker.engine.waves import (
@@ -137,6 +137,17 @@ async def test_of_the_unfinished_a_wave_sees_its_own_alone(tmp_path: Path) -> No
         assert (await named.recount()).unfinished == 1
         assert (await named.counts()).unfinished == 3
         assert await named.read("ana") is not None
+
+
+async def test_whoever_of_them_is_still_activated_keeps_a_wave_going() -> None:
+    class Ledger:
+        put = read = is_dead = counts = listed = count = None
+
+        async def unfinished(self) -> AsyncGenerator[Enrolment]:
+            for name in ("ana", "bob"):
+                yield Enrolment(name, State.DELIVERED, 0.0, 1, reason=Reason.ACTIVATION_PENDING)
+
+    assert (await WaveLedger(Ledger(), {"ana"}).recount()).unfinished == 1  # type: ignore[arg-type]
 
 
 async def test_the_roster_remembers_users_once_and_tells_who_has_no_row(tmp_path: Path) -> None:

@@ -184,7 +184,8 @@ def test_the_script_locks_the_container_down() -> None:
 
 
 SECRETS = re.compile(
-    r"AKIA|ASIA|AGE-SECRET-KEY-1|eyJ[\w-]|-----BEGIN|(?i:access_key|session_token|password|passwd)|[A-Za-z0-9+/]{40}"
+    r"AKIA|ASIA|AGE-SECRET-KEY-1|eyJ[\w-]|-----BEGIN|(?i:(?:access_key|session_token|password|passwd)['\"]? *[=:])"
+    "|[A-Za-z0-9+/]{40}"
 )
 
 

@@ -21,6 +21,8 @@ from tests.support.sdk import code_of, cognito_at, until_in_flight
 from worker.rehearsal.fake_cognito.client import FakeCognito, serve_fake_cognito
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.rehearsal.fake_cognito.faults import FAULTS, FaultError, FaultPlan
+from worker.rehearsal.fake_cognito.operations import OPERATIONS
+from worker.rehearsal.fake_cognito.service import FakeUserPool
 
 NOT_AUTHORIZED = "NotAuthorizedException"
 ONCE = "Invalid session for the user, session can only be used once."
@@ -92,8 +94,37 @@ async def expect_the_truth(fake_cognito: FakeCognito, client: Any, session: str,
     assert await issued(fake_cognito) == 1
 
 
+ELSEWHERE = {
+    # What never happens to AssociateSoftwareToken: the operation that meets it instead.
+    "wrong_password": ("InitiateAuth", "NotAuthorizedException", "Incorrect username or password."),
+    "locked": ("InitiateAuth", "NotAuthorizedException", "Password attempts exceeded"),
+    "user_lambda": ("RespondToAuthChallenge", "UserLambdaValidationException", None),
+    "unexpected_lambda": ("InitiateAuth", "UnexpectedLambdaException", None),
+    "invalid_lambda": ("AdminInitiateAuth", "InvalidLambdaResponseException", None),
+    "wrong_code": ("VerifySoftwareToken", "EnableSoftwareTokenMFAException", None),
+    "status_error": ("VerifySoftwareToken", None, None),
+    "access_denied": ("AdminSetUserMFAPreference", "AccessDeniedException", None),
+}
+
+
+@pytest.mark.parametrize("fault", ELSEWHERE)
+def test_a_fault_happens_only_where_it_can(fault: str) -> None:
+    operation, error, message = ELSEWHERE[fault]
+    cognito = FakeUserPool(FakeCognitoConfig(quota=None, latency=0.0, faults=(f"{fault}=1",)))
+    [token, _] = cognito.sign_in("ana", "token")
+
+    spared = cognito.arrive("AssociateSoftwareToken", {"AccessToken": token})
+    assert cognito.act(spared).error is None
+    cognito.leave(spared)
+
+    answer = cognito.act(cognito.arrive(operation, {}))
+    assert answer.error == error
+    assert isinstance(answer.body, dict)
+    assert message in (None, answer.body.get("message"))
+
+
 def test_every_fault_of_the_table_is_tested_here() -> None:
-    assert {*ERRORS, *CUTS, *EMPTY, *PATIENCE} == set(FAULTS)
+    assert {*ERRORS, *CUTS, *EMPTY, *PATIENCE, *ELSEWHERE} == set(FAULTS)
     assert all(fault.help for fault in FAULTS.values())
 
 
@@ -209,6 +240,9 @@ def test_a_fault_can_be_aimed_at_any_username(username: str) -> None:
         ("conflict=101%", "between 0 and 1"),
         ("conflict=nan", "between 0 and 1"),
         ("conflict@=1", "names no user"),
+        ("conflict/InitAuth=1", "did you mean InitiateAuth"),
+        ("conflict/=1", "no operation ''"),
+        ("wrong_code/InitiateAuth=1", "only in VerifySoftwareToken"),
     ],
 )
 def test_a_fault_that_cannot_be_had_is_refused_with_what_to_write(wrong: str, hint: str) -> None:
@@ -244,3 +278,16 @@ def test_a_fault_can_be_aimed_at_all_users_whose_names_begin_alike() -> None:
         None,
         None,
     ]
+
+
+def test_a_fault_can_be_aimed_at_an_operation_and_at_a_user_in_it() -> None:
+    plan = FaultPlan(["cut_after/InitiateAuth=1", "conflict/VerifySoftwareToken@ana=2x"])
+    assert {name for name in OPERATIONS if plan.draw("ben", name)} == {"InitiateAuth"}
+    met = [(name, fault.name) for name in OPERATIONS if (fault := plan.draw("ana", name))]
+    assert met == [("VerifySoftwareToken", "conflict"), ("InitiateAuth", "cut_after")]
+
+
+def test_faults_of_different_operations_are_not_added_up() -> None:
+    FaultPlan(["conflict/InitiateAuth=0.7", "conflict/GetUser=0.7"])
+    with pytest.raises(FaultError, match="more than certain"):
+        FaultPlan(["conflict/GetUser=0.7", "waf=0.7"])

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+import aioboto3
 import aiohttp
 import pytest
 from botocore.exceptions import ClientError
@@ -95,6 +96,45 @@ async def test_a_user_enrols_by_access_token_through_the_sdk(fake_cognito: FakeC
     await fake_cognito.revoke(["ana"])
     with pytest.raises(ClientError, match="Access Token has been revoked"):
         await client.associate_software_token(AccessToken=token)
+
+
+async def test_a_user_signs_in_and_prefers_as_an_admin_does_through_the_sdk(
+    fake_cognito: FakeCognito, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fake_cognito.configure(mfa="required")
+    await fake_cognito.add_users(["ana", "ben"], password="pw {username}")
+    app, pool = fake_cognito.config.client_id, fake_cognito.config.user_pool_id
+    given = {"USERNAME": "ana", "PASSWORD": "pw ana"}
+    begun = await client.initiate_auth(ClientId=app, AuthFlow="USER_PASSWORD_AUTH", AuthParameters=given)
+    assert begun["ChallengeName"] == "MFA_SETUP"
+    issued = await client.associate_software_token(Session=begun["Session"])
+    code = code_at(issued["SecretCode"], time.time())
+    await client.verify_software_token(Session=issued["Session"], UserCode=code)
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "AKIDEXAMPLE")
+    aws: Any = aioboto3.Session()
+    async with aws.client("cognito-idp", region_name="us-east-1", endpoint_url=fake_cognito.url) as admin:
+        preferred = {"Enabled": True, "PreferredMfa": True}
+        await admin.admin_set_user_mfa_preference(UserPoolId=pool, Username="ana", SoftwareTokenMfaSettings=preferred)
+        flow = {"ClientId": app, "UserPoolId": pool, "AuthFlow": "ADMIN_USER_PASSWORD_AUTH"}
+        asked = await admin.admin_initiate_auth(**flow, AuthParameters=given)
+        assert asked["ChallengeName"] == "SOFTWARE_TOKEN_MFA"
+
+    answer = {"USERNAME": "ana", "SOFTWARE_TOKEN_MFA_CODE": code_at(issued["SecretCode"], time.time() + 30)}
+    signed_in = await client.respond_to_auth_challenge(
+        ClientId=app, ChallengeName="SOFTWARE_TOKEN_MFA", Session=asked["Session"], ChallengeResponses=answer
+    )
+    told = await client.get_user(AccessToken=signed_in["AuthenticationResult"]["AccessToken"])
+    assert (told["UserMFASettingList"], told["PreferredMfaSetting"]) == (["SOFTWARE_TOKEN_MFA"], "SOFTWARE_TOKEN_MFA")
+    stats = await fake_cognito.stats()
+    assert stats.signed == {"AdminSetUserMFAPreference": 1, "AdminInitiateAuth": 1}
+    assert {name: each.wire_requests for name, each in stats.categories.items()} == {
+        "UserResourceUpdate": 3,
+        "UserAuthentication": 2,
+        "UserAuthentication, answers": 1,
+        "UserRead": 1,
+    }
 
 
 async def test_every_answer_names_its_request_and_the_services_time(fake_cognito: FakeCognito, client: Any) -> None:

@@ -10,44 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.fake_service import ASSOCIATE, PREFER, VERIFY, Service
 from tests.support.totp import code_at
 from worker.rehearsal.fake_cognito import answers
-from worker.rehearsal.fake_cognito.answers import Answer
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
-from worker.rehearsal.fake_cognito.service import FakeUserPool
 
-ASSOCIATE, VERIFY, PREFER = "AssociateSoftwareToken", "VerifySoftwareToken", "SetUserMFAPreference"
-ENABLED = {"SoftwareTokenMfaSettings": {"Enabled": True, "PreferredMfa": True}}
-
-
-class Service:
-    """A Cognito whose time stands still until a test moves it."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.now = 1_700_000_000.0
-        config = FakeCognitoConfig(**{"quota": None, "latency": 0.0, **settings})
-        self.cognito = FakeUserPool(config, wall=lambda: self.now, monotonic=lambda: self.now)
-
-    def call(self, operation: str, **parameters: Any) -> Answer:
-        call = self.cognito.arrive(operation, parameters)
-        answer = self.cognito.act(call)
-        self.cognito.leave(call)
-        return answer
-
-    def result(self, operation: str, **parameters: Any) -> dict[str, Any]:
-        answer = self.call(operation, **parameters)
-        assert answer.error is None, answer
-        assert isinstance(answer.body, dict)
-        return answer.body
-
-    def session(self, username: str = "ana", **how: Any) -> str:
-        return self.cognito.sign_in(username, **how)[0]
-
-    def token(self, username: str = "ana", **how: Any) -> str:
-        return self.cognito.sign_in(username, "token", **how)[0]
-
-    def secrets(self, username: str = "ana") -> list[str]:
-        return [secret["secret_code"] for secret in self.cognito.enrolments.truth(username)["secrets"]]
+ENABLED: dict[str, Any] = {"SoftwareTokenMfaSettings": {"Enabled": True, "PreferredMfa": True}}
 
 
 @pytest.fixture

@@ -215,12 +215,13 @@ def test_a_malformed_message_is_refused_with_the_rule_it_breaks(raw: bytes, reas
 
 
 @pytest.mark.parametrize(
-    ("key", "flows"), [("ticket", "sign_in.flow custom_auth"), ("password", "the flows user_password and admin")]
+    ("key", "flows"),
+    [("ticket", "sign_in.flow custom_auth"), ("password", "sign_in.flow user_password or admin_user_password")],
 )
 def test_a_credential_that_this_worker_cannot_use_is_named_with_those_that_it_takes(key: str, flows: str) -> None:
     for raw in (message(**{key: "hunter2"}), json.dumps({"username": "ada", key: "hunter2"}).encode()):
         assert why(raw).startswith(f"{key} fits only {flows}")
-        assert why(raw).endswith("it takes session or access_token")
+        assert why(raw).endswith("it is none, which takes session or access_token")
 
 
 def test_the_longest_of_everything_is_accepted() -> None:

@@ -134,6 +134,17 @@ def test_concurrency_follows_the_rate_where_it_is_not_set(rate: float, users: in
     assert load(None, [*NEEDED, f"rate.requests_per_second={rate}", "run.concurrency=3"], {}).run.concurrency == 3
 
 
+def test_where_users_are_signed_in_first_more_of_them_are_under_way() -> None:
+    flags = [*NEEDED, "rate.requests_per_second=25", "sign_in.flow=custom_auth", "sign_in.client_id=abc"]
+    assert load(None, flags, {}).run.concurrency == 100
+
+
+@pytest.mark.parametrize(("mode", "users"), [("none", 24.0), ("verify", 12.0), ("prefer", 8.0)])
+def test_a_user_costs_one_to_three_calls(mode: str, users: float) -> None:
+    flags = [*NEEDED, "rate.requests_per_second=48", "rate.share=1/2", f"activation.mode={mode}"]
+    assert load(None, flags, {}).users_per_second == users
+
+
 def test_queue_and_ledger_are_one_file_where_it_is_not_set() -> None:
     assert load(None, [*NEEDED, "queue.path=q.db"], {}).ledger.path == Path.cwd() / "q.db"
     settings = load(None, [*NEEDED, "queue.path=q.db", "ledger.path=l.db"], {})
@@ -276,7 +287,12 @@ def test_aws_is_where_cognito_is_unless_it_is_said() -> None:
     ("overrides", "environ", "text"),
     [
         (["cognito.regoin=x"], {}, "--set cognito.regoin): is no setting; did you mean cognito.region?"),
-        (["cognito.requests_per_second=1"], {}, "is no setting; did you mean rate.requests_per_second?"),
+        (["run.session_handoff=1"], {}, "is no setting; did you mean cognito.session_handoff?"),
+        (
+            ["cognito.requests_per_second=1"],
+            {},
+            "is no setting; did you mean rate.requests_per_second or sign_in.requests_per_second?",
+        ),
         (["ledgr.path=x"], {}, "is no setting; did you mean ledger.path?"),
         (["polling=1"], {}, "(from --set polling): is no setting;"),
         (["rate=1"], {}, "is a section; give its keys one by one, such as rate.requests_per_second"),

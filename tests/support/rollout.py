@@ -279,7 +279,8 @@ async def rollout_in(folder: Path, **fake_cognito: Any) -> AsyncIterator[Rollout
 
 def fake_cognito_for_rollouts(**settings: Any) -> AbstractAsyncContextManager[FakeCognito]:
     """A fake Cognito without a quota that answers at once, save for ``settings``."""
-    return serve_fake_cognito(FakeCognitoConfig(**{"user_pool_id": POOL, "quota": None, "latency": 0.0, **settings}))
+    free = {"quota": None, "sign_in_quota": None, "read_quota": None, "latency": 0.0}
+    return serve_fake_cognito(FakeCognitoConfig(**{"user_pool_id": POOL, **free, **settings}))
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from worker.core.model import CredentialKind, Enrolment, Reason, Sealed, State
+from worker.core.model import Activation, CredentialKind, Enrolment, Reason, Sealed, State
 from worker.core.settled import load
 
 NASTY_NAMES = (
@@ -44,6 +44,11 @@ def sealed(generation: int = 1, **fields: Any) -> Sealed:
     return Sealed(generation, f"attempt-{generation}", "2025-01-31T12:00:00.000Z", b"age\0\xff")._replace(**fields)
 
 
+def activation(blob: bytes = b"age\0\n\xff", **fields: Any) -> Activation:
+    """What is left of an activation."""
+    return Activation(blob, CredentialKind.SESSION, 1.7e9)._replace(**fields)
+
+
 usernames = st.text(min_size=1, max_size=128) | st.sampled_from(NASTY_NAMES)
 times = st.floats(0, 4e9).map(lambda seconds: round(seconds, 6))
 generations = st.integers(0, 2**53)
@@ -55,6 +60,14 @@ sealeds = st.builds(
     associated_at=st.just("2025-01-31T12:00:00.000Z"),
     blob=st.binary(max_size=400),
     session_expires_at=st.none() | times,
+)
+activations = st.builds(
+    Activation,
+    blob=st.binary(max_size=400),
+    kind=st.sampled_from((CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN)),
+    expires_at=times,
+    verified=st.booleans(),
+    doubt=st.booleans(),
 )
 enrolments = st.builds(
     Enrolment,
@@ -74,4 +87,6 @@ enrolments = st.builds(
     sealed=st.none() | sealeds,
     settled=st.lists(ids, max_size=4, unique=True).map(load),
     detail=st.none() | st.just("ForbiddenException"),
+    before_reason=st.none() | st.sampled_from(Reason),
+    activation=st.none() | activations,
 )

@@ -15,7 +15,7 @@ from worker.app import older
 from worker.app.beginning import say_new
 from worker.app.feed import feed
 from worker.app.push_time import learn_time
-from worker.app.stores import Purpose, Stores, open_stores
+from worker.app.stores import Purpose, Stores, open_stores, parser_of
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Counts, Listed, Request, State
 from worker.core.ports import Backlog, Pushed, PutAside
@@ -47,7 +47,7 @@ class PushResult:
 
 async def push(settings: Settings, stream: BinaryIO) -> PushResult:
     """Put every line of ``stream`` on the queue, durably; malformed ones are put aside by reason and digest."""
-    result = PushResult()
+    result = PushResult(refused=Refused(parser_of(settings).digest))
     async with open_stores(settings) as stores:
         say_new(settings, stores.found)
         await learn_time(settings, stores.clock)
@@ -71,8 +71,7 @@ def _next_batch(
     for line in lines:
         now = stores.clock.utc()
         try:
-            message = line.message()
-            batch.append((stores.parser.parse(message, now), stores.parser.body(message, now)))
+            batch.append(stores.parser.to_push(line.message(), now))
         except Malformed as malformed:
             if aside := refused.add(line, str(malformed)):
                 asides.append(aside)
@@ -83,7 +82,7 @@ def _next_batch(
 
 async def push_fresh(settings: Settings, stream: BinaryIO) -> PushResult:
     """Put lines on the queue as ``push`` does, but no faster than the workers use the credentials."""
-    refused = Refused()
+    refused = Refused(parser_of(settings).digest)
     async with feed(settings) as opened:
         for line in read_lines(stream):
             await opened.room()

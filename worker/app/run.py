@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.app import beginning, older
-from worker.app.stores import Purpose, Stores, open_intake, open_stores, stamp
+from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_of, stamp
 from worker.app.wiring import open_worker
 from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import SystemClock
 from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, PersonMustAct, UsageError, WorkerError
-from worker.core.model import Counts, State
+from worker.core.model import Counts
 from worker.core.ports import Backlog, Queue
 from worker.core.stats import RunStats
 from worker.engine import waves
@@ -57,7 +57,7 @@ class RunOptions:
     """Whether to go on when the queue is empty."""
     max_users: int | None = None
     tolerate: float = 0.0
-    """The share of users who may fail or need a session without changing the exit code."""
+    """The share of users who may be left to a person without changing the exit code."""
     report: Path | None = None
     only: Path | None = None
     """A file that names the only users to work on."""
@@ -88,7 +88,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     shutdown = Shutdown()
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
-    refused = Refused()
+    refused = Refused(parser_of(settings).digest)
     async with open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores:
         if options.says_new:
             beginning.say_new(settings, stores.found)
@@ -141,7 +141,11 @@ async def _work(
                 failure_rate=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
             ) as loop,
             progress.show(
-                stats, _waiting(queue, options), quota=settings.rate.effective, interval=settings.log.interval
+                stats,
+                _waiting(queue, options),
+                quota=settings.rate.effective,
+                calls=settings.calls_per_user,
+                interval=settings.log.interval,
             ),
         ):
             gc.freeze()  # what exists now, the SDK's models above all, is never garbage: it need not be looked at again
@@ -205,8 +209,8 @@ def _exit_code(
         return reason.exit_code
     if counts.dead_letters:
         return ExitCode.SOME_LEFT_OUT
-    left_out = counts.states.get(State.NEEDS_SESSION, 0) + counts.states.get(State.FAILED, 0)
-    return ExitCode.SOME_LEFT_OUT if malformed or left_out > tolerate * counts.accepted else ExitCode.DONE
+    left_out = counts.left_to_a_person > tolerate * counts.accepted
+    return ExitCode.SOME_LEFT_OUT if malformed or left_out else ExitCode.DONE
 
 
 def _print_result(

@@ -71,7 +71,7 @@ def status(settings: Settings, as_json: bool, malformed: bool) -> None:
         listed = {"put_aside": None if aside is None else [asdict(each) for each in aside]} if malformed else {}
         click.echo(json.dumps({**report.status(counts, backlog), **listed}))
         return
-    report.print_table(counts, backlog, None, sys.stdout, quota=settings.rate.effective)
+    report.print_table(counts, backlog, None, sys.stdout, quota=settings.rate.effective, calls=settings.calls_per_user)
     if malformed:
         report.print_lines(commands.told(aside, settings), sys.stdout)
 

@@ -141,8 +141,8 @@ class Operation(Generic[Answer]):
     send: Callable[[Request], Awaitable[Answer]]
     """Makes exactly one wire attempt."""
     lane: Lane
-    count: Callable[[], None]
-    """Counts one (``RunStats``)."""
+    count: Callable[[], None] = lambda: None
+    """Counts one that has the quota of enrolments (``RunStats``)."""
     effect: Effect = Effect.NONE
     awaits_channel: bool = False
     """Whether it waits while the channel takes no secrets: it brings one, or leads to one at once."""

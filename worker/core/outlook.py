@@ -29,7 +29,7 @@ class Outlook:
     lead: float = 0.0
     """Seconds from the lease of a request to its call."""
     spacing: float = 0.0
-    """Seconds between two calls: who is leased ahead as the n-th of several waits n times as long as that, too."""
+    """Seconds between two users: who is leased ahead as the n-th of several waits n times as long as that, too."""
 
     @property
     def too_late_up_to(self) -> float:

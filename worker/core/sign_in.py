@@ -14,9 +14,6 @@ What a sign-in brings is used at once and kept nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
-
 from worker.core.call import Caller, Claim, Lane, Operation, Prevented
 from worker.core.model import (
     AlreadyEnrolled,
@@ -34,21 +31,15 @@ from worker.core.model import (
     Trouble,
     TryAgain,
 )
-from worker.core.ports import Clock, Pacer, SignIns
+from worker.core.ports import Pacer, SignIns
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.refusals import Refusals
-from worker.core.stats import RunStats
 
 MOST_AGAIN = 3
 """How often a user is signed in again, at most, because a reply, a Session or the time to verify was lost."""
-LATENCY_HALF_LIFE = 1.0
-"""Seconds in which the memory of a slow sign-in halves, as that of a slow ledger (``resilience.breaker``)."""
-MOST_LATENCY = 2.0
-"""Seconds that a sign-in counts for at most: whoever waits for longer is no reason to let more users in."""
 _CHALLENGE_DIED = frozenset({Reason.SESSION_EXPIRED, Reason.SESSION_SPENT, Reason.SESSION_INVALID})
 """What a refused answer may say of the challenge's own Session, and not of the ticket."""
 
-Reply = TypeVar("Reply")
 SignInResult = Request | AlreadyEnrolled | Refused | TryAgain | PoolFault | Prevented
 """The request with a Session or a token for the call; or why there is none."""
 
@@ -56,34 +47,12 @@ SignInResult = Request | AlreadyEnrolled | Refused | TryAgain | PoolFault | Prev
 class SignIn:
     """Signs users in. ``pacer``: of the quota of sign-ins, of which each wire attempt is one."""
 
-    def __init__(
-        self, *, sign_ins: SignIns, pacer: Pacer, caller: Caller, refusals: Refusals, clock: Clock, stats: RunStats
-    ) -> None:
+    def __init__(self, *, sign_ins: SignIns, pacer: Pacer, caller: Caller, refusals: Refusals) -> None:
         self._sign_ins = sign_ins
         self._caller = caller
-        self._clock = clock
-        self._stats = stats
         self._lane = Lane(pacer, refusals)
-        self._took = 0.0
-        """Seconds that a request took, the slowest of late."""
-        self._took_at = clock.monotonic()
-        self._requests = 1
-        """How many of them the last sign-in took, with the look."""
-        self._begin = Operation(
-            self._timed(sign_ins.begin), self._lane, stats.sent_sign_in, awaits_channel=True, signs_in=True
-        )
-        self._look = Operation(self._timed(sign_ins.look), Lane(None, refusals), stats.sent_look, signs_in=True)
-
-    @property
-    def latency(self) -> float:
-        """Seconds that a sign-in took lately; never more than ``MOST_LATENCY``."""
-        return min(self._remembered * self._requests, MOST_LATENCY)
-
-    @property
-    def _remembered(self) -> float:
-        halvings = (self._clock.monotonic() - self._took_at) / LATENCY_HALF_LIFE
-        remembered: float = self._took * 2.0**-halvings
-        return remembered
+        self._begin = Operation(sign_ins.begin, self._lane, awaits_channel=True, signs_in=True)
+        self._look = Operation(sign_ins.look, Lane(None, refusals), signs_in=True)
 
     async def sign_in(self, request: Request, claim: Claim, scope: CancellationScope, *, looks: bool) -> SignInResult:
         """Sign the user in with the request's ticket or password.
@@ -100,7 +69,6 @@ class SignIn:
             return Refused(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED)
         if not isinstance(result, SignedIn):
             return result
-        self._requests = 2 if request.kind is CredentialKind.TICKET else 1
         usable = request.signed_in(result.kind, result.credential, claim.sent_at + result.lives)
         if looks and usable.kind is CredentialKind.ACCESS_TOKEN:
             return await self._looked(usable, claim, scope)
@@ -116,7 +84,7 @@ class SignIn:
         async def send(request: Request) -> SignInReply:
             return await self._sign_ins.answer(request, challenge)
 
-        answer = Operation(self._timed(send), self._lane, self._stats.sent_sign_in, goes_first=True, signs_in=True)
+        answer = Operation(send, self._lane, goes_first=True, signs_in=True)
         reply = await self._caller.attempt(answer, request, claim, scope)
         if isinstance(reply, Refused) and reply.reason in _CHALLENGE_DIED:
             return TryAgain(Trouble.CONFLICT, reply.reason)
@@ -126,16 +94,4 @@ class SignIn:
         result: LookReply | Prevented = await self._caller.decide(
             lambda: self._caller.attempt(self._look, usable, claim, scope), usable, claim, scope
         )
-        self._requests += 1
         return usable if isinstance(result, NotEnrolled) else result
-
-    def _timed(self, send: Callable[[Request], Awaitable[Reply]]) -> Callable[[Request], Awaitable[Reply]]:
-        async def timed(request: Request) -> Reply:
-            began = self._clock.monotonic()
-            try:
-                return await send(request)
-            finally:
-                now = self._clock.monotonic()
-                self._took, self._took_at = max(self._remembered, now - began), now
-
-        return timed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from worker.core.model import Reason, State, Trouble
+from worker.core.model import NOT_ACTIVATED, Reason, State, Trouble
 from worker.core.ports import Clock
 
 RATE_SPAN = 10
@@ -19,6 +19,7 @@ class RunStats:
         now = clock.monotonic()
         self._began = now
         self._sends = _Window(now)
+        self._sign_ins = _Window(now)
         self._users = _Window(now)
         self.began_at = clock.utc()
         """When the run began, in UTC seconds."""
@@ -38,9 +39,9 @@ class RunStats:
         self.preferences = 0
         """How many of them set the preferred factor."""
         self.sign_ins = 0
-        """Wire attempts of sign-ins, which have a quota of their own; one with a ticket takes two."""
+        """Wire attempts of sign-ins, which have a quota of their own."""
         self.looks = 0
-        """Wire attempts to look whether a user has TOTP already."""
+        """Wire attempts that asked whether a user who was signed in has TOTP already."""
         self.duplicates = 0
         self.returned = 0
         """Messages given back."""
@@ -87,13 +88,13 @@ class RunStats:
         self.preferences += 1
         self.sent()
 
-    def sent_sign_in(self) -> None:
+    def sign_in_sent(self) -> None:
         """A wire attempt of a sign-in was made."""
         self.sign_ins += 1
-        self.progressed()
+        self._sign_ins.add(self.progressed())
 
-    def sent_look(self) -> None:
-        """A wire attempt was made to look whether a user has TOTP already."""
+    def looked(self) -> None:
+        """Cognito was asked whether a user has TOTP already."""
         self.looks += 1
         self.progressed()
 
@@ -140,6 +141,16 @@ class RunStats:
     def requests_per_second(self) -> float:
         """Wire attempts/s over the last ``RATE_SPAN`` seconds."""
         return self._sends.per_second(self._clock.monotonic())
+
+    @property
+    def sign_ins_per_second(self) -> float:
+        """Wire attempts of sign-ins/s over the last ``RATE_SPAN`` seconds."""
+        return self._sign_ins.per_second(self._clock.monotonic())
+
+    @property
+    def not_activated(self) -> int:
+        """Users of this run who were delivered, and whose activation is left to a person."""
+        return sum(number for reason, number in self.reasons.items() if reason in NOT_ACTIVATED)
 
     @property
     def users_per_second(self) -> float:

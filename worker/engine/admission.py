@@ -1,8 +1,8 @@
 """Admission control: how many users may be between the lease of their message and their call at the same time.
 
 There are few of them, so that a killed worker leaves few claims behind, but enough that the next user is already
-claimed when the rate limiter allows the next call. While the ledger is slow, claiming takes longer, so more users are
-admitted: as many as the quota would serve in that time.
+claimed, and signed in, when the rate limiter allows the next call. While the ledger is slow, claiming takes longer, so
+more users are admitted: as many as the quota would serve in that time. The same holds for signing in.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 CLAIMS_IN_PROGRESS = 2
-"""How many groups of users are admitted, each as large as the quota serves in the time of one claim: while the calls
-for one group are made, the next group is being claimed."""
+"""How many groups of users are admitted, each as large as the quota serves in the time of one claim and sign-in: while
+the calls for one group are made, the next group is being claimed."""
 
 
 class AdmissionControl:
     """Hands out slots. A user occupies one from the lease of their message until their request is sent.
 
-    ``ahead``: the number of slots if claiming took no time. ``rate``: requests/s. ``claim_takes`` returns how many
-    seconds a claim takes now. ``on_free`` is called whenever a slot becomes free.
+    ``ahead``: the number of slots if claiming took no time. ``rate``: users/s. ``claim_takes`` returns how many seconds
+    a claim takes now, with the sign-in. ``on_free`` is called whenever a slot becomes free.
     """
 
     def __init__(self, ahead: int, rate: float, claim_takes: Callable[[], float], on_free: Callable[[], None]) -> None:

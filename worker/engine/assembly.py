@@ -37,6 +37,7 @@ from worker.core.stats import RunStats
 from worker.engine.failure_rate import FailureRate
 from worker.engine.loop import WorkerLoop
 from worker.engine.shutdown import Shutdown
+from worker.engine.sign_in_time import TimedSignIns
 from worker.engine.waves import Wave, WaveLedger
 
 
@@ -77,6 +78,7 @@ def assemble(
     ``wave`` limits it to these users. ``failure_rate`` ends the run when too many users fail or need a session.
     """
     clock, retry = ports.clock, config.retry
+    sign_ins = None if ports.sign_ins is None else TimedSignIns(ports.sign_ins, clock, stats)
     refusals = Refusals(clock, shutdown.request)
     breaker = CircuitBreaker(
         clock,
@@ -88,7 +90,7 @@ def assemble(
     )
     deliveries = Deliveries(
         clock,
-        rate=config.rate,
+        rate=config.users_per_second,
         window=config.record.session_validity - config.min_validity,
         patience=config.channel_patience,
     )
@@ -105,17 +107,10 @@ def assemble(
         config=config,
     )
     sign_in = sign_in_refusals = activator = None
-    if ports.sign_ins is not None:
+    if sign_ins is not None:
         assert ports.sign_in_pacer is not None, "sign-ins have a pace of their own"
         sign_in_refusals = SignInRefusals(refusals, shutdown.request)
-        sign_in = SignIn(
-            sign_ins=ports.sign_ins,
-            pacer=ports.sign_in_pacer,
-            caller=caller,
-            refusals=refusals,
-            clock=clock,
-            stats=stats,
-        )
+        sign_in = SignIn(sign_ins=sign_ins, pacer=ports.sign_in_pacer, caller=caller, refusals=refusals)
     if config.activation is not ActivationMode.NONE:
         assert ports.own_sealer is not None, "whoever activates has an identity of their own"
         activator = Activator(
@@ -164,5 +159,5 @@ def assemble(
         shutdown=shutdown,
         config=config,
         failure_rate=failure_rate,
-        sign_in_takes=(lambda: 0.0) if sign_in is None else lambda: sign_in.latency,
+        sign_in_takes=(lambda: 0.0) if sign_ins is None else sign_ins.takes,
     )

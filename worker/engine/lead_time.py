@@ -1,4 +1,4 @@
-"""How long it takes at present from the lease of a request to its call: claiming it, and waiting for its turn.
+"""How long it takes at present from the lease of a request to its call: claiming it, signing in, waiting for its turn.
 
 Nobody can know it beforehand: it depends on the ledger, the pace, the machine and the other workers. So it is learned
 from the calls that were made, and the queue passes over whoever would die meanwhile (``core.outlook``).
@@ -25,7 +25,7 @@ Where two calls are further apart, one such pause is expected: somebody else may
 class LeadTime:
     """The longest lead time of late, in seconds. A single long one passes after some seconds.
 
-    ``spacing``: seconds between two calls at full pace. ``held_up_until`` returns when (monotonic seconds) a call last
+    ``spacing``: seconds between two users at full pace. ``held_up_until`` returns when (monotonic seconds) a call last
     went on that had been held up, as by the circuit breaker or a channel that is away: such times say nothing about the
     next request, and would make everybody look unsavable after an outage.
     """

@@ -98,11 +98,15 @@ class WorkerLoop:
         self._tasks = Tasks(shutdown.wake.set)
         self._users: set[str] = set()
         """The usernames of the users who are worked on."""
-        self._others = OtherMessages(queue, pipeline.duplicates, self._acknowledge_duplicates, clock, config.rate)
+        users_per_second = config.users_per_second
+        self._others = OtherMessages(queue, pipeline.duplicates, self._acknowledge_duplicates, clock, users_per_second)
         self._admission = AdmissionControl(
-            config.ahead, config.rate, lambda: breaker.ledger_latency + sign_in_takes(), shutdown.wake.set
+            config.ahead,
+            users_per_second,
+            lambda: breaker.ledger_latency + sign_in_takes(),
+            shutdown.wake.set,
         )
-        spacing = 1 / config.rate if config.rate else 0.0
+        spacing = 1 / users_per_second if users_per_second else 0.0
         self._lead_time = LeadTime(clock, spacing, lambda: max(breaker.held_up_until, deliveries.held_up_until))
         self._found_nobody = False
         """Whether the queue had nobody to call for when it was asked last."""
@@ -134,7 +138,10 @@ class WorkerLoop:
             ExpiredRequests(self._queue, self._clock, self._settle_expired, self._may_settle_expired).run()
         )
         expired.add_done_callback(lambda _: self._shutdown.wake.set())
-        warning = asyncio.create_task(OverloadWarning(self._queue, self._clock, self._stats, self._config.rate).run())
+        overload = OverloadWarning(
+            self._queue, self._clock, self._stats, self._config.rate, self._config.activation.calls
+        )
+        warning = asyncio.create_task(overload.run())
         asking = asyncio.create_task(self._time.learn())
         try:
             while not self._time.has_asked and self._shutdown.reason is None:

@@ -33,7 +33,7 @@ class OtherMessages:
     """What waits, by user.
 
     ``duplicates`` tells which of some requests of one user change nothing; ``acknowledge`` acknowledges those that do
-    not. ``rate``: calls/s of all workers together; 0: without a limit.
+    not. ``rate``: users/s of all workers together; 0: without a limit.
     """
 
     def __init__(

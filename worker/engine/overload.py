@@ -11,7 +11,7 @@ import asyncio
 import structlog
 
 from worker.core.errors import DependencyUnavailable
-from worker.core.forecast import CURE, must_be_lost
+from worker.core.forecast import CURE, a_user_costs, must_be_lost
 from worker.core.model import EXPIRED
 from worker.core.ports import Clock, Queue
 from worker.core.stats import RunStats
@@ -32,13 +32,17 @@ MUCH = 2.0
 
 
 class OverloadWarning:
-    """Looks at the deadlines on the queue now and then. ``rate``: calls/s of all workers together."""
+    """Looks at the deadlines on the queue now and then.
 
-    def __init__(self, queue: Queue, clock: Clock, stats: RunStats, rate: float) -> None:
+    ``rate``: calls/s of all workers together; ``calls``: how many of them a user costs.
+    """
+
+    def __init__(self, queue: Queue, clock: Clock, stats: RunStats, rate: float, calls: int = 1) -> None:
         self._queue = queue
         self._clock = clock
         self._stats = stats
-        self._rate = rate
+        self._users_per_second = rate / calls
+        self._pace = f"{rate:g} calls/s{a_user_costs(rate, calls)}"
         self._said = 0
         self._expired = 0
 
@@ -58,8 +62,8 @@ class OverloadWarning:
         now = self._clock.utc()
         found = await self._queue.deadlines(now)
         waiting = sum(number for _, number in found.buckets)
-        lost = must_be_lost(found.buckets, now, self._rate)
-        expired = sum(self._stats.reasons[reason] for reason in EXPIRED.values())
+        lost = must_be_lost(found.buckets, now, self._users_per_second)
+        expired = sum(self._stats.reasons[reason] for reason in set(EXPIRED.values()))
         if not found.are_all:
             lost, waiting = lost + expired - self._expired, waiting + expired - self._expired
         self._expired = expired
@@ -71,7 +75,7 @@ class OverloadWarning:
         if lost:
             log.warning(
                 "overload",
-                cause=f"at {self._rate:g} calls/s about {lost:,} of {waiting:,} requests expire before their turn",
+                cause=f"at {self._pace} about {lost:,} of {waiting:,} requests expire before their turn",
                 cure=CURE,
             )
         else:

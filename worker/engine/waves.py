@@ -56,9 +56,12 @@ class WaveLedger:
     async def recount(self) -> Counts:
         """Count the named users who are unfinished, and nobody else."""
         states: Counter[State] = Counter()
+        reasons: Counter[str] = Counter()
         async for row in self.unfinished():
             states[row.state] += 1
-        return Counts(states, {})
+            if row.reason is not None:
+                reasons[row.reason] += 1
+        return Counts(states, reasons)
 
 
 class WaveQueue:

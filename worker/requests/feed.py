@@ -31,7 +31,7 @@ from worker.core.ports import Clock, Ledger, Producer, Queue
 from worker.core.resilience.backoff import Outage
 from worker.pacing.pace import PaceStore
 from worker.requests.backpressure import Estimate, FeedConfig
-from worker.requests.lines import Line, digest
+from worker.requests.lines import Line
 from worker.requests.message import Parser, line_of
 from worker.requests.refused import Aside, Refused
 
@@ -142,7 +142,7 @@ class Feed:
         next one. A malformed request is put aside and counted; then ``Malformed`` is raised, whose text may be shown.
         """
         raw = request if isinstance(request, bytes) else line_of(request)
-        await self._push(lambda: raw, wait=wait, refuse=lambda reason: Aside(reason, digest(raw), 1, 0))
+        await self._push(lambda: raw, wait=wait, refuse=lambda reason: Aside(reason, self._parser.digest(raw), 1, 0))
 
     async def push_line(self, line: Line, refused: Refused) -> None:
         """Push a line of a file or a pipe, without waiting; ``refused`` notes it where it is malformed."""
@@ -157,8 +157,7 @@ class Feed:
         self._was_permitted_by_push()
         now = self._clock.utc()
         try:
-            raw = message()
-            parsed, body = self._parser.parse(raw, now), self._parser.body(raw, now)
+            parsed, body = self._parser.to_push(message(), now)
         except Malformed as malformed:
             self.malformed[str(malformed)] += 1
             self._use_permission()

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import re
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated, Any
@@ -21,9 +22,10 @@ from pydantic_core import from_json, to_json
 from worker.core.errors import Malformed
 from worker.core.file_kinds import HEAD, foreign
 from worker.core.key_uri import label
-from worker.core.model import CredentialKind, Request, Secret
+from worker.core.model import NEVER, CredentialKind, Request, Secret
 from worker.requests import envelopes
-from worker.requests.lines import MAX_MESSAGE, NOT_UTF8, is_utf8, stripped
+from worker.requests.lines import MAX_MESSAGE, NOT_UTF8, digest, is_utf8, stripped
+from worker.requests.ticket import read_not_after
 from worker.requests.times import epoch, is_plain, plain
 
 _IGNORED = {"state", "reason", "since", "detail"}
@@ -49,18 +51,23 @@ class _Message(BaseModel):
     expires_at: _Time = None
     attributes: dict[str, str] | None = None
     replace: bool | None = None
-    ticket: None = None
-    password: None = None
+    ticket: str | None = None
+    password: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
     state: Any = None
     reason: Any = None
     since: Any = None
     detail: Any = None
 
 
+_CREDENTIALS = ("session", "access_token", "ticket", "password")
+"""The keys of which a message has exactly one (``CredentialKind``)."""
+
 _RULES = {
     "username": "text of 1 to 128 characters",
     "session": "text of 20 to 8,192 characters",
     "access_token": "text of 1 to 16,384 characters",
+    "ticket": "text of 54 characters",
+    "password": "text of 1 to 256 characters",
     "id": "text of 1 to 256 characters",
     "issued_at": "a time as in RFC 3339 with its zone, such as 2025-01-31T12:00:00Z",
     "expires_at": "a time as in RFC 3339 with its zone, such as 2025-01-31T12:00:00Z",
@@ -69,13 +76,13 @@ _RULES = {
 }
 """What the value of each key should be. A reason says this instead of repeating the wrong value."""
 
-_LATER = {
-    "ticket": "ticket fits only sign_in.flow custom_auth, which this worker does not have: it takes session or "
-    "access_token",
-    "password": "password fits only the flows user_password and admin_user_password, which this worker does not have: "
-    "it takes session or access_token",
-}
-"""What to say of the credentials that this worker cannot use."""
+_FLOWS = {"ticket": ("custom_auth",), "password": ("user_password", "admin_user_password")}
+"""The values of ``sign_in.flow`` in which each of the credentials that sign a user in can be used."""
+
+_NO_TICKET = (
+    "ticket is no ticket, which is 54 characters of base64url without padding: mfa-worker push --usernames, or "
+    "worker.ticket in Python, makes them"
+)
 
 
 class _Claims(BaseModel):
@@ -93,49 +100,90 @@ class Parser:
     """Reads the messages of one rollout.
 
     ``session_validity`` is how many seconds a Session lives from the moment it was issued. ``account``: ``username``,
-    or the attribute that every request needs because authenticator applications show it (``otp.account``).
+    or the attribute that every request needs because authenticator applications show it (``otp.account``). ``flow``:
+    how users are signed in (``sign_in.flow``), which says what credentials fit.
     """
 
-    def __init__(self, user_pool_id: str, session_validity: float, account: str = "username") -> None:
+    def __init__(
+        self, user_pool_id: str, session_validity: float, account: str = "username", *, flow: str = "none"
+    ) -> None:
         self._pool = user_pool_id
         self._validity = session_validity
         self._account = account
+        self._flow = flow
 
-    def parse(self, raw: bytes, now: float, *, latest: float | None = None) -> Request:
+    @property
+    def signs_in(self) -> bool:
+        """Whether requests may bring what signs their user in when it is their turn."""
+        return self._flow != "none"
+
+    def parse(self, raw: bytes, now: float, *, latest: float | None = None, origin: str = "") -> Request:
         """Return the request in one message. A session without times counts as issued at ``now`` (UTC seconds).
 
         ``latest``: when the message was sent, by a clock that is right (SQS); no session was issued later, even if it
-        says so.
+        says so. ``origin``: what tells this message from all others, without its content; it becomes the id of a
+        request with a password that has none. Without it, such a request gets a new id each time it is parsed.
 
         Raises ``Malformed``, and nothing else, whatever the bytes are.
         """
+        return self._request(self._read(raw), now, latest, origin)
+
+    def to_push(self, raw: bytes, now: float, *, origin: str = "") -> tuple[Request, bytes]:
+        """Return the request in one message, and the message to put on a queue; see ``parse`` and ``body``.
+
+        Both have the same id, also where it is a new one. Raises ``Malformed``.
+        """
         message = self._read(raw)
+        if message.password is not None and message.id is None:
+            message = message.model_copy(update={"id": origin or _new_id()})
+        return self._request(message, now, None, ""), self._body(message, raw, now)
+
+    def body(self, raw: bytes, now: float) -> bytes:
+        """Return the message to put on a queue: the same keys without those that are ignored or null, on one line.
+
+        A session without times gets ``now`` as ``issued_at``, so that its age is known after it has waited, and a
+        password without an id a random one, since nothing is ever derived from a password. Times are written so that
+        workers of earlier versions read them. Raises ``Malformed``.
+        """
+        return self.to_push(raw, now)[1]
+
+    def digest(self, raw: bytes) -> str:
+        """Return what may be stored of a malformed message; see ``lines.digest``.
+
+        Where requests bring passwords, whatever is malformed may hold one, under any key or none.
+        """
+        return "withheld" if self._flow in _FLOWS["password"] else digest(raw)
+
+    def _request(self, message: _Message, now: float, latest: float | None, origin: str) -> Request:
+        mismatch = ""
+        id_, expires_at = message.id, message.expires_at
         if message.session:
             kind, credential = CredentialKind.SESSION, message.session
             issued = now if message.issued_at is None else message.issued_at
             issued = issued if latest is None else min(issued, latest)
-            deadline, mismatch = issued + self._validity, ""
-        else:
-            kind, credential = CredentialKind.ACCESS_TOKEN, message.access_token or ""
+            deadline = issued + self._validity
+        elif message.access_token:
+            kind, credential = CredentialKind.ACCESS_TOKEN, message.access_token
             deadline, mismatch = self._read_token(credential, message.username, now)
+        elif message.ticket:
+            kind, credential = CredentialKind.TICKET, message.ticket
+            deadline = read_not_after(credential) or 0.0
+            expires_at = None if expires_at is None else min(expires_at, deadline)  # it does not outlive the ticket
+        else:
+            kind, credential, deadline = CredentialKind.PASSWORD, message.password or "", NEVER
+            id_ = id_ or origin or _new_id()
         return Request(
             username=message.username,
             kind=kind,
             credential=Secret(credential),
-            id=message.id or hashlib.sha256(credential.encode()).hexdigest(),
-            expires_at=deadline if message.expires_at is None else message.expires_at,
+            id=id_ or hashlib.sha256(credential.encode()).hexdigest(),
+            expires_at=deadline if expires_at is None else expires_at,
             attributes=message.attributes or {},
             replace=bool(message.replace),
             mismatch=mismatch,
         )
 
-    def body(self, raw: bytes, now: float) -> bytes:
-        """Return the message to put on a queue: the same keys without those that are ignored or null, on one line.
-
-        A session without times gets ``now`` as ``issued_at``, so that its age is known after it has waited. Times
-        are written so that workers of earlier versions read them. Raises ``Malformed``.
-        """
-        message = self._read(raw)
+    def _body(self, message: _Message, raw: bytes, now: float) -> bytes:
         content = from_json(stripped(raw))
         fields = {key: value for key, value in content.items() if key not in _IGNORED and value is not None}
         for key, at in (("issued_at", message.issued_at), ("expires_at", message.expires_at)):
@@ -143,17 +191,16 @@ class Parser:
                 fields[key] = plain(at)
         if message.session and message.issued_at is None and message.expires_at is None:
             fields["issued_at"] = plain(now)
+        if message.password is not None:
+            fields["id"] = message.id
         return to_json(fields)
 
     def _read(self, raw: bytes) -> _Message:
         if len(raw) > MAX_MESSAGE:
             by_cr = "; has it lines that end with CR alone? tr '\\r' '\\n'" if b"\r" in raw.strip() else ""
             raise Malformed(f"is longer than 256 KiB{by_cr}")
-        message = _validated(raw)
-        if message.session and message.access_token:
-            raise Malformed("has both session and access_token; keep one")
-        if not (message.session or message.access_token):
-            raise Malformed("has no credential; add session or access_token")
+        message = _validated(raw, self._flow)
+        self._refuse_other_than_one(message)
         if (key := _key_twice(raw, message)) is not None:
             raise Malformed(f"has two values for one {_named(key, raw)}; keep one")
         attributes = message.attributes or {}
@@ -163,6 +210,20 @@ class Parser:
         if self._account != "username" and not label(attributes.get(self._account, "")):
             raise Malformed(f"has no attribute {self._account}, which otp.account names as what people see")
         return message
+
+    def _refuse_other_than_one(self, message: _Message) -> None:
+        """Raise ``Malformed`` unless there is exactly one credential, and it fits the flow."""
+        if message.ticket is message.password is None and (message.session is None) != (message.access_token is None):
+            return
+        given = [key for key in _CREDENTIALS if getattr(message, key) is not None]
+        if misfit := next((key for key in given if not _fits(key, self._flow)), None):
+            raise Malformed(_misfit(misfit, self._flow))
+        if len(given) > 1:
+            raise Malformed(f"has both {given[0]} and {given[1]}; keep one")
+        if not given:
+            raise Malformed(f"has no credential; add {_fitting(self._flow)}")
+        if message.ticket is not None and read_not_after(message.ticket) is None:
+            raise Malformed(_NO_TICKET)
 
     def _read_token(self, token: str, username: str, now: float) -> tuple[float, str]:
         """Return when the token expires (UTC seconds), and what does not fit the request (``model.MISMATCHES``).
@@ -183,13 +244,32 @@ class Parser:
         return claims.exp, "" if claims.username == username else "user"
 
 
-def _validated(raw: bytes) -> _Message:
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _fits(key: str, flow: str) -> bool:
+    """Whether a credential under this key, if it is one, can be used in that flow."""
+    return key not in _FLOWS or flow in _FLOWS[key]
+
+
+def _fitting(flow: str) -> str:
+    """The credentials that fit this flow, as words."""
+    return " or ".join(key for key in _CREDENTIALS if _fits(key, flow))
+
+
+def _misfit(key: str, flow: str) -> str:
+    """What to say of a credential that does not fit this flow."""
+    return f"{key} fits only sign_in.flow {' or '.join(_FLOWS[key])}, and it is {flow}, which takes {_fitting(flow)}"
+
+
+def _validated(raw: bytes, flow: str) -> _Message:
     try:
         return _Message.model_validate_json(raw)
     except ValidationError as error:
         if (text := stripped(raw)) != raw:
-            return _validated(text)
-        raise Malformed(_reason(raw, error)) from None
+            return _validated(text, flow)
+        raise Malformed(_reason(raw, error, flow)) from None
 
 
 def _key_twice(raw: bytes, message: _Message) -> str | None:
@@ -220,7 +300,7 @@ def _repeated_key(raw: bytes) -> str | None:
     return repeated[0] if repeated else None
 
 
-def _reason(raw: bytes, error: ValidationError) -> str:
+def _reason(raw: bytes, error: ValidationError, flow: str) -> str:
     """Return the first problem in words. Of the message it repeats nothing but a key that looks misspelt."""
     found = error.errors(include_input=False, include_url=False)[0]
     kind, key = found["type"], str(found["loc"][0]) if found["loc"] else ""
@@ -232,22 +312,26 @@ def _reason(raw: bytes, error: ValidationError) -> str:
         return "is not a JSON object"
     if kind == "missing":
         return f"has no {key}"
-    if key in _LATER:
-        return _LATER[key]
+    if not _fits(key, flow):
+        return _misfit(key, flow)
     if kind != "extra_forbidden":
         return f"{key} should be {_RULES[key]}"
-    near = difflib.get_close_matches(key[:32].lower(), _RULES, 1)
+    near = difflib.get_close_matches(key[:32].lower(), [name for name in _RULES if _fits(name, flow)], 1)
     return f"has the unknown {_named(key, raw)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _named(key: str, raw: bytes) -> str:
     """Return ``key "name"`` where the name looks misspelt, else its length: it may be a secret that lost its place.
 
-    A part of the message's credential is never repeated.
+    A part of the message's credential is never repeated; of a password, which is short, nothing that has to do with it.
     """
     message = from_json(stripped(raw))
-    secrets = [text for text in (message.get("session"), message.get("access_token")) if isinstance(text, str)]
-    if _SHOWN_NAME.fullmatch(key) and not any(key in text for text in secrets if len(key) >= 8):
+    secrets = [text for name in _CREDENTIALS if isinstance(text := message.get(name), str)]
+    password = message.get("password")
+    is_part = any(key in text for text in secrets if len(key) >= 8)
+    if isinstance(password, str) and key != "password":
+        is_part = is_part or key in password or password in key
+    if _SHOWN_NAME.fullmatch(key) and not is_part:
         return f'key "{key}"'
     return f"key of {len(key):,} characters"
 

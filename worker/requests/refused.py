@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,9 +54,10 @@ class Entry:
 
 
 class Refused:
-    """The malformed lines of one source."""
+    """The malformed lines of one source. ``digest``: what may be stored of one (``Parser.digest``)."""
 
-    def __init__(self) -> None:
+    def __init__(self, digest: Callable[[bytes], str] = digest) -> None:
+        self._digest = digest
         self.total = 0
         self.reasons: Counter[str] = Counter()
         """How many lines there are of each reason."""
@@ -85,7 +86,7 @@ class Refused:
         if flaw and flaw in self._owed:
             self._owed[flaw] = self._owed[flaw]._replace(number=self._owed[flaw].number + 1)
             return None
-        found = digest(line.raw)
+        found = self._digest(line.raw)
         if flaw:
             self._owed[flaw] = Aside(flaw, found, 0, 1)
         return Aside(said, found, 1, self._seen(said, found))

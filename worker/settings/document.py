@@ -14,7 +14,6 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
@@ -46,14 +45,7 @@ effect, and where it came from. Durations are seconds, or text with a unit: `"50
 [config/aws.toml](../config/aws.toml) one for AWS. Only `cognito.user_pool_id` is required by every command;
 `mfa-worker run` also needs `seal.recipients`.
 """
-_TYPES = {
-    bool: "`true` or `false`",
-    int: "whole number",
-    float: "number",
-    str: "text",
-    Path: "path of a file",
-    SecretStr: "text, never shown",
-}
+_TYPES = {bool: "`true` or `false`", int: "whole number", float: "number", str: "text", Path: "path of a file"}
 """What people call the types that have no ``TypeName``."""
 _LIMITS = {"gt": "more than", "ge": "at least", "le": "at most"}
 """The words for a number's limits; the keys are those of ``annotated_types``."""

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, create_model, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -29,6 +29,8 @@ from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings,
 from worker.settings.types import (
     IS_SECONDS,
     Endpoint,
+    FileIfAny,
+    Hidden,
     Recipients,
     Seconds,
     SecondsOrZero,
@@ -66,7 +68,8 @@ class CognitoSettings(Section):
     session_handoff: bool = Field(
         default=False,
         description="true states that somebody verifies every delivered secret while its Session lives; leave it false "
-        "with access tokens. While it is false, run and check warn of requests that carry a Session",
+        "with access tokens. While it is false, run and check warn of requests that carry a Session. It has no effect "
+        "where activation.mode is not none",
     )
     call_timeout: Seconds = Field(
         default=10.0,
@@ -116,7 +119,7 @@ class SignInSettings(Section):
         pattern=r"^[\w+]{1,128}$",
         description="the app client to sign in with; a flow needs it, and it should serve this rollout alone",
     )
-    client_secret: SecretStr | None = Field(
+    client_secret: Hidden = Field(
         default=None,
         description="that app client's secret, if it has one: better in the environment, as "
         "MFA_WORKER_SIGN_IN__CLIENT_SECRET or, in a file, MFA_WORKER_SIGN_IN__CLIENT_SECRET_FILE",
@@ -126,7 +129,8 @@ class SignInSettings(Section):
         gt=0,
         allow_inf_nan=False,
         description="requests/s of sign-ins (InitiateAuth and RespondToAuthChallenge) of all workers of this ledger "
-        "together; they have a quota of their own, 120 for the whole account and Region, which live users need too",
+        "together; they have a quota of their own, 120 for the whole account and Region, which live users need too. "
+        "rate.share is not a part of it",
     )
     look_first: bool = Field(
         default=True,
@@ -143,7 +147,7 @@ class ActivationSettings(Section):
         description="none: the user verifies; verify: the worker verifies the secret with its first code, one more "
         "call a user; prefer: it also makes TOTP the user's preferred factor, two more calls",
     )
-    identity: Path | None = Field(
+    identity: FileIfAny = Field(
         default=None,
         description="a file with an age identity of the worker's own, to which it seals what activation needs after a "
         "crash; with DynamoDB every worker needs the same one",
@@ -160,7 +164,8 @@ class RunSettings(Section):
         le=10_000,
         description="how many users one worker process works on at once",
         json_schema_extra=by_default(
-            "twice the requests/s of this ledger's workers together, at least 16 and at most 256"
+            "twice the requests/s of this ledger's workers together, four times where users are signed in first; at "
+            "least 16 and at most 256"
         ),
     )
     grace: SecondsOrZero = Field(
@@ -283,9 +288,35 @@ class Settings(BaseSettings):
         return self._file
 
     @property
+    def makes_identity(self) -> bool:
+        """Whether ``activation.identity`` may be made: nobody names another, and the ledger is a file on this host."""
+        return self.ledger.kind == "sqlite" and self.activation.identity == _identity_beside(self.ledger.path)
+
+    @property
     def moved(self) -> Mapping[str, Path]:
         """``section.key`` of a path → the file that earlier versions meant by it (see ``settings.paths.moved``)."""
         return self._moved
+
+    @property
+    def calls_per_user(self) -> int:
+        """Calls that a user costs, all from one quota (``activation.mode``)."""
+        from worker.core.config import ActivationMode  # takes 50 ms, which loading settings does without
+
+        return ActivationMode(self.activation.mode).calls
+
+    @property
+    def users_per_second(self) -> float:
+        """Users/s for whom the rate of all workers of this ledger suffices."""
+        return self.rate.effective / self.calls_per_user
+
+    @property
+    def _seconds_a_user(self) -> float:
+        """Seconds for which the calls of a user may be under way, each with a share of the sign-in.
+
+        A call takes 50 to 300 ms, and as long again until its user is claimed, recorded and delivered; each of a
+        ticket's two sign-in requests takes up to a second more.
+        """
+        return 2.0 if self.sign_in.flow == "none" else 4.0
 
     @classmethod
     def settings_customise_sources(
@@ -308,9 +339,19 @@ class Settings(BaseSettings):
             text = "should be shorter than {lives} s, cognito.session_validity, or no Session could ever be used"
             raise PydanticCustomError("too_long", text, {"lives": f"{lives:g}", "key": "channel.min_validity"})
         self._refuse_one_queue_for_two()
+        self._refuse_half_a_sign_in()
+        ledger_path = self.ledger.path if "path" in self.ledger.model_fields_set else self.queue.path
+        beside = _identity_beside(ledger_path) if self.ledger.kind == "sqlite" else None
+        if self.activation.mode != "none" and self.activation.identity is None and beside is None:
+            text = (
+                "is required where activation.mode is {mode} and ledger.kind is dynamodb: mfa-worker keygen makes one"
+            )
+            values = {"mode": self.activation.mode, "key": "activation.identity"}
+            raise PydanticCustomError("missing_identity", text, values)
         computed: dict[str, dict[str, Any]] = {
-            "run": {"concurrency": max(16, min(256, round(2 * self.rate.effective)))},
+            "run": {"concurrency": max(16, min(256, round(self._seconds_a_user * self.rate.effective)))},
             "ledger": {"path": self.queue.path},
+            "activation": {"identity": beside},
             "otp": {"issuer": self.cognito.user_pool_id},
             "aws": {"region": self.cognito.region},
         }
@@ -322,6 +363,15 @@ class Settings(BaseSettings):
             self.__dict__[name] = section.model_copy(update=absent)
         return self
 
+    def _refuse_half_a_sign_in(self) -> None:
+        flow = self.sign_in.flow
+        if flow != "none" and self.sign_in.client_id is None:
+            text = "is required where sign_in.flow is {flow}"
+            raise PydanticCustomError("missing_client", text, {"flow": flow, "key": "sign_in.client_id"})
+        if flow == "none" and self.sign_in.client_secret is not None:
+            text = "has no use while sign_in.flow is none: choose a flow, or leave it out"
+            raise PydanticCustomError("unused_secret", text, {"key": "sign_in.client_secret"})
+
     def _refuse_one_queue_for_two(self) -> None:
         queues: dict[str, str | None] = {}
         if self.queue.kind == "sqs":
@@ -331,6 +381,11 @@ class Settings(BaseSettings):
         if pair := first_pair(queues):
             text = "names the same queue as {other}: what one of them sends, the other would read; make another queue"
             raise PydanticCustomError("same_queue", text, {"other": pair[1], "key": pair[0]})
+
+
+def _identity_beside(ledger: Path) -> Path:
+    """The worker's own identity where none is named: one for all ledgers of a folder."""
+    return ledger.with_name("activation-identity.txt")
 
 
 def every_setting() -> type[Settings]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationInfo
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr, ValidationInfo
 
 
 class Section(BaseModel):
@@ -127,12 +127,18 @@ Share = Annotated[
 """A part of the whole: ``"1/4"``, ``"25%"`` or ``0.25``."""
 Optional = Annotated[str | None, BeforeValidator(lambda value: None if value == "" else value), TypeName("text")]
 """Text; empty is the same as absent."""
+Hidden = Annotated[
+    SecretStr | None, BeforeValidator(lambda value: None if value == "" else value), TypeName("text, never shown")
+]
+"""A secret; empty is the same as absent. Neither its ``repr`` nor any complaint shows it."""
 Endpoint = Annotated[
     Optional, AfterValidator(_endpoint), TypeName("URL without a path: https, or http on loopback only")
 ]
 """A URL without a path: https, or http on loopback."""
 File = Annotated[Path, AfterValidator(_file), TypeName("path of a file")]
 """The path of a file. ``load`` makes it absolute (see ``settings.paths``)."""
+FileIfAny = Annotated[Path | None, AfterValidator(lambda value: value and _file(value)), TypeName("path of a file")]
+"""The same, or none."""
 Recipients = Annotated[
     tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys), TypeName("list of public keys")
 ]

@@ -31,15 +31,21 @@ Waiting = Callable[[], Awaitable[int | None]]
 
 @asynccontextmanager
 async def show(
-    stats: RunStats, waiting: Waiting, *, quota: float, interval: float, stream: TextIO | None = None
+    stats: RunStats,
+    waiting: Waiting,
+    *,
+    quota: float,
+    calls: int = 1,
+    interval: float,
+    stream: TextIO | None = None,
 ) -> AsyncIterator[None]:
     """Show the progress while the body of the ``async with`` runs; errors in here never reach the body.
 
-    ``waiting`` is called every ``interval`` seconds; ``quota`` is the configured rate in requests/s; ``stream`` is
-    standard error by default.
+    ``waiting`` is called every ``interval`` seconds; ``quota`` is the configured rate in requests/s, of which a user
+    costs ``calls``; ``stream`` is standard error by default.
     """
     out = stream or sys.stderr
-    view = _View(stats, waiting, quota)
+    view = _View(stats, waiting, quota, calls)
     drawing = asyncio.create_task(_bar(view, interval, out) if out.isatty() else _lines(view, interval))
     try:
         yield
@@ -57,6 +63,7 @@ class _View:
     stats: RunStats
     waiting: Waiting
     quota: float
+    calls: int
     counted: int | None = None
     """How many messages waited when they were last counted."""
     finished_at_count: int = 0
@@ -110,9 +117,11 @@ async def _lines(view: _View, interval: float) -> None:
             users_per_second=round(stats.users_per_second, 1),
             requests_per_second=round(stats.requests_per_second, 1),
             quota=view.quota,
+            **({"sign_ins_per_second": round(stats.sign_ins_per_second, 1)} if stats.sign_ins else {}),
             seconds_left=None if left is None else max(1, round(left)),
             needs_session=stats.states[State.NEEDS_SESSION],
             failed=stats.states[State.FAILED],
+            **({"not_activated": stats.not_activated} if stats.not_activated else {}),
             duplicates=stats.duplicates,
             throttled=stats.throttles,
             **({"tried_again_later": stats.tried_again_later} if stats.tried_again_later else {}),
@@ -159,9 +168,12 @@ def _bar_texts(view: _View) -> tuple[str, str]:
     count = f"{view.finished:,}" + ("" if view.total is None else f" of {view.total:,}")
     rest = [
         f"{stats.requests_per_second:.1f} of {view.quota:g} requests/s",
+        f"{stats.users_per_second:.1f} users/s" if view.calls > 1 else "",
+        f"{stats.sign_ins_per_second:.1f} sign-ins/s" if stats.sign_ins else "",
         f"{time_left(left)} left" if left is not None else "",
         f"{stats.states[State.NEEDS_SESSION]:,} need a session" if stats.states[State.NEEDS_SESSION] else "",
         f"{stats.states[State.FAILED]:,} failed" if stats.states[State.FAILED] else "",
+        f"{stats.not_activated:,} not activated" if stats.not_activated else "",
         f"{stats.tried_again_later:,} tried again later" if stats.tried_again_later else "",
         f"waiting for {clean(stats.waiting_for)}" if stats.waiting_for else "",
     ]

@@ -15,7 +15,8 @@ from typing import Any, TextIO
 
 from worker.adapters.private_files import look_private, write_private
 from worker.core.errors import DependencyUnavailable, UsageError
-from worker.core.model import STATE_OF, Counts, Reason, State
+from worker.core.forecast import a_user_costs
+from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, Reason, State
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
 from worker.telemetry.logs import clean
@@ -35,6 +36,18 @@ _WORDS = {
 """The name of each state in the table, in the table's order."""
 
 _CURES = {
+    Reason.SIGN_IN_REFUSED: (
+        "these credentials are not tried again: is the ticket key the one that the pool's trigger has, or the password "
+        "right? Push new ones"
+    ),
+    Reason.CHALLENGE_UNANSWERABLE: (
+        "the sign-in asks for what no worker has (detail says what): sign them in yourself, and push the token"
+    ),
+    Reason.CREDENTIAL_EXPIRED: "push them again with tickets that live longer (--valid-for), or with new passwords",
+    Reason.VERIFY_REFUSED: "Cognito took two codes for wrong: is this machine's clock right? Push new credentials",
+    Reason.VERIFY_UNKNOWN: "push new credentials: their next sign-in shows whether the secret is verified",
+    Reason.VERIFY_TOKEN_EXPIRED: "push new credentials: the secret stays the same, and is verified then",
+    Reason.PREFERENCE_REFUSED: "verified, but not preferred: see the detail, then push new credentials",
     Reason.REFUSED: (
         "Cognito refused these users while others got through. ResourceNotFoundException: sign them in through an app "
         "client that exists; ForbiddenException: a rule of the pool's WAF matches their requests"
@@ -93,6 +106,7 @@ def reconciliation(
             "states": {state.value: number for state, number in sorted(stats.states.items())},
             "reasons": {reason.value: number for reason, number in sorted(stats.reasons.items())},
             "requests": stats.requests,
+            **({"sign_ins": stats.sign_ins, "looks": stats.looks} if stats.sign_ins else {}),
             "quota_lost": stats.quota_lost,
             "again": {trouble.value: number for trouble, number in sorted(stats.troubles.items())},
             "duplicates": stats.duplicates,
@@ -153,8 +167,6 @@ def verdict(counts: Counts, backlog: Backlog) -> str:
 
 
 def _why(counts: Counts, state: State) -> str:
-    if state not in (State.NEEDS_SESSION, State.FAILED, State.SKIPPED):
-        return ""
     reasons = sorted(counts.reasons.items(), key=lambda each: (-each[1], each[0]))
     found = [f"{number:,} {reason}" for reason, number in reasons if number and STATE_OF.get(reason) is state]
     return f" ({', '.join(found)})" if found else ""
@@ -171,8 +183,13 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
         yield "dead letters were not looked at"
     if counts.unfinished:
         yield "run again to finish those under way"
-    for state, cure in ((State.NEEDS_SESSION, "sign them in again"), (State.FAILED, "see why")):
-        if counts.states.get(state):
+    not_active = sum(counts.reasons.get(reason, 0) for reason in NOT_ACTIVATED)
+    for state, number, cure in (
+        (State.NEEDS_SESSION, counts.states.get(State.NEEDS_SESSION), "sign them in again"),
+        (State.FAILED, counts.states.get(State.FAILED), "see why"),
+        (State.DELIVERED, not_active, f"the activation of {not_active:,} is left to you"),
+    ):
+        if number:
             yield f"{cure}: mfa-worker export --state {state.value}"
     if counts.malformed:
         yield f"{counts.malformed:,} malformed, put aside: mfa-worker status --malformed"
@@ -182,11 +199,18 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
 
 
 def print_table(
-    counts: Counts, backlog: Backlog, stats: RunStats | None, stream: TextIO, *, quota: float | None = None
+    counts: Counts,
+    backlog: Backlog,
+    stats: RunStats | None,
+    stream: TextIO,
+    *,
+    quota: float | None = None,
+    calls: int = 1,
 ) -> None:
     """Print a table: states, reasons, the backlog and the verdict; with ``stats`` also the speed of that run.
 
-    With ``quota`` (requests/s) it also shows how long the waiting requests that live will take at least.
+    With ``quota`` (requests/s) it also shows how long everybody takes at least who waits and lives, or whose activation
+    is under way; ``calls``: how many requests a user costs.
     """
     rows = [(word, counts.states.get(state, 0)) for state, word in _WORDS.items()]
     rows = [(word, number) for word, number in rows if number] or [("delivered", 0)]
@@ -206,10 +230,22 @@ def print_table(
     lines = [f"{word:<26}{number:>12,}" for word, number in rows]
     if stats is not None:
         lines.append(_speed(stats))
-    if quota and (alive := backlog.waiting - backlog.expired) > 0:
-        lines.append(f"{left(alive / quota)} left at {quota:g} requests/s")
+    if quota and (requests := _requests_left(counts, backlog, calls)) > 0:
+        lines.append(f"{left(requests / quota)} left at {quota:g} requests/s{a_user_costs(quota, calls)}")
     stream.write("\n".join([*lines, verdict(counts, backlog)]) + "\n")
     stream.flush()
+
+
+def _requests_left(counts: Counts, backlog: Backlog, calls: int) -> int:
+    """Requests for everybody who waits and lives, and what is left for those who were delivered: all but the first.
+
+    Whose activation is under way may still have a message: they are not counted twice.
+    """
+    alive = max(0, backlog.waiting - backlog.expired)
+    if calls == 1:
+        return alive
+    pending = counts.reasons.get(Reason.ACTIVATION_PENDING, 0)
+    return max(alive * calls - min(alive, pending), pending * (calls - 1))
 
 
 def print_lines(lines: Iterable[str], stream: TextIO) -> None:
@@ -223,9 +259,9 @@ def _speed(stats: RunStats) -> str:
     seconds = stats.elapsed
     speed = stats.done / seconds if seconds > 0 else 0.0
     throttled = f", {stats.throttles:,} of them throttled" if stats.throttles else ""
-    return (
-        f"this run: {stats.done:,} users in {duration(seconds)} ({speed:.1f}/s), {stats.requests:,} requests{throttled}"
-    )
+    signed_in = f", {stats.sign_ins:,} to sign in" if stats.sign_ins else ""
+    users = f"{stats.done:,} users in {duration(seconds)} ({speed:.1f}/s)"
+    return f"this run: {users}, {stats.requests:,} requests{throttled}{signed_in}"
 
 
 def duration(seconds: float) -> str:

@@ -43,6 +43,9 @@ def forget_the_tally(connection: sqlite3.Connection) -> None:
 class WholeLedger(Ledger, LedgerStats, Beginning, Roster, PaceStore, Protocol):
     """All that a ledger is asked for."""
 
+    @property
+    def sign_in_pace(self) -> PaceStore: ...
+
 
 class OpenLedger(Protocol):
     """Opens the one ledger of a test, for one worker; several may have it open at once."""

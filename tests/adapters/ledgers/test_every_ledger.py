@@ -16,9 +16,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.adapters.ledgers.rigs import STAMP, OpenLedger, WholeLedger
-from tests.support.rows import NASTY_NAMES, enrolments, row, sealed, version
+from tests.support.rows import NASTY_NAMES, activation, enrolments, row, sealed, version
+from worker.adapters.ledgers.found import RECIPIENT
+from worker.adapters.ledgers.guarded import before_of, kind_of
 from worker.core.errors import LedgerUnavailable, PersonMustAct, RowUnreadable, UsageError
-from worker.core.model import UNFINISHED, Enrolment, Listed, Lost, Reason, State, WriteResult, Written
+from worker.core.model import (
+    STATE_OF,
+    UNFINISHED,
+    CredentialKind,
+    Enrolment,
+    Listed,
+    Lost,
+    Reason,
+    State,
+    WriteResult,
+    Written,
+)
 from worker.core.ports import Found
 from worker.pacing.pace import Pace
 
@@ -162,13 +175,64 @@ async def listed(ledger: WholeLedger, state: State) -> list[Listed]:
     return [user async for page in ledger.listed(state) for user in page]
 
 
-async def test_unfinished_is_whoever_is_in_progress_or_sealed_and_nobody_else(ledger: WholeLedger) -> None:
+async def test_unfinished_is_whoever_is_in_progress_or_sealed_or_being_activated_and_nobody_else(
+    ledger: WholeLedger,
+) -> None:
     rows = [
         row(f"{state} {number}", state, worker=worker) for state in State for number, worker in enumerate((None, "w"))
     ]
+    rows += [
+        row(f"{reason}", State.DELIVERED, reason=reason, activation=activation())
+        for reason in Reason
+        if STATE_OF[reason] is State.DELIVERED
+    ]
     await put_all(ledger, rows)
     found = [row async for row in ledger.unfinished()]
-    assert sorted(found) == sorted(row for row in rows if row.state in UNFINISHED)
+    assert sorted(found) == sorted(
+        row for row in rows if row.state in UNFINISHED or row.reason is Reason.ACTIVATION_PENDING
+    )
+
+
+async def test_whoever_is_activated_leaves_the_unfinished_and_what_that_needed_is_gone(ledger: WholeLedger) -> None:
+    needs = activation(verified=True, doubt=True)
+    steps = [
+        row(state=State.SEALED, sealed=sealed(), activation=needs),
+        row(state=State.DELIVERED, reason=Reason.ACTIVATION_PENDING, sealed=sealed(), activation=needs),
+    ]
+    before = None
+    for each in steps:
+        await ledger.put(each, before)
+        before = each.version
+        assert [row async for row in ledger.unfinished()] == [each]
+        assert (await ledger.counts()).unfinished == 1
+    await ledger.put(active := row(state=State.ACTIVE, sealed=sealed(blob=b"")), before)
+    assert [row async for row in ledger.unfinished()] == []
+    assert await ledger.read("ana") == active
+    assert (await ledger.recount()).unfinished == 0
+
+
+async def test_the_reasons_of_those_delivered_are_counted_and_listed(ledger: WholeLedger) -> None:
+    reasons = [None, None, Reason.VERIFY_REFUSED, Reason.VERIFY_UNKNOWN, Reason.ACTIVATION_PENDING]
+    await put_all(ledger, [row(f"{n}", State.DELIVERED, reason=reason) for n, reason in enumerate(reasons)])
+    counts = await ledger.counts()
+    assert dict(counts.states) == {State.DELIVERED: 5}
+    assert dict(counts.reasons) == {"verify_refused": 1, "verify_unknown": 1, "activation_pending": 1}
+    assert (counts.left_to_a_person, counts.unfinished) == (2, 1)
+    assert await ledger.recount() == counts
+    listed_reasons = sorted((user.username, user.reason) for user in await listed(ledger, State.DELIVERED))
+    assert listed_reasons == [(f"{n}", reason) for n, reason in enumerate(reasons)]
+
+
+async def test_a_row_that_an_earlier_version_must_not_touch_is_one_that_it_cannot_read(ledger: WholeLedger) -> None:
+    """It reads the two words as they are written, and knows none but plain states and kinds."""
+    for guarded in (
+        row(activation=activation(), kind=CredentialKind.SESSION),
+        row(before=State.DELIVERED, before_reason=Reason.VERIFY_UNKNOWN),
+    ):
+        words = {kind_of(guarded), before_of(guarded)} - {None}
+        assert words - {*CredentialKind, *State}
+    plain = row(before=State.DELIVERED, kind=CredentialKind.ACCESS_TOKEN)
+    assert (kind_of(plain), before_of(plain)) == ("access_token", "delivered")
 
 
 async def test_a_user_who_is_finished_leaves_the_unfinished(ledger: WholeLedger) -> None:
@@ -261,6 +325,18 @@ async def test_the_pace_is_kept_as_it_was_changed(ledger: WholeLedger) -> None:
     change.assert_called_once_with(None)
     assert await ledger.read_pace() == pace
     assert await ledger.change_pace(later) == replace(pace, reserved_until=13.5, version=2)
+
+
+async def test_the_pace_of_sign_ins_is_another_one(open_ledger: OpenLedger) -> None:
+    calls, sign_ins = Pace(12.5, 20.0, 3.25, version=1), Pace(2.5, 60.0, 1.25, version=1)
+    async with open_ledger("one") as one, open_ledger("two") as two:
+        await one.change_pace(lambda _: calls)
+        assert await one.sign_in_pace.read_pace() is None
+        assert await one.sign_in_pace.change_pace(lambda _: sign_ins) == sign_ins
+        assert await two.sign_in_pace.read_pace() == sign_ins
+        await asyncio.gather(*(each.sign_in_pace.change_pace(later) for each in (one, two) for _ in range(3)))
+        assert await one.sign_in_pace.read_pace() == replace(sign_ins, reserved_until=8.5, version=7)
+        assert await two.read_pace() == calls
 
 
 async def test_a_pace_that_needs_no_change_is_not_written(ledger: WholeLedger) -> None:
@@ -418,6 +494,36 @@ async def test_a_first_row_that_replaces_what_is_not_there_is_lost_and_begins_no
         assert not (await ledger.look()).has_users
     async with open_ledger(stamp=OTHER) as ledger:
         assert isinstance(await ledger.put(row(), None), Written)
+
+
+IDENTITIES = ({RECIPIENT: "age1one"}, {RECIPIENT: "age1other"})
+"""The parts of the stamp of two workers that activate."""
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["new", "begun without activation"])
+async def test_of_two_workers_that_activate_with_two_identities_at_once_one_is_refused(
+    open_ledger: OpenLedger, *, begun: bool
+) -> None:
+    if begun:
+        async with open_ledger("before") as before:
+            await before.put(row("zoe"), None)
+    async with (
+        open_ledger("one", stamp=STAMP | IDENTITIES[0]) as one,
+        open_ledger("two", stamp=STAMP | IDENTITIES[1]) as two,
+    ):
+        puts = await asyncio.gather(one.put(row("ana"), None), two.put(row("ben"), None), return_exceptions=True)
+        refused = [each for each in puts if isinstance(each, UsageError)]
+        assert len(refused) == 1
+        assert "age1one" in str(refused[0])
+        assert "age1other" in str(refused[0])
+        assert "activation.identity" in refused[0].hint
+    winner = IDENTITIES[isinstance(puts[0], UsageError)]
+    with pytest.raises(UsageError, match="another activation identity"):
+        async with open_ledger("late", stamp=STAMP | IDENTITIES[winner is IDENTITIES[0]]):
+            pass
+    async with open_ledger("same", stamp=STAMP | winner) as same, open_ledger("activates nobody") as other:
+        assert await same.put(row("eve"), None)
+        assert await other.put(row("cem"), None)
 
 
 async def test_looking_says_what_is_there_and_makes_nothing(open_ledger: OpenLedger) -> None:

@@ -41,7 +41,8 @@ async def opened(path: Path) -> AsyncIterator[SqliteLedger]:
 MANY = """
 WITH RECURSIVE numbers (n) AS (VALUES (0) UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < 20000)
 INSERT INTO users (username, version, state, reason, since, generation, lease_until, doubt, crashes, settled)
-SELECT 'user ' || n, 'earlier:' || n, iif(n % 4, 'delivered', 'needs_session'), iif(n % 4, NULL, 'token_expired'),
+SELECT 'user ' || n, 'earlier:' || n, iif(n % 4, 'delivered', 'needs_session'),
+    iif(n % 4, iif(n % 3, NULL, 'verify_unknown'), 'token_expired'),
     0, 1, 0, 0, 0, '[]' FROM numbers
 """
 """20,000 users."""
@@ -90,7 +91,7 @@ async def test_a_ledger_of_an_earlier_version_is_counted_when_it_is_opened(tmp_p
     async with opened(path) as ledger:
         counts = await ledger.counts()
         assert counts.states == {State.DELIVERED: 15_000, State.NEEDS_SESSION: 5_000}
-        assert counts.reasons == {Reason.TOKEN_EXPIRED: 5_000}
+        assert counts.reasons == {Reason.TOKEN_EXPIRED: 5_000, Reason.VERIFY_UNKNOWN: 5_000}
         assert await ledger.roster_count() == 1
 
 

@@ -114,7 +114,8 @@ OPERATIONS: Mapping[str, str] = {
     "sso": "GetRoleCredentials",
     "sso-oidc": "CreateToken",
     "service-quotas": "ListServiceQuotas",
-    "cognito-idp": "DescribeUserPoolClient GetUserPoolMfaConfig ListUserPoolClients",
+    "cognito-idp": "AdminInitiateAuth AdminSetUserMFAPreference DescribeUserPoolClient GetUserPoolMfaConfig "
+    "ListUserPoolClients",
 }
 """Service → the operations that this program calls, or that the SDK calls to get credentials."""
 
@@ -375,7 +376,25 @@ SERVICES: Mapping[str, Mapping[str, Meaning]] = {
         **_rows(
             Kind.MISSING,
             "ResourceNotFoundException",
-            "correct cognito.user_pool_id and cognito.region: there is no such pool or app client",
+            "correct cognito.user_pool_id, cognito.region and sign_in.client_id: there is no such pool or app client",
+        ),
+        **_rows(
+            Kind.ONE_ITEM,
+            "PasswordResetRequiredException UserLambdaValidationException UserNotConfirmedException "
+            "UserNotFoundException",
+            "nothing for the run: it is an answer about one user, and the report says what became of that user",
+        ),
+        **_rows(
+            Kind.REQUEST,
+            "InvalidEmailRoleAccessPolicyException InvalidSmsRoleAccessPolicyException "
+            "InvalidSmsRoleTrustRelationshipException InvalidUserPoolConfigurationException MFAMethodNotFoundException "
+            "UnsupportedOperationException",
+            "correct the user pool: its factors, and the roles with which it sends mail and text messages",
+        ),
+        **_rows(
+            Kind.UNWELL,
+            "InvalidLambdaResponseException UnexpectedLambdaException",
+            "repair or remove the user pool's Lambda trigger: its log (CloudWatch) says what fails; then run again",
         ),
         **_rows(Kind.STATE, "ConcurrentModificationException"),
     },

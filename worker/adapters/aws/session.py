@@ -22,7 +22,7 @@ from aiobotocore.config import AioConfig
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import BotoCoreError, ClientError
 
-from worker.adapters.aws.credentials import CredentialSession
+from worker.adapters.aws.credentials import CredentialSession, GuardedCredentials
 from worker.adapters.aws.direct import direct
 from worker.adapters.aws.endpoints import Addresses
 from worker.adapters.aws.errors import refusal
@@ -135,6 +135,13 @@ class Aws:
             await self._botocore.require_credentials()
         except BotoCoreError as error:
             raise refusal(error) from None
+
+    async def credentials(self) -> GuardedCredentials:
+        """The credentials for requests that this program signs itself. Raises ``CredentialsFailed`` or another
+        ``BotoCoreError`` if there are none that work.
+        """
+        self._session_of_boto()
+        return await self._botocore.require_credentials()
 
     async def client(self, service: str) -> Any:
         """The client of any service, by the SDK's name of the service."""

@@ -1,5 +1,8 @@
 """The one table of what each answer of Cognito, and each failure on the way to it, means for one wire attempt.
 
+What all operations have in common is here, and AssociateSoftwareToken; ``sign_in_answers`` and ``activation_answers``
+add what the others can say besides.
+
 Cognito's own error answers have an error code (API reference, AssociateSoftwareToken, "Errors", and "Common Errors").
 An answer without a code comes from a proxy, firewall or load balancer in between, and only its HTTP status is known. A
 code takes precedence over the status. Only codes leave this module, because an error's text may repeat a credential.
@@ -11,10 +14,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from worker.adapters.aws.error_table import Kind, meaning
 from worker.core.model import (
     STATE_OF,
     CredentialKind,
@@ -103,6 +108,8 @@ _NOT_AUTHORIZED = {
         ("expired", Reason.TOKEN_EXPIRED),
         ("required scope", Reason.TOKEN_SCOPE),
     ),
+    CredentialKind.TICKET: (),
+    CredentialKind.PASSWORD: (),
 }
 """What NotAuthorizedException means, by words in its message: Cognito's answer has nothing else to distinguish the
 cases.
@@ -111,21 +118,25 @@ cases.
 _REFUSED_OTHERWISE = {
     CredentialKind.SESSION: Reason.SESSION_INVALID,
     CredentialKind.ACCESS_TOKEN: Reason.TOKEN_REVOKED,
+    CredentialKind.TICKET: Reason.SIGN_IN_REFUSED,
+    CredentialKind.PASSWORD: Reason.SIGN_IN_REFUSED,
 }
 """The reason if a credential is refused and no more is known. A text that was never a token counts as revoked too."""
 
 _WRONG_ENDPOINT = "Set cognito.region, and cognito.endpoint_url or none, so that they lead to Cognito itself."
-_NO_ACCESS = (
-    "Let this host call AssociateSoftwareToken: the policies of the endpoint, the network or the proxy forbid it."
-)
-_WAF = "Let the pool's WAF admit this host, or lower rate.requests_per_second below its rate rule."
+_NO_ACCESS = "Let this host call {operation}: the policies of the endpoint, the network or the proxy forbid it."
+_WAF = "Let the pool's WAF admit this host, or lower {pace} below its rate rule."
 _LAMBDA = "Repair or remove the pool's Lambda trigger, then run again."
 _SIGNED = (
-    "AssociateSoftwareToken is not signed, so whatever answers is not Cognito, or a proxy in between signs: let "
+    "{operation} is not signed, so whatever answers is not Cognito, or a proxy in between signs: let "
     "cognito.endpoint_url, and the proxy, lead to Cognito itself."
 )
 _TOTP_OFF = "Turn TOTP MFA on for the pool (optional or required), then run again."
-"""These six say what a person can do (``PoolFault.cure``); they are shown when the run stops."""
+_NO_PERMISSION = (
+    "Allow cognito-idp:{operation} on the user pool to the role or user of this process: config/iam has the policies."
+)
+"""These seven say what a person can do (``PoolFault.cure``); they are shown when the run stops. ``{operation}`` becomes
+the operation's name, ``{pace}`` the setting of its pace."""
 
 _CURES = {
     "SoftwareTokenMFANotFoundException": _TOTP_OFF,
@@ -186,74 +197,138 @@ _BASE32 = re.compile(r"(?=.{16})[A-Z2-7]+={0,6}", re.IGNORECASE | re.ASCII)
 _LONGEST_REQUEST_ID = 128
 """Characters of Cognito's request id that are kept; it is a UUID of 36."""
 
+_OF_THE_SIGNATURE = frozenset({Kind.PERMISSION, Kind.CREDENTIALS, Kind.CLOCK, Kind.ACCOUNT})
+"""What a signed request can be refused for besides, by AWS and not by Cognito."""
+
 _SAFE_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
 """What may be logged as a code: the name of an exception, but no sentence, which could contain a credential."""
 
 
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is asked of Cognito, as far as the meaning of its errors depends on that."""
+
+    name: str
+    pace: str = "rate.requests_per_second"
+    """The setting that slows it down."""
+    signs_in: bool = False
+    """Whether it signs a user in: then the app client is the settings', and not one that a token was issued for."""
+    is_signed: bool = False
+    """Whether the request is signed with AWS credentials."""
+    cures: Mapping[str, str] = field(default_factory=dict)
+    """Code → what a person must do, where that is not what ``_CURES`` says."""
+    own: frozenset[str] = frozenset()
+    """Codes of faults that one user alone may have with it (``PoolFault.may_be_own``)."""
+
+
+ASSOCIATE = Operation("AssociateSoftwareToken")
+
+
 def read_answer(kind: CredentialKind, status: int, headers: Mapping[str, str], body: bytes) -> Reply:
-    """What a complete HTTP answer to a request with that kind of credential means.
+    """What a complete HTTP answer to AssociateSoftwareToken with that kind of credential means.
 
     ``headers`` are looked up by their lower-case names.
     """
-    fields = _object(body)
+    fields = object_of(body)
     if status < 300:
         request_id = headers.get("x-amzn-requestid", "").encode("ascii", "replace").decode()  # it may not be ASCII
         return _issued(kind, fields, request_id[:_LONGEST_REQUEST_ID])
-    code = _code(fields, headers)
+    return read_error(ASSOCIATE, kind, status, headers, fields)
+
+
+def read_error(
+    operation: Operation, kind: CredentialKind, status: int, headers: Mapping[str, str], fields: Mapping[str, Any]
+) -> Refused | TryAgain | PoolFault:
+    """What an error means as an answer to any operation with that kind of credential.
+
+    ``fields``: the body, if it is a JSON object.
+    """
+    code = code_of(fields, headers)
     if code in _THROTTLED or status == 429:
         return TryAgain(Trouble.THROTTLED, code or "HTTP429")
     if not code:
-        return _by_status(status)
+        return _by_status(operation, status)
     if code in _REFUSED_CREDENTIAL:
-        return _refused(_not_authorized(kind, fields))
+        return refused(_not_authorized(kind, fields))
     if code in _ACCOUNT:
-        return _refused(_ACCOUNT[code])
+        return refused(_ACCOUNT[code])
     if code in _INVALID:
-        return _refused(Reason.INVALID_PARAMETER)
-    return _by_code(code, status, _words(fields))
+        return refused(Reason.INVALID_PARAMETER)
+    if operation.is_signed and (fault := _of_the_signature(operation, code, status, fields)):
+        return fault
+    return _by_code(operation, code, status, words_of(fields))
 
 
-def _by_code(code: str, status: int, words: str) -> Reply:
+def _by_code(operation: Operation, code: str, status: int, words: str) -> TryAgain | PoolFault:
     if code in _CONFLICT:
         return TryAgain(Trouble.CONFLICT, code)
-    if code in _CURES:
-        return PoolFault(code, _CURES[code], may_be_own=code == "ResourceNotFoundException" and "client" in words)
+    own = code in operation.own
+    if cure := operation.cures.get(code) or _CURES.get(code):
+        own_client = code == "ResourceNotFoundException" and "client" in words and not operation.signs_in
+        return pool_fault(operation, code, cure, may_be_own=own or own_client)
     if code in _CURES_IF_IT_LASTS or status == 403:
-        return PoolFault(code, _CURES_IF_IT_LASTS.get(code, _WAF), may_pass=True, may_be_own=True)
+        return pool_fault(operation, code, _CURES_IF_IT_LASTS.get(code, _WAF), may_pass=True, may_be_own=True)
     # InternalErrorException and similar codes, and all unknown ones: an unknown cause neither fails the user at once
     # nor stops the run. The request is repeated, as often as attempts allow.
     return TryAgain(Trouble.SERVER_ERROR, code)
 
 
-def _by_status(status: int) -> Reply:
+def _by_status(operation: Operation, status: int) -> TryAgain | PoolFault:
     """What an answer without a code means: it comes from a load balancer, a firewall or a proxy, not from Cognito."""
     name = f"HTTP{status}"
     if status < 400:
-        return PoolFault(name, _WRONG_ENDPOINT)
+        return pool_fault(operation, name, _WRONG_ENDPOINT)
     if status == 403:
-        return PoolFault(name, _WAF, may_pass=True, may_be_own=True)
+        return pool_fault(operation, name, _WAF, may_pass=True, may_be_own=True)
     if status in _CURES_BY_STATUS:
-        return PoolFault(name, _CURES_BY_STATUS[status])
+        return pool_fault(operation, name, _CURES_BY_STATUS[status])
     if status == 408 or status >= 500:
         return TryAgain(Trouble.NO_ANSWER, name)
     return TryAgain(Trouble.SERVER_ERROR, name)
 
 
-def _refused(reason: Reason) -> Refused:
+def _of_the_signature(operation: Operation, code: str, status: int, fields: Mapping[str, Any]) -> PoolFault | None:
+    """What AWS, and not Cognito, has against a signed request: credentials, permissions, the clock, the account."""
+    said = meaning("cognito-idp", code, status, message_of(fields))
+    if code in _CURES_IF_IT_LASTS or said.kind not in _OF_THE_SIGNATURE:
+        return None
+    cure = _NO_PERMISSION if said.kind is Kind.PERMISSION else sentence(said.what_to_do(operation.name))
+    return pool_fault(operation, code, cure)
+
+
+def sentence(cure: str) -> str:
+    """A cure of ``error_table`` in the form of those here."""
+    return f"{cure[0].upper()}{cure[1:].removesuffix('.')}."
+
+
+def pool_fault(
+    operation: Operation, code: str, cure: str, *, may_pass: bool = False, may_be_own: bool = False
+) -> PoolFault:
+    """The fault, whose cure names the operation and the setting of its pace where ``cure`` leaves room for them."""
+    cure = cure.replace("{operation}", operation.name).replace("{pace}", operation.pace)
+    return PoolFault(code, cure, may_pass=may_pass, may_be_own=may_be_own)
+
+
+def refused(reason: Reason, detail: str | None = None) -> Refused:
+    """The user's outcome with the state to which the reason belongs."""
     state = STATE_OF[reason]
     assert state is State.NEEDS_SESSION or state is State.FAILED or state is State.SKIPPED
-    return Refused(state, reason)
+    return Refused(state, reason, detail)
 
 
 def _not_authorized(kind: CredentialKind, fields: Mapping[str, Any]) -> Reason:
-    words, signs = _words(fields), (*_ACCOUNT_WORDS, *_NOT_AUTHORIZED[kind])
+    words, signs = words_of(fields), (*_ACCOUNT_WORDS, *_NOT_AUTHORIZED[kind])
     return next((reason for sign, reason in signs if sign in words), _REFUSED_OTHERWISE[kind])
 
 
-def _words(fields: Mapping[str, Any]) -> str:
+def message_of(fields: Mapping[str, Any]) -> str:
+    """An error's message, which may repeat a credential; empty if there is none."""
+    return next((text for key in ("message", "Message") if isinstance(text := fields.get(key), str)), "")
+
+
+def words_of(fields: Mapping[str, Any]) -> str:
     """The words of an error's message, in lower case with one blank between them."""
-    message = next((text for key in ("message", "Message") if isinstance(text := fields.get(key), str)), "")
-    return " ".join(re.findall(r"[a-z]+", message.lower()))
+    return " ".join(re.findall(r"[a-z]+", message_of(fields).lower()))
 
 
 def _issued(kind: CredentialKind, fields: Mapping[str, Any], request_id: str) -> Issued | TryAgain:
@@ -263,12 +338,12 @@ def _issued(kind: CredentialKind, fields: Mapping[str, Any], request_id: str) ->
         return TryAgain(Trouble.NO_ANSWER, "NoSecretCode")
     if kind is CredentialKind.ACCESS_TOKEN:
         return Issued(Secret(code), None, request_id)
-    if not isinstance(session, str) or not session or not _is_text(session):
+    if not isinstance(session, str) or not session or not is_text(session):
         return TryAgain(Trouble.NO_ANSWER, "NoSession")
     return Issued(Secret(code), Secret(session), request_id)
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
     """Whether the string can be written: JSON's escapes can also make half a character, which no encoding holds."""
     try:
         value.encode()
@@ -277,7 +352,8 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _object(body: bytes) -> Mapping[str, Any]:
+def object_of(body: bytes) -> Mapping[str, Any]:
+    """The body, if it is a JSON object; else an empty one."""
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):  # a body that is not UTF-8 raises a ValueError too
@@ -285,7 +361,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _code(fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+def code_of(fields: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     """The error's code, without the namespace before ``#`` and the URL after ``:``; empty if there is none."""
     for value in (fields.get("__type"), headers.get("x-amzn-errortype"), fields.get("code")):
         code = value.rpartition("#")[2].partition(":")[0] if isinstance(value, str) else ""

@@ -18,6 +18,7 @@ import os
 import select
 import stat
 import time
+import uuid
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -89,7 +90,9 @@ class StreamQueue:
         self._clock = clock
         self._behind = behind
         self._producer = producer
-        self._refused = Refused() if refused is None else refused
+        self._refused = Refused(parser.digest) if refused is None else refused
+        self._origin = uuid.uuid4().hex
+        """Tells the lines of this source from all others: one that is leased again is the same request."""
         self._lines = LineSplitter()
         self._ready: deque[_Read] = deque()
         self._ahead: list[_Ahead] = []
@@ -180,12 +183,15 @@ class StreamQueue:
     async def _parsed(self, read: _Read) -> Lease | None:
         """The request in the line; ``None`` where it was malformed, and is put aside."""
         try:
-            return Lease(self._parser.parse(read.line.message(), read.at), read)
+            return Lease(self._parser.parse(read.line.message(), read.at, origin=self._origin_of(read)), read)
         except Malformed as malformed:
             self._refuse(read, malformed)
             if len(self._aside) >= _MOST_ASIDE:
                 await self._put_aside()
             return None
+
+    def _origin_of(self, read: _Read) -> str:
+        return f"{self._origin} {read.line.number}"
 
     def _refuse(self, read: _Read, malformed: Malformed) -> None:
         if not self._refused:
@@ -374,11 +380,9 @@ class StreamQueue:
         wrong: list[tuple[_Read, Malformed]] = []
         for read in reads:
             try:
-                request = self._parser.parse(read.line.message(), read.at)
+                requests.append(self._parser.to_push(read.line.message(), read.at, origin=self._origin_of(read)))
             except Malformed as malformed:
                 wrong.append((read, malformed))
-            else:
-                requests.append((request, self._parser.body(read.line.raw, read.at)))
         if requests:
             await self._producer.push(requests)
         for read, reason in wrong:

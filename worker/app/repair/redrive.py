@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from worker.app.stores import aws_target
+from worker.app.stores import aws_target, parser_of
 from worker.core.errors import UsageError
-from worker.requests.message import Parser
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +39,5 @@ async def redrive(settings: Settings, tell: Callable[[str], None]) -> Redriven:
             told_at = time.monotonic()
             tell(f"{done.brought_back:,} brought back so far")
 
-    parser = Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
     async with Aws(aws_target(settings)) as aws:
-        return await Redrive(await aws.sqs(), queue.url, queue.dead_letter_url, parser, progress).run()
+        return await Redrive(await aws.sqs(), queue.url, queue.dead_letter_url, parser_of(settings), progress).run()

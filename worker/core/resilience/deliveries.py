@@ -68,7 +68,7 @@ class _Undelivered:
 class Deliveries:
     """What one worker has in hand, and whether the channel takes it.
 
-    ``rate``: requests/s; ``window``: seconds from the call in which the secret of a Session must be delivered;
+    ``rate``: users/s; ``window``: seconds from the call in which the secret of a Session must be delivered;
     ``patience``: seconds for which deliveries may fail before the run ends.
     """
 

@@ -26,8 +26,10 @@ from typing import Any
 import aiohttp
 
 from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConfig
+from worker.rehearsal.fake_cognito.operations import Category
 from worker.rehearsal.fake_cognito.server import FakeCognitoServer
 from worker.rehearsal.fake_cognito.service import FakeUserPool
+from worker.rehearsal.fake_cognito.triggers import Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +78,15 @@ class UserTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class Stats:
-    """What the service saw since its start or the last `reset_stats`."""
+class TrafficStats:
+    """What arrived of one category of operations; each has a quota of its own."""
 
     wire_requests: int
-    """Every request for one of the three operations that arrived."""
+    """Every request that arrived."""
     admitted: int
     """Those within the quota."""
     refused: int
     """Those over the quota."""
-    acted: int
-    """Calls that changed something: issued, verified or preferred."""
-    issued: int
-    """Secrets issued."""
-    operations: dict[str, int]
-    """Wire requests by operation."""
-    errors: dict[str, int]
-    """Errors answered, by code, injected ones included."""
-    faults: dict[str, int]
-    """Faults injected, by name."""
     largest_window: int
     """The most requests that arrived within any one second."""
     utilisation: float | None
@@ -104,8 +96,33 @@ class Stats:
     """Monotonic seconds (of this host)."""
     last_arrival: float | None
     """Monotonic seconds (of this host)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stats(TrafficStats):
+    """What the service saw since its start or the last `reset_stats`.
+
+    What is inherited is about the enrolments' category (*UserResourceUpdate*) alone.
+    """
+
+    categories: dict[Category, TrafficStats]
+    """The same of every category."""
+    acted: int
+    """Calls that changed something: issued, verified or preferred."""
+    issued: int
+    """Secrets issued."""
+    operations: dict[str, int]
+    """Wire requests by operation."""
+    signed: dict[str, int]
+    """Those that carried a signature, by operation."""
+    errors: dict[str, int]
+    """Errors answered, by code, injected ones included."""
+    faults: dict[str, int]
+    """Faults injected, by name."""
     overlapping: dict[str, int]
-    """For each user: calls that arrived while another one for the same user was in flight."""
+    """For each user: calls that arrived while another one for the same user was in flight (enrolments' category)."""
+    sign_ins_overlapping: dict[str, int]
+    """The same for sign-ins and their answers."""
     most_in_flight: int
     """The most calls that were in flight at the same time."""
     most_in_flight_one_user: int
@@ -156,6 +173,13 @@ class FakeCognito:
         async for item in self._lines("POST", "sign-in", asked):
             yield Credential(**item)
 
+    async def add_users(self, usernames: Iterable[str], **user: Any) -> None:
+        """Add users, or change them, by what `worker.rehearsal.fake_cognito.users.User` has.
+
+        `{username}` in `password` stands for the name.
+        """
+        await self._ask("POST", "users", {"usernames": list(usernames), **user})
+
     async def revoke(self, usernames: Iterable[str]) -> None:
         """Revoke every access token that these users hold now."""
         await self._ask("POST", "revoke", {"usernames": list(usernames)})
@@ -193,7 +217,9 @@ class FakeCognito:
     async def stats(self, *, since: float | None = None, until: float | None = None) -> Stats:
         """Return what the service saw; `since` and `until` (monotonic seconds) limit which arrivals are counted."""
         bounds = {name: str(bound) for name, bound in (("since", since), ("until", until)) if bound is not None}
-        return Stats(**await self._ask("GET", "stats", params=bounds))
+        told = await self._ask("GET", "stats", params=bounds)
+        categories = {Category(name): TrafficStats(**each) for name, each in told.pop("categories").items()}
+        return Stats(categories=categories, **told)
 
     async def reset_stats(self) -> None:
         """Forget the counts, not the users."""
@@ -261,9 +287,10 @@ async def serve_fake_cognito(
     *,
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
+    trigger: Trigger | None = None,
 ) -> AsyncIterator[FakeCognito]:
-    """Serve from this process and event loop; `wall` (UNIX seconds) and `monotonic` may be injected."""
-    cognito = FakeUserPool(config or FakeCognitoConfig(), wall=wall, monotonic=monotonic)
+    """Serve from this process and event loop; `wall` (UNIX seconds), `monotonic` and `trigger` may be injected."""
+    cognito = FakeUserPool(config or FakeCognitoConfig(), wall=wall, monotonic=monotonic, trigger=trigger)
     async with FakeCognitoServer(cognito) as server, _client() as http:
         yield FakeCognito(server.url, cognito.config, pid=os.getpid(), http=http)
 

@@ -8,6 +8,9 @@ from typing import Any, Literal, Self
 
 CredentialKind = Literal["session", "token"]
 
+FLOWS = ("ALLOW_CUSTOM_AUTH", "ALLOW_USER_PASSWORD_AUTH", "ALLOW_ADMIN_USER_PASSWORD_AUTH")
+"""The ways to sign in that the fake Cognito implements, as an app client's ExplicitAuthFlows names them."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FakeCognitoConfig:
@@ -21,10 +24,45 @@ class FakeCognitoConfig:
     client_id: str = "1rehearsal2rehearsal3rehea"
 
     quota: float | None = 25.0
-    """Requests/s that the three operations share; None is no limit (live)."""
+    """Requests/s that AssociateSoftwareToken, VerifySoftwareToken and both preferences share; None is no limit (live).
+    """
 
     burst: float | None = None
     """Requests that an idle quota saves up at most; None: as many as one second allows (live)."""
+
+    sign_in_quota: float | None = 120.0
+    """Sign-ins/s; challenge answers may be three times as many; None is no limit (live)."""
+
+    read_quota: float | None = 120.0
+    """GetUser requests/s; None is no limit (live)."""
+
+    mfa: Literal["optional", "required", "off"] = "optional"
+    """Whether the pool asks for a second factor (live)."""
+
+    client_secret: str | None = None
+    """The app client's secret: then every sign-in needs a SECRET_HASH (live)."""
+
+    flows: tuple[str, ...] = FLOWS
+    """The app client's flows, of FLOWS (live)."""
+
+    ticket_key: str | None = None
+    """The key with which the pool's triggers check tickets, one line of base64url; None: it has no triggers (live)."""
+
+    knows_everybody: bool = True
+    """Whether any username is a user's; otherwise only those who were added, or signed in here (live)."""
+
+    password: str | None = None
+    """The password of whoever was given none; `{username}` in it stands for the name (live)."""
+
+    prevent_user_existence_errors: bool = False
+    """Whether a sign-in of nobody is answered like a wrong password (live)."""
+
+    verified_shows: bool = False
+    """Whether UserMFASettingList holds a verified token that no preference enabled; nobody knows what Cognito does
+    (live)."""
+
+    token_validity: float = 3600.0
+    """Seconds that an access token lives (live)."""
 
     latency: float = 0.05
     """Seconds from a request's arrival to its effect and answer (live)."""
@@ -51,15 +89,20 @@ class FakeCognitoConfig:
     """On 127.0.0.1; 0 lets the system choose."""
 
     def __post_init__(self) -> None:
-        for name in ("quota", "burst"):
+        for name in ("quota", "burst", "sign_in_quota", "read_quota"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be above 0 or none, not {value}")
         for name in ("latency", "jitter", "port"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be below 0, not {getattr(self, name)}")
-        if self.session_validity <= 0:
-            raise ValueError(f"session_validity must be above 0 seconds, not {self.session_validity}")
+        for name in ("session_validity", "token_validity"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0 seconds, not {getattr(self, name)}")
+        if self.mfa not in ("optional", "required", "off"):
+            raise ValueError(f"mfa is optional, required or off, not {self.mfa!a}")
+        if unknown := set(self.flows) - set(FLOWS):
+            raise ValueError(f"flows are of {', '.join(FLOWS)}, not {', '.join(sorted(unknown))}")
 
     def to_json(self) -> str:
         """Return this configuration as one line of JSON."""
@@ -78,8 +121,8 @@ class FakeCognitoConfig:
         if unknown:
             raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
         try:
-            if "faults" in changes:
-                changes = {**changes, "faults": tuple(changes["faults"])}
+            lists = {name: tuple(changes[name]) for name in ("faults", "flows") if name in changes}
+            changes = {**changes, **lists}
             return dataclasses.replace(self, **changes)
         except TypeError as error:
             raise ValueError(f"a setting is of the wrong type: {error}") from None

@@ -3,6 +3,7 @@
 | | body or query | answer |
 |---|---|---|
 | `POST /_control/sign-in` | `usernames` or `count`, `prefix`, `start`; `credential`, `validity`, `scope` | JSON lines |
+| `POST /_control/users` | `usernames` or `count`, `prefix`, `start`; what `users.User` has | `{}` |
 | `POST /_control/revoke` | `usernames` | `{}` |
 | `POST /_control/configure` | live settings of FakeCognitoConfig | all settings |
 | `GET /_control/truth` | – | JSON lines, one a user |
@@ -25,6 +26,7 @@ from aiohttp import web
 
 from worker.rehearsal.fake_cognito.credentials import SCOPE, check_username
 from worker.rehearsal.fake_cognito.service import FakeUserPool
+from worker.rehearsal.fake_cognito.users import user_from
 
 
 class BadRequestError(ValueError):
@@ -36,6 +38,7 @@ def control_app(cognito: FakeUserPool) -> web.Application:
     control = _Control(cognito)
     app = web.Application(middlewares=[_plain_errors], client_max_size=256 * 1024 * 1024)  # bytes: a million usernames
     app.router.add_post("/_control/sign-in", control.sign_in)
+    app.router.add_post("/_control/users", control.users)
     app.router.add_post("/_control/revoke", control.revoke)
     app.router.add_post("/_control/configure", control.configure)
     app.router.add_get("/_control/truth", control.truth)
@@ -80,6 +83,16 @@ class _Control:
 
         usernames = _usernames(asked)
         return await _stream(request, lines())
+
+    async def users(self, request: web.Request) -> web.StreamResponse:
+        asked = await _object(request)
+        user = user_from(
+            asked.get("password"), asked.get("status", "CONFIRMED"), asked.get("factors", ()), asked.get("preferred")
+        )
+        for username in _usernames(asked):
+            password = user.password and user.password.replace("{username}", username)
+            self._cognito.users.add(username, user._replace(password=password))
+        return web.json_response({})
 
     async def revoke(self, request: web.Request) -> web.StreamResponse:
         self._cognito.revoke(_usernames(await _object(request)))

@@ -45,9 +45,17 @@ class Purpose(IntEnum):
     VERIFY = 2
     """A Session from AssociateSoftwareToken."""
     RESPOND = 3
-    """A Session from VerifySoftwareToken: for the rest of the sign-in, which the fake Cognito does not implement."""
+    """A Session from VerifySoftwareToken: for the rest of the sign-in."""
     TOKEN = 4
     """An access token."""
+    CUSTOM = 5
+    """A Session from the sign-in, for the challenge of the pool's triggers."""
+    CODE = 6
+    """A Session from the sign-in, for a one-time code."""
+    CHOICE = 7
+    """A Session from the sign-in, for the choice of a second factor."""
+    UNANSWERABLE = 8
+    """A Session from the sign-in, for a challenge that nobody here can meet."""
 
 
 class Opened(NamedTuple):
@@ -71,15 +79,19 @@ class Credentials:
         self._filler = random.Random()  # noqa: S311 - padding, not keys
         self._spent = bytearray()
         self._revoked: dict[str, int] = {}
-        header = {"kid": "rehearsal", "alg": "HS256"}
-        self._token_head = _base64url(json.dumps(header, separators=(",", ":")).encode()) + "."
+        self._token_head = _head("rehearsal")
 
     def session(self, username: str, expires_at: float, purpose: Purpose = Purpose.ASSOCIATE) -> str:
         """Return a new Session, valid until `expires_at` (UNIX seconds)."""
-        name = check_username(username).encode("utf-8", "surrogatepass")
-        content = _HEAD.pack(purpose, self._next_serial(), expires_at, len(name)) + name
+        return self.opened_session(username, expires_at, purpose)[1]
+
+    def opened_session(self, username: str, expires_at: float, purpose: Purpose) -> tuple[Opened, str]:
+        """Return a new Session like `session`, and before it what it contains."""
+        name, serial = check_username(username).encode("utf-8", "surrogatepass"), self._next_serial()
+        content = _HEAD.pack(purpose, serial, expires_at, len(name)) + name
         content += self._filler.randbytes(_SESSION - _MAC - len(content))
-        return binascii.b2a_base64(content + self._seal(content), newline=False).decode()
+        text = binascii.b2a_base64(content + self._seal(content), newline=False).decode()
+        return Opened(username, purpose, serial, expires_at), text
 
     def token(self, username: str, issued_at: float, expires_at: float, scope: str = SCOPE) -> str:
         """Return a new access token, valid until `expires_at` (UNIX seconds, rounded down as the claim `exp` is)."""
@@ -95,8 +107,27 @@ class Credentials:
             "jti": str(uuid.UUID(int=self._next_serial())),
             "username": check_username(username),
         }
-        content = self._token_head + _base64url(json.dumps(claims, separators=(",", ":")).encode())
+        content = self._token_head + _encoded(claims)
         return f"{content}.{_base64url(self._sign(content))}"
+
+    def id_token(self, username: str, issued_at: float, expires_at: float) -> str:
+        """Return an ID token, which is no credential here."""
+        claims = {
+            "sub": str(uuid.uuid5(uuid.NAMESPACE_URL, ascii(username))),
+            "iss": self._issuer,
+            "aud": self._client_id,
+            "token_use": "id",
+            "auth_time": int(issued_at),
+            "exp": int(expires_at),
+            "iat": int(issued_at),
+            "cognito:username": username,
+        }
+        content = f"{ID_TOKEN_HEAD}{_encoded(claims)}"
+        return f"{content}.{_base64url(self._sign(content))}"
+
+    def refresh_token(self) -> str:
+        """Return a refresh token, which is no credential here."""
+        return REFRESH_TOKEN_HEAD + _base64url(self._filler.randbytes(700))
 
     def open_session(self, text: str) -> Opened | None:
         """Return the content of a Session; None if this service did not make it."""
@@ -115,6 +146,8 @@ class Credentials:
         """Return the content of an access token; None if this service did not make it."""
         content, _, signature = text.rpartition(".")
         if not hmac.compare_digest(_base64url(self._sign(content)).encode(), signature.encode("utf-8", "replace")):
+            return None
+        if not content.startswith(self._token_head):
             return None
         claims: dict[str, Any] = json.loads(_unbase64url(content.partition(".")[2]))
         serial = uuid.UUID(claims["jti"]).int
@@ -172,3 +205,16 @@ def _base64url(data: bytes) -> str:
 
 def _unbase64url(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _encoded(claims: dict[str, Any]) -> str:
+    return _base64url(json.dumps(claims, separators=(",", ":")).encode())
+
+
+def _head(key: str) -> str:
+    return _encoded({"kid": key, "alg": "HS256"}) + "."
+
+
+ID_TOKEN_HEAD = _head("rehearsal-id")
+REFRESH_TOKEN_HEAD = _encoded({"cty": "JWT", "enc": "A256GCM", "alg": "RSA-OAEP"}) + "."
+"""How every ID token and every refresh token begins, so that tests can look for them."""

@@ -10,6 +10,7 @@ import base64
 import secrets
 import struct
 import uuid
+from enum import Enum, auto
 from typing import Any
 
 import pyotp
@@ -23,13 +24,25 @@ _ISSUED = struct.Struct(f">{_SECRET_BYTES}s16sd8s?")
 whether the credential was a Session."""
 
 
+class CodeResult(Enum):
+    """What a code is at a sign-in."""
+
+    RIGHT = auto()
+    WRONG = auto()
+    USED = auto()
+    """Right, and used before."""
+
+
 class Enrolments:
     """The users to whom a secret was issued, and which of their secrets were verified and preferred."""
 
     def __init__(self) -> None:
         self._issued: dict[str, bytes] = {}
         self._verified: dict[str, int] = {}
-        self._preferred: set[str] = set()
+        self._enabled: dict[str, bool] = {}
+        """Whose TOTP is enabled, and whether it is preferred."""
+        self._last_step: dict[str, int] = {}
+        """The time step of the last code that each user verified or signed in with."""
 
     def __len__(self) -> int:
         return len(self._issued)
@@ -52,25 +65,56 @@ class Enrolments:
         report.
         """
         issued = self._issued.get(username)
-        if not issued:
+        step = _matching(issued[-_ISSUED.size :], code, now) if issued else None
+        if step is None:
             return False
-        totp = pyotp.TOTP(_base32(issued[-_ISSUED.size :][:_SECRET_BYTES]))
-        first = -1 if now >= totp.interval else 0  # before the first step of UNIX time there is none
-        if code not in [totp.at(int(now), counter_offset=step) for step in range(first, 2)]:
-            return False
-        self._verified[username] = len(issued) // _ISSUED.size
+        self._verified[username] = len(issued or b"") // _ISSUED.size
+        self._last_step[username] = step
         return True
 
-    def prefer(self, username: str, *, enabled: bool) -> bool:
-        """Set whether TOTP is the user's preference; return False if the newest secret was never verified."""
+    def sign_in(self, username: str, code: str, now: float) -> CodeResult:
+        """Judge a code at a sign-in at ``now`` (UNIX seconds): it must be one of the secret that was verified last.
+
+        A code that was used before is refused. Whether Cognito refuses one that was used for the verification alone,
+        nobody knows; here it does.
+        """
+        sequence = self._verified.get(username)
+        if sequence is None:
+            return CodeResult.WRONG
+        issued = self._issued[username][(sequence - 1) * _ISSUED.size : sequence * _ISSUED.size]
+        step = _matching(issued, code, now)
+        if step is None:
+            return CodeResult.WRONG
+        if step <= self._last_step.get(username, -1):
+            return CodeResult.USED
+        self._last_step[username] = step
+        return CodeResult.RIGHT
+
+    def prefer(self, username: str, *, enabled: bool, preferred: bool | None = None) -> bool:
+        """Set whether TOTP is enabled and preferred for the user; False if the newest secret was never verified.
+
+        ``preferred`` is as ``enabled`` where nobody says so.
+        """
         if not enabled:
-            self._preferred.discard(username)
+            self._enabled.pop(username, None)
             return True
         newest = len(self._issued.get(username, b"")) // _ISSUED.size
         if not newest or self._verified.get(username) != newest:
             return False
-        self._preferred.add(username)
+        self._enabled[username] = enabled if preferred is None else preferred
         return True
+
+    def is_verified(self, username: str) -> bool:
+        """Whether any secret of the user's was verified."""
+        return username in self._verified
+
+    def is_enabled(self, username: str) -> bool:
+        """Whether TOTP was enabled for the user."""
+        return username in self._enabled
+
+    def is_preferred(self, username: str) -> bool:
+        """Whether TOTP was made the user's preferred factor."""
+        return self._enabled.get(username, False)
 
     def usernames(self) -> list[str]:
         """Return all users to whom a secret was issued."""
@@ -95,8 +139,18 @@ class Enrolments:
             "username": username,
             "secrets": issued,
             "verified": self._verified.get(username),
-            "preference": username in self._preferred,
+            "preference": username in self._enabled,
         }
+
+
+def _matching(record: bytes, code: str, now: float) -> int | None:
+    """Return the time step of which this is the code, for one issued secret; None: of none near ``now``."""
+    totp = pyotp.TOTP(_base32(record[:_SECRET_BYTES]))
+    present = int(now) // totp.interval
+    for step in (present, present - 1, present + 1):
+        if step >= 0 and totp.generate_otp(step) == code:
+            return step
+    return None
 
 
 def _base32(secret: bytes) -> str:

@@ -20,7 +20,8 @@ from typing import Any, cast
 from worker.rehearsal.fake_cognito import answers
 from worker.rehearsal.fake_cognito.answers import Answer
 from worker.rehearsal.fake_cognito.faults import Wire
-from worker.rehearsal.fake_cognito.service import OPERATIONS, FakeRequest, FakeUserPool
+from worker.rehearsal.fake_cognito.operations import OPERATIONS
+from worker.rehearsal.fake_cognito.service import FakeRequest, FakeUserPool
 
 _REQUEST_LINE = b"POST / HTTP/1.1\r\n"
 """How a call of the API begins; anything else is handed over to the web server."""
@@ -95,7 +96,8 @@ class CognitoProtocol(asyncio.Protocol):
         elif len(received) >= (complete := end + 4 + int(length)):
             self._received = received[complete:]
             self._busy = True
-            self._serve(_field(head, folded, b"x-amz-target").decode("latin-1"), received[end + 4 : complete])
+            target, signed = (_field(head, folded, name) for name in (b"x-amz-target", b"authorization"))
+            self._serve(target.decode("latin-1"), received[end + 4 : complete], signed.decode("latin-1"))
 
     def _hand_over(self) -> None:
         transport, received = self._transport, self._received
@@ -108,7 +110,7 @@ class CognitoProtocol(asyncio.Protocol):
         protocol.connection_made(transport)
         protocol.data_received(received)
 
-    def _serve(self, target: str, body: bytes) -> None:
+    def _serve(self, target: str, body: bytes, authorization: str) -> None:
         operation = target.removeprefix(_TARGET)
         try:
             parameters: Any = json.loads(body)
@@ -119,7 +121,7 @@ class CognitoProtocol(asyncio.Protocol):
         elif not isinstance(parameters, dict):
             self._send(answers.MALFORMED, self._cognito.new_request_id())
         else:
-            call = self._cognito.arrive(operation, parameters)
+            call = self._cognito.arrive(operation, parameters, authorization)
             delay = self._cognito.delay(call)
             if delay > 0:
                 self._loop.call_later(delay, self._finish, call)

@@ -16,26 +16,33 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from worker.rehearsal.fake_cognito import answers
+from worker.rehearsal.fake_cognito import answers, signature
 from worker.rehearsal.fake_cognito.answers import Answer
 from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConfig
 from worker.rehearsal.fake_cognito.credentials import SCOPE, Credentials, Opened, Purpose
 from worker.rehearsal.fake_cognito.enrolments import Enrolments
 from worker.rehearsal.fake_cognito.faults import Fault, FaultPlan, Wire
+from worker.rehearsal.fake_cognito.operations import ANSWERS_THREEFOLD, OPERATIONS, SIGNED, SIGNING_IN, Category
 from worker.rehearsal.fake_cognito.quota import TokenBucket, Traffic
-
-OPERATIONS = ("AssociateSoftwareToken", "VerifySoftwareToken", "SetUserMFAPreference")
-"""The operations that are implemented. They share one quota ("Quotas in Amazon Cognito", UserResourceUpdate)."""
+from worker.rehearsal.fake_cognito.sign_ins import SignIns
+from worker.rehearsal.fake_cognito.triggers import Trigger
+from worker.rehearsal.fake_cognito.users import TOTP, Status, User
 
 
 class FakeRequest:
     """One request, from its arrival to its answer."""
 
-    __slots__ = ("caller", "credential", "fault", "operation", "parameters", "refusal", "request_id")
+    __slots__ = (
+        *("authorization", "caller", "credential", "fault", "operation", "parameters", "refusal", "request_id"),
+        *("username", "users"),
+    )
 
-    def __init__(self, operation: str, parameters: dict[str, Any], request_id: str) -> None:
+    def __init__(self, operation: str, parameters: dict[str, Any], request_id: str, authorization: str) -> None:
         self.operation = operation
         self.parameters = parameters
+        self.authorization = authorization
+        self.username: str | None = None
+        self.users: InFlight | None = None
         self.request_id = request_id
         self.credential = ""
         self.caller: Opened | None = None
@@ -43,10 +50,40 @@ class FakeRequest:
         self.refusal: Answer | None = None
 
 
-class FakeUserPool:
-    """One user pool, as far as TOTP is concerned. `wall` returns UNIX seconds, `monotonic` seconds of any origin.
+class InFlight:
+    """The calls of one kind that are in flight, by user."""
 
-    Raises FaultError (a ValueError) for faults that do not exist.
+    def __init__(self) -> None:
+        self._calls: dict[str, int] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Set the counts back."""
+        self.overlapping: Counter[str] = Counter()
+        self.most = max(self._calls.values(), default=0)
+
+    def enter(self, username: str) -> bool:
+        """Count a call in; whether another one of the same user is in flight."""
+        calls = self._calls[username] = self._calls.get(username, 0) + 1
+        self.most = max(self.most, calls)
+        if calls > 1:
+            self.overlapping[username] += 1
+        return calls > 1
+
+    def leave(self, username: str) -> None:
+        """Count a call out."""
+        if others := self._calls[username] - 1:
+            self._calls[username] = others
+        else:
+            del self._calls[username]
+
+
+class FakeUserPool:
+    """One user pool, as far as sign-ins and TOTP are concerned.
+
+    `wall` returns UNIX seconds, `monotonic` seconds of any origin. `trigger` is the pool's Lambda function, in place of
+    the fake's own triggers. Raises ValueError for a ticket key that is none, FaultError (a ValueError) for faults that
+    do not exist.
     """
 
     def __init__(
@@ -55,6 +92,7 @@ class FakeUserPool:
         *,
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        trigger: Trigger | None = None,
     ) -> None:
         self.config = config
         self.enrolments = Enrolments()
@@ -63,10 +101,12 @@ class FakeUserPool:
         self._faults = FaultPlan(config.faults, seed=config.seed)
         self._random = random.Random(config.seed)  # noqa: S311 - chance, not keys
         self._ids = random.Random()  # noqa: S311 - chance, not keys
-        self._bucket = TokenBucket(config.quota, config.burst, monotonic())
+        self._buckets = {category: TokenBucket(*quota, monotonic()) for category, quota in _quotas(config).items()}
         issuer = f"https://cognito-idp.{config.region}.amazonaws.com/{config.user_pool_id}"
         self._credentials = Credentials(issuer=issuer, client_id=config.client_id)
-        self._in_flight: dict[str, int] = {}
+        self._sign_ins = SignIns(config, self._credentials, self.enrolments, self.now, trigger)
+        self.users = self._sign_ins.users
+        self._updating, self._signing_in = InFlight(), InFlight()
         self._total_in_flight = 0
         self.reset_stats()
 
@@ -92,8 +132,11 @@ class FakeUserPool:
         config = self.config.replaced(changes)
         if "faults" in changes:
             self._faults = FaultPlan(config.faults, seed=config.seed)
-        if {"quota", "burst"} & changes.keys():
-            self._bucket.change(config.quota, config.burst, self._monotonic())
+        self._sign_ins.configure(config)
+        before = _quotas(self.config)
+        for category, quota in _quotas(config).items():
+            if quota != before[category]:
+                self._buckets[category].change(*quota, self._monotonic())
         self.config = config
 
     def sign_in(
@@ -101,11 +144,13 @@ class FakeUserPool:
     ) -> tuple[str, float]:
         """Return a new credential and when it expires (UNIX seconds). Raises ValueError for an impossible username.
 
-        `validity` in seconds; by default `session_validity`, and an hour for a token.
+        `validity` in seconds; by default `session_validity`, and `token_validity` for a token.
         """
         now = self.now()
+        if self._sign_ins.find(username) is None:
+            self.users.add(username, User())
         if credential == "token":
-            expires_at = float(int(now + (3600.0 if validity is None else validity)))
+            expires_at = float(int(now + (self.config.token_validity if validity is None else validity)))
             return self._credentials.token(username, now, expires_at, scope), expires_at
         expires_at = now + (self.config.session_validity if validity is None else validity)
         return self._credentials.session(username, expires_at), expires_at
@@ -114,23 +159,27 @@ class FakeUserPool:
         """Revoke every access token that these users have now."""
         self._credentials.revoke(usernames)
 
-    def arrive(self, operation: str, parameters: dict[str, Any]) -> FakeRequest:
-        """Count a request for one of OPERATIONS, and decide whether the quota admits it and whether it overlaps."""
-        call = FakeRequest(operation, parameters, self.new_request_id())
-        now = self._monotonic()
-        admitted = self._bucket.take(now)
-        self.traffic.arrive(now, admitted=admitted)
+    def arrive(self, operation: str, parameters: dict[str, Any], authorization: str = "") -> FakeRequest:
+        """Count a request for one of OPERATIONS, and decide whether the quota admits it and whether it overlaps.
+
+        `authorization` is the header of that name.
+        """
+        call = FakeRequest(operation, parameters, self.new_request_id(), authorization)
+        now, category = self._monotonic(), OPERATIONS[operation]
+        admitted = self._buckets[category].take(now)
+        self.traffic[category].arrive(now, admitted=admitted)
         self.operations[operation] += 1
+        if authorization:
+            self.signed[operation] += 1
         self._recognise(call)
-        username = call.caller.username if call.caller is not None else None
-        overlaps = self._enter(username)
+        overlaps = self._enter(call)
         if not admitted:
             call.refusal = answers.TOO_MANY_REQUESTS
             return call
-        call.fault = self._faults.draw(username)
+        call.fault = self._faults.draw(call.username, operation)
         if call.fault is not None:
             self.faults[call.fault.name] += 1
-        if overlaps and self.config.refuse_overlaps:
+        if overlaps and self.config.refuse_overlaps and category is Category.UPDATES:
             call.refusal = answers.CONFLICT
         return call
 
@@ -141,7 +190,7 @@ class FakeUserPool:
             answer = _echo(call) if fault.echoes else fault.answer or answers.NOTHING
         else:
             answer = call.refusal or self._perform(call)
-            if answer.error is None:
+            if answer.error is None and OPERATIONS[call.operation] is Category.UPDATES:
                 self.acted += 1
             if fault is not None and fault.answer is not None:
                 answer = fault.answer
@@ -152,46 +201,51 @@ class FakeUserPool:
     def leave(self, call: FakeRequest) -> None:
         """Note that the call is no longer in flight."""
         self._total_in_flight -= 1
-        if call.caller is None:
-            return
-        username = call.caller.username
-        others = self._in_flight[username] - 1
-        if others:
-            self._in_flight[username] = others
-        else:
-            del self._in_flight[username]
+        if call.users is not None and call.username is not None:
+            call.users.leave(call.username)
 
     def reset_stats(self) -> None:
         """Set all counts back; the users and their secrets stay."""
-        self.traffic = Traffic()
+        self.traffic = {category: Traffic() for category in Category}
         self.operations: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
-        self.overlapping: Counter[str] = Counter()
+        self.signed: Counter[str] = Counter()
+        self._updating.reset()
+        self._signing_in.reset()
         self.acted = self.issued = 0
         self.most_in_flight = self._total_in_flight
-        self.most_in_flight_one_user = max(self._in_flight.values(), default=0)
 
     def stats(self, since: float | None = None, until: float | None = None) -> dict[str, Any]:
         """Return what was counted; `since` and `until` (monotonic seconds) limit which arrivals are counted."""
-        wire, admitted = self.traffic.count(since, until)
+        updates = self._traffic(Category.UPDATES, since, until)
+        return {
+            **updates,
+            "categories": {category: self._traffic(category, since, until) for category in Category},
+            "acted": self.acted,
+            "issued": self.issued,
+            "operations": dict(self.operations),
+            "signed": dict(self.signed),
+            "errors": dict(self.errors),
+            "faults": dict(self.faults),
+            "overlapping": dict(self._updating.overlapping),
+            "sign_ins_overlapping": dict(self._signing_in.overlapping),
+            "most_in_flight": self.most_in_flight,
+            "most_in_flight_one_user": self._updating.most,
+            "in_flight": self._total_in_flight,
+        }
+
+    def _traffic(self, category: Category, since: float | None, until: float | None) -> dict[str, Any]:
+        traffic, rate = self.traffic[category], self._buckets[category].rate
+        wire, admitted = traffic.count(since, until)
         return {
             "wire_requests": wire,
             "admitted": admitted,
             "refused": wire - admitted,
-            "acted": self.acted,
-            "issued": self.issued,
-            "operations": dict(self.operations),
-            "errors": dict(self.errors),
-            "faults": dict(self.faults),
-            "largest_window": self.traffic.largest_window(since, until),
-            "utilisation": self.traffic.utilisation(self.config.quota, since, until),
-            "first_arrival": self.traffic.first,
-            "last_arrival": self.traffic.last,
-            "overlapping": dict(self.overlapping),
-            "most_in_flight": self.most_in_flight,
-            "most_in_flight_one_user": self.most_in_flight_one_user,
-            "in_flight": self._total_in_flight,
+            "largest_window": traffic.largest_window(since, until),
+            "utilisation": traffic.utilisation(rate, since, until),
+            "first_arrival": traffic.first,
+            "last_arrival": traffic.last,
         }
 
     def _recognise(self, call: FakeRequest) -> None:
@@ -200,19 +254,31 @@ class FakeUserPool:
             call.credential, call.caller = session, self._credentials.open_session(session)
         elif isinstance(token, str):
             call.credential, call.caller = token, self._credentials.open_token(token)
+        if call.caller is not None:
+            call.username = call.caller.username
+            return
+        given = call.parameters.get("AuthParameters")
+        named = given.get("USERNAME") if isinstance(given, dict) else call.parameters.get("Username")
+        call.username = named if isinstance(named, str) else None
 
-    def _enter(self, username: str | None) -> bool:
+    def _enter(self, call: FakeRequest) -> bool:
         self._total_in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self._total_in_flight)
-        if username is None:
+        if call.username is None or call.operation == "GetUser":
             return False
-        calls = self._in_flight[username] = self._in_flight.get(username, 0) + 1
-        self.most_in_flight_one_user = max(self.most_in_flight_one_user, calls)
-        if calls > 1:
-            self.overlapping[username] += 1
-        return calls > 1
+        call.users = self._signing_in if call.operation in SIGNING_IN else self._updating
+        return call.users.enter(call.username)
 
     def _perform(self, call: FakeRequest) -> Answer:
+        if call.operation in SIGNED and (refusal := signature.refusal(call.authorization, self.config.region)):
+            return refusal
+        match call.operation:
+            case "InitiateAuth" | "AdminInitiateAuth":
+                return self._sign_ins.begin(call.operation, call.parameters)
+            case "RespondToAuthChallenge":
+                return self._sign_ins.answer(call.parameters, call.caller)
+            case "AdminSetUserMFAPreference":
+                return self._prefer_as_admin(call)
         if refusal := _malformed(call):
             return refusal
         associating = call.operation == "AssociateSoftwareToken"
@@ -223,9 +289,22 @@ class FakeUserPool:
         caller = self._credentials.judge(call.caller, purpose, self.now())
         if isinstance(caller, Answer):
             return caller
-        if associating:
+        return self._perform_for(call, caller)
+
+    def _perform_for(self, call: FakeRequest, caller: Opened) -> Answer:
+        """What is done for a user whose credential is good."""
+        user = self._sign_ins.find(caller.username)
+        if user is None or user.status is Status.DISABLED:
+            return answers.NO_USER if user is None else answers.DISABLED
+        if call.operation == "GetUser":
+            return self._look(caller.username)
+        if self.config.mfa == "off":
+            return answers.TOTP_OFF
+        if call.operation == "AssociateSoftwareToken":
             return self._associate(call, caller)
-        return self._verify(call, caller) if call.operation == "VerifySoftwareToken" else self._prefer(call, caller)
+        if call.operation == "VerifySoftwareToken":
+            return self._verify(call, caller)
+        return self._prefer(call, caller.username)
 
     def _associate(self, call: FakeRequest, caller: Opened) -> Answer:
         by_session = caller.purpose is not Purpose.TOKEN
@@ -243,14 +322,48 @@ class FakeUserPool:
             return answers.success(Status="SUCCESS")
         return answers.success(Status="SUCCESS", Session=self._exchange(caller, Purpose.RESPOND))
 
-    def _prefer(self, call: FakeRequest, caller: Opened) -> Answer:
+    def _prefer(self, call: FakeRequest, username: str) -> Answer:
         settings = call.parameters.get("SoftwareTokenMfaSettings") or {}
-        done = self.enrolments.prefer(caller.username, enabled=bool(settings.get("Enabled")))
+        enabled, preferred = bool(settings.get("Enabled")), bool(settings.get("PreferredMfa"))
+        done = self.enrolments.prefer(username, enabled=enabled, preferred=preferred)
         return answers.success() if done else answers.NOT_VERIFIED
+
+    def _prefer_as_admin(self, call: FakeRequest) -> Answer:
+        pool, username = call.parameters.get("UserPoolId"), call.parameters.get("Username")
+        if pool != self.config.user_pool_id:
+            return answers.error("ResourceNotFoundException", f"User pool {pool} does not exist.")
+        settings = call.parameters.get("SoftwareTokenMfaSettings")
+        if not isinstance(username, str) or not isinstance(settings, dict | None):
+            return answers.invalid_parameter("Username is required, and settings are objects")
+        if self._sign_ins.find(username) is None:
+            return answers.NO_USER
+        return answers.TOTP_OFF if self.config.mfa == "off" else self._prefer(call, username)
+
+    def _look(self, username: str) -> Answer:
+        factors, preferred = self._sign_ins.factors(username), self._sign_ins.preferred(username)
+        if self.config.verified_shows and self.enrolments.is_verified(username) and TOTP not in factors:
+            factors.append(TOTP)
+        told: dict[str, Any] = {"Username": username, "UserAttributes": [{"Name": "sub", "Value": username}]}
+        if factors:
+            told["UserMFASettingList"] = factors
+        if preferred is not None:
+            told["PreferredMfaSetting"] = preferred
+        return answers.success(**told)
 
     def _exchange(self, spent: Opened, purpose: Purpose) -> str:
         self._credentials.spend(spent)
         return self._credentials.session(spent.username, self.now() + self.config.session_validity, purpose)
+
+
+def _quotas(config: FakeCognitoConfig) -> dict[Category, tuple[float | None, float | None]]:
+    """Return each category's requests/s, and how many of them an idle quota saves up."""
+    answered = None if config.sign_in_quota is None else ANSWERS_THREEFOLD * config.sign_in_quota
+    return {
+        Category.UPDATES: (config.quota, config.burst),
+        Category.SIGN_INS: (config.sign_in_quota, None),
+        Category.ANSWERS: (answered, None),
+        Category.READS: (config.read_quota, None),
+    }
 
 
 def _malformed(call: FakeRequest) -> Answer | None:
@@ -261,6 +374,8 @@ def _malformed(call: FakeRequest) -> Answer | None:
         return answers.invalid_parameter("Session and AccessToken are strings")
     if session is not None and not 20 <= len(session) <= 2048:
         return answers.invalid_parameter("Value at 'session' failed to satisfy constraint: 20 to 2048 characters")
+    if call.operation == "GetUser" and token is None:
+        return answers.invalid_parameter("AccessToken is required")
     if call.operation == "SetUserMFAPreference":
         settings = call.parameters.get("SoftwareTokenMfaSettings")
         if token is None or not isinstance(settings, dict | None):

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from worker.adapters.checks.findings import Finding, advice, fails, not_checked, ok
 from worker.adapters.checks.seen import Seen
-from worker.app.stores import waiting
+from worker.app.stores import parser_of, waiting
 from worker.core.errors import Malformed
 from worker.core.model import MISMATCHES, CredentialKind
 from worker.requests.lines import Line, read_lines
@@ -107,11 +107,6 @@ def _opened(source: str) -> BinaryIO:
     if not Path(source).is_file():  # reading a named pipe would take its requests, and might wait for a writer
         raise OSError(0, os.strerror(2) if not Path(source).exists() else "it is no regular file")
     return Path(source).open("rb")
-
-
-def parser_of(settings: Settings) -> Parser:
-    """Return what a run parses requests with."""
-    return Parser(settings.cognito.user_pool_id, settings.cognito.session_validity, settings.otp.account)
 
 
 def _findings(content: Content, settings: Settings, *, from_lines: bool) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from worker.adapters import channels
 from worker.adapters.checks.findings import Finding, advice, fails, not_checked, ok
 from worker.adapters.checks.seen import Seen
+from worker.core.forecast import a_user_costs
 from worker.settings import Settings
 from worker.telemetry.report import left
 
@@ -53,8 +54,8 @@ def _otp(settings: Settings) -> Finding:
 def _rate(settings: Settings) -> Finding:
     rate = settings.rate.effective
     said = (
-        f"{rate:g} requests/s for all workers of this ledger together; other tools and live users of the same account "
-        "and Region are not seen"
+        f"{rate:g} requests/s{a_user_costs(rate, settings.calls_per_user)} for all workers of this ledger together; "
+        "other tools and live users of the same account and Region are not seen"
     )
     if rate > QUOTA and settings.cognito.endpoint_url is None:
         cure = f"set rate.requests_per_second below {QUOTA:g}; rate.share is this ledger's part of it"
@@ -65,9 +66,10 @@ def _rate(settings: Settings) -> Finding:
 def _backlog(settings: Settings, seen: Seen) -> Iterator[Finding]:
     if seen.waiting is None:
         return
-    rate = settings.rate.effective
-    said = f"{seen.waiting:,} wait: {left(seen.waiting / rate)} at {rate:g}/s" if seen.waiting else "nothing waits"
-    if seen.waiting / rate > 86_400.0:  # a day
+    rate, seconds = settings.rate.effective, seen.waiting / settings.users_per_second
+    pace = f"{rate:g}/s{a_user_costs(rate, settings.calls_per_user)}"
+    said = f"{seen.waiting:,} wait: {left(seconds)} at {pace}" if seen.waiting else "nothing waits"
+    if seconds > 86_400.0:  # a day
         cure = "push in portions: an access token lives a day at most, and 1 h by default"
         yield advice("queue", f"{said}, longer than any credential lives", cure)
     else:

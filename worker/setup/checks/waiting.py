@@ -6,12 +6,12 @@ import time
 from contextlib import aclosing
 
 from worker.adapters.checks.findings import Finding, advice, fails, not_checked, ok
-from worker.app.stores import waiting
+from worker.app.stores import parser_of, waiting
 from worker.core.errors import WorkerError
 from worker.core.model import MISMATCHES, CredentialKind
 from worker.requests.lines import Line
 from worker.settings import Settings
-from worker.setup.checks.requests import Content, parser_of
+from worker.setup.checks.requests import Content
 
 PATIENCE = 3.0
 """Seconds for which requests are read: some 100,000 of them. A dry run reads all."""

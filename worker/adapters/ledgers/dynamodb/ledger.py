@@ -15,25 +15,26 @@ from typing import TYPE_CHECKING
 
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
 from worker.adapters.ledgers.dynamodb.identity import Identity
-from worker.adapters.ledgers.dynamodb.pace import SharedPace
+from worker.adapters.ledgers.dynamodb.pace import SIGN_IN_PACE, SharedPace
 from worker.adapters.ledgers.dynamodb.reads import Reads
 from worker.adapters.ledgers.dynamodb.rollout import HAS_USERS, RolloutItem, is_stamped, notes_of, stamp_of
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, Item, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.writes import Writes
 from worker.adapters.ledgers.found import refuse
 from worker.core.errors import RowUnreadable, WorkerError
-from worker.core.model import UNFINISHED, Counts, Enrolment, Listed, State, WriteResult
+from worker.core.model import Counts, Enrolment, Listed, State, WriteResult
 from worker.core.ports import Found
-from worker.pacing.pace import Pace
+from worker.pacing.pace import Pace, PaceStore
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
 MAX_ITEM = 400 * 1024
 """The most bytes of an item, names and values together (DynamoDB developer guide, quotas)."""
-BESIDE_THE_RECORD = 24 * 1024
+BESIDE_THE_RECORD = 48 * 1024
 """The most bytes of an item beside the sealed record: 13 KB of settled requests, a username and a request id of 1 KB
-each, a version, and the names."""
+each, a version, and the names; and what activation needs, an access token of 16 KiB (``requests.message``) or a
+Session, with the secret, sealed."""
 
 
 class DynamoLedger:
@@ -58,6 +59,7 @@ class DynamoLedger:
         self._rollout = RolloutItem(dynamodb, table)
         self._writes = Writes(dynamodb, table, self._reads, self._counters, self._rollout)
         self._pace = SharedPace(dynamodb, table, monotonic)
+        self._sign_in_pace = SharedPace(dynamodb, table, monotonic, key=SIGN_IN_PACE)
         self._identity = Identity(dynamodb, table)
 
     async def look(self, *, must_exist: bool = False) -> Found:
@@ -98,6 +100,7 @@ class DynamoLedger:
         await self._writes.close()
         await self._reads.close()
         await self._pace.close()
+        await self._sign_in_pace.close()
         await self._counters.close()
 
     # --- ports.Ledger -------------------------------------------------------------------------------------------------
@@ -126,7 +129,7 @@ class DynamoLedger:
                 except RowUnreadable as error:
                     unreadable = error
                     continue
-                if row is not None and row.state in UNFINISHED:
+                if row is not None and row.is_unfinished:
                     self._writes.saw(username_of(item), item)
                     yield row
         if unreadable is not None:
@@ -232,3 +235,8 @@ class DynamoLedger:
     def shared_time(self) -> float:
         """See ``pacing.pace.PaceStore``."""
         return self._pace.shared_time()
+
+    @property
+    def sign_in_pace(self) -> PaceStore:
+        """The pace of sign-ins, which have a quota of their own."""
+        return self._sign_in_pace

@@ -51,8 +51,10 @@ from worker.pacing.pace import Pace
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb import DynamoDBClient
 
-PACE = {KEY: {"S": "pace"}}
-"""The key of the one item with the pace."""
+PACE = "pace"
+"""The key of the item with the pace of calls."""
+SIGN_IN_PACE = "sign-in pace"
+"""The key of the item with the pace of sign-ins; its timeline is its own, too."""
 BETWEEN_LOOKS = 0.02
 """Seconds between two reads ("looks") that wait for another worker's write: a write is at most this old when it is
 seen, which limits how far this worker's timeline lags behind (see above; in the simulation: below 60 ms). It is a
@@ -74,8 +76,16 @@ LESS_OFTEN = 1.25
 class SharedPace:
     """``pacing.pace.PaceStore`` in one item. ``monotonic``: this host's clock, in seconds."""
 
-    def __init__(self, dynamodb: DynamoDBClient, table: str, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        key: str = PACE,
+    ) -> None:
         self._dynamodb, self._table, self._monotonic = dynamodb, table, monotonic
+        self._key = {KEY: {"S": key}}
         self._offset: float | None = None
         """Seconds by which the timeline is at least ahead of our clock; ``None`` while no timeline is known."""
         self._me = uuid.uuid4().hex
@@ -169,7 +179,7 @@ class SharedPace:
             try:
                 answer: Any = await self._dynamodb.update_item(
                     TableName=self._table,
-                    Key=PACE,
+                    Key=self._key,
                     **request,
                     ReturnValues="ALL_OLD",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
@@ -183,7 +193,7 @@ class SharedPace:
 
     async def _read(self) -> Item | None:
         with faults(LedgerUnavailable, "the ledger"):
-            answer = await self._dynamodb.get_item(TableName=self._table, Key=PACE, ConsistentRead=True)
+            answer = await self._dynamodb.get_item(TableName=self._table, Key=self._key, ConsistentRead=True)
         item: Any = answer.get("Item")
         if item:
             self._observe(item)

@@ -12,8 +12,9 @@ from typing import Any
 from zlib import crc32
 
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
+from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
 from worker.adapters.ledgers.reading import readable
-from worker.core.model import UNFINISHED, CredentialKind, Enrolment, Listed, Reason, Sealed, State
+from worker.core.model import Activation, CredentialKind, Enrolment, Listed, Reason, Sealed, State
 from worker.core.settled import load as load_settled
 
 Item = dict[str, Any]
@@ -33,6 +34,8 @@ ROW = "row"
 """Attribute (S): the other fields of the row, as one JSON text."""
 BLOB = "blob"
 """Attribute (B): the user's newest sealed record; empty once it is delivered."""
+ACTIVATION = "activation"
+"""Attribute (B): what activation needs, sealed to the worker's own identity; absent once that is over."""
 ROSTER = "roster"
 """Attribute (BOOL) of a user who is on the roster; also the bucket of those who have no row."""
 SHARDS = tuple("0123")
@@ -40,7 +43,7 @@ SHARDS = tuple("0123")
 takes 1,000 writes/s (DynamoDB developer guide)."""
 
 _DEFAULTS = Enrolment("", State.IN_PROGRESS, 0.0, 0)
-_PLAIN = ("worker", "lease_until", "doubt", "crashes", "before", "request_id", "kind")
+_PLAIN = ("worker", "lease_until", "doubt", "crashes", "request_id")
 """Fields that are in the JSON text if they differ from their default."""
 
 
@@ -61,6 +64,8 @@ def to_item(row: Enrolment) -> Item:
         value = getattr(row, name)
         if value != getattr(_DEFAULTS, name):
             fields[name] = value
+    guarded = {"before": before_of(row), "kind": kind_of(row)}
+    fields |= {name: text for name, text in guarded.items() if text is not None}
     if settled := row.settled.dump():
         fields["settled"] = settled
     item: Item = {
@@ -72,12 +77,16 @@ def to_item(row: Enrolment) -> Item:
         item[REASON] = {"S": row.reason.value}
     if row.detail is not None:
         item[DETAIL] = {"S": row.detail}
-    if row.state in UNFINISHED:
+    if row.is_unfinished:
         item[SHARD] = {"S": shard(row.username)}
     if row.sealed is not None:
         sealed = row.sealed
         fields["sealed"] = [sealed.generation, sealed.attempt_id, sealed.associated_at, sealed.session_expires_at]
         item[BLOB] = {"B": sealed.blob}
+    if row.activation is not None:
+        blob, *plain = row.activation
+        fields["activation"] = plain
+        item[ACTIVATION] = {"B": blob}
     item[ROW] = {"S": json.dumps(fields, separators=(",", ":"))}
     return item
 
@@ -94,6 +103,7 @@ def to_enrolment(item: Item | None) -> Enrolment | None:
 
 def _converted(item: Item) -> Enrolment:
     fields = json.loads(item[ROW]["S"])
+    before, before_reason = read_before(fields.get("before"))
     row = Enrolment(
         username=username_of(item),
         state=State(item[STATE]["S"]),
@@ -105,12 +115,17 @@ def _converted(item: Item) -> Enrolment:
         lease_until=fields.get("lease_until", 0.0),
         doubt=fields.get("doubt", False),
         crashes=fields.get("crashes", 0),
-        before=State(fields["before"]) if "before" in fields else None,
+        before=before,
+        before_reason=before_reason,
         request_id=fields.get("request_id"),
-        kind=CredentialKind(fields["kind"]) if "kind" in fields else None,
+        kind=read_kind(fields.get("kind")),
         settled=load_settled(fields.get("settled", ())),
         detail=item[DETAIL]["S"] if DETAIL in item else None,
     )
+    if "activation" in fields:
+        kind, expires_at, verified, doubt = fields["activation"]
+        needs = Activation(bytes(item[ACTIVATION]["B"]), CredentialKind(kind), expires_at, verified, doubt)
+        row = row._replace(activation=needs)
     if "sealed" not in fields:
         return row
     generation, attempt_id, associated_at, session_expires_at = fields["sealed"]

@@ -14,7 +14,7 @@ ROLLOUT = "rollout"
 COUNTS_KEY = "counts"
 """The key of the item with the counts of all workers."""
 UNFINISHED = "unfinished"
-"""The sparse index: ``SHARD`` and ``KEY`` of every row in progress or sealed."""
+"""The sparse index: ``SHARD`` and ``KEY`` of every row in progress or sealed, or whose activation is under way."""
 
 
 def definition(name: str) -> dict[str, Any]:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
 from functools import cache, partial
 from itertools import islice
 from typing import Any
 
 from worker.adapters.ledgers.found import refuse, refuse_another
+from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
 from worker.adapters.ledgers.reading import known_state, readable
 from worker.adapters.ledgers.sqlite import tally
 from worker.adapters.ledgers.sqlite.look import look
 from worker.adapters.ledgers.sqlite.mark import SCHEMA as MARK_SCHEMA
 from worker.adapters.ledgers.sqlite.mark import Mark
+from worker.adapters.ledgers.sqlite.pace import SCHEMA as PACE_SCHEMA
+from worker.adapters.ledgers.sqlite.pace import SqlitePace
 from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.errors import LedgerUnavailable, RowUnreadable, WorkerError
 from worker.core.model import (
+    Activation,
     Counts,
     CredentialKind,
     Enrolment,
@@ -36,7 +38,7 @@ from worker.core.model import (
 )
 from worker.core.ports import Found
 from worker.core.settled import load as load_settled
-from worker.pacing.pace import Pace
+from worker.pacing.pace import Pace, PaceStore
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
@@ -44,17 +46,14 @@ CREATE TABLE IF NOT EXISTS users (
     generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
     NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
     sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT,
-    detail TEXT
+    detail TEXT, activation BLOB
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
+CREATE INDEX IF NOT EXISTS activation_pending ON users (username) WHERE reason = 'activation_pending';
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS stamp (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS roster (username TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS shared_pace (
-    id INTEGER PRIMARY KEY CHECK (id = 1), reserved_until REAL NOT NULL, rate REAL NOT NULL, changed_at REAL NOT NULL,
-    version INTEGER NOT NULL, length REAL NOT NULL
-);
 """
 _COLUMNS = (
     "username",
@@ -77,13 +76,21 @@ _COLUMNS = (
     "session_expires_at",
     "blob",
     "detail",
+    "activation",
     "replaces",
 )
 """The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
 replaces, is only written: the condition of the write compares it."""
-_LATER_COLUMNS = {"detail": "TEXT"}
+_LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB"}
 """Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened."""
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
+_UNFINISHED = f"""
+{_SELECT} INDEXED BY unfinished WHERE state IN ('in_progress', 'sealed') AND username > ?1
+UNION ALL
+{_SELECT} INDEXED BY activation_pending WHERE reason = 'activation_pending'
+    AND state NOT IN ('in_progress', 'sealed') AND username > ?1
+"""
+"""Whoever is unfinished, all of a page from one moment."""
 _PAGE = 500
 """Rows of one read: few enough to occupy the reading thread only briefly, and to need little memory."""
 _LONG_PAGE = 5_000
@@ -107,6 +114,8 @@ class SqliteLedger:
         self._liveness = liveness
         self._gather = gather
         self._mark = mark
+        self._pace = SqlitePace(database, "shared_pace")
+        self._sign_in_pace = SqlitePace(database, "sign_in_pace")
         self._put: Work = _put if mark is None else partial(_put_marked, mark=mark)
         if mark is not None:
             database.after_commit(self._put, mark.committed)
@@ -138,7 +147,7 @@ class SqliteLedger:
         refuse(found, stamp, str(self._database.path), "ledger.path", must_exist=must_exist)
         self._stamp = stamp
         self._is_stamped = found.has_users and found.stamp.items() >= stamp.items()
-        await self._database.open(_SCHEMA + MARK_SCHEMA, LedgerUnavailable)
+        await self._database.open(_SCHEMA + PACE_SCHEMA + MARK_SCHEMA, LedgerUnavailable)
         await self._database.write(_add_later_columns, None, LedgerUnavailable)
         await self._database.write(tally.begin, None, LedgerUnavailable)
         if self._mark is not None:
@@ -192,7 +201,7 @@ class SqliteLedger:
     async def unfinished(self) -> AsyncGenerator[Enrolment]:
         """See ``ports.Ledger``."""
         unreadable: RowUnreadable | None = None
-        async for page in self._pages(f"{_SELECT} WHERE state IN ('in_progress', 'sealed')", _PAGE):
+        async for page in self._pages(_UNFINISHED, _PAGE):
             for row in page:
                 try:
                     found = _enrolment(row)
@@ -217,7 +226,7 @@ class SqliteLedger:
 
     async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         """See ``ports.LedgerStats``."""
-        query = f"SELECT username, reason, since, detail FROM users WHERE state = '{state.value}'"  # noqa: S608 - our own name
+        query = f"SELECT username, reason, since, detail FROM users WHERE state = '{state.value}' AND username > ?1"  # noqa: S608
         async for page in self._pages(query, _LONG_PAGE):
             yield list(map(Listed._make, page))
 
@@ -234,7 +243,7 @@ class SqliteLedger:
 
     async def unrequested(self) -> AsyncIterator[str]:
         """See ``ports.Roster``."""
-        async for page in self._pages(f"SELECT username FROM roster WHERE {_HAS_NO_ROW}", _LONG_PAGE):  # noqa: S608
+        async for page in self._pages(f"SELECT username FROM roster WHERE {_HAS_NO_ROW} AND username > ?1", _LONG_PAGE):  # noqa: S608
             for (username,) in page:
                 yield username
 
@@ -256,7 +265,7 @@ class SqliteLedger:
 
     async def every_row(self) -> AsyncIterator[Enrolment]:
         """See ``ports.Recoverable``."""
-        async for page in self._pages(f"{_SELECT} WHERE TRUE", _PAGE):
+        async for page in self._pages(f"{_SELECT} WHERE username > ?1", _PAGE):
             for row in page:
                 yield _enrolment(row)
 
@@ -276,21 +285,28 @@ class SqliteLedger:
 
     async def read_pace(self) -> Pace | None:
         """See ``pacing.pace.PaceStore``."""
-        return await self._database.read(_read_pace, LedgerUnavailable)
+        return await self._pace.read_pace()
 
     async def change_pace(self, change: Callable[[Pace | None], Pace | None]) -> Pace | None:
-        """See ``pacing.pace.PaceStore``; ``change`` is called once, in the writing transaction."""
-        pace: Pace | None = await self._database.write(_change_pace, change, LedgerUnavailable)
-        return pace
+        """See ``pacing.pace.PaceStore``."""
+        return await self._pace.change_pace(change)
 
     def shared_time(self) -> float:
-        """See ``pacing.pace.PaceStore``; all workers are on this host, so they share its monotonic clock."""
-        return time.monotonic()
+        """See ``pacing.pace.PaceStore``."""
+        return self._pace.shared_time()
+
+    @property
+    def sign_in_pace(self) -> PaceStore:
+        """The pace of sign-ins, which have a quota of their own."""
+        return self._sign_in_pace
 
     async def _pages(self, select: str, length: int) -> AsyncIterator[Sequence[Any]]:
-        """The rows that ``select`` finds, in pages of that length; its first column must be the username."""
+        """The rows that ``select`` finds, in pages of that length.
+
+        Its first column must be the username, of which it finds those behind its parameter.
+        """
         after = ""
-        query = f"{select} AND username > ? ORDER BY username LIMIT {length}"
+        query = f"{select} ORDER BY username LIMIT {length}"
         while True:
             page = await self._database.read(partial(_page, query=query, after=after), LedgerUnavailable)
             if page:
@@ -449,24 +465,6 @@ def _note(connection: sqlite3.Connection, notes: Sequence[tuple[str, str | None,
     return done
 
 
-def _read_pace(connection: sqlite3.Connection) -> Pace | None:
-    row = connection.execute("SELECT reserved_until, rate, changed_at, version, length FROM shared_pace").fetchone()
-    return Pace(*row) if row else None
-
-
-def _change_pace(
-    connection: sqlite3.Connection, changes: Sequence[Callable[[Pace | None], Pace | None]]
-) -> Sequence[Pace | None]:
-    paces = []
-    for change in changes:
-        before = _read_pace(connection)
-        pace = change(before)
-        if pace is not None and pace is not before:
-            connection.execute("INSERT OR REPLACE INTO shared_pace VALUES (1, ?, ?, ?, ?, ?)", astuple(pace))
-        paces.append(pace)
-    return paces
-
-
 # --- a row as columns, and back ---------------------------------------------------------------------------------------
 
 
@@ -484,9 +482,9 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
         row.lease_until,
         row.doubt,
         row.crashes,
-        row.before,
+        before_of(row),
         row.request_id,
-        row.kind,
+        kind_of(row),
         json.dumps(row.settled.dump()),
         *(
             (sealed.generation, sealed.attempt_id, sealed.associated_at, sealed.session_expires_at, sealed.blob)
@@ -494,6 +492,7 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
             else (None, None, None, None, None)
         ),
         row.detail,
+        _packed(row.activation),
         replaces,
     )
 
@@ -505,6 +504,7 @@ def _enrolment(row: Sequence[Any]) -> Enrolment:
 
 def _converted(row: Sequence[Any]) -> Enrolment:
     sealed = Sealed(row[14], row[15], row[16], row[18], row[17]) if row[15] is not None else None
+    before, before_reason = read_before(row[10])
     return Enrolment(
         username=row[0],
         version=row[1],
@@ -516,10 +516,23 @@ def _converted(row: Sequence[Any]) -> Enrolment:
         lease_until=row[7],
         doubt=bool(row[8]),
         crashes=row[9],
-        before=State(row[10]) if row[10] else None,
+        before=before,
+        before_reason=before_reason,
         request_id=row[11],
-        kind=CredentialKind(row[12]) if row[12] else None,
+        kind=read_kind(row[12]),
         settled=load_settled(json.loads(row[13])),
         sealed=sealed,
         detail=row[19],
+        activation=_unpacked(row[20]) if row[20] is not None else None,
     )
+
+
+def _packed(activation: Activation | None) -> bytes | None:
+    """One value: the plain fields as a line of JSON, then the age file."""
+    return activation and json.dumps(activation[1:]).encode() + b"\n" + activation.blob
+
+
+def _unpacked(value: bytes) -> Activation:
+    line, _, blob = value.partition(b"\n")
+    kind, expires_at, verified, doubt = json.loads(line)
+    return Activation(blob, CredentialKind(kind), expires_at, verified, doubt)

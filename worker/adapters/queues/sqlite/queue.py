@@ -35,7 +35,6 @@ from worker.core.errors import Malformed, QueueUnavailable, WorkerError
 from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, Deadlines, Lease, Pushed, PutAside
-from worker.requests.lines import digest
 from worker.requests.message import Parser
 
 log = structlog.get_logger()
@@ -254,10 +253,11 @@ class SqliteQueue:
         corrections = []
         for id_, _, body, deadline, has_others in rows:
             try:
-                request = self._parser.parse(body, now)
+                request = self._parser.parse(body, now, origin=f"message {id_}")
             except Malformed as malformed:
                 self.malformed_found += 1
-                await self._database.write(_discard, (id_, digest(body), str(malformed), now), QueueUnavailable)
+                discarded = (id_, self._parser.digest(body), str(malformed), now)
+                await self._database.write(_discard, discarded, QueueUnavailable)
             else:
                 leases.append(Lease(request, id_, bool(has_others)))
                 if abs(request.expires_at - deadline) > _SAME_DEADLINE:

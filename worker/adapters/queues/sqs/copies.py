@@ -1,7 +1,8 @@
 """Putting a message on the queue once more: with the same body and attributes, and no younger than it is.
 
-SQS counts the receives of a message, and says when it was sent; a copy begins both anew. So what the age of a Session
-rests on is written into the copy, as ``requests.message`` reads it: no Session is younger than its first message.
+SQS counts the receives of a message, and says when it was sent; a copy begins both anew, and has another message id.
+So what the age of a Session rests on is written into the copy, as ``requests.message`` reads it: no Session is younger
+than its first message. A request with a password that has no id gets that of its first message.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ def copy_of(message: Mapping[str, Any], *, delay: int = 0) -> dict[str, Any]:
     """The entry for SendMessageBatch that sends a received message again, ``delay`` seconds later."""
     sent = message.get("Attributes", {}).get("SentTimestamp")
     body = str(message["Body"])
-    entry: dict[str, Any] = {"MessageBody": dated(body, float(sent) / 1000) if sent else body}
+    body = named(dated(body, float(sent) / 1000) if sent else body, str(message.get("MessageId", "")))
+    entry: dict[str, Any] = {"MessageBody": body}
     attributes = {name: _sendable(value) for name, value in message.get("MessageAttributes", {}).items()}
     if attributes:
         entry["MessageAttributes"] = attributes
@@ -45,6 +47,22 @@ def dated(body: str, sent_at: float) -> str:
         return body
     moment = datetime.fromtimestamp(sent_at, UTC).isoformat().replace("+00:00", "Z")
     return json.dumps({**fields, "issued_at": moment}, ensure_ascii=False)
+
+
+def named(body: str, message_id: str) -> str:
+    """The body of a request with a password: its ``id`` is that of its message, unless it has one.
+
+    Whatever is no such request stays as it is, byte for byte.
+    """
+    if '"password"' not in body and "\\u" not in body:
+        return body
+    try:
+        fields = json.loads(body.strip().removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return body
+    if not isinstance(fields, dict) or not fields.get("password") or fields.get("id") is not None or not message_id:
+        return body
+    return json.dumps({**fields, "id": message_id}, ensure_ascii=False)
 
 
 def _seconds(text: object) -> float | None:

@@ -37,7 +37,6 @@ from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, Clock, Deadlines, Lease, Pushed, PutAside
 from worker.core.resilience.backoff import Outage
-from worker.requests.lines import digest
 from worker.requests.message import Parser
 
 if TYPE_CHECKING:
@@ -273,9 +272,9 @@ class SqsQueue:
                 sent = message.get("Attributes", {}).get("SentTimestamp")
                 sent_at = float(sent) / 1000 if sent else None
                 try:
-                    request = self._parser.parse(raw, sent_at or self._clock.utc(), latest=sent_at)
+                    request = self._parser.parse(raw, sent_at or self._clock.utc(), latest=sent_at, origin=key[0])
                 except Malformed as reason:
-                    malformed.append((message, str(reason), digest(raw)))
+                    malformed.append((message, str(reason), self._parser.digest(raw)))
                 else:
                     self._in_flight.add(key, handle, request, now, copy)
         if malformed:

@@ -211,11 +211,10 @@ class OneUser:
         return reply
 
     def signed_in(self) -> SignInReply:
-        is_token = self.signs_in_to is CredentialKind.ACCESS_TOKEN
-        kind = CredentialKind.ACCESS_TOKEN if is_token else CredentialKind.SESSION
-        return SignedIn(
-            kind, Secret(f"{kind} by sign-in {len(self.seen)}"), TOKEN_LIVES if is_token else SESSION_VALIDITY
-        )
+        number = len(self.seen)
+        if self.signs_in_to is CredentialKind.SESSION:
+            return SignedIn(CredentialKind.SESSION, Secret(f"session by sign-in {number}"), SESSION_VALIDITY)
+        return SignedIn(CredentialKind.ACCESS_TOKEN, Secret(f"token by sign-in {number}"), TOKEN_LIVES)
 
     async def ask_time(self) -> TimeAnswer:
         return TimeAnswer(told=True)

@@ -63,7 +63,7 @@ async def test_users_are_signed_in_at_a_pace_of_their_own(
 ) -> None:
     more = (f"sign_in.flow={flow}", "sign_in.client_id=a1", "activation.mode=prefer", "sign_in.requests_per_second=7")
     built = await ports(given := settings(tmp_path, *more, secret="hunter2"), monkeypatch)
-    assert built.sign_ins is built.provider
+    assert id(built.sign_ins) == id(built.provider)
     assert isinstance(built.sign_in_pacer, SharedPacer)
     assert built.sign_in_pacer is not built.pacer
     assert built.own_sealer is not None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -112,6 +114,9 @@ def _refuse_what_contradicts(
     read = [usernames or file or (None if roster else "-"), roster, ticket_key]
     if read.count("-") > 1:
         raise click.UsageError("standard input cannot be two things at once: name one of them as a file")
+    with suppress(OSError):  # whoever reads it says what is wrong
+        if ticket_key is not None and any(Path(each).samefile(ticket_key) for each in (usernames, file) if each):
+            raise click.UsageError("the key's file is the one with the users: the key would be pushed as a username")
 
 
 @click.command()

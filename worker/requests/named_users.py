@@ -63,6 +63,9 @@ class NamedUsers:
             raise Malformed(f"has a {given[0]} already; push it without --usernames")
         if not isinstance(username, str) or not is_username(username):
             return raw
+        if "ticket" in found:  # as null, which is its absence
+            del found["ticket"]
+            raw = json.dumps(found).encode()
         return raw[:-1] + f', "ticket": "{self._ticket(username)}"}}'.encode()
 
 

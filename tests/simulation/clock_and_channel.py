@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.history import Call, Violation, Write, secret_of
 from tests.simulation.scenario import EPOCH, MIN_VALIDITY, SESSION_VALIDITY
-from worker.core.model import CredentialKind, Enrolment, Reason, State
+from worker.core.model import SIGNS_IN, CredentialKind, Enrolment, Reason, State
 from worker.core.settled import NOTHING_SETTLED
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ def nobody_is_given_up_alive(world: World, write: Write) -> None:
     """
     row, named = write.row, world.scenario.names_time
     tolerated = PRECISION + (0.0 if named else max(0.0, write.process.skew))
-    if row.reason in (Reason.SESSION_EXPIRED, Reason.TOKEN_EXPIRED):
+    if row.reason in (Reason.SESSION_EXPIRED, Reason.TOKEN_EXPIRED, Reason.CREDENTIAL_EXPIRED):
         before = write.before.settled if write.before else NOTHING_SETTLED
         for id_, request in world.requests.items():
             left = request.expires_at - EPOCH - world.now
+            if (request.kind in SIGNS_IN) != (row.reason is Reason.CREDENTIAL_EXPIRED):
+                continue  # what a sign-in brought died
             if left > tolerated and id_ in row.settled and id_ not in before:
                 raise Violation(f"time: {row.username} is {row.reason}, and {id_} lives for {left} s more")
     if row.reason is Reason.VERIFY_WINDOW_LOST and write.before is not None and write.before.sealed is not None:

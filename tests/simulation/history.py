@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.simulation.scenario import Operation
 from worker.core.model import Enrolment, Request, Sealed
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class Call:
     sent_at: float
     late: bool
     """Its process was paused between the last look at the clock and the first byte on the wire."""
+    operation: Operation = "associate"
+    code: str = ""
+    """What is verified with."""
+    reply: object = None
+    """What its caller was told; nothing where it was killed or gave up."""
     answered: bool = False
     """Its caller saw a whole and certain answer."""
     ambiguous: bool = False
@@ -54,6 +60,15 @@ class Call:
     """What Cognito issued for it."""
     told: int = 0
     """How often its user was told that its reply was lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """Cognito found a code right: this secret is verified. ``call``: the one that did it."""
+
+    at: float
+    secret: str
+    call: Call
 
 
 @dataclass(eq=False, slots=True)
@@ -86,7 +101,7 @@ class Exit:
     process: Process
 
 
-Event = Write | Call | Delivery | Acknowledgement | Exit
+Event = Write | Call | Delivery | Acknowledgement | Exit | Verification
 
 
 @dataclass(slots=True)
@@ -95,6 +110,11 @@ class UserHistory:
 
     writes: list[Write] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    """Those that ask for a secret."""
+    others: list[Call] = field(default_factory=list)
+    """Sign-ins, looks, verifications and preferences."""
+    verified: list[Verification] = field(default_factory=list)
+    """In the order in which Cognito verified."""
     issued: list[Call] = field(default_factory=list)
     """In the order in which Cognito issued; the last one is the truth."""
     deliveries: list[Delivery] = field(default_factory=list)

@@ -4,7 +4,8 @@ Those that can be judged when something happens are judged then, and raise ``Vio
 hand; the others are judged at rest, when no process is left and nothing more will happen.
 
 Six, seven and ten, which are about secrets that may be lost, stand in ``losses``; what a wrong clock or a channel that
-is away must not bring about, in ``clock_and_channel``.
+is away must not bring about, in ``clock_and_channel``; what concerns sign-ins, in ``signing_in``; and what concerns the
+activation, in ``activating``.
 
 A paused process is the one thing that no fencing can stop: Cognito takes no fencing token, so a request that stood
 between the worker's last look at the clock and the wire while its process was paused leaves when the process goes on.
@@ -15,6 +16,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.simulation.activating import (
+    a_blob_does_not_outlive_its_outcome,
+    a_wrong_code_is_tried_once_more,
+    active_is_the_newest_delivered,
+    an_activation_has_a_claim,
+    nobody_is_verified_before_the_delivery,
+    what_is_sent_was_written_first,
+    what_was_verified_is_not_denied,
+    who_is_verified_is_known,
+)
 from tests.simulation.clock_and_channel import few_are_undelivered, nobody_is_given_up_alive
 from tests.simulation.history import (
     Acknowledgement,
@@ -23,6 +34,7 @@ from tests.simulation.history import (
     Event,
     Exit,
     UserHistory,
+    Verification,
     Violation,
     Write,
     secret_of,
@@ -35,7 +47,15 @@ from tests.simulation.losses import (
     three_deaths_are_enough,
 )
 from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, MIN_VALIDITY, SESSION_VALIDITY, Wrong
-from worker.core.model import ENROLLED, UNFINISHED, Reason, State
+from tests.simulation.signing_in import (
+    a_refused_credential_is_not_sent_again,
+    a_refused_sign_in_was_refused,
+    a_sign_in_has_a_claim,
+    at_most_three_more_sign_ins,
+    no_two_workers_at_once,
+    who_was_signed_in_was_looked_at,
+)
+from worker.core.model import ENROLLED, NOT_ACTIVATED, Enrolment, Reason, State
 from worker.core.resilience.refusals import LATELY
 
 if TYPE_CHECKING:
@@ -53,13 +73,31 @@ BOUNDED_TIME = 600.0
 def judge(world: World, event: Event) -> None:
     """Everything that can be said when ``event`` happens."""
     match event:
-        case Call():
+        case Call(operation="associate"):
             a_send_has_a_claim(world, event)
             calls_do_not_overlap(world, event)
             a_refused_user_is_not_called_for_ever(world, event)
             an_outcome_ends_a_request(world, event)
             few_are_undelivered(world, event)
+            who_was_signed_in_was_looked_at(world, event)
+            no_two_workers_at_once(world, event)
+        case Call(operation="begin" | "answer" | "look"):
+            a_sign_in_has_a_claim(world, event)
+            no_two_workers_at_once(world, event)
+            a_refused_credential_is_not_sent_again(world, event)
+            at_most_three_more_sign_ins(world, event)
+        case Call(operation="verify" | "prefer"):
+            an_activation_has_a_claim(world, event)
+            no_two_workers_at_once(world, event)
+            what_is_sent_was_written_first(world, event)
+            a_wrong_code_is_tried_once_more(world, event)
+        case Verification():
+            nobody_is_verified_before_the_delivery(world, event)
         case Write():
+            active_is_the_newest_delivered(world, event)
+            a_blob_does_not_outlive_its_outcome(world, event)
+            what_was_verified_is_not_denied(world, event)
+            a_refused_sign_in_was_refused(world, event)
             three_deaths_are_enough(world, event)
             an_attempt_is_onesecret_of(world, event.row.username)
             delivered_is_left_for_a_reason(world, event)
@@ -98,6 +136,7 @@ def judge_at_rest(world: World) -> None:
     everybody_has_an_outcome(world)
     for username, user in world.users.items():
         the_newest_secret_is_delivered(world, username, user)
+        who_is_verified_is_known(world, username, user)
         no_secret_is_silently_gone(world, username, user)
         no_secret_too_many(world, username, user)
 
@@ -125,6 +164,8 @@ def a_send_has_a_claim(world: World, call: Call) -> None:
 def calls_do_not_overlap(world: World, call: Call) -> None:
     """1. No two calls for a user overlap unless a process was paused."""
     for other in world.cognito.open_calls:
+        if other.operation != "associate":
+            continue
         if other is not call and other.request.username == call.request.username and not (call.late or other.late):
             raise Violation(
                 f"1: {call.process.name} calls for {call.request.username} while a call by {other.process.name} "
@@ -201,11 +242,16 @@ def an_outcome_was_durable_first(world: World, acknowledgement: Acknowledgement)
     for number, write in enumerate(writes):
         until = writes[number + 1].at if number + 1 < len(writes) else world.now
         if until >= acknowledgement.leased_at and (
-            write.row.state in ENROLLED or (write.row.state not in UNFINISHED and _is_dead(world, acknowledgement))
+            _has_enough(write.row) or (not write.row.is_unfinished and _is_dead(world, acknowledgement))
         ):
             return
     stands = writes[-1].row if writes else None
     raise Violation(f"4: {request.id} is acknowledged without an outcome: {stands}")
+
+
+def _has_enough(row: Enrolment) -> bool:
+    """Enrolled, and no work is left with the user's secret."""
+    return row.state in ENROLLED and not row.is_unfinished and row.reason not in NOT_ACTIVATED
 
 
 def _is_dead(world: World, acknowledgement: Acknowledgement) -> bool:
@@ -230,7 +276,7 @@ def delivered_is_left_for_a_reason(world: World, write: Write) -> None:
         return
     if any(id_ in old.settled and id_ not in new.settled for id_ in world.requests):
         raise Violation(f"5: {new.username} forgets settled requests")
-    if old.state not in ENROLLED or new.state in ENROLLED or new.reason is Reason.REPLY_LOST:
+    if not _has_enough(old) or new.state in ENROLLED or new.reason is Reason.REPLY_LOST:
         return
     if new.request_id not in world.replacing or (new.request_id and new.request_id in old.settled):
         raise Violation(f"5: {new.username} was {old.state}, and is {new.state} {new.reason} for {new.request_id}")
@@ -247,7 +293,7 @@ def done_means_nobody_is_unfinished(world: World, exit_: Exit) -> None:
     looked_at = exit_.at if exit_.process.looked_at is None else exit_.process.looked_at
     for username, user in world.users.items():
         row = next((write.row for write in reversed(user.writes) if write.at <= looked_at), None)
-        if row is not None and row.state in UNFINISHED:
+        if row is not None and row.is_unfinished:
             raise Violation(f"8: {exit_.process.name} ends as done, and {username} is {row.state}")
     if any(message.pushed_at <= exit_.process.counted_at for message in world.queue.messages):
         raise Violation(f"8: {exit_.process.name} ends as done, and a message waits")
@@ -334,7 +380,7 @@ def in_bounded_time(world: World) -> None:
 
 def everybody_has_an_outcome(world: World) -> None:
     """11. And then nobody is left, and no message."""
-    if left := [str(row) for row in world.ledger.rows.values() if row.state in UNFINISHED]:
+    if left := [str(row) for row in world.ledger.rows.values() if row.is_unfinished]:
         raise Violation(f"11: unfinished at rest: {left}")
     if world.queue.messages:
         raise Violation("11: messages at rest")

@@ -8,15 +8,12 @@ process.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from tests.simulation.history import Call
-from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, Operation, Wrong
+from tests.simulation.scenario import Operation, Wrong
 from tests.simulation.stores import Waiting
-from tests.simulation.truth import NO_ANSWER, Course
 from worker.core.errors import (
     ChannelUnavailable,
     DependencyUnavailable,
@@ -25,33 +22,25 @@ from worker.core.errors import (
     RecordRefused,
 )
 from worker.core.model import (
-    UNFINISHED,
     Counts,
     Enrolment,
     Listed,
-    PreferReply,
-    Reply,
-    Request,
     Sealed,
-    Secret,
     State,
-    TryAgain,
-    VerifyReply,
     WriteResult,
     Written,
 )
 from worker.core.outlook import UNJUDGED, Outlook
-from worker.core.ports import Backlog, Deadlines, Lease, TimeAnswer
+from worker.core.ports import Backlog, Deadlines, Lease
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
 
 Result = TypeVar("Result")
-TIME_TAKES = 0.01
-"""Seconds that the endpoint takes to tell its time."""
+OWN_MARK = b"own:"
 
 
-class _Port:
+class Port:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._world = process.world
@@ -85,7 +74,7 @@ class _Port:
         return await reply
 
 
-class SimulatedLedger(_Port):
+class SimulatedLedger(Port):
     """``Ledger`` and ``LedgerStats``."""
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
@@ -113,7 +102,7 @@ class SimulatedLedger(_Port):
 
         def found() -> list[Enrolment]:
             process.looked_at = process.world.now
-            return [row for row in rows.values() if row.state in UNFINISHED]
+            return [row for row in rows.values() if row.is_unfinished]
 
         for row in await self._operation("unfinished", "", LedgerUnavailable, found):
             yield row
@@ -129,7 +118,8 @@ class SimulatedLedger(_Port):
 
         def counted() -> Counts:
             process.looked_at = process.world.now
-            return Counts(Counter(row.state for row in rows.values()), {})
+            reasons = Counter(str(row.reason) for row in rows.values() if row.reason)
+            return Counts(Counter(row.state for row in rows.values()), reasons)
 
         return await self._operation("unfinished", "", LedgerUnavailable, counted)
 
@@ -140,7 +130,7 @@ class SimulatedLedger(_Port):
         self._world.ledger.duplicates += duplicates
 
 
-class SimulatedQueue(_Port):
+class SimulatedQueue(Port):
     """``Queue``."""
 
     async def lease(self, most: int, outlook: Outlook = UNJUDGED) -> Sequence[Lease]:
@@ -202,7 +192,7 @@ class SimulatedQueue(_Port):
         raise NotImplementedError
 
 
-class SimulatedChannel(_Port):
+class SimulatedChannel(Port):
     """``Channel``."""
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
@@ -222,88 +212,18 @@ class SimulatedChannel(_Port):
         process.channel_is_away = False
 
 
-class SimulatedProvider(_Port):
-    """``Provider`` and ``TimeSource``."""
-
-    async def ask_time(self) -> TimeAnswer:
-        process, world = self._process, self._world
-        asked_at = world.now
-        await asyncio.sleep(TIME_TAKES)
-        if world.now < world.scenario.silent_until:
-            return TimeAnswer(told=False, trouble="away")
-        if world.scenario.names_time:
-            process.clock.heard(math.floor(EPOCH + world.now), world.now - asked_at)
-        return TimeAnswer(told=world.scenario.names_time)
-
-    async def verify(self, request: Request, code: Secret) -> VerifyReply:
-        raise NotImplementedError
-
-    async def prefer(self, request: Request) -> PreferReply:
-        raise NotImplementedError
-
-    async def associate(self, request: Request) -> Reply:
-        process, world, cognito = self._process, self._world, self._world.cognito
-        about = f"associate {request.username} {request.id}"
-        late = await process.before(about)
-        if world.scenario.killer == request.username:
-            world.kill(process)
-            await process.loop.create_future()
-        course = cognito.course(world.wrong("associate"), request.username)
-        call = cognito.receive(process, request, late=late)
-        answer: asyncio.Future[Reply] = process.loop.create_future()
-
-        def act() -> None:
-            if call.over:
-                return
-            cognito.close(call)
-            reply = cognito.act(call)
-            process.after(about)
-            if course.instead is None:
-                world.after(
-                    course.heard_after - cast("float", course.acts_after), lambda: process.answer(answer, reply)
-                )
-
-        self._schedule(call, course, act, answer)
-        try:
-            async with asyncio.timeout(CALL_TIMEOUT):
-                reply = await answer
-        except TimeoutError:
-            reply = NO_ANSWER
-        except asyncio.CancelledError:
-            cognito.give_up(call)
-            raise
-        else:
-            if world.scenario.names_time:
-                process.clock.heard(math.floor(EPOCH + world.now), world.now - call.sent_at)
-        call.ambiguous = isinstance(reply, TryAgain) and reply.ambiguous
-        call.answered = not call.ambiguous
-        return reply
-
-    def _schedule(self, call: Call, course: Course, act: Callable[[], None], answer: asyncio.Future[Reply]) -> None:
-        process, world = self._process, self._world
-        call.act = act
-        if course.acts_after is None:
-            world.after(course.heard_after, lambda: world.cognito.close(call))
-        else:
-            call.acts_at = world.now + course.acts_after
-            world.after(course.acts_after, act)
-        if course.instead is not None:
-            instead = course.instead
-            world.tell(process.name, f"associate {call.request.username}: will be told {instead}")
-            world.after(course.heard_after, lambda: process.answer(answer, instead))
-
-
 class SimulatedPacer:
     """``Pacer``: an even pace, and no waiting at all where there is room."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, rate: float) -> None:
         self._process = process
+        self._rate = rate
         self._next = 0.0
 
     async def acquire(self) -> None:
         now = self._process.world.now
         self._next = max(now, self._next)
-        wait, self._next = self._next - now, self._next + 1 / self._process.world.scenario.rate
+        wait, self._next = self._next - now, self._next + 1 / self._rate
         if wait > 0:
             await asyncio.sleep(wait)
 
@@ -319,3 +239,15 @@ class OpenSealer:
 
     def sealed_size(self, plaintext: int) -> int:
         return plaintext
+
+
+class MarkingSealer:
+    """``OwnSealer`` of the rollout's own identity; the invariants can see through it too (``blob_of``)."""
+
+    def seal(self, plaintext: bytes) -> bytes:
+        return OWN_MARK + plaintext
+
+    def open(self, blob: bytes) -> bytes:
+        if not blob.startswith(OWN_MARK):
+            raise ValueError("not sealed to the rollout's own identity")
+        return blob.removeprefix(OWN_MARK)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation import ports
+from tests.simulation import ports, wire
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY, SESSION_VALIDITY
 from worker.core.clock import EndpointClock
-from worker.core.config import WorkerConfig
+from worker.core.config import ActivationMode, WorkerConfig
 from worker.core.errors import Interrupted
 from worker.core.record import RecordFormat
 from worker.core.resilience.call_attempts import RetryPolicy
@@ -93,20 +93,27 @@ class Process:
     # --- made of ------------------------------------------------------------------------------------------------------
 
     def _assemble(self) -> WorkerLoop:
+        signs_in = self.world.scenario.flow != "none"
+        activates = self.world.scenario.activation is not ActivationMode.NONE
         return assemble(
             Ports(
                 queue=ports.SimulatedQueue(self),
                 ledger=ports.SimulatedLedger(self),
                 channel=ports.SimulatedChannel(self),
-                provider=ports.SimulatedProvider(self),
-                pacer=ports.SimulatedPacer(self),
+                provider=wire.SimulatedProvider(self),
+                pacer=ports.SimulatedPacer(self, self.world.scenario.rate),
                 sealer=ports.OpenSealer(),
                 clock=self.clock,
+                sign_ins=wire.SimulatedSignIns(self) if signs_in else None,
+                sign_in_pacer=ports.SimulatedPacer(self, 4 * self.world.scenario.rate) if signs_in else None,
+                own_sealer=ports.MarkingSealer() if activates else None,
             ),
             WorkerConfig(
                 worker=self.name,
                 retry=RetryPolicy(attempts=5, base=0.2, cap=5.0, total=60.0, call_timeout=CALL_TIMEOUT),
                 record=RecordFormat("Example", session_validity=SESSION_VALIDITY),
+                activation=self.world.scenario.activation,
+                look_first=self.world.scenario.look_first,
                 lease=LEASE,
                 clock_skew=CLOCK_SKEW,
                 min_validity=MIN_VALIDITY,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
+from worker.core.config import ActivationMode
+
 EPOCH = 1_700_000_000.0
 """UTC, in seconds, at which virtual time begins."""
 LEASE, CALL_TIMEOUT, CLOCK_SKEW, VISIBILITY = 30.0, 5.0, 60.0, 20.0
@@ -42,12 +44,38 @@ class Wrong(StrEnum):
     DISABLED = "user is disabled"
     RECORD_REFUSED = "record refused"
     """The channel refuses this one record for good."""
+    WRONG_CODE = "wrong code"
+    """Cognito takes a right code for a wrong one."""
+    SIGN_IN_REFUSED = "sign-in refused"
+    LOCKED = "password attempts exceeded"
+    CHALLENGE = "another challenge"
+    TRIGGER_FAILS = "a trigger fails"
 
 
 PLAIN = (Wrong.UNAVAILABLE, Wrong.UNAVAILABLE_DONE, Wrong.UNAVAILABLE_LATE)
 OF_ONE_ITEM = (Wrong.DISABLED, Wrong.RECORD_REFUSED)
-CALLING = tuple(wrong for wrong in Wrong if wrong not in (*PLAIN, *OF_ONE_ITEM))
-Operation = Literal["put", "read", "associate", "deliver", "lease", "acknowledge", "give_back", "backlog", "unfinished"]
+OF_ONE_SIGN_IN = (Wrong.SIGN_IN_REFUSED, Wrong.LOCKED, Wrong.CHALLENGE, Wrong.TRIGGER_FAILS)
+CALLING = tuple(wrong for wrong in Wrong if wrong not in (*PLAIN, *OF_ONE_ITEM, *OF_ONE_SIGN_IN, Wrong.WRONG_CODE))
+LOOKING = tuple(wrong for wrong in CALLING if wrong is not Wrong.CONFLICT)
+SIGNING_IN = (*LOOKING, *OF_ONE_SIGN_IN)
+VERIFYING = (*CALLING, Wrong.WRONG_CODE, Wrong.WRONG_CODE)
+Operation = Literal[
+    "put",
+    "read",
+    "associate",
+    "deliver",
+    "lease",
+    "acknowledge",
+    "give_back",
+    "backlog",
+    "unfinished",
+    "begin",
+    "answer",
+    "look",
+    "verify",
+    "prefer",
+]
+Flow = Literal["none", "custom_auth", "user_password"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +114,8 @@ class Message:
     copies: int = 1
     again: float | None = None
     """Delivered once more so long after it was deleted."""
+    signs_in: bool = False
+    """It brings a ticket or a password, as the scenario's ``flow`` has it, and neither a Session nor a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +151,22 @@ class Scenario:
     """Of all latencies and jitters."""
     marked: bool = False
     """The ledger has a mark outside it, as the embedded one has: it is written after each commit of a row."""
+    flow: Flow = "none"
+    """How users are signed in whose message ``signs_in``: with a ticket or with a password."""
+    activation: ActivationMode = ActivationMode.NONE
+    look_first: bool = True
+    requires_mfa: bool = False
+    """The pool does: a password then brings a Session that sets up TOTP, and not a token."""
+    shows_unpreferred: bool = True
+    """A verified secret that is not preferred counts as an active factor at a sign-in (nobody knows if it does)."""
+    enrolled: tuple[str, ...] = ()
+    """Users who had an active factor before the rollout; they bring no Session or token of their own."""
+    wrong_credentials: tuple[str, ...] = ()
+    """Users whose tickets or passwords Cognito refuses, until they are given new ones."""
+    after_wrong_code: Literal["new", "same", "none"] = "new"
+    """What a Session is after a wrong code: replaced by a new one, good for another try, or spent."""
+    token_life: float = 3_600.0
+    """Seconds that an access token lives which a sign-in brought."""
     is_quick: bool = False
     """Every call takes a twentieth of a second and many users are worked on at once: the pace alone is the limit."""
 

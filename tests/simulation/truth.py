@@ -1,34 +1,26 @@
-"""Cognito as it really is: single-use Sessions that expire, tokens, a new secret every time, and a wire that lies."""
+"""Cognito as it really is: single-use Sessions that expire, tokens, a new secret every time, and a wire that lies.
+
+``accounts`` says what a wire attempt does that has arrived.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.simulation.accounts import Accounts
 from tests.simulation.history import Call
 from tests.simulation.scenario import CALL_TIMEOUT, Wrong
-from worker.core.model import (
-    CredentialKind,
-    Issued,
-    PoolFault,
-    Reason,
-    Refused,
-    Reply,
-    Request,
-    Secret,
-    State,
-    Trouble,
-    TryAgain,
-)
+from worker.core.model import PoolFault, Reason, Refused, State, Trouble, TryAgain
 
 if TYPE_CHECKING:
-    from tests.simulation.process import Process
     from tests.simulation.world import World
+    from worker.core.model import Request
 
 JUST_UNDER = 0.98
 """What was sent can act no later than one call time-out after its caller gave up or died: so late, nearly."""
 
-WITHOUT_EFFECT: dict[Wrong, Reply] = {
+WITHOUT_EFFECT: dict[Wrong, Refused | TryAgain | PoolFault] = {
     Wrong.UNSENT: TryAgain(Trouble.UNSENT, "unsent"),
     Wrong.CONFLICT: TryAgain(Trouble.CONFLICT, "conflict"),
     Wrong.INTERNAL: TryAgain(Trouble.SERVER_ERROR, "internal"),
@@ -36,18 +28,12 @@ WITHOUT_EFFECT: dict[Wrong, Reply] = {
     Wrong.FORBIDDEN: PoolFault("ForbiddenException", "ask", may_pass=True, may_be_own=True),
     Wrong.INVALID: Refused(State.FAILED, Reason.INVALID_PARAMETER),
     Wrong.DISABLED: Refused(State.SKIPPED, Reason.DISABLED),
+    Wrong.SIGN_IN_REFUSED: Refused(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED),
+    Wrong.LOCKED: TryAgain(Trouble.LOCKED, "locked"),
+    Wrong.CHALLENGE: Refused(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE, "SMS_MFA"),
+    Wrong.TRIGGER_FAILS: PoolFault("UnexpectedLambdaException", "look", may_pass=True, may_be_own=True),
 }
 NO_ANSWER = TryAgain(Trouble.NO_ANSWER, "no answer")
-
-
-@dataclass(slots=True)
-class Credential:
-    """A Session or a token. ``dies_at`` in seconds of virtual time."""
-
-    username: str
-    kind: CredentialKind
-    dies_at: float
-    used: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +42,34 @@ class Course:
 
     acts_after: float | None
     heard_after: float
-    instead: Reply | None = None
+    instead: Refused | TryAgain | PoolFault | None = None
 
 
 class CognitoClient:
-    """The user pool. Its list of issued secrets is the truth."""
+    """The user pool behind its wire. Its list of issued and of verified secrets is the truth."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._credentials: dict[str, Credential] = {}
-        self._issued = 0
+        self.accounts = Accounts(world)
+        self._wrong: dict[Call, Wrong | None] = {}
         self.open_calls: list[Call] = []
 
     def grant(self, request: Request, dies_at: float) -> None:
-        credential = Credential(request.username, request.kind, dies_at)
-        self._credentials.setdefault(request.credential.reveal(), credential)
+        self.accounts.grant(request, dies_at)
 
-    def receive(self, process: Process, request: Request, *, late: bool) -> Call:
+    def receive(self, call: Call, wrong: Wrong | None) -> Call:
         """A request leaves."""
-        call = Call(process, request, self._world.now, late)
-        self._world.users[request.username].calls.append(call)
+        user = self._world.users[call.request.username]
+        (user.calls if call.operation == "associate" else user.others).append(call)
         self.open_calls.append(call)
+        self._wrong[call] = wrong
         self._world.turns.used()
         self._world.happened(call)
         return call
 
-    def course(self, wrong: Wrong | None, username: str) -> Course:
-        if wrong is None:
+    def course(self, wrong: Wrong | None, username: str | None) -> Course:
+        """``username``: whose own troubles count."""
+        if wrong is None and username is not None:
             wrong = self._world.always_wrong.get(username)
         dice = self._world.dice
         if self._world.scenario.is_quick and wrong is None:
@@ -90,7 +77,7 @@ class CognitoClient:
         there, back = dice.choice((0.01, 0.05, 0.3, 2.0)), dice.choice((0.0, 0.05, 0.3, 2.0))
         later = CALL_TIMEOUT * dice.choice((0.1, 0.5, JUST_UNDER))
         match wrong:
-            case None:
+            case None | Wrong.WRONG_CODE:
                 return Course(there, there + back)
             case Wrong.INTERNAL_DONE:
                 return Course(there, there + back, TryAgain(Trouble.SERVER_ERROR, "internal"))
@@ -105,22 +92,9 @@ class CognitoClient:
             case _:
                 return Course(None, there + back, WITHOUT_EFFECT[wrong])
 
-    def act(self, call: Call) -> Reply:
+    def act(self, call: Call) -> object:
         """The call takes effect, if the credential is good; whether anybody hears of it is another matter."""
-        request = call.request
-        credential = self._credentials[request.credential.reveal()]
-        token = credential.kind is CredentialKind.ACCESS_TOKEN
-        if self._world.now >= credential.dies_at:
-            return Refused(State.NEEDS_SESSION, Reason.TOKEN_EXPIRED if token else Reason.SESSION_EXPIRED)
-        if credential.used:
-            return Refused(State.NEEDS_SESSION, Reason.SESSION_SPENT)
-        credential.used = not token
-        self._issued += 1
-        call.secret = f"SECRET{self._issued}"
-        self._world.users[request.username].issued.append(call)
-        self._world.tell("cognito", f"issues {call.secret} to {request.username} for {request.id}")
-        session = None if token else Secret(f"session-after-{call.secret}")
-        return Issued(Secret(call.secret), session, f"request-{self._issued}")
+        return self.accounts.act(call, self._wrong.pop(call, None))
 
     def give_up(self, call: Call) -> None:
         """Its caller gave up or died: what is on the wire is over within one call time-out."""

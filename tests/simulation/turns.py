@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.simulation.history import Violation
-from worker.core.model import State
+from worker.core.model import Enrolment, Reason, State
 from worker.core.rules import DEADLINE_MARGIN
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Turns:
         """Nothing happens until then. Raises ``Violation``."""
         world = self._world
         workers = [process for process in world.processes if _could_call(process)]
-        if not workers or any(row.state is State.SEALED for row in world.ledger.rows.values()):
+        if not workers or any(_is_delivered_just_now(row) for row in world.ledger.rows.values()):
             self._since = moment
             return
         waiting = [one for one in world.queue.messages if all(self._could_use_it(one, each) for each in workers)]
@@ -65,6 +65,11 @@ class Turns:
             return False
         others = (other for other in world.queue.messages if other.request.username == request.username)
         return not any(world.queue.is_held(other) for other in others)
+
+
+def _is_delivered_just_now(row: Enrolment) -> bool:
+    """Or activated, which comes before anybody new."""
+    return row.state is State.SEALED or row.reason is Reason.ACTIVATION_PENDING
 
 
 def _could_call(process: Process) -> bool:

@@ -38,7 +38,7 @@ from tests.simulation.truth import CognitoClient
 from tests.simulation.turns import Turns
 from worker.core import settled
 from worker.core.errors import PersonMustAct
-from worker.core.model import UNFINISHED, CredentialKind, Request, Secret, State
+from worker.core.model import NEVER, NOT_ACTIVATED, CredentialKind, Request, Secret, State
 
 RESTORE_TAKES = 60.0
 """Seconds until somebody has restored the ledger: longer than anything stays on the wire."""
@@ -47,6 +47,8 @@ RESTART = 1.0
 STAGGER = 0.7
 REMEMBERED_EXACTLY = 2
 """Settled requests of a user that are not in the filter: few, so that many scenarios need the filter."""
+USUAL_LIFE = 10_000.0
+"""Seconds that the credential of a message lives, where nothing else is said; of a password: it does not expire."""
 MAX_STEPS, MAX_PROCESSES = 60_000, 100
 
 
@@ -234,23 +236,31 @@ class World:
             invariants.judge_at_rest(self)
 
     def _produce(self, message: Message, id_: str) -> None:
-        kind = CredentialKind.ACCESS_TOKEN if message.token else CredentialKind.SESSION
+        kind = self._kind(message)
         credential = f"{kind}-{id_}"
+        lives_on = kind is CredentialKind.PASSWORD and message.life >= USUAL_LIFE
         request = Request(
             username=message.user,
             kind=kind,
             credential=Secret(credential),
             id=id_,
-            expires_at=EPOCH + message.life,
+            expires_at=NEVER if lives_on else EPOCH + message.life,
             replace=message.replace,
         )
         self._requests += 1
         self.requests[id_] = request
         if message.replace:
             self.replacing.add(id_)
-        self.cognito.grant(request, message.life)
+        self.cognito.grant(request, NEVER if kind is CredentialKind.PASSWORD else message.life)
         for _ in range(message.copies):
             self.after(message.arrives, lambda: self.push(request, again=message.again))
+
+    def _kind(self, message: Message) -> CredentialKind:
+        if message.signs_in:
+            assert self.scenario.flow != "none"
+            return CredentialKind.TICKET if self.scenario.flow == "custom_auth" else CredentialKind.PASSWORD
+        assert message.user not in self.scenario.enrolled, "whose factor is active brings nothing that sets up another"
+        return CredentialKind.ACCESS_TOKEN if message.token else CredentialKind.SESSION
 
     def push(self, request: Request, *, again: float | None = None) -> None:
         self.quiet_since = self.now
@@ -262,12 +272,19 @@ class World:
     def _sign_in_again(self) -> bool:
         """New credentials for those who need them; whether anybody does."""
         wanting = [
-            row.username for row in self.ledger.rows.values() if row.state in (State.NEEDS_SESSION, State.FAILED)
+            row.username
+            for row in self.ledger.rows.values()
+            if row.state in (State.NEEDS_SESSION, State.FAILED) or row.reason in NOT_ACTIVATED
         ]
         for number, user in enumerate(wanting):
-            life = self.now + 10_000.0
-            self._produce(Message(user, token=number % 2 == 0, life=life), f"r{self._requests}")
+            signs_in = self.scenario.flow != "none" and (number % 3 < 2 or self._has_a_factor(user))
+            message = Message(user, token=number % 2 == 0, life=self.now + USUAL_LIFE, signs_in=signs_in)
+            self._produce(message, f"r{self._requests}")
         return bool(wanting)
+
+    def _has_a_factor(self, username: str) -> bool:
+        """Then nobody gets a Session for the user by hand that sets up another."""
+        return self.cognito.accounts[username].verified is not None
 
     def spawn(self) -> None:
         if self._is_down:
@@ -287,7 +304,7 @@ class World:
     def _finish(self) -> None:
         """Until nothing is left that anybody could do; what a late write or message leaves is one more run's work."""
         self._drive()
-        while self.queue.messages or any(row.state in UNFINISHED for row in self.ledger.rows.values()):
+        while self.queue.messages or any(row.is_unfinished for row in self.ledger.rows.values()):
             self.spawn()
             self._drive()
 

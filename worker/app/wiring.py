@@ -14,7 +14,7 @@ from worker.adapters.watched_file import Watched
 from worker.app import beginning
 from worker.app.stores import Stores, open_channel
 from worker.app.watching import watch_files
-from worker.core.config import WorkerConfig
+from worker.core.config import ActivationMode, WorkerConfig
 from worker.core.errors import UsageError
 from worker.core.ports import Queue
 from worker.core.record import RecordFormat
@@ -93,6 +93,7 @@ async def open_worker(
             pacer=pacer,
             sealer=sealer,
             clock=clock,
+            own_sealer=stores.own,
         )
         yield assemble(ports, config, shutdown, stats, wave=wave, failure_rate=failure_rate)
 
@@ -110,6 +111,8 @@ def worker_config(settings: Settings, worker: str, *, max_users: int | None = No
             total=retry.total,
             call_timeout=settings.cognito.call_timeout,
         ),
+        activation=ActivationMode(settings.activation.mode),
+        look_first=settings.sign_in.look_first,
         record=RecordFormat(settings.otp.issuer, settings.otp.account, settings.cognito.session_validity),
         lease=ledger.lease,
         clock_skew=ledger.clock_skew,
@@ -127,5 +130,5 @@ def worker_config(settings: Settings, worker: str, *, max_users: int | None = No
         watchdog=run.watchdog,
         sweep=ledger.lease / 2,
         max_users=max_users,
-        warn_of_sessions=not settings.cognito.session_handoff,
+        warn_of_sessions=not settings.cognito.session_handoff and settings.activation.mode == "none",
     )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from worker.core.errors import UsageError
+
 if TYPE_CHECKING:
     from worker.settings import Settings
 
@@ -81,7 +83,15 @@ def sources(
 ) -> tuple[Path | None, list[str], Any]:
     """Return where settings come from: the file, ``--set`` before and after the command, and the environment."""
     common = context.find_root().params
-    return config or common.get("config"), [*common.get("overrides", ()), *overrides], os.environ
+    given = [*common.get("overrides", ()), *overrides]
+    for key in ("sign_in.client_secret",):
+        if any(each.partition("=")[0].strip() == key for each in given):
+            name = f"MFA_WORKER_{key.replace('.', '__').upper()}_FILE"
+            raise UsageError(
+                f"--set {key}: every user of this host can read arguments, and the shell's history keeps them",
+                f"write it into a file of mode 0600 that {name} names; where others use this host, make a new one",
+            )
+    return config or common.get("config"), given, os.environ
 
 
 def binary(file: str) -> Any:

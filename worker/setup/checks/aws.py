@@ -19,7 +19,7 @@ from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
 from worker.core.model import State
 from worker.settings import Settings
 from worker.settings.types import is_loopback
-from worker.setup.checks import beginning, dynamodb, pool, sign_in, sqs
+from worker.setup.checks import activation, beginning, dynamodb, pool, sign_in, sqs
 
 CLIENTS_TIMEOUT = 5.0
 """Seconds that creating all clients may take, for which the SDK reads many files."""
@@ -192,10 +192,12 @@ class _Questionnaire:
             found = await DynamoLedger(client, table, "check").look()
         except (LedgerUnavailable, UsageError):
             return []  # the question about the table reports that
+        about_identity = activation.look(self._settings, found)
         if not found.has_users:
             self.seen |= Seen(users=0, delivered=0)
-            return await beginning.look(self._settings, found)
+            return [*about_identity, *await beginning.look(self._settings, found)]
         async with open_stores(self._settings, Purpose.EXISTING) as stores:
             counts = await stores.ledger.counts()
-        self.seen |= Seen(users=counts.accepted, delivered=counts.states.get(State.DELIVERED, 0))
-        return [ok("ledger", f"{counts.accepted:,} users of this rollout are in it")]
+        has_record = counts.states.get(State.DELIVERED, 0) + counts.states.get(State.ACTIVE, 0)
+        self.seen |= Seen(users=counts.accepted, delivered=has_record)
+        return [*about_identity, ok("ledger", f"{counts.accepted:,} users of this rollout are in it")]

@@ -6,11 +6,11 @@ active user of them.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
+from pydantic import SecretStr
 
 from worker.adapters.aws.errors import code
 from worker.adapters.checks.findings import Finding, advice, fails, ok
@@ -82,7 +82,7 @@ def _secret(client: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     elif given is not None and not has:
         yield fails("sign-in", f"the app client {name} has no secret, but sign_in.client_secret is set", "leave it out")
     elif has and given is not None:
-        if hmac.compare_digest(str(has).encode(), given.get_secret_value().encode()):
+        if given == SecretStr(str(has)):
             yield ok("sign-in", "sign_in.client_secret is the app client's")
         else:
             cure = f"copy it again from the app client {client.get('ClientId')}"

@@ -14,7 +14,7 @@ Cognito", developer guide). It can be raised."""
 SIGN_IN_CALLS = {"custom_auth": 2, "user_password": 1, "admin_user_password": 1}
 """``sign_in.flow`` → requests of one sign-in: a ticket is the answer to a challenge."""
 PRICES = {"LITE": 0.0055, "ESSENTIALS": 0.015}
-"""A pool's feature plan → dollars for each monthly active user (list prices of November 2026, "Amazon Cognito Pricing")."""
+"""A pool's feature plan → dollars for each monthly active user (list prices, November 2026; "Cognito pricing")."""
 FREE = 10_000
 """Monthly active users of an account that cost nothing (same page)."""
 

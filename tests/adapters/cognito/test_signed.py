@@ -16,7 +16,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.support.wire import Wire, answer, listening
+from tests.support.wire import Wire, answer, listening, unused_port
 from worker.adapters.aws.session import Aws, AwsTarget
 from worker.adapters.cognito.client import CognitoClient, cognito
 from worker.adapters.cognito.sign_in import SignInConfig
@@ -143,6 +143,37 @@ async def test_without_credentials_nothing_is_sent_and_a_person_must_act(
             assert reply.code == code
             assert cure.lower() in reply.cure.lower()
             assert (reply.may_pass, reply.may_be_own) == (False, False)
+    assert wire.seen == []
+
+
+WITH_ROLE = (
+    "[profile work]\nrole_arn = arn:aws:iam::123456789012:role/worker\nsource_profile = keys\n"
+    "[profile keys]\naws_access_key_id = AKIA\naws_secret_access_key = x\n"
+)
+
+
+async def test_credentials_are_asked_of_no_address_that_is_not_awss(
+    wire: Wire, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".aws" / "config").write_text(WITH_ROLE)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://sts.example.invalid")
+    async with client(wire, "work") as provider:
+        reply = await provider.prefer(SESSION)
+    assert isinstance(reply, PoolFault)
+    assert "sts.example.invalid" in reply.cure
+    assert wire.seen == []
+
+
+async def test_where_nobody_gives_credentials_now_it_is_tried_again(
+    wire: Wire, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".aws" / "config").write_text(WITH_ROLE)
+    with unused_port() as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+        async with client(wire, "work", call_timeout=30) as provider:
+            reply = await provider.prefer(SESSION)
+    assert isinstance(reply, TryAgain)
+    assert reply.trouble is Trouble.UNSENT
     assert wire.seen == []
 
 

@@ -1,10 +1,11 @@
 """The whole story with somebody else's Cognito: sign in, enrol, deliver, verify, prefer, and sign in with the code.
 
-How far each goes: ministack goes the whole way from a password, or from a ticket that the triggers of ``config/sign-in``
-check in its Lambda, to a preferred factor, with fresh secrets; it takes any code and ignores what Sessions are for. moto
-signs in and knows users by status, challenge and factor, and so decides outcomes of sign-ins; its one secret is too
-short for one of Cognito's, so the worker takes every answer with it for a lost one. Sessions that are spent and expire,
-checked codes and quotas: only the project's own fake Cognito has these (``tests/crash/test_activated``).
+How far each goes: ministack goes the whole way from a password, or from a ticket that the triggers of
+``config/sign-in`` check in its Lambda, to a preferred factor, with fresh secrets; it takes any code and ignores what
+Sessions are for. moto signs in and knows users by status, challenge and factor, and so decides outcomes of sign-ins;
+its one secret is too short for one of Cognito's, so the worker takes every answer with it for a lost one. Sessions that
+are spent and expire, checked codes and quotas: only the project's own fake Cognito has these
+(``tests/crash/test_activated``).
 """
 
 from __future__ import annotations

@@ -76,6 +76,9 @@ class StoredLedger(CountedLedger, Beginning, Roster, PaceStore, Recoverable, Pro
         ``new_rollout``: without users it may take the place of another ledger.
         """
 
+    async def forget(self, name: str) -> None:
+        """Take that part out of the stamp."""
+
 
 class Purpose(Enum):
     """What queue and ledger are opened for."""

@@ -526,6 +526,18 @@ async def test_of_two_workers_that_activate_with_two_identities_at_once_one_is_r
         assert await other.put(row("cem"), None)
 
 
+async def test_a_part_of_the_stamp_that_is_forgotten_may_be_another_one_next(open_ledger: OpenLedger) -> None:
+    async with open_ledger("one", stamp=STAMP | IDENTITIES[0]) as one:
+        await one.put(row("ana"), None)
+    async with open_ledger("mends") as mends:
+        await mends.forget(RECIPIENT)
+        await mends.forget(RECIPIENT)
+        assert (await mends.look()).stamp == STAMP
+    async with open_ledger("two", stamp=STAMP | IDENTITIES[1]) as two:
+        await two.put(row("ben"), None)
+        assert (await two.look()).stamp == STAMP | IDENTITIES[1]
+
+
 async def test_looking_says_what_is_there_and_makes_nothing(open_ledger: OpenLedger) -> None:
     async with open_ledger() as ledger:
         assert await ledger.look() == Found(exists=True)

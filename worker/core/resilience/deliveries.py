@@ -48,10 +48,8 @@ REFUSED_IN_A_ROW = 10
 """Distinct users whose records the channel refuses for good, one after the other and nobody's taken between, after
 which it is taken to refuse everybody's. Each of the others costs its user a secret, so they stay sealed."""
 
-
 DIES_SOON = frozenset({CredentialKind.SESSION, CredentialKind.PASSWORD})
-"""Credentials whose secret is void unless it is delivered within minutes. A password may bring a Session, a ticket always
-a token."""
+"""Credentials whose secret is void unless it is delivered in minutes: a password may bring a Session, a ticket never."""
 
 
 class _Undelivered:

@@ -11,6 +11,9 @@ from worker.core.ports import Backlog
 
 ALL_DELIVERED = Counts({State.DELIVERED: 99}, {})
 SOME_FAILED = Counts({State.DELIVERED: 99, State.FAILED: 1}, {})
+SOME_NOT_ACTIVATED = Counts({State.DELIVERED: 100}, {"verify_refused": 1})
+ALL_ACTIVE = Counts({State.ACTIVE: 98, State.SKIPPED: 2}, {"already_enrolled": 2})
+SOMEBODY_BEING_ACTIVATED = Counts({State.DELIVERED: 100}, {"activation_pending": 1})
 SOMEBODY_UNDER_WAY = Counts({State.DELIVERED: 99, State.IN_PROGRESS: 1}, {})
 A_DEAD_LETTER = Counts({State.DELIVERED: 99}, {}, dead_letters=1)
 NOT_LOOKED_AT = Counts({State.DELIVERED: 99}, {}, dead_letters=None)
@@ -23,6 +26,11 @@ INTERRUPTED, UNAVAILABLE, ENOUGH = Interrupted("a signal"), LedgerUnavailable("a
         (None, 0, ALL_DELIVERED, 0, 0.0, ExitCode.DONE),
         (None, 0, SOME_FAILED, 0, 0.0, ExitCode.SOME_LEFT_OUT),
         (None, 0, SOME_FAILED, 0, 0.01, ExitCode.DONE),
+        (None, 0, ALL_ACTIVE, 0, 0.0, ExitCode.DONE),
+        (None, 0, SOME_NOT_ACTIVATED, 0, 0.0, ExitCode.SOME_LEFT_OUT),
+        (None, 0, SOME_NOT_ACTIVATED, 0, 0.01, ExitCode.DONE),
+        (None, 0, SOMEBODY_BEING_ACTIVATED, 0, 1.0, ExitCode.INTERRUPTED),
+        (INTERRUPTED, 0, SOMEBODY_BEING_ACTIVATED, 0, 0.0, ExitCode.INTERRUPTED),
         (None, 0, SOMEBODY_UNDER_WAY, 0, 0.0, ExitCode.INTERRUPTED),
         (None, 0, ALL_DELIVERED, 1, 0.0, ExitCode.INTERRUPTED),
         (None, 0, A_DEAD_LETTER, 0, 1.0, ExitCode.SOME_LEFT_OUT),

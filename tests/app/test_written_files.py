@@ -74,6 +74,13 @@ def test_two_settings_that_name_one_file_are_refused_with_both_names(
     assert "are the same file" in refused
 
 
+def test_the_workers_own_identity_is_no_file_that_is_written(folder: Path) -> None:
+    for path in ("mfa-worker.db", "mfa-worker.db-wal", "enrolments.jsonl", "enrolments.jsonl.mark"):
+        given = load(None, [*NEEDED, "activation.mode=verify", f"activation.identity={path}"], {})
+        assert "activation.identity" in str(refusal(folder, given))
+    refuse_wrong_files(load(None, [*NEEDED, f"activation.identity={path}"], {}), delivers=True)  # it has no effect
+
+
 @pytest.mark.parametrize("make", [os.link, os.symlink])
 def test_one_file_under_two_names_is_one_file(folder: Path, make: Callable[[str, str], None]) -> None:
     for one, other in (("mfa-worker.db", "c.jsonl"), ("l.db", "q.db")):

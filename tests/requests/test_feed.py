@@ -14,6 +14,7 @@ from tests.support.feeding import CONFIG, VALIDITY, World, ending, mint, numbers
 from tests.support.virtual_time import VirtualTime
 from worker.requests.backpressure import MARGIN, MIN_WORK, FeedConfig
 from worker.requests.feed import MIN_PAUSE
+from worker.requests.message import Parser
 
 # --- the rule ---------------------------------------------------------------------------------------------------------
 
@@ -288,3 +289,52 @@ def test_whoever_pushes_what_can_be_used_is_told_nothing(virtual: VirtualTime) -
     with capture_logs() as logs:
         virtual.run(main())
     assert [line for line in logs if line["event"] == "overload"] == []
+
+
+# --- what a user costs, and credentials that do not age ---------------------------------------------------------------
+
+
+def test_where_a_user_costs_two_calls_half_as_many_may_wait_and_the_log_says_so(virtual: VirtualTime) -> None:
+    most = []
+    for calls in (1, 2):
+        config = FeedConfig(rate=25.0, session_validity=VALIDITY, calls=calls)
+        world = World(virtual, rate=0.0)
+
+        async def main(world: World = world, config: FeedConfig = config) -> None:
+            async with world.feed(config) as feed:
+                minting = asyncio.create_task(mint(feed, virtual.now + 60, virtual))
+                with ending(minting):
+                    await asyncio.sleep(30)
+
+        with capture_logs() as logs:
+            virtual.run(main())
+        most.append(len(world.messages))
+        (said, *_) = [line for line in logs if line["event"] == "feed_waits"]
+        assert said["pace"] == ("25 calls/s" if calls == 1 else "25 calls/s, 2 calls a user: 12.5 users/s")
+    assert abs(most[0] / 2 - most[1]) <= 2
+
+
+def test_the_shared_pace_is_shared_by_all_calls_of_a_user() -> None:
+    config = FeedConfig(rate=25.0, session_validity=VALIDITY, calls=2)
+    assert [config.users(rate) for rate in (10.0, 25.0, 50.0)] == [5.0, 12.5, 12.5]
+
+
+def test_nobody_waits_for_the_turn_of_a_ticket_or_a_password(virtual: VirtualTime) -> None:
+    world = World(virtual, rate=0.0)
+    world.foreign = 1_000_000
+
+    async def main() -> None:
+        async with world.feed(FeedConfig(rate=20.0, session_validity=VALIDITY, is_lasting=True)) as feed:
+            feed._parser = Parser("eu-central-1_AbCdEfGhI", VALIDITY, flow="user_password")
+            for number in range(100):
+                await feed.room()
+                await feed.push({"username": f"user-{number}", "password": "x"})
+            waiting = asyncio.create_task(feed.push(request()))
+            with ending(waiting):
+                await asyncio.sleep(30)
+                assert not waiting.done(), "a Session is held back as before"
+
+    with capture_logs() as logs:
+        virtual.run(main())
+    assert len(world.messages) == 101
+    assert [line["event"] for line in logs].count("feed_does_not_wait") == 1

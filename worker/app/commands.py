@@ -6,7 +6,7 @@ import asyncio
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, TextIO
@@ -16,12 +16,14 @@ from worker.app.beginning import say_new
 from worker.app.feed import feed
 from worker.app.push_time import learn_time
 from worker.app.stores import Purpose, Stores, open_stores, parser_of
+from worker.app.tickets import Progress, Tickets
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Counts, Listed, Request, State
 from worker.core.ports import Backlog, Pushed, PutAside
 from worker.core.record import rfc3339
-from worker.requests.feed import BATCH
+from worker.requests.feed import BATCH, Feed
 from worker.requests.lines import Line, read_lines
+from worker.requests.message import Parser
 from worker.requests.refused import Aside, Refused, safe_reason
 from worker.requests.usernames import named_lines, why_not
 from worker.settings import Settings
@@ -45,25 +47,42 @@ class PushResult:
         return self.refused.reasons
 
 
-async def push(settings: Settings, stream: BinaryIO) -> PushResult:
-    """Put every line of ``stream`` on the queue, durably; malformed ones are put aside by reason and digest."""
+async def push(settings: Settings, stream: BinaryIO, tickets: Tickets | None = None) -> PushResult:
+    """Put every line of ``stream`` on the queue, durably; malformed ones are put aside by reason and digest.
+
+    ``tickets``: makes requests of usernames, or judges the tickets of requests.
+    """
     result = PushResult(refused=Refused(parser_of(settings).digest))
     async with open_stores(settings) as stores:
         say_new(settings, stores.found)
         await learn_time(settings, stores.clock)
-        lines = read_lines(stream)
+        lines, progress = read_lines(stream), Progress(settings.log.interval)
+        if tickets is not None:
+            tickets.begin(stores.clock.utc())
+        read = _as_it_is if tickets is None else tickets.read
         ended = False
         while not ended:
-            batch, asides, ended = _next_batch(lines, stores, result.refused)
+            batch, asides, ended = _next_batch(lines, stores, result.refused, read)
             pushed = await stores.queue.push(batch) if batch else Pushed()
             result.accepted += pushed.accepted
             result.duplicates += pushed.duplicates
             await asyncio.gather(*(stores.queue.put_aside(*aside) for aside in asides))
+            progress.tell(accepted=result.accepted, duplicate=result.duplicates, malformed=result.refused.total)
+        if tickets is not None:
+            await tickets.warn_if_too_short(stores, result.accepted)
     return result
 
 
+Read = Callable[[Parser, Line, float], tuple[Request, bytes]]
+"""Makes of a line, read at a time (UTC seconds), a request and the message to push. Raises ``Malformed``."""
+
+
+def _as_it_is(parser: Parser, line: Line, now: float) -> tuple[Request, bytes]:
+    return parser.to_push(line.message(), now)
+
+
 def _next_batch(
-    lines: Iterator[Line], stores: Stores, refused: Refused
+    lines: Iterator[Line], stores: Stores, refused: Refused, read: Read
 ) -> tuple[list[tuple[Request, bytes]], list[Aside], bool]:
     """Return the next requests to push together, what to put aside, and whether no lines are left."""
     batch: list[tuple[Request, bytes]] = []
@@ -71,7 +90,7 @@ def _next_batch(
     for line in lines:
         now = stores.clock.utc()
         try:
-            batch.append(stores.parser.to_push(line.message(), now))
+            batch.append(read(stores.parser, line, now))
         except Malformed as malformed:
             if aside := refused.add(line, str(malformed)):
                 asides.append(aside)
@@ -83,13 +102,22 @@ def _next_batch(
 async def push_fresh(settings: Settings, stream: BinaryIO) -> PushResult:
     """Put lines on the queue as ``push`` does, but no faster than the workers use the credentials."""
     refused = Refused(parser_of(settings).digest)
+    pushing: list[Coroutine[None, None, None]] = []
     async with feed(settings) as opened:
         for line in read_lines(stream):
             await opened.room()
-            with suppress(Malformed):  # the feed has put it aside and counted it
-                await opened.push_line(line, refused)
+            pushing.append(_push_one(opened, line, refused))
+            if not opened.is_lasting or len(pushing) == BATCH:  # what ages is pushed at once
+                await asyncio.gather(*pushing)
+                pushing.clear()
+        await asyncio.gather(*pushing)
         await opened.put_aside(refused.owed())
         return PushResult(opened.accepted, opened.duplicates, refused)
+
+
+async def _push_one(opened: Feed, line: Line, refused: Refused) -> None:
+    with suppress(Malformed):  # the feed has put it aside and counted it
+        await opened.push_line(line, refused)
 
 
 async def add_to_roster(settings: Settings, stream: BinaryIO) -> tuple[int, Refused]:

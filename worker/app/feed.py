@@ -33,6 +33,8 @@ async def feed(settings: Settings) -> AsyncIterator[Feed]:
         min_validity=settings.channel.min_validity,
         share=SHARE_IN_ORDER if exact else SHARE_WITHOUT_ORDER,
         lag=0.0 if exact else settings.queue.empty_after,
+        calls=settings.calls_per_user,
+        is_lasting=settings.sign_in.flow != "none",
     )
     async with open_stores(settings) as stores:
         say_new(settings, stores.found)

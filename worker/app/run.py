@@ -21,7 +21,7 @@ from worker.app.wiring import open_worker
 from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import SystemClock
 from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, PersonMustAct, UsageError, WorkerError
-from worker.core.model import Counts, State
+from worker.core.model import Counts
 from worker.core.ports import Backlog, Queue
 from worker.core.stats import RunStats
 from worker.engine import waves
@@ -57,7 +57,7 @@ class RunOptions:
     """Whether to go on when the queue is empty."""
     max_users: int | None = None
     tolerate: float = 0.0
-    """The share of users who may fail or need a session without changing the exit code."""
+    """The share of users who may be left to a person without changing the exit code."""
     report: Path | None = None
     only: Path | None = None
     """A file that names the only users to work on."""
@@ -209,8 +209,8 @@ def _exit_code(
         return reason.exit_code
     if counts.dead_letters:
         return ExitCode.SOME_LEFT_OUT
-    left_out = counts.states.get(State.NEEDS_SESSION, 0) + counts.states.get(State.FAILED, 0)
-    return ExitCode.SOME_LEFT_OUT if malformed or left_out > tolerate * counts.accepted else ExitCode.DONE
+    left_out = counts.left_to_a_person > tolerate * counts.accepted
+    return ExitCode.SOME_LEFT_OUT if malformed or left_out else ExitCode.DONE
 
 
 def _print_result(

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from worker.adapters import channels
 from worker.adapters.channels.kind import OpenableChannel
+from worker.adapters.ledgers.found import RECIPIENT
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.adapters.watched_file import Watched
-from worker.app import beginning
+from worker.app import beginning, own_identity
 from worker.app.written_files import mark_beside, refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.errors import UsageError
@@ -26,6 +27,7 @@ from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
 from worker.requests.refused import Refused
+from worker.sealing.own import OwnAgeSealer
 from worker.settings import Settings
 
 if TYPE_CHECKING:  # importing the SDK takes 0.25 s, which commands on one host do without
@@ -64,11 +66,18 @@ class StoredLedger(CountedLedger, Beginning, Roster, PaceStore, Recoverable, Pro
     notices that it is a copy.
     """
 
+    @property
+    def sign_in_pace(self) -> PaceStore:
+        """The pace of sign-ins, which have a quota of their own."""
+
     async def open(self, stamp: Mapping[str, str], *, must_exist: bool = False, new_rollout: bool = False) -> None:
         """Open it for this rollout; ``must_exist``: only if a user has a row. Raises ``UsageError`` if it is not ours.
 
         ``new_rollout``: without users it may take the place of another ledger.
         """
+
+    async def forget(self, name: str) -> None:
+        """Take that part out of the stamp."""
 
 
 class Purpose(Enum):
@@ -99,6 +108,8 @@ class Stores:
     """By which the deadlines of requests are judged; the machine's own until an endpoint told its time."""
     watched: Sequence[Watched] = ()
     """The files of this host that are in use."""
+    own: OwnAgeSealer | None = None
+    """The worker's own identity, where it activates."""
 
     async def counts(self) -> Counts:
         """Return the ledger's last known counts, with the duplicates and malformed messages that the queue counted."""
@@ -207,14 +218,29 @@ async def open_stores(
         is_told = False
         if purpose is not Purpose.EXISTING and not found.has_users and not settings.ledger.must_exist:
             is_told = await look_at_channel(settings, purpose, is_meant=is_meant)
-        await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist, new_rollout=is_meant)
+        own = (
+            own_identity.own_identity(settings, found) if purpose is Purpose.RUN and _is_ours(settings, found) else None
+        )
+        await ledger.open(
+            {**stamp(settings), **own_identity.recipient_stamp(own)},
+            must_exist=settings.ledger.must_exist,
+            new_rollout=is_meant,
+        )
+        if purpose is Purpose.RUN and own is None and RECIPIENT in found.stamp:
+            await own_identity.refuse_under_way(ledger)
         if new_rollout and not found.has_users:
             found = await beginning.remember_it_is_meant(ledger, found)
         looks_at_mark = purpose is Purpose.PUSH and settings.ledger.kind == "sqlite" and not is_told
         if looks_at_mark and (refusal := await ledger.refusal()):
             beginning.warn_of(refusal, beginning.pushed_here(settings))
         queue = queue or await opening.sqlite_queue()
-        yield Stores(worker, opening.liveness or nullcontext(), parser, queue, ledger, found, clock, opening.watched())
+        alive = opening.liveness or nullcontext()
+        yield Stores(worker, alive, parser, queue, ledger, found, clock, opening.watched(), own)
+
+
+def _is_ours(settings: Settings, found: Found) -> bool:
+    """Whether opening the ledger will not refuse it as another rollout's: beside that one, nothing is made."""
+    return not found.has_users or all(found.stamp.get(name, value) == value for name, value in stamp(settings).items())
 
 
 async def look_at_channel(settings: Settings, purpose: Purpose, *, is_meant: bool) -> bool:

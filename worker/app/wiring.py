@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from worker.adapters.cognito.client import cognito
+from worker.adapters.cognito.sign_in import SignInConfig
 from worker.adapters.watched_file import Watched
 from worker.app import beginning
-from worker.app.stores import Stores, open_channel
+from worker.app.stores import Stores, aws_target, open_channel
 from worker.app.watching import watch_files
-from worker.core.config import WorkerConfig
+from worker.core.config import ActivationMode, WorkerConfig
 from worker.core.errors import UsageError
+from worker.core.model import Secret
 from worker.core.ports import Queue
 from worker.core.record import RecordFormat
 from worker.core.record_size import RecordSize
@@ -29,6 +32,9 @@ from worker.engine.waves import Wave
 from worker.pacing.pacer import SharedPacer
 from worker.sealing.age import AgeSealer
 from worker.settings import Settings
+
+if TYPE_CHECKING:  # importing the SDK takes 0.25 s
+    from worker.adapters.cognito.signed import SignedCalls
 
 WAF_PATIENCE = 45.0
 """Seconds for which calls that WAF refuses are tried again before the run ends. Once few enough requests come, a rate
@@ -81,10 +87,16 @@ async def open_worker(
                 call_timeout=settings.cognito.call_timeout,
                 concurrency=settings.run.concurrency,
                 clock=clock,
+                sign_in=sign_in_config(settings),
+                signed=await _signed_calls(settings, stack),
             )
         )
         pacer = await stack.enter_async_context(SharedPacer(stores.ledger, settings.rate.effective, clock))
         stack.callback(lambda: setattr(stats, "quota_lost", pacer.lost))
+        sign_in_pacer = None
+        if settings.sign_in.flow != "none":
+            pace = SharedPacer(stores.ledger.sign_in_pace, settings.sign_in.requests_per_second, clock)
+            sign_in_pacer = await stack.enter_async_context(pace)
         ports = Ports(
             queue=queue,
             ledger=stores.ledger,
@@ -93,8 +105,37 @@ async def open_worker(
             pacer=pacer,
             sealer=sealer,
             clock=clock,
+            sign_ins=provider if sign_in_pacer is not None else None,
+            sign_in_pacer=sign_in_pacer,
+            own_sealer=stores.own,
         )
         yield assemble(ports, config, shutdown, stats, wave=wave, failure_rate=failure_rate)
+
+
+def sign_in_config(settings: Settings) -> SignInConfig | None:
+    """Return how users are signed in under these settings; ``None``: they are not."""
+    sign_in, secret = settings.sign_in, settings.sign_in.client_secret
+    if sign_in.flow == "none":
+        return None
+    assert sign_in.client_id is not None
+    return SignInConfig(
+        flow=sign_in.flow,
+        client_id=sign_in.client_id,
+        client_secret=Secret(secret.get_secret_value()) if secret is not None else None,
+        user_pool_id=settings.cognito.user_pool_id,
+        session_validity=settings.cognito.session_validity,
+    )
+
+
+async def _signed_calls(settings: Settings, stack: AsyncExitStack) -> SignedCalls | None:
+    """What signs the requests that need AWS credentials; ``None`` where these settings bring none about."""
+    if settings.sign_in.flow != "admin_user_password" and settings.activation.mode != "prefer":
+        return None
+    from worker.adapters.aws.session import Aws
+    from worker.adapters.cognito.signed import SignedCalls
+
+    aws = await stack.enter_async_context(Aws(aws_target(settings)))
+    return SignedCalls(aws, region=settings.cognito.region, user_pool_id=settings.cognito.user_pool_id)
 
 
 def worker_config(settings: Settings, worker: str, *, max_users: int | None = None) -> WorkerConfig:
@@ -110,6 +151,8 @@ def worker_config(settings: Settings, worker: str, *, max_users: int | None = No
             total=retry.total,
             call_timeout=settings.cognito.call_timeout,
         ),
+        activation=ActivationMode(settings.activation.mode),
+        look_first=settings.sign_in.look_first,
         record=RecordFormat(settings.otp.issuer, settings.otp.account, settings.cognito.session_validity),
         lease=ledger.lease,
         clock_skew=ledger.clock_skew,
@@ -127,5 +170,5 @@ def worker_config(settings: Settings, worker: str, *, max_users: int | None = No
         watchdog=run.watchdog,
         sweep=ledger.lease / 2,
         max_users=max_users,
-        warn_of_sessions=not settings.cognito.session_handoff,
+        warn_of_sessions=not settings.cognito.session_handoff and settings.activation.mode == "none",
     )

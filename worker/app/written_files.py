@@ -46,6 +46,8 @@ def refuse_wrong_files(
     inputs = {placed(path, Path()): f"{name} {path}" for name, path in (read or {}).items() if path not in (None, "-")}
     if settings.file is not None:
         inputs[settings.file] = "the settings file"
+    if settings.activation.mode != "none" and settings.activation.identity is not None:
+        inputs[settings.activation.identity] = "activation.identity"
     written = [*stores.items(), *channel.items()]
     beside = list(_beside(stores, channel))
     if report is not None:

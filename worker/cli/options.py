@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from worker.core.errors import UsageError
+
 if TYPE_CHECKING:
     from worker.settings import Settings
 
@@ -62,6 +64,27 @@ def small_pipe(_context: click.Context, _option: click.Parameter, value: Any) ->
     return value
 
 
+MOST_SECONDS = 3650 * 86_400.0
+"""The longest duration that an option takes, ten years: what is longer has a wrong unit."""
+
+
+def duration(_context: click.Context, _option: click.Parameter, value: str | None) -> float | None:
+    """Return the seconds of a duration, written as in the settings (``90m``, ``24h``). Raises ``BadParameter``."""
+    if value is None:
+        return None
+    from pydantic import TypeAdapter, ValidationError
+
+    from worker.settings.types import Seconds
+
+    try:
+        seconds: float = TypeAdapter(Seconds).validate_python(value)
+    except ValidationError:
+        raise click.BadParameter("should be a duration of more than 0, such as 90m, 24h or 3d") from None
+    if seconds > MOST_SECONDS:
+        raise click.BadParameter("should be at most 3650d, ten years")
+    return seconds
+
+
 def say_if_terminal() -> None:
     """Say what is waited for where requests are read from a terminal: a command without a file looks as if it hung."""
     with suppress(OSError, ValueError):
@@ -81,7 +104,15 @@ def sources(
 ) -> tuple[Path | None, list[str], Any]:
     """Return where settings come from: the file, ``--set`` before and after the command, and the environment."""
     common = context.find_root().params
-    return config or common.get("config"), [*common.get("overrides", ()), *overrides], os.environ
+    given = [*common.get("overrides", ()), *overrides]
+    for key in ("sign_in.client_secret",):
+        if any(each.partition("=")[0].strip() == key for each in given):
+            name = f"MFA_WORKER_{key.replace('.', '__').upper()}_FILE"
+            raise UsageError(
+                f"--set {key}: every user of this host can read arguments, and the shell's history keeps them",
+                f"write it into a file of mode 0600 that {name} names; where others use this host, make a new one",
+            )
+    return config or common.get("config"), given, os.environ
 
 
 def binary(file: str) -> Any:

@@ -13,6 +13,7 @@ from worker.core.errors import ExitCode
 from worker.core.text import shortened
 
 if TYPE_CHECKING:
+    from worker.app.repair.lost_identity import GivenUp
     from worker.app.repair.recover import Plan
     from worker.app.repair.users import Told
     from worker.settings import Settings
@@ -34,21 +35,48 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Users, one a line, whose secret was being replaced since the copy was made; for a table on DynamoDB.",
 )
+@click.option("--lost-identity", is_flag=True, help="Give up what is sealed to activation.identity, which is lost.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts; with all users in doubt.")
 @configured
-def recover(settings: Settings, act: bool, files: tuple[Path, ...], doubt: Path | None, as_json: bool) -> None:
+def recover(
+    settings: Settings, act: bool, files: tuple[Path, ...], doubt: Path | None, lost_identity: bool, as_json: bool
+) -> None:
     """Show what a ledger needs that was restored from an older copy, and with --yes do it.
 
     It reads what the channel shows, which needs the rights of whoever opens the secrets, but no key.
     """
+    from worker.app.repair.lost_identity import give_up
     from worker.app.repair.recover import recover as recovered
     from worker.app.run import run_async
 
+    if lost_identity:
+        if files or doubt or as_json:
+            raise click.UsageError("--lost-identity stands alone, or with --yes")
+        _print_given_up(run_async(give_up(settings, act=act)))
+        return
     plan = run_async(recovered(settings, files=files, doubt=doubt, act=act))
     if as_json:
         click.echo(json.dumps(_as_json(plan)))
     else:
         _print(plan, is_shared=settings.ledger.kind != "sqlite" and doubt is None)
+
+
+def _print_given_up(found: GivenUp) -> None:
+    click.echo(
+        f"the ledger is bound to the activation identity of {found.recipient}"
+        if found.recipient
+        else "the ledger is bound to no activation identity"
+    )
+    for named, what in (
+        (found.delivered, "are delivered, and nobody can go on with their activation; push a new credential for each"),
+        (found.others, "need a new sign-in, or are just being enrolled again"),
+    ):
+        if named.total:
+            click.echo(f"{named.total:,} users {what}: {', '.join(named.lines())}")
+    if found.done:
+        click.echo("done; the next run binds the ledger to its own identity: mfa-worker run")
+    elif found.recipient or found.delivered.total or found.others.total:
+        click.echo("nothing was changed; to give that up: mfa-worker recover --lost-identity --yes")
 
 
 def _as_json(plan: Plan) -> dict[str, object]:

@@ -131,9 +131,13 @@ def _target(settings: Settings) -> AwsTarget:
 
 
 @click.command()
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Where the identity goes, 0600.")
-def keygen(output: Path | None) -> None:
-    """Make an age identity, to be kept away from the worker, and print its recipient, for seal.recipients."""
+@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="FILE", help="Where the key goes, 0600.")
+@click.option("--ticket", is_flag=True, help="Make a key for tickets (push --usernames) instead.")
+def keygen(output: Path | None, ticket: bool) -> None:
+    """Make an age identity, to be kept away from the worker, and print its recipient, for seal.recipients.
+
+    With --ticket: the key of tickets, which whoever pushes and the pool's trigger have, and the worker has not.
+    """
     from datetime import UTC, datetime
 
     from worker.sealing import age
@@ -143,6 +147,9 @@ def keygen(output: Path | None) -> None:
         if sys.stdout.isatty():
             raise click.UsageError("the secret key would be shown on this terminal: name a file with -o")
         close_to_others(sys.stdout, "the secret key", "mfa-worker keygen -o FILE")
+    if ticket:
+        _keygen_ticket(output)
+        return
     text, recipient = age.keygen(datetime.now(UTC).isoformat(timespec="seconds"))
     if output is None:
         click.echo(text, nl=False)
@@ -150,3 +157,14 @@ def keygen(output: Path | None) -> None:
     else:
         age.write_identity(output, text)
         click.echo(recipient)
+
+
+def _keygen_ticket(output: Path | None) -> None:
+    from worker.requests.ticket import new_key
+    from worker.sealing import age
+
+    if output is None:
+        click.echo(new_key(), nl=False)
+        return
+    age.write_identity(output, new_key(), "a key")
+    click.echo("the pool's trigger needs the same key, in Secrets Manager; no worker needs it", err=True)

@@ -2,24 +2,34 @@
 
 ::
 
-    claim ─ pace ─ associate ─ seal ─ record ─ deliver ─ settle
+    claim ─ (sign in) ─ pace ─ associate ─ seal ─ record ─ deliver ─ (activate) ─ settle
 
-The guarantee rests on the order of the writes: never call before the claim is written, never deliver before the ledger
-holds the sealed record, never report an outcome before the ledger holds it. ``rules`` decides what may follow from a
-row; this module does it. ``engine.loop`` runs it for many users at once, and acknowledges their messages.
+The guarantee rests on the order of the writes: never sign in or call before the claim is written, never deliver before
+the ledger holds the sealed record, never verify before it holds the delivery, never report an outcome before the ledger
+holds it. ``rules`` decides what may follow from a row; this module does it. ``engine.loop`` runs it for many users at
+once, and acknowledges their messages.
+
+Where the request brings a ticket or a password that still lives, a reply, a Session or a window to verify that was lost
+is no outcome: the user is signed in again, ``sign_in.MOST_AGAIN`` times at most.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 
 from worker.core import rules
-from worker.core.call import Caller, Claim, Overtaken, ThrottledAlone, TooLate
+from worker.core.activation import DEAD, Activator, NotActivated
+from worker.core.call import Caller, CallResult, Claim, Locked, Overtaken, ThrottledAlone, TooLate
 from worker.core.config import WorkerConfig
-from worker.core.errors import ChannelUnavailable, RecordRefused
+from worker.core.errors import ChannelUnavailable, PersonMustAct, RecordRefused
 from worker.core.model import (
     EXPIRED,
+    SIGNS_IN,
+    STATE_OF,
+    AlreadyEnrolled,
     CredentialKind,
     Done,
     Duplicate,
@@ -46,7 +56,10 @@ from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.refusals import Concluded, Later, Refusals
+from worker.core.resilience.sign_in_refusals import LOOK_AGAIN_AFTER as LOOK_AT_REFUSED_AFTER
+from worker.core.resilience.sign_in_refusals import SignInRefusals
 from worker.core.resilience.writer import LedgerWriter
+from worker.core.sign_in import MOST_AGAIN, SignIn, SignInResult
 from worker.core.stats import RunStats
 
 LOOK_AGAIN_AFTER = 2.0
@@ -54,6 +67,10 @@ LOOK_AGAIN_AFTER = 2.0
 that a claim which is given back early does not cost a Session much of its three minutes."""
 OVERTAKEN_PAUSE = 1.0
 """Seconds until the message is visible again after another worker took the user over: that one is at work just now."""
+LOCKED_PAUSE = 60.0
+"""Seconds until a user is signed in again whom Cognito lets nobody sign in as for now ("Password attempts exceeded"):
+the lockout begins with a second, doubles with each further failure, and lasts 15 minutes at most (developer guide,
+"Lockout behavior for failed sign-in attempts")."""
 DELIVERY_BACKOFF = Backoff(first=0.2, longest=10.0)
 """How a delivery that failed is tried again: soon at first, and at least every ten seconds, because a
 Session lasts only minutes."""
@@ -84,6 +101,9 @@ class Pipeline:
         clock: Clock,
         stats: RunStats,
         config: WorkerConfig,
+        sign_in: SignIn | None = None,
+        sign_in_refusals: SignInRefusals | None = None,
+        activator: Activator | None = None,
     ) -> None:
         self._ledger = ledger
         self._channel = channel
@@ -96,12 +116,24 @@ class Pipeline:
         self._clock = clock
         self._stats = stats
         self._config = config
+        self._sign_in = sign_in
+        self._sign_in_refusals = sign_in_refusals
+        self._activator = activator
 
     async def enrol(self, request: Request, scope: CancellationScope) -> Verdict:
         """Bring the user of ``request`` to an outcome, or say when to try again.
 
         Raises ``LedgerUnavailable`` or ``ChannelUnavailable`` when patience is over; a later run then finishes the row.
         """
+        if self._sign_in_refusals is not None:
+            match self._sign_in_refusals.next_step(request):
+                case Later(seconds):
+                    return Postpone(seconds)
+                case Concluded() as refused:
+                    verdict = await self._enrol(request, refused, scope)
+                    if isinstance(verdict, Done | Duplicate):
+                        self._sign_in_refusals.forget(request)
+                    return verdict
         if isinstance(instead := self._after_refusals(request), Later):
             return Postpone(instead.seconds)
         return await self._enrol(request, instead, scope)
@@ -119,17 +151,20 @@ class Pipeline:
             if isinstance(result, Lost):
                 row = result.row
                 continue
+            expires = started + self._config.lease
             match step:
                 case rules.Call():
-                    return await self._call(request, Claim(result.row, started + self._config.lease), scope)
+                    return await self._obtain(request, Claim(result.row, expires, request), scope)
                 case rules.Conclude():
                     return self._done(result.row)
-                case rules.Deliver():
-                    row = await self._deliver(result.row, scope)
-                    if row.state is State.SEALED:
-                        return GiveBack(LOOK_AGAIN_AFTER)
-                    if result.row.request_id == request.id:
-                        return Done(row.state, row.reason)
+                case rules.Deliver() | rules.Activate():
+                    is_own = result.row.request_id == request.id
+                    verdict = await self._go_on(Claim(result.row, expires, request if is_own else None), scope)
+                    if isinstance(verdict, GiveBack):
+                        return GiveBack(max(verdict.delay, LOOK_AGAIN_AFTER))
+                    if is_own or not isinstance(verdict, Done):
+                        return verdict
+                    row = await self._ledger.read(request.username)
 
     def _next_step(self, request: Request, row: Enrolment | None, instead: Concluded | None) -> rules.Step:
         """What to do for the request; ``instead``: the outcome of a user who is refused alone, in place of a call.
@@ -137,14 +172,36 @@ class Pipeline:
         Whose record the channel or the ledger would not take is not called for either.
         """
         step = rules.next_step(request, row, self._me(), self._claim_expiry.seconds_left)
+        if isinstance(step, rules.Activate):
+            return self._instead_of_activation(step, row, instead)
         if not isinstance(step, rules.Call):
             return step
         now = self._clock.utc()
         if instead is not None:
-            return rules.Conclude(rules.conclude(step.row, State.FAILED, instead.reason, now, detail=instead.code))
+            state = STATE_OF[instead.reason]
+            return rules.Conclude(rules.conclude(step.row, state, instead.reason, now, detail=instead.code or None))
         if self._record_size.is_too_large(request):
             return rules.Conclude(rules.conclude(step.row, State.FAILED, Reason.RECORD_TOO_LARGE, now))
         return step
+
+    def _instead_of_activation(
+        self, step: rules.Activate, row: Enrolment | None, instead: Concluded | None
+    ) -> rules.Activate | rules.Conclude:
+        """The same where the user was delivered.
+
+        A worker that does not activate leaves nobody who is under way; whoever was given up is finished for it.
+        """
+        assert row is not None
+        now = self._clock.utc()
+        if self._activator is None:
+            if row.is_unfinished:
+                raise _cannot_activate()
+            return rules.Conclude(rules.delivered(step.row, now, keep_sealed=True))
+        if instead is None:
+            return step
+        if instead.reason is Reason.SIGN_IN_REFUSED and step.row.before_reason is not None:
+            return rules.Conclude(rules.not_activated(step.row, step.row.before_reason, now))
+        return rules.Conclude(self._activator.given_up(Claim(step.row, 0.0), instead.code or None))
 
     async def duplicates(self, requests: Sequence[Request]) -> Sequence[bool]:
         """Which of these requests of one user change nothing, going by the user's row now.
@@ -159,18 +216,39 @@ class Pipeline:
         """Whether the row may be claimed now."""
         return self._claim_expiry.seconds_left(row) <= 0
 
-    async def finish(self, row: Enrolment, scope: CancellationScope) -> None:
-        """Finish a row that no waiting message will finish: deliver its secret, or record that a sign-in is needed."""
+    def waits_for_message(self, row: Enrolment) -> bool:
+        """Whether an unfinished row is better left to its message, while that may still come."""
+        return rules.waits_for_message(row, self._config.min_validity, self._clock.utc())
+
+    async def finish(self, row: Enrolment, scope: CancellationScope, *, may_come: bool = False) -> None:
+        """Finish a row without its message: deliver its secret, activate it, or record that a sign-in is needed.
+
+        ``may_come``: whether the message may still come. What only a new sign-in can decide is left to it then.
+        """
         step = rules.without_request(row, self._me(), self._claim_expiry.seconds_left)
         if isinstance(step, rules.Wait):
             return
+        if isinstance(step, rules.Activate):
+            if self._activator is None:
+                raise _cannot_activate()
+            match self._refusals.next_step(row.username, math.inf):
+                case Later(seconds):
+                    with suppress(asyncio.CancelledError):
+                        await self._caller.pause(seconds, scope)
+                    scope.forbid_stop()
+                    return
+                case Concluded(_, code):
+                    step = rules.Conclude(self._activator.given_up(Claim(step.row, 0.0), code or None))
+        started = self._clock.monotonic()
         result = await self._ledger.put(step.row, row)
         if isinstance(result, Lost):
             return
-        if isinstance(step, rules.Deliver):
-            await self._deliver(result.row, scope)
-        else:
+        if isinstance(step, rules.Conclude):
             self._done(result.row)
+            return
+        claim = Claim(result.row, started + self._config.lease)
+        claim.leaves_to_message = may_come and row.kind in SIGNS_IN
+        await self._go_on(claim, scope)
 
     async def crashed(self, scope: CancellationScope) -> None:
         """A bug interrupted the work on this user: it counts like a worker's death, so that it ends some day."""
@@ -183,42 +261,134 @@ class Pipeline:
 
     # --- claimed: obtain a secret -------------------------------------------------------------------------------------
 
-    async def _call(self, request: Request, claim: Claim, scope: CancellationScope) -> Verdict:
+    async def _obtain(
+        self, request: Request, claim: Claim, scope: CancellationScope, signed_in: Request | None = None
+    ) -> Verdict:
+        """Obtain a secret under a claim to call, and do the rest. ``signed_in``: what a sign-in brought already."""
         scope.claim = claim.row
         try:
-            result = await self._caller.call(request, claim, scope)
+            usable, result = await self._called(request, claim, scope, signed_in)
         except asyncio.CancelledError:
-            if scope.was_calling:
-                self._caller.note_unanswered(claim)
-            scope.forbid_stop()
-            return await self._release(claim)
+            return await self._stopped(claim, scope)
         match result:
             case Issued():
                 try:
-                    return await self._seal_and_deliver(request, result, claim, scope)
+                    return await self._seal_and_deliver(usable, result, claim, scope)
                 finally:
                     self._deliveries.ends(request.username)
-            case Refused(state, reason):
-                return await self._conclude(claim, state, reason)
-            case TooLate():
-                return await self._too_late(request, claim)
-            case Overtaken():
-                return await self._overtaken(claim)
-            case PoolFault() | ThrottledAlone():
-                return await self._refused(request, claim)
+            case AlreadyEnrolled():
+                return await self._enrolled_already(request, claim)
+            case Refused(state, reason, detail):
+                if reason is Reason.SIGN_IN_REFUSED and self._may_be_the_key(request, detail):
+                    return await self._postponed(claim, LOOK_AT_REFUSED_AFTER)
+                return await self._conclude(claim, state, reason, detail)
             case TryAgain():
-                if request.kind is CredentialKind.SESSION and Trouble.NO_ANSWER in claim.troubles:
+                if usable.kind is CredentialKind.SESSION and Trouble.NO_ANSWER in claim.troubles:
                     return await self._conclude(claim, State.NEEDS_SESSION, Reason.REPLY_LOST)
                 return await self._conclude(claim, State.FAILED, Reason.RETRIES_EXHAUSTED)
+            case TooLate():
+                return await self._too_late(usable, claim)
+            case Overtaken():
+                return await self._overtaken(claim)
+            case _:
+                return await self._not_now(result, request.expires_at, claim)
+
+    async def _called(
+        self, request: Request, claim: Claim, scope: CancellationScope, signed_in: Request | None
+    ) -> tuple[Request, CallResult | AlreadyEnrolled]:
+        """What the call for the request brings, or the sign-in before it, and with which credential.
+
+        What a new sign-in can mend is no result while the request allows one.
+        """
+        while True:
+            usable, is_signed_in = request, request.kind not in SIGNS_IN
+            result: SignInResult | CallResult
+            if is_signed_in:
+                result = await self._caller.call(request, claim, scope)
+            else:
+                result = signed_in or await self._signed_in(request, claim, scope, looks=not request.replace)
+                signed_in = None
+                if isinstance(result, Request):
+                    usable, is_signed_in = result, True
+                    result = await self._caller.call(usable, claim, scope)
+                if self._is_lost(usable, result, claim) and self._may_sign_in_again(claim):
+                    claim.again += 1
+                    if await self._caller.hold(self._caller.call_timeout, claim, scope):
+                        continue
+                    return usable, Overtaken()
+                if (
+                    isinstance(result, TooLate)
+                    and usable is not request
+                    and not rules.too_late(request, self._clock.utc())
+                ):
+                    await self._caller.pause(usable.expires_at - self._clock.utc(), scope)
+                elif isinstance(result, TooLate):
+                    usable = request
+            assert not isinstance(result, Request)
+            return usable, result
+
+    @staticmethod
+    def _is_lost(usable: Request, result: SignInResult | CallResult, claim: Claim) -> bool:
+        """Whether a reply or a Session was lost, so that a new sign-in can mend it."""
+        match result:
+            case Refused(_, reason):
+                return reason in DEAD
+            case TryAgain():
+                return usable.kind is CredentialKind.SESSION and Trouble.NO_ANSWER in claim.troubles
+            case _:
+                return isinstance(result, TooLate)
+
+    def _may_sign_in_again(self, claim: Claim) -> bool:
+        """Whether the message is at hand, holds a ticket or a password that lives, and that was not done too often."""
+        request = claim.request
+        if request is None or request.kind not in SIGNS_IN or claim.again >= MOST_AGAIN:
+            return False
+        return not rules.too_late(request, self._clock.utc())
+
+    async def _signed_in(
+        self, request: Request, claim: Claim, scope: CancellationScope, *, looks: bool
+    ) -> SignInResult:
+        """The request with what a sign-in brings; or why there is nothing."""
+        assert self._sign_in is not None, "requests that need a sign-in are malformed where there is none"
+        assert self._sign_in_refusals is not None
+        result = await self._sign_in.sign_in(request, claim, scope, looks=looks and self._config.look_first)
+        match result:
+            case Request() | AlreadyEnrolled():
+                self._sign_in_refusals.got_in()
+            case Refused(_, Reason.CHALLENGE_UNANSWERABLE) if request.kind is CredentialKind.PASSWORD:
+                self._sign_in_refusals.got_in()
+        return result
+
+    def _may_be_the_key(self, request: Request, detail: str | None) -> bool:
+        """Whether a refused sign-in is not this user's outcome yet."""
+        return self._sign_in_refusals is not None and not self._sign_in_refusals.refused(request, detail)
+
+    async def _enrolled_already(self, request: Request, claim: Claim) -> Verdict:
+        row = claim.row._replace(doubt=claim.row.doubt or claim.doubt)
+        outcome = rules.enrolled_already(row, self._clock.utc(), replace=request.replace)
+        result = await self._ledger.put(outcome, claim.row)
+        if isinstance(result, Lost):
+            return await self._overtaken(claim)
+        if not request.replace:
+            return self._done(result.row)
+        self._refusals.forget(request.username)  # the user is as before, and the request is what ended
+        self._stats.settled(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
+        return Done(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
 
     # --- issued: until the secret is recorded, a cancellation would lose it -------------------------------------------
 
     async def _seal_and_deliver(
         self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope
     ) -> Verdict:
-        sealed = seal_record(request, issued, claim.row.generation, claim.sent_at, self._config.record, self._sealer)
+        config, activator = self._config, self._activator
+        generation, hands_over = claim.row.generation, activator is None
+        sealed = seal_record(
+            request, issued, generation, claim.sent_at, config.record, self._sealer, hands_over_session=hands_over
+        )
+        activation = None if activator is None else activator.prepared(request, issued, sealed.session_expires_at)
+        row = rules.recorded(claim.row, sealed, self._clock.utc(), activation)
         try:
-            result = await self._ledger.put(rules.recorded(claim.row, sealed, self._clock.utc()), claim.row)
+            result = await self._ledger.put(row, claim.row)
         except RecordRefused as refused:
             row = rules.unrecordable(claim.row, refused.code, self._clock.utc())
             result = await self._ledger.put(row, claim.row)
@@ -230,17 +400,24 @@ class Pipeline:
                 return GiveBack(LOOK_AGAIN_AFTER)
             claim.doubt = True
             return await self._overtaken(claim)
-        row = await self._deliver(result.row, scope)
-        if row.state is State.SEALED:
-            return GiveBack()
-        return Done(row.state, row.reason)
+        claim.row, claim.doubt = result.row, False
+        return await self._go_on(claim, scope)
 
-    async def _deliver(self, row: Enrolment, scope: CancellationScope) -> Enrolment:
-        """Deliver the row's secret and record the outcome. Returns the row then: still sealed, if told to stop.
+    async def _go_on(self, claim: Claim, scope: CancellationScope) -> Verdict:
+        """Deliver the secret of the claimed row, if it is not delivered yet, and activate it."""
+        if claim.row.state is State.SEALED:
+            verdict = await self._deliver(claim, scope)
+            if verdict is not None:
+                return verdict
+        return await self._activate(claim, scope)
+
+    async def _deliver(self, claim: Claim, scope: CancellationScope) -> Verdict | None:
+        """Deliver the row's secret and record that. ``None``: what is left to do is the activation.
 
         Raises ``ChannelUnavailable`` when patience is over, or when the channel refuses one user's record after the
         other.
         """
+        row = claim.row
         sealed = row.sealed
         assert sealed is not None
 
@@ -277,43 +454,168 @@ class Pipeline:
         except RecordRefused as refused:
             self._stats.waiting_for = ""
             self._deliveries.refused(row.username, refused.code)
-            return await self._settle(rules.refused_delivery(row, refused.code, self._clock.utc()), row)
+            return await self._settle(rules.refused_delivery(row, refused.code, self._clock.utc()), claim)
         except _WindowLost:
             self._stats.waiting_for = ""
-            return await self._settle(rules.voided(row, self._clock.utc()), row)
+            return await self._settle_or_sign_in_again(rules.voided(row, self._clock.utc()), claim, scope)
         except _Stopped:
             self._stats.waiting_for = ""
-            scope.forbid_stop()
-            result = await self._ledger.put(rules.released(row, self._clock.utc(), doubt=False), row)
-            return result.row or row
+            return await self._stopped(claim, scope)
         finally:
             self._deliveries.ends(row.username)
         self._stats.waiting_for = ""
-        outcome = rules.delivered(row, self._clock.utc(), keep_sealed=self._config.keep_sealed)
-        return await self._settle(outcome, row)
+        return await self._delivered(claim)
 
-    async def _settle(self, outcome: Enrolment, row: Enrolment) -> Enrolment:
+    async def _delivered(self, claim: Claim) -> Verdict | None:
+        row, keeps, activates = claim.row, self._config.keep_sealed, self._activator is not None
+        outcome = rules.delivered(row, self._clock.utc(), keep_sealed=keeps, activates=activates)
+        if not outcome.is_unfinished:
+            return await self._settle(outcome, claim)
         result = await self._ledger.put(outcome, row)
-        if isinstance(result, Written):
-            self._done(result.row)
-        assert result.row is not None, "a user's row is never deleted"
-        return result.row
+        if isinstance(result, Lost):
+            return _as_another_left_it(result.row)
+        claim.row = result.row
+        return None
 
-    # --- no secret ----------------------------------------------------------------------------------------------------
+    async def _settle(self, outcome: Enrolment, claim: Claim) -> Verdict:
+        result = await self._ledger.put(outcome, claim.row)
+        return self._done(result.row) if isinstance(result, Written) else _as_another_left_it(result.row)
+
+    async def _settle_or_sign_in_again(self, outcome: Enrolment, claim: Claim, scope: CancellationScope) -> Verdict:
+        """The outcome, unless a new sign-in may get the user another secret, or the message may still come that can."""
+        if claim.leaves_to_message:
+            return await self._release(claim)
+        if not self._may_sign_in_again(claim):
+            return await self._settle(outcome, claim)
+        self._deliveries.ends(claim.row.username)
+        try:
+            if not await self._caller.hold(self._caller.call_timeout, claim, scope):
+                return GiveBack(OVERTAKEN_PAUSE)
+        except asyncio.CancelledError:
+            return await self._stopped(claim, scope)
+        return await self._obtain_instead(outcome, claim, scope)
+
+    async def _obtain_instead(
+        self, outcome: Enrolment, claim: Claim, scope: CancellationScope, signed_in: Request | None = None
+    ) -> Verdict:
+        """Obtain another secret in place of the outcome, which stands if that is no longer possible."""
+        request, started = claim.request, self._clock.monotonic()
+        assert request is not None
+        step = rules.call_instead(outcome, claim.row, request, self._me())
+        if not isinstance(step, rules.Call):
+            return await self._settle(outcome, claim)
+        result = await self._ledger.put(step.row, claim.row)
+        if isinstance(result, Lost):
+            return _as_another_left_it(result.row)
+        again = claim.again if signed_in is not None else claim.again + 1
+        claim = Claim(result.row, started + self._config.lease, request, again)
+        return await self._obtain(request, claim, scope, signed_in)
+
+    # --- delivered: activate ------------------------------------------------------------------------------------------
+
+    async def _activate(self, claim: Claim, scope: CancellationScope) -> Verdict:
+        scope.claim = claim.row
+        try:
+            return await self._activated(claim, scope)
+        except asyncio.CancelledError:
+            return await self._stopped(claim, scope)
+
+    async def _activated(self, claim: Claim, scope: CancellationScope) -> Verdict:
+        assert self._activator is not None
+        usable = await self._other_token(claim, scope)
+        while usable is None or isinstance(usable, Request):
+            match await self._activator.activate(claim, usable, scope):
+                case Overtaken():
+                    return GiveBack(OVERTAKEN_PAUSE)
+                case PoolFault() | ThrottledAlone() as prevented:
+                    held = claim.row.activation
+                    assert held is not None
+                    return await self._not_now(prevented, held.expires_at, claim)
+                case NotActivated(outcome, is_lost):
+                    if not is_lost:
+                        return await self._settle(outcome, claim)
+                    if not _is_with_token(claim.row) or not self._may_sign_in_again(claim):
+                        return await self._settle_or_sign_in_again(outcome, claim, scope)
+                    claim.again += 1
+                    if not await self._caller.hold(self._caller.call_timeout, claim, scope):
+                        return GiveBack(OVERTAKEN_PAUSE)
+                    usable = await self._signed_in_to_activate(outcome, claim, scope)
+                case outcome:
+                    return await self._settle(outcome, claim)
+        return usable
+
+    async def _other_token(self, claim: Claim, scope: CancellationScope) -> Request | Verdict | None:
+        """The request with another token than the row holds, if it brings one; or what followed instead.
+
+        With a ticket or a password, whoever was not activated before is signed in first: they may have TOTP by now.
+        """
+        request, row = claim.request, claim.row
+        if request is None or not _is_with_token(row):
+            return None
+        if request.kind is CredentialKind.ACCESS_TOKEN:
+            return None if rules.too_late(request, self._clock.utc()) else request
+        if request.kind in SIGNS_IN and row.before_reason is not None:
+            as_before = rules.not_activated(row, row.before_reason, self._clock.utc())
+            return await self._signed_in_to_activate(as_before, claim, scope)
+        return None
+
+    async def _signed_in_to_activate(
+        self, otherwise: Enrolment, claim: Claim, scope: CancellationScope
+    ) -> Request | Verdict:
+        """The request with a new token, to go on with the secret that was delivered; or what followed instead.
+
+        ``otherwise``: the outcome where the sign-in brings nothing.
+        """
+        request = claim.request
+        assert request is not None
+        match await self._signed_in(request, claim, scope, looks=True):
+            case Request(kind=CredentialKind.ACCESS_TOKEN) as usable:
+                return usable
+            case Request() as usable:  # MFA has to be set up by a Session, so that the delivered secret is dead
+                return await self._obtain_instead(otherwise, claim, scope, usable)
+            case AlreadyEnrolled():
+                return await self._settle(rules.active(claim.row, self._clock.utc()), claim)
+            case Refused(_, Reason.SIGN_IN_REFUSED, detail) if self._may_be_the_key(request, detail):
+                return await self._postponed(claim, LOOK_AT_REFUSED_AFTER)
+            case Overtaken():
+                return GiveBack(OVERTAKEN_PAUSE)
+            case (Locked() | PoolFault() | ThrottledAlone()) as prevented:
+                return await self._not_now(prevented, request.expires_at, claim)
+            case _:
+                return await self._settle(otherwise, claim)
+
+    # --- no outcome, or none with a secret ----------------------------------------------------------------------------
 
     def _after_refusals(self, request: Request) -> Concluded | Later | None:
         """What follows from earlier refusals of this user, if there were any, in place of a call."""
         return self._refusals.next_step(request.username, request.expires_at - self._clock.utc())
 
-    async def _refused(self, request: Request, claim: Claim) -> Verdict:
-        match self._after_refusals(request):
+    async def _not_now(
+        self, prevented: Locked | PoolFault | ThrottledAlone, expires_at: float, claim: Claim
+    ) -> Verdict:
+        """What follows where the user alone may be refused for now; ``expires_at``: when the credential expires."""
+        if isinstance(prevented, Locked):
+            return await self._postponed(claim, LOCKED_PAUSE)
+        match self._refusals.next_step(claim.row.username, expires_at - self._clock.utc()):
             case Concluded(reason, code):
-                return await self._conclude(claim, State.FAILED, reason, code)
+                if claim.row.state is State.IN_PROGRESS or self._activator is None:
+                    return await self._conclude(claim, State.FAILED, reason, code)
+                return await self._settle(self._activator.given_up(claim, code or None), claim)
             case Later(seconds):
-                verdict = await self._release(claim)
-                return Postpone(seconds) if verdict == GiveBack() else verdict
+                return await self._postponed(claim, seconds)
             case None:
                 return await self._release(claim)
+
+    async def _postponed(self, claim: Claim, seconds: float) -> Verdict:
+        verdict = await self._release(claim)
+        return Postpone(seconds) if verdict == GiveBack() else verdict
+
+    async def _stopped(self, claim: Claim, scope: CancellationScope) -> Verdict:
+        """The task is told to stop: the user is given back as they are."""
+        if scope.was_calling:
+            self._caller.note_unanswered(claim)
+        scope.forbid_stop()
+        return await self._release(claim)
 
     async def _conclude(self, claim: Claim, state: State, reason: Reason, code: str | None = None) -> Verdict:
         row = claim.row._replace(doubt=claim.row.doubt or claim.doubt)
@@ -328,11 +630,12 @@ class Pipeline:
         """Not worth a call any more. The outcome has to wait until the credential has surely expired."""
         if (left := request.expires_at - self._clock.utc()) <= 0:
             return await self._conclude(claim, State.NEEDS_SESSION, EXPIRED[request.kind])
-        return await self._release(claim, delay=left)
+        return await self._release(claim, delay=min(left, rules.DEADLINE_MARGIN))
 
     async def _release(self, claim: Claim, *, delay: float = 0.0) -> Verdict:
         late_effect_for = self._caller.late_effect_for(claim)
-        row = rules.released(claim.row, self._clock.utc(), doubt=claim.doubt, late_effect_for=late_effect_for)
+        doubt = claim.doubt if claim.row.state is State.IN_PROGRESS else claim.lost_verification
+        row = rules.released(claim.row, self._clock.utc(), doubt=doubt, late_effect_for=late_effect_for)
         if isinstance(await self._ledger.put(row, claim.row), Lost):
             return await self._overtaken(claim)
         return GiveBack(delay)
@@ -356,3 +659,21 @@ class Pipeline:
 
     def _me(self) -> rules.Claimant:
         return rules.Claimant(self._config.worker, self._clock.utc(), self._config.lease)
+
+
+def _is_with_token(row: Enrolment) -> bool:
+    """Whether the delivered secret is verified with a token, and any token of the user's will do."""
+    return row.activation is not None and row.activation.kind is CredentialKind.ACCESS_TOKEN
+
+
+def _as_another_left_it(row: Enrolment | None) -> Verdict:
+    """What became of a request whose sealed or delivered row another worker took over."""
+    assert row is not None, "a user's row is never deleted"
+    return GiveBack(LOOK_AGAIN_AFTER) if row.is_unfinished else Done(row.state, row.reason)
+
+
+def _cannot_activate() -> PersonMustAct:
+    return PersonMustAct(
+        "users were delivered whose activation is under way, and this worker does not activate",
+        "run with the activation.mode and the identity with which it was begun",
+    )

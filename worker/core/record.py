@@ -37,9 +37,19 @@ class RecordFormat:
 
 
 def seal_record(
-    request: Request, issued: Issued, generation: int, sent_at: float, record_format: RecordFormat, sealer: Sealer
+    request: Request,
+    issued: Issued,
+    generation: int,
+    sent_at: float,
+    record_format: RecordFormat,
+    sealer: Sealer,
+    *,
+    hands_over_session: bool = True,
 ) -> Sealed:
-    """One record, sealed; ``sent_at`` (UTC seconds): when the call was sent. A Session in its reply cannot be older."""
+    """One record, sealed; ``sent_at`` (UTC seconds): when the call was sent. A Session in its reply cannot be older.
+
+    ``hands_over_session``: whether the record holds it for whoever verifies, and the worker does not spend it itself.
+    """
     attempt_id = str(uuid.uuid4())
     associated_at = rfc3339(sent_at)
     account = request.username
@@ -59,8 +69,9 @@ def seal_record(
     expires = None
     if issued.session is not None:
         expires = sent_at + record_format.session_validity
-        record["session"] = issued.session.reveal()
-        record["session_expires_at"] = rfc3339(expires)
+        if hands_over_session:
+            record["session"] = issued.session.reveal()
+            record["session_expires_at"] = rfc3339(expires)
     blob = sealer.seal(to_json(record))
     return Sealed(generation, attempt_id, associated_at, blob, expires)
 

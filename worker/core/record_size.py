@@ -18,6 +18,10 @@ LONGEST_REQUEST_ID = 128
 """Characters of Cognito's request id that are kept (``adapters.cognito.answers``); it is a UUID of 36."""
 LONGEST_SESSION = 4_096
 """Characters of the Session in an answer (API reference, since October 2026), unless the request's was longer still."""
+MOST_TO_ACTIVATE = 24_576
+"""Bytes that the ledger may hold of a user beside the record where the worker activates: the secret and an access token
+of a sign-in. Cognito names no limit for one; with many groups and claims they have some 4 KB, and whatever carries them
+in an HTTP header takes 8 to 16 KB."""
 _HIGHEST_GENERATION = 10**18
 _ROUGHLY = 8_192
 """Bytes that no record needs for all that is neither text of the request nor a Session: a first look, which costs
@@ -28,18 +32,24 @@ issuer stands percent-encoded twice."""
 
 
 class RecordSize:
-    """Judges requests. ``takers``: the channel and the ledger; those that are no ``Limited`` take any size."""
+    """Judges requests. ``takers``: the channel and the ledger, which comes last; no ``Limited`` takes any size.
 
-    def __init__(self, record_format: RecordFormat, sealer: Sealer, takers: Sequence[object]) -> None:
+    ``activates``: whether the ledger must also hold what verifies the secret.
+    """
+
+    def __init__(
+        self, record_format: RecordFormat, sealer: Sealer, takers: Sequence[object], *, activates: bool = False
+    ) -> None:
         self._format = record_format
         self._sealer = sealer
-        self._takers = [taker for taker in takers if isinstance(taker, Limited)]
+        beside = MOST_TO_ACTIVATE if activates else 0
+        self._takers = [(taker, beside if taker is takers[-1] else 0) for taker in takers if isinstance(taker, Limited)]
 
     def is_too_large(self, request: Request) -> bool:
         """Whether the record would be larger than the channel or the ledger takes."""
         if not self._takers:
             return False
-        most = min(taker.most_sealed(request.username) for taker in self._takers)
+        most = min(taker.most_sealed(request.username) - beside for taker, beside in self._takers)
         return self._rough(request) > most and self._sealer.sealed_size(self._exact(request)) > most
 
     def nothing_fits(self) -> bool:
@@ -47,7 +57,7 @@ class RecordSize:
         small = Request("u", CredentialKind.ACCESS_TOKEN, Secret(""), "", 0.0)
         issued = Issued(Secret("A" * 52), None, "r" * 36)
         size = len(seal_record(small, issued, 1, 0.0, self._format, self._sealer).blob)
-        return any(size > taker.most_sealed(small.username) for taker in self._takers)
+        return any(size > taker.most_sealed(small.username) - beside for taker, beside in self._takers)
 
     def _rough(self, request: Request) -> int:
         """Bytes of the sealed record, at most and then some."""

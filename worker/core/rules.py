@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from worker.core.model import (
     ENROLLED,
     EXPIRED,
-    UNFINISHED,
+    NOT_ACTIVATED,
+    SIGNS_IN,
+    Activation,
+    CredentialKind,
     Enrolment,
     Reason,
     Request,
@@ -35,6 +38,7 @@ MAY_MEAN_IT_WORKED = frozenset(
         Reason.TOKEN_EXPIRED,
         Reason.TOKEN_REVOKED,
         Reason.REQUEST_LOST,
+        Reason.CREDENTIAL_EXPIRED,
     }
 )
 """These do not rule out that an earlier call, whose reply was lost, succeeded: it may have used the credential up, or
@@ -51,6 +55,13 @@ class Call:
 @dataclass(frozen=True, slots=True)
 class Deliver:
     """Write the row: it claims the user, so that the sealed secret in it is delivered before anything else."""
+
+    row: Enrolment
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """Write the row: it claims a user who was delivered, so that the secret is verified. It raises no generation."""
 
     row: Enrolment
 
@@ -74,7 +85,7 @@ class Wait:
     seconds: float
 
 
-Step = Call | Deliver | Conclude | Skip | Wait
+Step = Call | Deliver | Activate | Conclude | Skip | Wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +114,25 @@ def next_step(
         return Deliver(_claimed(row, me))
     if row.state is State.IN_PROGRESS:
         return _call_or_conclude(request, _settle_interrupted_replacement(_after_takeover(row), request), me)
+    if row.is_unfinished:
+        return _activate(row, me)
     if has_enough(row):
-        return _call_or_conclude(request, row._replace(before=row.state), me)
-    return _call_or_conclude(request, row._replace(before=None, doubt=False, crashes=0), me)
+        return _call_or_conclude(request, row._replace(before=row.state, before_reason=row.reason), me)
+    fresh = row._replace(before=None, before_reason=None, doubt=False, crashes=0)
+    if row.state is not State.DELIVERED:
+        return _call_or_conclude(request, fresh, me)
+    step = _call_or_conclude(request, fresh._replace(before=row.state, before_reason=row.reason), me)
+    if isinstance(step, Call) and _goes_on(row, request):
+        # Why the activation did not get through stands again if this request changes nothing about it.
+        pending = fresh._replace(reason=Reason.ACTIVATION_PENDING, before_reason=row.reason, detail=None, since=me.now)
+        return Activate(_claimed(pending._replace(request_id=request.id, kind=request.kind), me))
+    return step
+
+
+def _goes_on(row: Enrolment, request: Request) -> bool:
+    """Whether the activation goes on with the new credential and the same secret, which only a token can verify."""
+    kept = row.activation is not None and row.activation.kind is CredentialKind.ACCESS_TOKEN
+    return kept and not request.replace and request.kind is not CredentialKind.SESSION
 
 
 def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
@@ -117,7 +144,7 @@ def is_duplicate(request: Request, row: Enrolment, now: float) -> bool:
     """
     if request.id in row.settled:
         return True
-    if row.state in UNFINISHED:
+    if row.is_unfinished:
         return False
     if has_enough(row) and not request.replace:
         return True
@@ -131,21 +158,61 @@ def has_enough(row: Enrolment) -> bool:
     """Whether the user needs no secret, and gets another one only by ``replace``.
 
     Whoever was skipped for anything else than being enrolled already is tried again with the next request: the account
-    may be enabled or confirmed by now, and whoever pushes a request for somebody dismissed has changed their mind.
+    may be enabled or confirmed by now, and whoever pushes a request for somebody dismissed has changed their mind. So
+    is whoever was delivered and not activated.
     """
-    return row.state in ENROLLED or (row.state is State.SKIPPED and row.reason in (None, Reason.ALREADY_ENROLLED))
+    if row.state in ENROLLED:
+        return row.reason not in NOT_ACTIVATED
+    return row.state is State.SKIPPED and row.reason in (None, Reason.ALREADY_ENROLLED)
 
 
 def without_request(
     row: Enrolment, me: Claimant, seconds_until_free: Callable[[Enrolment], float]
-) -> Deliver | Conclude | Wait:
+) -> Deliver | Activate | Conclude | Wait:
     """What to do for an unfinished row that no waiting message will finish."""
     if (left := seconds_until_free(row)) > 0:
         return Wait(left)
     if row.state is State.SEALED:
         return Deliver(_claimed(row, me))
+    if row.state is not State.IN_PROGRESS:
+        return _activate(row, me)
     abandoned = _after_takeover(row)._replace(request_id=None)
     return Conclude(conclude(abandoned, State.NEEDS_SESSION, Reason.REQUEST_LOST, me.now))
+
+
+def waits_for_message(row: Enrolment, min_validity: float, now: float) -> bool:
+    """Whether the user's message, while it may still come, can do better than whoever finds the row without it.
+
+    It holds a ticket or a password, and the secret cannot be verified any more, or nobody knows if it was: a new
+    sign-in decides that, and whoever has none must leave the user to a person.
+    """
+    if row.kind not in SIGNS_IN or row.state is State.IN_PROGRESS:
+        return False
+    if row.state is State.SEALED:
+        return too_late_to_verify(row, min_validity, now)
+    activation = row.activation
+    if activation is None or activation.verified:
+        return False
+    lost_track = activation.kind is CredentialKind.SESSION and (activation.doubt or row.worker is not None)
+    return lost_track or activation.expires_at - now <= DEADLINE_MARGIN
+
+
+def call_instead(outcome: Enrolment, claimed: Enrolment, request: Request, me: Claimant) -> Step:
+    """What to do where ``request`` gets the user another secret in place of this ``outcome`` of a ``claimed`` row.
+
+    What activation needs of the delivered secret stays until the other one is recorded.
+    """
+    kept = outcome.activation
+    step = next_step(request, outcome._replace(settled=claimed.settled, activation=None), me, lambda _: 0.0)
+    return Call(step.row._replace(activation=kept)) if isinstance(step, Call) else step
+
+
+def _activate(row: Enrolment, me: Claimant) -> Activate | Conclude:
+    row = _after_takeover(row)
+    if row.crashes >= MAX_CRASHES:
+        detail = Reason.WORKER_CRASHED.value
+        return Conclude(not_activated(row, Reason.VERIFY_UNKNOWN, me.now, detail=detail))
+    return Activate(_claimed(row, me))
 
 
 def _new_row(request: Request, now: float) -> Enrolment:
@@ -159,7 +226,14 @@ def _after_takeover(row: Enrolment) -> Enrolment:
     """
     if row.worker is None:
         return row
-    return row._replace(doubt=True, crashes=row.crashes + 1)
+    return _doubted(row._replace(crashes=row.crashes + 1))
+
+
+def _doubted(row: Enrolment) -> Enrolment:
+    """The row where an answer may have been lost: to a call, or once the user is delivered to a verification."""
+    if row.state is State.IN_PROGRESS:
+        return row._replace(doubt=True)
+    return row if row.activation is None else row._replace(activation=row.activation._replace(doubt=True))
 
 
 def _settle_interrupted_replacement(row: Enrolment, request: Request) -> Enrolment:
@@ -227,27 +301,89 @@ def conclude(
     ``late_effect_for``: seconds for which one of its calls may still take effect. ``detail``: see ``Enrolment``. Where
     the refusal may mean that a call with a lost reply succeeded, or a replacement is in doubt, the user must sign in
     again; so must whoever would be skipped in doubt, since that says that nothing is left to do. A replacement that
-    surely issued nothing leaves the user as before.
+    surely issued nothing leaves the user as before, and what activation needs of the earlier secret is kept.
     """
     if row.doubt and (row.before is not None or reason in MAY_MEAN_IT_WORKED or state is State.SKIPPED):
         state, reason, detail = State.NEEDS_SESSION, Reason.REPLY_LOST, None
     elif row.before is not None:
-        reason = Reason.ALREADY_ENROLLED if row.before is State.SKIPPED else None
-        state, detail = row.before, None
+        return _as_before(row, now, late_effect_for)
     return _finished(row, state, reason, now, late_effect_for)._replace(detail=detail)
 
 
-def recorded(row: Enrolment, sealed: Sealed, now: float) -> Enrolment:
-    """The secret exists, sealed: from now on this is the one to deliver."""
-    return row._replace(state=State.SEALED, since=now, sealed=sealed, doubt=False, before=None)
+def _as_before(row: Enrolment, now: float, late_effect_for: float) -> Enrolment:
+    """The outcome of a request that surely issued nothing, where the user has a secret."""
+    assert row.before is not None
+    reason = Reason.ALREADY_ENROLLED if row.before is State.SKIPPED else row.before_reason
+    return _finished(row, row.before, reason, now, late_effect_for)._replace(activation=row.activation)
 
 
-def delivered(row: Enrolment, now: float, *, keep_sealed: bool = False) -> Enrolment:
+def enrolled_already(row: Enrolment, now: float, *, replace: bool) -> Enrolment:
+    """A sign-in, or a look after it, showed that the user has an active TOTP factor.
+
+    Whoever was delivered and not activated is active then. Where a replacement was asked for, a Session for it cannot
+    be had so, and the user stays as before.
+    Where somebody has no secret of ours, it is newer than a doubt, and safe: an earlier call whose reply was lost took
+    effect before the sign-in, if at all (a call time-out is waited in between), and its secret cannot be the active
+    one, since nobody has it. Where a secret is being replaced, that doubt stands: the user may have to get another one
+    all the same, if Cognito should drop the old one for it some day (its documentation said so once).
+    """
+    if row.before is None and replace:
+        detail = "SOFTWARE_TOKEN_MFA"
+        return conclude(row, State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE, now, detail=detail)
+    if row.before is None:
+        return _finished(row, State.SKIPPED, Reason.ALREADY_ENROLLED, now)
+    if row.before is State.DELIVERED and row.before_reason in NOT_ACTIVATED and not (replace or row.doubt):
+        return active(row, now)
+    return conclude(row, State.SKIPPED, Reason.ALREADY_ENROLLED, now)
+
+
+def recorded(row: Enrolment, sealed: Sealed, now: float, activation: Activation | None = None) -> Enrolment:
+    """The secret exists, sealed: from now on this is the one to deliver, and the one to verify (``activation``)."""
+    return row._replace(
+        state=State.SEALED,
+        since=now,
+        sealed=sealed,
+        doubt=False,
+        before=None,
+        before_reason=None,
+        activation=activation,
+    )
+
+
+def delivered(row: Enrolment, now: float, *, keep_sealed: bool = False, activates: bool = False) -> Enrolment:
     """The channel confirmed the delivery, so the sealed bytes are no longer needed, unless they are to be kept.
 
-    Those that are kept go with the first outcome after which the secret in them may not be the user's any more.
+    Those that are kept go with the first outcome after which the secret in them may not be the user's any more. Where
+    this worker ``activates`` and the row holds what that takes, the user is not finished, and stays claimed.
     """
-    return _finished(row if keep_sealed else _erased(row), State.DELIVERED, None, now)
+    row = row if keep_sealed else _erased(row)
+    if not activates or row.activation is None:
+        return _finished(row, State.DELIVERED, None, now)
+    return row._replace(state=State.DELIVERED, reason=Reason.ACTIVATION_PENDING, since=now, crashes=0)
+
+
+def verified(row: Enrolment) -> Enrolment:
+    """The delivered secret is verified, and the preference is still to be set."""
+    assert row.activation is not None
+    return row._replace(activation=row.activation._replace(verified=True))
+
+
+def active(row: Enrolment, now: float) -> Enrolment:
+    """The delivered secret is verified, and preferred where that was asked: nothing is left to do."""
+    return _finished(row, State.ACTIVE, None, now)
+
+
+def not_activated(
+    row: Enrolment, reason: Reason, now: float, *, late_effect_for: float = 0.0, detail: str | None = None
+) -> Enrolment:
+    """Delivered, and the activation is left to a person. With a token it can go on later, with the same secret.
+
+    ``late_effect_for``: seconds for which a verification without an answer may still take effect.
+    """
+    kept = row.activation
+    if kept is not None and kept.kind is not CredentialKind.ACCESS_TOKEN:
+        kept = None
+    return _finished(row, State.DELIVERED, reason, now, late_effect_for)._replace(activation=kept, detail=detail)
 
 
 def may_be_dismissed(row: Enrolment | None) -> bool:
@@ -259,13 +395,15 @@ def may_be_dismissed(row: Enrolment | None) -> bool:
         return True
     if row.state is State.SKIPPED:
         return not has_enough(row)
-    return row.state is State.DELIVERED and row.reason is not None
+    return row.state is State.DELIVERED and row.reason is not None and not row.is_unfinished
 
 
 def dismissed(username: str, row: Enrolment | None, why: str, now: float) -> Enrolment:
     """A person says that the user is not to be enrolled. A late effect of an earlier call is waited for as before."""
     row = row or Enrolment(username, State.SKIPPED, now, generation=0)
-    return _erased(row)._replace(state=State.SKIPPED, reason=Reason.DISMISSED, detail=why, since=now)
+    return _erased(row)._replace(
+        state=State.SKIPPED, reason=Reason.DISMISSED, detail=why, since=now, activation=None, before_reason=None
+    )
 
 
 def refused_delivery(row: Enrolment, code: str, now: float) -> Enrolment:
@@ -285,7 +423,7 @@ def too_late_to_verify(row: Enrolment, min_validity: float, now: float) -> bool:
 
 
 def voided(row: Enrolment, now: float) -> Enrolment:
-    """The secret is not delivered: its Session expires too soon for anybody to verify with it."""
+    """The secret is dead: its Session expires too soon for anybody to verify with it, and surely nobody did."""
     return _finished(row, State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST, now)
 
 
@@ -294,17 +432,21 @@ def released(
 ) -> Enrolment:
     """Given back before an outcome; one of its calls may still take effect for ``late_effect_for`` seconds.
 
-    A replacement that surely issued nothing leaves the user as before.
+    ``doubt``: an answer was lost, to a call or to a verification. A replacement that surely issued nothing leaves the
+    user as before.
     """
     row = row._replace(
         worker=None,
         lease_until=_late_effect_until(now, late_effect_for),
         since=now,
-        doubt=row.doubt or doubt,
         crashes=row.crashes + crashed,
     )
+    if doubt:
+        row = _doubted(row)
     if row.state is State.IN_PROGRESS and row.before is not None and not row.doubt:
-        return row._replace(state=row.before, before=None, request_id=None)
+        return row._replace(
+            state=row.before, reason=row.before_reason, before=None, before_reason=None, request_id=None
+        )
     return row
 
 
@@ -334,6 +476,8 @@ def _finished(
         doubt=False,
         crashes=0,
         before=None,
+        before_reason=None,
+        activation=None,
         request_id=None,
         settled=row.settled if row.request_id is None else row.settled.add(row.request_id),
         sealed=row.sealed if state in ENROLLED else _erased(row).sealed,

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from worker.core.activation import Activator
 from worker.core.call import Caller
 from worker.core.clock import EndpointClock
-from worker.core.config import WorkerConfig
+from worker.core.config import ActivationMode, WorkerConfig
 from worker.core.pipeline import Pipeline
 from worker.core.ports import (
     Channel,
@@ -29,7 +30,9 @@ from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.refusals import Refusals
+from worker.core.resilience.sign_in_refusals import SignInRefusals
 from worker.core.resilience.writer import LedgerWriter
+from worker.core.sign_in import SignIn
 from worker.core.stats import RunStats
 from worker.engine.failure_rate import FailureRate
 from worker.engine.loop import WorkerLoop
@@ -103,11 +106,29 @@ def assemble(
         stats=stats,
         config=config,
     )
+    sign_in = sign_in_refusals = activator = None
+    if sign_ins is not None:
+        assert ports.sign_in_pacer is not None, "sign-ins have a pace of their own"
+        sign_in_refusals = SignInRefusals(refusals, shutdown.request)
+        sign_in = SignIn(sign_ins=sign_ins, pacer=ports.sign_in_pacer, caller=caller, refusals=refusals)
+    if config.activation is not ActivationMode.NONE:
+        assert ports.own_sealer is not None, "whoever activates has an identity of their own"
+        activator = Activator(
+            provider=ports.provider,
+            own=ports.own_sealer,
+            caller=caller,
+            ledger=writer,
+            clock=clock,
+            stats=stats,
+            config=config,
+        )
     pipeline = Pipeline(
         ledger=writer,
         channel=ports.channel,
         sealer=ports.sealer,
-        record_size=RecordSize(config.record, ports.sealer, (ports.channel, ports.ledger)),
+        record_size=RecordSize(
+            config.record, ports.sealer, (ports.channel, ports.ledger), activates=activator is not None
+        ),
         caller=caller,
         deliveries=deliveries,
         claim_expiry=ClaimExpiry(
@@ -121,6 +142,9 @@ def assemble(
         clock=clock,
         stats=stats,
         config=config,
+        sign_in=sign_in,
+        sign_in_refusals=sign_in_refusals,
+        activator=activator,
     )
     return WorkerLoop(
         queue=ports.queue,

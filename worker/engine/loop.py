@@ -14,7 +14,7 @@ who only wait, and lets the others finish (``tasks``).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 
 import structlog
@@ -22,7 +22,7 @@ import structlog
 from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.errors import LedgerUnavailable, MaxUsersReached, RowUnreadable, WorkerError
-from worker.core.model import UNFINISHED, CredentialKind, Done, Duplicate, Enrolment, GiveBack, Postpone, State
+from worker.core.model import CredentialKind, Done, Duplicate, Enrolment, GiveBack, Postpone, State
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
 from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
@@ -41,7 +41,7 @@ from worker.engine.lease_source import LeaseSource
 from worker.engine.other_messages import OtherMessages
 from worker.engine.overload import OverloadWarning
 from worker.engine.shutdown import Shutdown
-from worker.engine.takeover import Takeover
+from worker.engine.takeover import EVERYBODY, WITH_A_SECRET, Takeover
 from worker.engine.tasks import Kind, Tasks
 from worker.engine.watchdog import watch
 
@@ -165,7 +165,7 @@ class WorkerLoop:
             if expired.done():
                 expired.result()
             if self._time.known and self._clock.monotonic() >= self._next_sweep:
-                self._begin_takeover(State.SEALED)
+                self._begin_takeover(WITH_A_SECRET)
             nobody_left = self._takeover.has_ended and await self._unless_unavailable(self._takeover_ended())
             most = self._messages_wanted()
             leases: Sequence[Lease] = self._others.due(most, self._users) if most > 0 else ()
@@ -385,7 +385,7 @@ class WorkerLoop:
         if not is_empty or (follow is not None and not follow.is_set()):
             return False
         if not nobody_left:
-            self._begin_takeover(*UNFINISHED)
+            self._begin_takeover(EVERYBODY)
             return False
         return await self._unless_unavailable(self._nobody_is_unfinished()) and await self._queue.is_empty()
 
@@ -406,7 +406,7 @@ class WorkerLoop:
         self._ledger_outage.recovered()
         return answer
 
-    def _begin_takeover(self, *states: State) -> None:
+    def _begin_takeover(self, states: Collection[State]) -> None:
         if self._takeover.begin(states):
             self._next_sweep = self._clock.monotonic() + self._config.sweep
 
@@ -415,17 +415,19 @@ class WorkerLoop:
 
     def is_free(self, row: Enrolment) -> bool:
         """See ``takeover.Work``. Before the time is known, by which claims are judged, nobody is free."""
-        return self._time.known and row.username not in self._users and self._pipeline.is_free(row)
+        if not self._time.known or row.username in self._users or not self._pipeline.is_free(row):
+            return False
+        return self._takeover.is_last or not self._pipeline.waits_for_message(row)
 
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
         """See ``takeover.Work``."""
         scope = CancellationScope()
         self._users.add(row.username)
-        return self._tasks.start(Kind.TAKEOVER, self._finish(row, scope), scope)
+        return self._tasks.start(Kind.TAKEOVER, self._finish(row, scope, self._takeover.is_last), scope)
 
-    async def _finish(self, row: Enrolment, scope: CancellationScope) -> None:
+    async def _finish(self, row: Enrolment, scope: CancellationScope, is_last: bool) -> None:
         try:
-            await self._pipeline.finish(row, scope)
+            await self._pipeline.finish(row, scope, may_come=not is_last)
         except WorkerError as error:
             self._shutdown.request(error)
         except Exception:

@@ -1,8 +1,8 @@
 """Finishes what dead workers left unfinished, however many rows that is, beside the loop and never in its way.
 
 A pass reads every unfinished row once, and finishes those that no worker claims any more: it delivers a secret that is
-sealed, and records of everybody else that a sign-in is needed. So the reads, and the requests to a ledger on AWS, grow
-with the number of rows and not with its square.
+sealed, activates who was delivered, and records of everybody else that a sign-in is needed. So the reads, and the
+requests to a ledger on AWS, grow with the number of rows and not with its square.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ at most (``adapters.batching``). With 64, the 20,000 sealed rows of a dead worke
 REST = 4.0
 """After a pass that had to leave rows to other workers, the next one waits for this many times as long as it took: so
 looking again and again at many rows takes at most a fifth of the time, and of what reading costs."""
+WITH_A_SECRET = frozenset({State.SEALED, State.DELIVERED})
+"""States of unfinished users who have a secret: their Sessions die in minutes, so they are looked for during the run.
+"""
+EVERYBODY = UNFINISHED | WITH_A_SECRET
+"""States of all unfinished users."""
 LONGEST_REST = 20.0
 """Seconds: a pass in which the machine was suspended, or whose deliveries took long, delays the next by no more."""
 
@@ -30,7 +35,7 @@ class Work(Protocol):
     """What a takeover needs of the loop that it belongs to."""
 
     def is_free(self, row: Enrolment) -> bool:
-        """Whether no worker claims the row, this one included."""
+        """Whether no worker claims the row, this one included, and it is not better left to its message."""
         ...
 
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
@@ -82,7 +87,12 @@ class Takeover:
         """
         assert self._pass is not None
         ended, self._pass = self._pass, None
-        return ended.result() == 0 and set(self._states) == UNFINISHED
+        return ended.result() == 0 and self.is_last
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the latest pass looks for all unfinished rows, as one does when no message is left."""
+        return set(self._states) >= UNFINISHED
 
     async def stop(self) -> None:
         """Begin to finish no more rows; those under way are the loop's tasks."""

@@ -46,13 +46,21 @@ class FeedConfig:
     """The part of a credential's usable life that may be planned for waiting."""
     lag: float = 0.0
     """How old the queue's count may be."""
+    calls: int = 1
+    """How many of these requests a user costs (``activation.mode``)."""
+    is_lasting: bool = False
+    """Whether credentials are assumed to be tickets or passwords, until the first one is pushed."""
+
+    def users(self, rate: float) -> float:
+        """Return the users/s for whom so many requests/s suffice."""
+        return min(self.rate, rate) / self.calls
 
     def usable(self, life: float, kind: CredentialKind) -> float:
         """Return the seconds for which a credential that lives for ``life`` seconds may wait and still be used."""
         return life - self.call_timeout - MARGIN - (self.min_validity if kind is CredentialKind.SESSION else 0.0)
 
     def most_waiting(self, rate: float, usable: float) -> int:
-        """Return how many messages may wait, at ``rate`` requests/s and for credentials usable ``usable`` seconds."""
+        """Return how many messages may wait, at ``rate`` users/s and for credentials usable ``usable`` seconds."""
         return math.ceil(max(MIN_WORK, rate * max(MIN_WORK, self.share * usable)))
 
 
@@ -62,7 +70,7 @@ class Estimate:
     A count that lags includes messages that workers have taken since, and misses those that were pushed just before.
     If the feed trusted it alone, it would push too many, again and again. So there is a second number, computed from
     what was pushed and from what the workers can have taken at most. The larger number is used. If the computed one is
-    larger for longer than the lag can explain, the count replaces it. Times are monotonic seconds, rates requests/s.
+    larger for longer than the lag can explain, the count replaces it. Times are monotonic seconds, rates users/s.
     """
 
     def __init__(self, lag: float) -> None:

@@ -7,7 +7,8 @@
         await feed.push({"username": "ana", "session": await sign_in("ana")})
 
 ``room`` is the backpressure: it returns when one more message may wait, by the rule in ``backpressure``. The queue
-counts its messages only now and then; in between, the feed adds what it pushes itself.
+counts its messages only now and then; in between, the feed adds what it pushes itself. Tickets and passwords do not
+age while they wait, so nobody waits for their turn.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from worker.core.errors import DependencyUnavailable, Malformed
-from worker.core.forecast import CURE
-from worker.core.model import CredentialKind, Request, State
+from worker.core.forecast import CURE, a_user_costs
+from worker.core.model import SIGNS_IN, CredentialKind, Request, State
 from worker.core.ports import Clock, Ledger, Producer, Queue
 from worker.core.resilience.backoff import Outage
 from worker.pacing.pace import PaceStore
@@ -94,7 +95,11 @@ class Feed:
         self._parser = parser
         self._clock = clock
         self._config = config
-        self._rate = config.rate
+        self._rate = config.users(config.rate)
+        """Users/s that the workers can be at."""
+        self.is_lasting = config.is_lasting
+        """Whether the credential that was pushed last signs its user in when it is their turn."""
+        self._said_lasting = False
         self._usable = config.usable(config.session_validity, CredentialKind.SESSION)
         """Seconds for which the credential that was pushed last may wait."""
         self._estimate = Estimate(config.lag)
@@ -166,7 +171,10 @@ class Feed:
             raise
         life = parsed.expires_at - now
         self._usable = usable = self._config.usable(life, parsed.kind)
+        self.is_lasting = parsed.kind in SIGNS_IN
         await self._push_with_others(parsed, body)
+        if self.is_lasting:
+            return
         self._look_for_overload(life)
         if wait:
             await self._permission(usable)
@@ -174,9 +182,19 @@ class Feed:
                 self._permitted_by_push[task] = self._clock.monotonic()
 
     async def room(self) -> None:
-        """Wait until a new credential can be used in time. Of several callers only as many go on as may push."""
-        if not self._was_permitted_by_push():
+        """Wait until a new credential can be used in time. Of several callers only as many go on as may push.
+
+        Nobody waits where tickets or passwords are pushed.
+        """
+        if self.is_lasting:
+            self._say_lasting()
+        elif not self._was_permitted_by_push():
             await self._permission(self._usable)
+
+    def _say_lasting(self) -> None:
+        if not self._said_lasting:
+            self._said_lasting = True
+            log.info("feed_does_not_wait", cause="tickets and passwords do not age while they wait on the queue")
 
     def give_up(self) -> None:
         """Return a permission that will not be used because there is nothing to push, so that somebody else gets it."""
@@ -234,10 +252,15 @@ class Feed:
             self._said_lost = lost
             log.warning(
                 "overload",
-                cause=f"{waiting:,} requests wait, and at {self._rate:g} calls/s about {lost:,} of them expire before "
+                cause=f"{waiting:,} requests wait, and at {self._pace()} about {lost:,} of them expire before "
                 f"their turn: what is pushed now lives {life:.0f} s",
                 cure=CURE,
             )
+
+    def _pace(self) -> str:
+        """The present pace in words."""
+        rate = self._rate * self._config.calls
+        return f"{rate:g} calls/s{a_user_costs(rate, self._config.calls)}"
 
     # --- permissions to mint: one task counts the waiting messages for all callers that want one ----------------------
 
@@ -321,7 +344,7 @@ class Feed:
             await asyncio.sleep(COUNT_LIFE)  # meanwhile nobody is permitted, because the last count is too old
             return
         self._outage.recovered()
-        self._rate = min(self._config.rate, pace.rate) if pace is not None else self._config.rate
+        self._rate = self._config.users(self._config.rate if pace is None else pace.rate)
         self._counted_at = self._clock.monotonic()
         self._estimate.counted(waiting, self.accepted - accepted_before, self._counted_at, self._rate)
 
@@ -332,6 +355,7 @@ class Feed:
             log.warning(
                 "feed_waits",
                 backlog=round(self._waiting()),
-                rate=round(self._rate, 3),
+                rate=round(self._rate * self._config.calls, 3),
+                pace=self._pace(),
                 cure="it goes on as soon as workers take what waits; is one running (mfa-worker run)?",
             )

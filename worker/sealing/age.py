@@ -92,12 +92,12 @@ def keygen(created: str) -> tuple[str, str]:
     return f"# created: {created}\n# public key: {recipient}\n{identity}\n", recipient
 
 
-def write_identity(file: Path, text: str) -> None:
-    """Write an identity file with mode 0600. Raises ``UsageError``, also if the file exists."""
+def write_identity(file: Path, text: str, what: str = "an identity") -> None:
+    """Write a key file (``what``) with mode 0600. Raises ``UsageError``, also if the file exists."""
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise UsageError(f"{file} exists, and an identity is never overwritten", "choose another name") from None
+        raise UsageError(f"{file} exists, and {what} is never overwritten", "choose another name") from None
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}", "choose a folder that exists and is yours") from None
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:

@@ -29,6 +29,7 @@ from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings,
 from worker.settings.types import (
     IS_SECONDS,
     Endpoint,
+    FileIfAny,
     Hidden,
     Recipients,
     Seconds,
@@ -67,7 +68,8 @@ class CognitoSettings(Section):
     session_handoff: bool = Field(
         default=False,
         description="true states that somebody verifies every delivered secret while its Session lives; leave it false "
-        "with access tokens. While it is false, run and check warn of requests that carry a Session",
+        "with access tokens. While it is false, run and check warn of requests that carry a Session. It has no effect "
+        "where activation.mode is not none",
     )
     call_timeout: Seconds = Field(
         default=10.0,
@@ -127,7 +129,8 @@ class SignInSettings(Section):
         gt=0,
         allow_inf_nan=False,
         description="requests/s of sign-ins (InitiateAuth and RespondToAuthChallenge) of all workers of this ledger "
-        "together; they have a quota of their own, 120 for the whole account and Region, which live users need too",
+        "together; they have a quota of their own, 120 for the whole account and Region, which live users need too. "
+        "rate.share is not a part of it",
     )
     look_first: bool = Field(
         default=True,
@@ -144,7 +147,7 @@ class ActivationSettings(Section):
         description="none: the user verifies; verify: the worker verifies the secret with its first code, one more "
         "call a user; prefer: it also makes TOTP the user's preferred factor, two more calls",
     )
-    identity: Path | None = Field(
+    identity: FileIfAny = Field(
         default=None,
         description="a file with an age identity of the worker's own, to which it seals what activation needs after a "
         "crash; with DynamoDB every worker needs the same one",
@@ -285,6 +288,11 @@ class Settings(BaseSettings):
         return self._file
 
     @property
+    def makes_identity(self) -> bool:
+        """Whether ``activation.identity`` may be made: nobody names another, and the ledger is a file on this host."""
+        return self.ledger.kind == "sqlite" and self.activation.identity == _identity_beside(self.ledger.path)
+
+    @property
     def moved(self) -> Mapping[str, Path]:
         """``section.key`` of a path → the file that earlier versions meant by it (see ``settings.paths.moved``)."""
         return self._moved
@@ -331,9 +339,19 @@ class Settings(BaseSettings):
             text = "should be shorter than {lives} s, cognito.session_validity, or no Session could ever be used"
             raise PydanticCustomError("too_long", text, {"lives": f"{lives:g}", "key": "channel.min_validity"})
         self._refuse_one_queue_for_two()
+        self._refuse_half_a_sign_in()
+        ledger_path = self.ledger.path if "path" in self.ledger.model_fields_set else self.queue.path
+        beside = _identity_beside(ledger_path) if self.ledger.kind == "sqlite" else None
+        if self.activation.mode != "none" and self.activation.identity is None and beside is None:
+            text = (
+                "is required where activation.mode is {mode} and ledger.kind is dynamodb: mfa-worker keygen makes one"
+            )
+            values = {"mode": self.activation.mode, "key": "activation.identity"}
+            raise PydanticCustomError("missing_identity", text, values)
         computed: dict[str, dict[str, Any]] = {
             "run": {"concurrency": max(16, min(256, round(self._seconds_a_user * self.rate.effective)))},
             "ledger": {"path": self.queue.path},
+            "activation": {"identity": beside},
             "otp": {"issuer": self.cognito.user_pool_id},
             "aws": {"region": self.cognito.region},
         }
@@ -345,6 +363,15 @@ class Settings(BaseSettings):
             self.__dict__[name] = section.model_copy(update=absent)
         return self
 
+    def _refuse_half_a_sign_in(self) -> None:
+        flow = self.sign_in.flow
+        if flow != "none" and self.sign_in.client_id is None:
+            text = "is required where sign_in.flow is {flow}"
+            raise PydanticCustomError("missing_client", text, {"flow": flow, "key": "sign_in.client_id"})
+        if flow == "none" and self.sign_in.client_secret is not None:
+            text = "has no use while sign_in.flow is none: choose a flow, or leave it out"
+            raise PydanticCustomError("unused_secret", text, {"key": "sign_in.client_secret"})
+
     def _refuse_one_queue_for_two(self) -> None:
         queues: dict[str, str | None] = {}
         if self.queue.kind == "sqs":
@@ -354,6 +381,11 @@ class Settings(BaseSettings):
         if pair := first_pair(queues):
             text = "names the same queue as {other}: what one of them sends, the other would read; make another queue"
             raise PydanticCustomError("same_queue", text, {"other": pair[1], "key": pair[0]})
+
+
+def _identity_beside(ledger: Path) -> Path:
+    """The worker's own identity where none is named: one for all ledgers of a folder."""
+    return ledger.with_name("activation-identity.txt")
 
 
 def every_setting() -> type[Settings]:

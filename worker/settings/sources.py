@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource
@@ -32,6 +33,8 @@ CONFIG = f"{PREFIX}CONFIG"
 LIST = "config/mfa-worker.toml and docs/settings.md, in the project, explain every setting"
 """The hint of error messages: where all settings are explained."""
 
+OTHERS = 0o006
+"""The bits of a mode that let every user of this host read or change a file."""
 _SERVICE_LINK = re.compile(r"MFA_WORKER_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
 """Variables that are no settings: Kubernetes sets them in every pod of a namespace with a Service named mfa-worker."""
 
@@ -82,7 +85,12 @@ def gather(
         config = Path(environ[CONFIG])
     if config is not None:
         layers.file = placed(config, Path())
-        _add(layers, known, _toml(config), lambda _: _shown(str(config), 200), folder_of(config))
+        values = _toml(config)
+        _add(layers, known, values, lambda _: _shown(str(config), 200), folder_of(config))
+        for key in _secrets(known):
+            section, _, name = key.partition(".")
+            if layers.values.get(section, {}).get(name):
+                _refuse_open_to_others(layers, key, config)
     for texts, spelling in ((_environment(layers, known, environ), variable), (_flags(layers, overrides), str)):
         given = {each.key: each for each in texts if _exists(layers, known, each.key, each.source, spelling)}
         sources = {key: each.source for key, each in given.items()}
@@ -140,6 +148,9 @@ def _environment(layers: Layers, known: Mapping[str, Any], environ: Mapping[str,
                 f"{_shown(key.removesuffix('_file'))} is given twice, also as {_shown(name)}; keep one"
             )
         else:
+            plain = key.removesuffix("_file")
+            if plain in _secrets(known):
+                _refuse_open_to_others(layers, plain, Path(text))
             try:
                 text = read_text(Path(text)).strip()
             except (OSError, ValueError) as error:
@@ -148,7 +159,26 @@ def _environment(layers: Layers, known: Mapping[str, Any], environ: Mapping[str,
                     f"{_shown(name)} names a file that cannot be read: {why}; write the path of a text file"
                 )
             else:
-                yield _Text(key.removesuffix("_file"), text, _shown(name))
+                yield _Text(plain, text, _shown(name))
+
+
+def _secrets(known: Mapping[str, FieldInfo]) -> Iterator[str]:
+    """The settings that are never shown."""
+    return (key for key, each in known.items() if SecretStr in get_args(each.annotation))
+
+
+def _refuse_open_to_others(layers: Layers, key: str, file: Path) -> None:
+    """Note a problem where every user of this host can read or change a file that holds a secret."""
+    try:
+        mode = file.stat().st_mode
+    except OSError:
+        return  # whoever reads it says so
+    if stat.S_ISREG(mode) and mode & OTHERS:
+        name = _shown(str(file), 200)
+        layers.problems.append(
+            f"{key} stands in {name}, which every user of this host can read or change (mode {stat.S_IMODE(mode):04o}):"
+            f" chmod 600 {name}   (a secret that Kubernetes or Docker mounts: give it the mode 0440)"
+        )
 
 
 def _flags(layers: Layers, overrides: Sequence[str]) -> Iterator[_Text]:

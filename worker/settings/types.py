@@ -137,6 +137,8 @@ Endpoint = Annotated[
 """A URL without a path: https, or http on loopback."""
 File = Annotated[Path, AfterValidator(_file), TypeName("path of a file")]
 """The path of a file. ``load`` makes it absolute (see ``settings.paths``)."""
+FileIfAny = Annotated[Path | None, AfterValidator(lambda value: value and _file(value)), TypeName("path of a file")]
+"""The same, or none."""
 Recipients = Annotated[
     tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys), TypeName("list of public keys")
 ]

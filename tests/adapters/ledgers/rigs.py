@@ -46,6 +46,8 @@ class WholeLedger(Ledger, LedgerStats, Beginning, Roster, PaceStore, Protocol):
     @property
     def sign_in_pace(self) -> PaceStore: ...
 
+    async def forget(self, name: str) -> None: ...
+
 
 class OpenLedger(Protocol):
     """Opens the one ledger of a test, for one worker; several may have it open at once."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.adapters.ledgers.rigs import STAMP, OpenLedger, WholeLedger
 from tests.support.rows import NASTY_NAMES, activation, enrolments, row, sealed, version
+from worker.adapters.ledgers.found import RECIPIENT
 from worker.adapters.ledgers.guarded import before_of, kind_of
 from worker.core.errors import LedgerUnavailable, PersonMustAct, RowUnreadable, UsageError
 from worker.core.model import (
@@ -493,6 +494,48 @@ async def test_a_first_row_that_replaces_what_is_not_there_is_lost_and_begins_no
         assert not (await ledger.look()).has_users
     async with open_ledger(stamp=OTHER) as ledger:
         assert isinstance(await ledger.put(row(), None), Written)
+
+
+IDENTITIES = ({RECIPIENT: "age1one"}, {RECIPIENT: "age1other"})
+"""The parts of the stamp of two workers that activate."""
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["new", "begun without activation"])
+async def test_of_two_workers_that_activate_with_two_identities_at_once_one_is_refused(
+    open_ledger: OpenLedger, *, begun: bool
+) -> None:
+    if begun:
+        async with open_ledger("before") as before:
+            await before.put(row("zoe"), None)
+    async with (
+        open_ledger("one", stamp=STAMP | IDENTITIES[0]) as one,
+        open_ledger("two", stamp=STAMP | IDENTITIES[1]) as two,
+    ):
+        puts = await asyncio.gather(one.put(row("ana"), None), two.put(row("ben"), None), return_exceptions=True)
+        refused = [each for each in puts if isinstance(each, UsageError)]
+        assert len(refused) == 1
+        assert "age1one" in str(refused[0])
+        assert "age1other" in str(refused[0])
+        assert "activation.identity" in refused[0].hint
+    winner = IDENTITIES[isinstance(puts[0], UsageError)]
+    with pytest.raises(UsageError, match="another activation identity"):
+        async with open_ledger("late", stamp=STAMP | IDENTITIES[winner is IDENTITIES[0]]):
+            pass
+    async with open_ledger("same", stamp=STAMP | winner) as same, open_ledger("activates nobody") as other:
+        assert await same.put(row("eve"), None)
+        assert await other.put(row("cem"), None)
+
+
+async def test_a_part_of_the_stamp_that_is_forgotten_may_be_another_one_next(open_ledger: OpenLedger) -> None:
+    async with open_ledger("one", stamp=STAMP | IDENTITIES[0]) as one:
+        await one.put(row("ana"), None)
+    async with open_ledger("mends") as mends:
+        await mends.forget(RECIPIENT)
+        await mends.forget(RECIPIENT)
+        assert (await mends.look()).stamp == STAMP
+    async with open_ledger("two", stamp=STAMP | IDENTITIES[1]) as two:
+        await two.put(row("ben"), None)
+        assert (await two.look()).stamp == STAMP | IDENTITIES[1]
 
 
 async def test_looking_says_what_is_there_and_makes_nothing(open_ledger: OpenLedger) -> None:

@@ -16,10 +16,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 from multidict import CIMultiDict
 
-from worker.adapters.aws.errors import code, means
+from worker.adapters.aws.errors import code, refusal
 from worker.adapters.aws.transport import headers_of
 from worker.adapters.cognito.answers import Operation, pool_fault, sentence
-from worker.core.errors import ExitCode
+from worker.core.errors import DependencyUnavailable, UsageError
 from worker.core.model import PoolFault, Trouble, TryAgain
 
 if TYPE_CHECKING:
@@ -48,10 +48,13 @@ class SignedCalls:
         try:
             credentials = await self._credentials(patience)
         except (BotoCoreError, ClientError) as error:
-            said = means(error)
-            if said.exit_code is ExitCode.PERSON_MUST_ACT:
-                return pool_fault(operation, code(error), sentence(said.what_to_do(operation.name)))
-            return TryAgain(Trouble.UNSENT, code(error))
+            said = refusal(error)
+            if isinstance(said, DependencyUnavailable):
+                return TryAgain(Trouble.UNSENT, code(error))
+            cause = (
+                f"{said}: " if isinstance(said, UsageError) else ""
+            )  # then the code alone does not say what is wrong
+            return pool_fault(operation, code(error), sentence(f"{cause}{said.hint}"))
         if credentials is None:
             return TryAgain(Trouble.UNSENT, ReadTimeoutError.__name__)
         kept = {name: text for name, text in headers.items() if name.lower() != "accept-encoding"}  # proxies change it

@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from worker.core.errors import UsageError
 from worker.core.ports import Found
 
+RECIPIENT = "activation recipient"
+"""The part of the stamp that only workers bring along who activate: the recipient of their own identity."""
+
 
 def refuse_another(found: Mapping[str, str], stamp: Mapping[str, str], ledger: str, setting: str) -> None:
     """Raise ``UsageError`` where a part of the stamp that was found is another one than ours.
@@ -20,6 +23,13 @@ def refuse_another(found: Mapping[str, str], stamp: Mapping[str, str], ledger: s
     ``ledger``: the file or table; ``setting``: which setting names it.
     """
     for name, value in stamp.items():
+        if name == RECIPIENT and found.get(name, value) != value:
+            raise UsageError(
+                f"the ledger {ledger} was begun with another activation identity: the recipient of that one is "
+                f"{found[name]}, and that of activation.identity is {value}",
+                "name the file of that one (activation.identity): every worker of a ledger needs the same; where it is "
+                "lost for good: mfa-worker recover --lost-identity shows whom that concerns",
+            )
         if name in found and found[name] != value:
             raise UsageError(
                 f"the ledger {ledger} belongs to another rollout: its {name} is {found[name]!r}, not {value!r}",

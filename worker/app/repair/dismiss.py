@@ -13,7 +13,7 @@ from worker.app.repair.users import Told, patiently, versions, with_each
 from worker.app.stores import Purpose, open_stores
 from worker.core import rules
 from worker.core.errors import UsageError
-from worker.core.model import UNFINISHED, Enrolment, Lost, Reason, State
+from worker.core.model import Enrolment, Lost, Reason, State
 from worker.settings import Settings
 
 LONGEST_WHY = 100
@@ -37,8 +37,9 @@ async def dismiss(settings: Settings, stream: BinaryIO, why: str) -> Told:
         async def one(username: str, told: Told) -> None:
             row = await patiently(partial(stores.ledger.read, username), settings)
             is_new = row is None
-            while rules.may_be_dismissed(row) and not _is_dismissed(row, why):
-                new = rules.dismissed(username, row, why, stores.clock.utc())._replace(version=next(version))
+            while rules.may_be_dismissed(row) and not _is_under_way(row) and not _is_dismissed(row, why):
+                new = rules.dismissed(username, row, why, stores.clock.utc())
+                new = new._replace(version=next(version), activation=None)
                 put = partial(stores.ledger.put, new, row.version if row else None)
                 result = await patiently(put, settings)
                 if not isinstance(result, Lost):
@@ -59,9 +60,14 @@ def _is_dismissed(row: Enrolment | None, why: str) -> bool:
     return row is not None and (row.reason, row.detail) == (Reason.DISMISSED, why)
 
 
+def _is_under_way(row: Enrolment | None) -> bool:
+    return row is not None and row.is_unfinished
+
+
 def _why_left(row: Enrolment | None) -> str:
     if row is None:
         return "somebody else changed the row at the same time; dismiss them again"
-    if row.state in UNFINISHED:
-        return f"is {row.state.value}: let a run finish them first (mfa-worker run)"
+    if row.is_unfinished:
+        what = row.reason.value if row.reason else row.state.value
+        return f"is {what}: let a run finish them first (mfa-worker run)"
     return f"is {row.state.value}: has a secret already, and holds up nothing"

@@ -17,12 +17,13 @@ from pathlib import Path
 
 from worker.adapters import channels
 from worker.adapters.aws.session import Aws
+from worker.adapters.ledgers.found import RECIPIENT
 from worker.adapters.sqlite.newest import Found, NewestRecords
 from worker.app import older
 from worker.app.repair.users import versions
 from worker.app.stores import Purpose, StoredLedger, Stores, aws_target, open_stores
 from worker.core.errors import PersonMustAct, UsageError
-from worker.core.model import Enrolment, Lost, State
+from worker.core.model import Enrolment, Lost, Reason, State
 from worker.core.older import Shown, recovered
 from worker.core.record import line_address
 from worker.requests.usernames import read_usernames
@@ -116,6 +117,7 @@ class _Comparison:
         """Those who were not met yet."""
         self._plan = plan
         self._act = act
+        self._activates = RECIPIENT in stores.found.stamp
         self._now = time.time()
         self._writes: list[tuple[Enrolment, str | None]] = []
         self._version = versions(stores.worker)
@@ -138,6 +140,8 @@ class _Comparison:
             unsure = max(row.generation if row else 0, shown.generation if shown else 0)
         if (after := recovered(username, row, shown, unsure, self._now)) is None:
             return
+        if after.state is State.DELIVERED and self._activates:
+            after = after._replace(reason=Reason.VERIFY_UNKNOWN)  # it was activated since, or it was not
         if after.state is State.DELIVERED:
             self._plan.delivered += row is not None
             self._plan.added += row is None

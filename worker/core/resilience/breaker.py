@@ -24,7 +24,7 @@ from contextlib import suppress
 from types import TracebackType
 
 from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
-from worker.core.model import Issued, PoolFault, Reply, Trouble, TryAgain
+from worker.core.model import Issued, PoolFault, Preferred, Trouble, TryAgain, Verified
 from worker.core.ports import Clock
 from worker.core.resilience.refusals import AGREEING_ANSWERS, AGREEING_USERS, Refusals
 
@@ -181,13 +181,16 @@ class CircuitBreaker:
 
     # --- told of answers ----------------------------------------------------------------------------------------------
 
-    def record_reply(self, username: str, reply: Reply, number: int) -> None:
-        """Learn from the reply to one wire attempt, the one with that number (``Refusals.sent``)."""
+    def record_reply(self, username: str, reply: object, number: int, *, signs_in: bool = False) -> None:
+        """Learn from the reply to one wire attempt, the one with that number (``Refusals.sent``).
+
+        ``signs_in``: it was no call, but a sign-in. Whether the pool serves only a call can show.
+        """
         unanswered = isinstance(reply, TryAgain) and reply.trouble in (Trouble.UNSENT, Trouble.NO_ANSWER)
         if self._unanswered_calls and not unanswered:
             self._unanswered_users, self._unanswered_calls = set(), 0
         match reply:
-            case Issued():
+            case Issued() | Verified() | Preferred():
                 self._refusals.served(username, number)
                 self._nobody_elsewhere_since = None
                 if self._is_open and (self._endpoint_is_the_cause or not self._refusals.streak.answers):
@@ -196,14 +199,13 @@ class CircuitBreaker:
                 self._refused(username, number, reply)
             case TryAgain() if unanswered:
                 self._unanswered(username, reply)
+            case _ if self._endpoint_is_the_cause:  # it can be reached
+                self._close()
             case TryAgain(trouble=Trouble.THROTTLED):
-                if self._endpoint_is_the_cause:  # it can be reached
-                    self._close()
-                elif self._is_open:  # whether the pool serves is not known yet
+                if self._is_open:  # whether the pool serves is not known yet
                     self._open()
-            case _:  # one user's own answer: it says nothing of the pool, but others need not wait
-                if self._is_open:
-                    self._close()
+            case _ if self._is_open and not signs_in:
+                self._close()  # one user's own answer: it says nothing of the pool, but others need not wait
 
     def _close(self) -> None:
         """Let everybody pass."""

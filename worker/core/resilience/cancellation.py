@@ -24,7 +24,7 @@ class _Phase(Enum):
 class CancellationScope:
     """Controls the cancellation of one user's task. Whoever starts that task must set ``task``.
 
-    ``on_call`` is called whenever a request to Cognito leaves.
+    ``on_call`` is called whenever a request to Cognito leaves that is no sign-in.
     """
 
     __slots__ = ("_hurry", "_on_call", "_phase", "_stop", "claim", "task")
@@ -46,12 +46,16 @@ class CancellationScope:
             raise asyncio.CancelledError
         self._phase = _Phase.WAITING
 
-    def call_begins(self) -> None:
-        """A request is sent: until its reply is here, only a hurry cancels. Raises ``CancelledError`` in a hurry."""
+    def call_begins(self, *, signs_in: bool = False) -> None:
+        """A request is sent: until its reply is here, only a hurry cancels. Raises ``CancelledError`` in a hurry.
+
+        ``signs_in``: it is none of the calls that the user waits for, but goes before it.
+        """
         if self._hurry:
             raise asyncio.CancelledError
         self._phase = _Phase.CALLING
-        self._on_call()
+        if not signs_in:
+            self._on_call()
 
     def forbid_stop(self) -> None:
         """From here on a cancellation could break a promise: it waits until ``allow_stop``."""

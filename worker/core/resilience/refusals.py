@@ -142,12 +142,14 @@ class Refusals:
         """By username, the ones refused longest ago first."""
         self._concluded: OrderedDict[str, _User] = OrderedDict()
         """Those who got such an outcome, the longest ago first; ``at``: when."""
+        self._requests = 0
+        """Requests so far; each one's number is its place in their order."""
         self._sent = 0
-        """Calls so far; each one's number is its place in their order."""
+        """How many of them were calls, and no sign-ins."""
         self._further = 0
-        """How many of them were for a user who had been refused before."""
+        """How many calls were for a user who had been refused before."""
         self._served = 0
-        """How many of them brought a secret."""
+        """How many calls got through."""
         self._served_by: deque[tuple[float, int]] = deque()
         """How many had brought one by when (monotonic seconds), once a second, for the last minute."""
         self._last_served = 0
@@ -168,16 +170,19 @@ class Refusals:
 
     # --- told of calls ------------------------------------------------------------------------------------------------
 
-    def sent(self, username: str) -> int:
-        """A call leaves; return its number."""
+    def sent(self, username: str, *, signs_in: bool = False) -> int:
+        """A request leaves, a call or (``signs_in``) what goes before one; return its number."""
+        self._requests += 1
+        if signs_in:
+            return self._requests
         self._sent += 1
         user = self._users.get(username)
         if user is not None and not user.alone:  # the others were counted when they were let through (``next_step``)
             self._further += 1
-        return self._sent
+        return self._requests
 
     def served(self, username: str, number: int) -> None:
-        """The call with that number brought a secret."""
+        """The call with that number got through: it brought a secret, or verified one."""
         self._served += 1
         now = self._clock.monotonic()
         if not self._served_by or now - self._served_by[-1][0] >= 1.0:
@@ -303,6 +308,11 @@ class Refusals:
         """Whether somebody was refused for the first time a moment ago, so that others have to be asked."""
         return self._clock.monotonic() - self._newest_at < ASK_OTHERS_FOR
 
+    @property
+    def others_gone_for(self) -> float:
+        """Seconds since there was last somebody else to work on than those who are postponed; 0: there is somebody."""
+        return 0.0 if self._other_users else self._clock.monotonic() - self._other_users_at
+
     # --- asked by the circuit breaker ---------------------------------------------------------------------------------
 
     @property
@@ -370,7 +380,7 @@ class Refusals:
 
     def _next_step_alone(self, username: str, user: _User, seconds_left: float, now: float) -> Concluded | Later | None:
         """The same for a user who is refused alone: another try, in its time, or an outcome."""
-        others_gone_for = 0.0 if self._other_users else now - self._other_users_at
+        others_gone_for = self.others_gone_for
         are_left_alone = others_gone_for >= QUIET
         pause = PAUSES[0] if are_left_alone else PAUSES[min(user.tries, len(PAUSES) - 1)]
         wait = user.at + pause - now

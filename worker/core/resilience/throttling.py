@@ -41,9 +41,9 @@ class _Throttled:
 
 
 class Throttling:
-    """Learns from every reply, and tells the pacer when to slow down."""
+    """Learns from every reply to requests of one quota, and tells their pacer, if they have one, when to slow down."""
 
-    def __init__(self, pacer: Pacer, refusals: Refusals) -> None:
+    def __init__(self, pacer: Pacer | None, refusals: Refusals) -> None:
         self._pacer = pacer
         self._refusals = refusals
         self._waiting: OrderedDict[str, _Throttled] = OrderedDict()
@@ -60,17 +60,21 @@ class Throttling:
         self._recovered.append(before is not None and not throttled)
         if not isinstance(reply, TryAgain) or not throttled:
             if before is not None:
-                self._pacer.throttled(before.sent_at)
+                self._slow_down(before.sent_at)
             return False
         if self._refusals.is_throttled_alone(username) or (before is not None and self._is_alone(username, before)):
             self._refusals.throttled_alone(username, number, reply.detail)
             return True
         if before is not None:
-            self._pacer.throttled(sent_at)
+            self._slow_down(sent_at)
         self._waiting[username] = _Throttled(number, sent_at)
         if len(self._waiting) > REMEMBERED:
             self._waiting.popitem(last=False)
         return False
+
+    def _slow_down(self, sent_at: float) -> None:
+        if self._pacer is not None:
+            self._pacer.throttled(sent_at)
 
     def _is_alone(self, username: str, before: _Throttled) -> bool:
         others = self._refusals.got_through_since(before.number) or self._refusals.is_left_alone(username)

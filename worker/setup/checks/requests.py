@@ -6,6 +6,7 @@ Requests in SQS are not read: receiving a message hides it from workers, and bri
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ from worker.adapters.checks.findings import Finding, advice, fails, not_checked,
 from worker.adapters.checks.seen import Seen
 from worker.app.stores import parser_of, waiting
 from worker.core.errors import Malformed
+from worker.core.forecast import a_user_costs, must_be_lost
 from worker.core.model import MISMATCHES, CredentialKind
 from worker.requests.lines import Line, read_lines
 from worker.requests.message import Parser
@@ -34,6 +36,8 @@ class Content:
 
     kinds: Counter[CredentialKind] = field(default_factory=Counter)
     """How many well-formed requests were read, by the kind of their credential."""
+    tickets: Counter[float] = field(default_factory=Counter)
+    """How many tickets expire by each full minute (UTC seconds)."""
     expired: int = 0
     mismatched: Counter[str] = field(default_factory=Counter)
     """How many of them have an access token that does not fit, by what about it does not (``model.MISMATCHES``)."""
@@ -62,6 +66,8 @@ class Content:
                 self.refused.add(line, str(malformed))
                 continue
             self.kinds[request.kind] += 1
+            if request.kind is CredentialKind.TICKET:
+                self.tickets[math.ceil(request.expires_at / 60) * 60.0] += 1
             self.expired += request.expires_at <= now
             self.mismatched.update([request.mismatch] if request.mismatch else [])
             self.replacing += request.replace
@@ -109,9 +115,18 @@ def _opened(source: str) -> BinaryIO:
     return Path(source).open("rb")
 
 
+_KINDS = (
+    (CredentialKind.ACCESS_TOKEN, "access tokens"),
+    (CredentialKind.SESSION, "sessions"),
+    (CredentialKind.TICKET, "tickets"),
+    (CredentialKind.PASSWORD, "passwords"),
+)
+"""The kinds of credentials in the order in which they are named, and their names."""
+
+
 def _findings(content: Content, settings: Settings, *, from_lines: bool) -> Iterator[Finding]:
-    kinds = [(CredentialKind.ACCESS_TOKEN, "access tokens"), (CredentialKind.SESSION, "sessions")]
-    with_what = " and ".join(f"{content.kinds[kind]:,} {word}" for kind, word in kinds if content.kinds[kind])
+    words = [f"{content.kinds[kind]:,} {word}" for kind, word in _KINDS if content.kinds[kind]]
+    with_what = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
     yield ok("requests", f"{content.requests:,} well-formed{f': {with_what}' if with_what else ''}")
     for entry in content.refused.entries if from_lines else ():
         yield advice("requests", clean(str(entry)), "mend it there, or what writes it; a run puts it aside")
@@ -128,3 +143,20 @@ def _findings(content: Content, settings: Settings, *, from_lines: bool) -> Iter
         yield advice("requests", f"{said}{pool}", cure)
     if content.replacing:
         yield ok("requests", f"{content.replacing:,} replace a secret that was delivered")
+    yield from _late_tickets(content, settings)
+
+
+def _late_tickets(content: Content, settings: Settings) -> Iterator[Finding]:
+    """How many tickets expire before their turn, if a run began now."""
+    now = time.time()
+    lost = must_be_lost(sorted(content.tickets.items()), now, settings.users_per_second)
+    if not lost:
+        return
+    pace = f"{settings.rate.effective:g} calls/s{a_user_costs(settings.rate.effective, settings.calls_per_user)}"
+    yield advice(
+        "requests",
+        f"{lost:,} of {content.kinds[CredentialKind.TICKET]:,} tickets expire before their turn at {pace}: they would "
+        "be needs_session: credential_expired",
+        "push these users again with tickets that live longer: mfa-worker push --usernames FILE --ticket-key KEYFILE "
+        "--valid-for TIME",
+    )

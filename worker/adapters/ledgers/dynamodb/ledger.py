@@ -95,6 +95,10 @@ class DynamoLedger:
         """See ``ports.Beginning``."""
         return await self._rollout.note(name, value, instead_of)
 
+    async def forget(self, name: str) -> None:
+        """Take that part out of the stamp."""
+        await self._rollout.forget(name)
+
     async def close(self) -> None:
         """Wait until every write has its answer, and write the counts that are not written yet."""
         await self._writes.close()

@@ -89,6 +89,16 @@ class RolloutItem:
                 return False
         return True
 
+    async def forget(self, name: str) -> None:
+        """See ``DynamoLedger.forget``."""
+        with faults(LedgerUnavailable, "the ledger"):
+            await self._dynamodb.update_item(
+                TableName=self._table,
+                Key=_KEY,
+                UpdateExpression="REMOVE #part",
+                ExpressionAttributeNames={"#part": _STAMP + name},
+            )
+
 
 def stamp_of(item: Item) -> Mapping[str, str]:
     """The stamp in the item."""

@@ -159,6 +159,10 @@ class SqliteLedger:
         done: bool = await self._database.write(_note, (name, value, instead_of), LedgerUnavailable)
         return done
 
+    async def forget(self, name: str) -> None:
+        """Take that part out of the stamp."""
+        await self._database.write(_forget, name, LedgerUnavailable)
+
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """See ``ports.Ledger``; ``UsageError`` if another rollout has begun in this ledger meanwhile.
 
@@ -451,6 +455,11 @@ def _put_with_stamp(
     if any(isinstance(answer, Written) for answer in answers):
         connection.executemany("INSERT OR REPLACE INTO stamp VALUES (?, ?)", list(stamp.items()))
     return found, answers
+
+
+def _forget(connection: sqlite3.Connection, names: Sequence[str]) -> Sequence[None]:
+    connection.executemany("DELETE FROM stamp WHERE name = ?", [(name,) for name in names])
+    return [None] * len(names)
 
 
 def _note(connection: sqlite3.Connection, notes: Sequence[tuple[str, str | None, str | None]]) -> Sequence[bool]:

@@ -1,0 +1,97 @@
+"""Signs a user in when it is their turn: with a ticket or a password, for the Session or token that the call needs.
+
+::
+
+    slot ─ claim ─ sign in (InitiateAuth, and with a ticket its answer) ─ look (GetUser, with a token only) ─ call
+
+Nobody is signed in before the claim is written, so that no two workers do it at once; and not while circuit breaker or
+channel would hold the call up, so that no Session ages here. A sign-in issues nothing that could be lost: where a reply
+is, the sign-in begins again from the beginning, after one call time-out. Its requests have a lane of their own, and the
+looks another, since Cognito counts them against other quotas than the calls.
+
+What a sign-in brings is used at once and kept nowhere.
+"""
+
+from __future__ import annotations
+
+from worker.core.call import Caller, Claim, Lane, Operation, Prevented
+from worker.core.model import (
+    AlreadyEnrolled,
+    CredentialKind,
+    CustomChallenge,
+    LookReply,
+    NotEnrolled,
+    PoolFault,
+    Reason,
+    Refused,
+    Request,
+    SignedIn,
+    SignInReply,
+    State,
+    Trouble,
+    TryAgain,
+)
+from worker.core.ports import Pacer, SignIns
+from worker.core.resilience.cancellation import CancellationScope
+from worker.core.resilience.refusals import Refusals
+
+MOST_AGAIN = 3
+"""How often a user is signed in again, at most, because a reply, a Session or the time to verify was lost."""
+_CHALLENGE_DIED = frozenset({Reason.SESSION_EXPIRED, Reason.SESSION_SPENT, Reason.SESSION_INVALID})
+"""What a refused answer may say of the challenge's own Session, and not of the ticket."""
+
+SignInResult = Request | AlreadyEnrolled | Refused | TryAgain | PoolFault | Prevented
+"""The request with a Session or a token for the call; or why there is none."""
+
+
+class SignIn:
+    """Signs users in. ``pacer``: of the quota of sign-ins, of which each wire attempt is one."""
+
+    def __init__(self, *, sign_ins: SignIns, pacer: Pacer, caller: Caller, refusals: Refusals) -> None:
+        self._sign_ins = sign_ins
+        self._caller = caller
+        self._lane = Lane(pacer, refusals)
+        self._begin = Operation(sign_ins.begin, self._lane, awaits_channel=True, signs_in=True)
+        self._look = Operation(sign_ins.look, Lane(None, refusals), signs_in=True)
+
+    async def sign_in(self, request: Request, claim: Claim, scope: CancellationScope, *, looks: bool) -> SignInResult:
+        """Sign the user in with the request's ticket or password.
+
+        ``looks``: whether to look, where that brings a token, if the user has TOTP already. Raises ``CancelledError``
+        where the task is stopped; if a request was on the wire then, the caller must call ``note_unanswered``.
+        """
+        result: SignInReply | Prevented
+        result = await self._caller.decide(lambda: self._once(request, claim, scope), request, claim, scope)
+        if isinstance(result, TryAgain) and result.fault is not None:
+            self._caller.blame(result.fault, request, claim)
+            return result.fault
+        if isinstance(result, CustomChallenge):  # the triggers ask once more: they did not take the ticket
+            return Refused(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED)
+        if not isinstance(result, SignedIn):
+            return result
+        usable = request.signed_in(result.kind, result.credential, claim.sent_at + result.lives)
+        if looks and usable.kind is CredentialKind.ACCESS_TOKEN:
+            return await self._looked(usable, claim, scope)
+        return usable
+
+    async def _once(self, request: Request, claim: Claim, scope: CancellationScope) -> SignInReply | Prevented:
+        """One sign-in from its beginning."""
+        reply = await self._caller.attempt(self._begin, request, claim, scope)
+        if not isinstance(reply, CustomChallenge):
+            return reply
+        challenge = reply
+
+        async def send(request: Request) -> SignInReply:
+            return await self._sign_ins.answer(request, challenge)
+
+        answer = Operation(send, self._lane, goes_first=True, signs_in=True)
+        reply = await self._caller.attempt(answer, request, claim, scope)
+        if isinstance(reply, Refused) and reply.reason in _CHALLENGE_DIED:
+            return TryAgain(Trouble.CONFLICT, reply.reason)
+        return reply
+
+    async def _looked(self, usable: Request, claim: Claim, scope: CancellationScope) -> SignInResult:
+        result: LookReply | Prevented = await self._caller.decide(
+            lambda: self._caller.attempt(self._look, usable, claim, scope), usable, claim, scope
+        )
+        return usable if isinstance(result, NotEnrolled) else result

@@ -12,9 +12,11 @@ from tests.app.test_own_identity import begin, own_file, refused, settings
 from tests.support.rows import activation, row, sealed
 from worker.app.repair.dismiss import dismiss
 from worker.app.repair.lost_identity import give_up
+from worker.app.repair.recover import recover
 from worker.app.stores import Purpose, open_stores
 from worker.core.errors import UsageError
 from worker.core.model import Enrolment, Reason, State
+from worker.core.record import record_line
 
 ROWS = [
     row("ana", State.DELIVERED, reason=Reason.ACTIVATION_PENDING, worker="dead", activation=activation()),
@@ -80,3 +82,19 @@ async def test_whose_activation_is_under_way_is_not_dismissed_and_who_is_left_to
     rows = await all_rows(tmp_path)
     assert (rows["ben"].state, rows["ben"].activation) == (State.SKIPPED, None)
     assert rows["ana"] == ROWS[0]
+
+
+@pytest.mark.parametrize("mode", ["verify", "none"])
+async def test_who_was_delivered_since_a_copy_of_an_activating_ledger_may_be_activated_or_not(
+    tmp_path: Path, mode: str
+) -> None:
+    async with open_stores(settings(tmp_path, mode=mode), Purpose.RUN) as stores:
+        await stores.ledger.put(row("ana", State.NEEDS_SESSION, reason=Reason.REPLY_LOST), None)
+    (later := tmp_path / "later.jsonl").write_bytes(
+        record_line("ana", sealed(2, blob=b"age-encryption.org/v1\n")) + b"\n"
+    )
+    plan = await recover(settings(tmp_path, mode=mode), files=[later], act=True)
+    assert plan.delivered == 1
+    found = (await all_rows(tmp_path))["ana"]
+    assert found.state is State.DELIVERED
+    assert found.reason is (Reason.VERIFY_UNKNOWN if mode == "verify" else None)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Never, cast
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -198,8 +199,24 @@ async def test_a_helper_that_takes_long_sends_nothing_and_is_not_begun_again(wir
     assert "Credential=AKIAHELPER/" in wire.seen[0][0]
 
 
-async def test_the_client_ends_while_credentials_are_still_got(wire: Wire, home: Path) -> None:
-    (home / ".aws" / "config").write_text("[profile work]\ncredential_process = /bin/sh -c 'exec sleep 5'\n")
-    async with asyncio.timeout(3):
-        async with client(wire, "work", call_timeout=0.1) as provider:
-            assert await provider.prefer(SESSION) == TryAgain(Trouble.UNSENT, "ReadTimeoutError")
+class NeverGets:
+    """Credentials that never come."""
+
+    ended = False
+
+    async def credentials(self) -> Never:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended = True
+        raise AssertionError
+
+
+async def test_the_client_ends_while_credentials_are_still_got(wire: Wire) -> None:
+    aws = NeverGets()
+    signed = SignedCalls(cast("Aws", aws), region=REGION, user_pool_id=POOL)
+    clock = EndpointClock(SystemClock())
+    async with cognito(REGION, endpoint_url=wire.url, call_timeout=0.1, clock=clock, signed=signed) as provider:
+        assert await provider.prefer(SESSION) == TryAgain(Trouble.UNSENT, "ReadTimeoutError")
+        assert not aws.ended
+    assert aws.ended

@@ -302,4 +302,4 @@ def _fault_of_a_rollout(dice: random.Random, flow: Flow) -> Fault:
     if flow == "custom_auth":
         wrongs |= {"answer": SIGNING_IN}
     operation = dice.choice(sorted((*wrongs, "verify")))
-    return Fault(operation, dice.randint(1, 6), dice.choice(wrongs[operation]), dice.choice((1, 1, 2, 3, 6)))  # type: ignore[index]
+    return Fault(operation, dice.randint(1, 6), dice.choice(wrongs[operation]), dice.choice((1, 1, 2, 3, 6)))

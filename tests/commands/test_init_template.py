@@ -72,6 +72,8 @@ def nodes(tree: Any) -> Iterator[dict[str, Any]]:
         ["channel.kind=secretsmanager"],
         ["channel.kind=file", "ledger.kind=sqlite"],
         ["queue.kind=sqlite"],
+        ["activation.mode=prefer", "activation.identity=own.key"],
+        ["sign_in.flow=admin_user_password", "sign_in.client_id=abc"],
     ],
 )
 def test_every_name_that_a_template_uses_is_defined_in_it(more: list[str]) -> None:

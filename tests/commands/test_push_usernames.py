@@ -143,6 +143,7 @@ async def test_tickets_that_were_brought_are_judged_by_the_key(rollout: Rollout,
     assert (ended.code, ended.out) == (1, "accepted 2, duplicate 0, malformed 3\n")
     assert ended.err.count("its ticket is not this user's in this app client, or was made with another key") == 3
     assert good not in ended.err
+    assert not ended.logged("tickets_too_short"), "nobody asked how long they live"
 
 
 async def test_passwords_are_pushed_under_a_random_id_and_keep_fresh_holds_none_back(rollout: Rollout) -> None:

@@ -8,22 +8,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import importlib.util
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.fake_service import Service, body
+from tests.support.pool_triggers import CLIENT, KEY, installed
 from worker.rehearsal.fake_cognito import answers
 from worker.rehearsal.fake_cognito.answers import Answer
 from worker.rehearsal.fake_cognito.triggers import Trigger
 
-TRIGGERS = Path(__file__).resolve().parents[2] / "config" / "sign-in" / "triggers.py"
-KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
-POOL, CLIENT = "us-east-1_rehearsal", "1rehearsal2rehearsal3rehea"
+POOL = "us-east-1_rehearsal"
 
 
 def ticket(
@@ -35,25 +32,11 @@ def ticket(
     return base64.urlsafe_b64encode(not_after.to_bytes(8, "big") + code).rstrip(b"=").decode()
 
 
-def installed(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Any:
-    """The module that Lambda loads, with the environment that the template gives it."""
-    spec = importlib.util.spec_from_file_location("triggers_of_the_pool", TRIGGERS)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.read_key_with(lambda: KEY)
-    ends = str(int(time.time()) + 86_400)
-    for name, value in {"CLIENT_ID": CLIENT, "ROLLOUT_ENDS": ends, "KEY_SECRET": "key", **environment}.items():
-        monkeypatch.setenv(name, value)
-    return module
-
-
 @pytest.fixture(params=["the pool's own", "the fake's"])
 def service(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Service:
     if request.param == "the fake's":
         return Service(ticket_key=KEY, now=time.time())
-    return Service(trigger=installed(monkeypatch).handler, now=time.time())
+    return Service(trigger=installed(monkeypatch.setenv).handler, now=time.time())
 
 
 @pytest.mark.parametrize("username", ["ana", "zoë", "👩‍👩‍👧", "a\nb", " ", "x" * 128])
@@ -136,12 +119,12 @@ def test_without_triggers_there_is_no_custom_auth() -> None:
 
 @pytest.mark.parametrize("ends", ["1577836800", "2020-01-01T00:00:00Z"])
 def test_after_the_end_of_the_rollout_the_pool_refuses_everything(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
-    service = Service(trigger=installed(monkeypatch, ROLLOUT_ENDS=ends).handler, now=time.time())
+    service = Service(trigger=installed(monkeypatch.setenv, ROLLOUT_ENDS=ends).handler, now=time.time())
     assert service.ticket(ticket()) == answers.WRONG_PASSWORD
 
 
 def test_the_pool_refuses_every_other_app_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    service = Service(trigger=installed(monkeypatch, CLIENT_ID="another").handler, now=time.time())
+    service = Service(trigger=installed(monkeypatch.setenv, CLIENT_ID="another").handler, now=time.time())
     assert service.ticket(ticket()) == answers.WRONG_PASSWORD
 
 
@@ -149,12 +132,12 @@ def test_the_pool_refuses_every_other_app_client(monkeypatch: pytest.MonkeyPatch
 def test_a_pool_that_is_set_up_wrongly_refuses_nobody_for_good(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
-    service = Service(trigger=installed(monkeypatch, **environment).handler, now=time.time())
+    service = Service(trigger=installed(monkeypatch.setenv, **environment).handler, now=time.time())
     assert service.ticket(ticket()).error == "InvalidLambdaResponseException"
 
 
 def test_a_missing_key_refuses_nobody_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = installed(monkeypatch)
+    module = installed(monkeypatch.setenv)
     module.read_key_with(lambda: "no key")
     service = Service(trigger=module.handler, now=time.time())
     assert service.ticket(ticket()).error == "InvalidLambdaResponseException"

@@ -17,8 +17,10 @@ from botocore import xform_name
 from botocore.session import Session
 
 from worker.adapters import channels
+from worker.adapters.cognito import activation_answers, answers, sign_in_answers
+from worker.adapters.cognito.answers import Operation
 from worker.settings import load
-from worker.setup.policies import Role, document, statements
+from worker.setup.policies import Role, document, parts_of_the_pool, statements
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config" / "iam"
@@ -228,6 +230,25 @@ def test_the_operator_may_do_what_init_calls_and_what_check_asks_beyond_the_work
     assert allowed(Role.OPERATOR) == wanted
 
 
+def test_the_worker_may_make_the_signed_calls_to_cognito_each_only_where_it_is_configured() -> None:
+    operations = [each for module in (sign_in_answers, activation_answers, answers) for each in vars(module).values()]
+    signed = {f"cognito-idp:{each.name}" for each in operations if isinstance(each, Operation) and each.is_signed}
+    assert {action for action in allowed(Role.WORKER) if action.startswith("cognito-idp:")} == signed
+
+    for more, wanted in {
+        (): set[str](),
+        ("sign_in.flow=custom_auth", "activation.mode=verify"): set(),
+        ("sign_in.flow=user_password",): set(),
+        ("sign_in.flow=admin_user_password",): {"cognito-idp:AdminInitiateAuth"},
+        ("activation.mode=prefer",): {"cognito-idp:AdminSetUserMFAPreference"},
+        ("sign_in.flow=admin_user_password", "activation.mode=prefer"): signed,
+    }.items():
+        client = ["sign_in.client_id=abc"] if any("flow" in each for each in more) else []
+        settings = load(None, ["cognito.user_pool_id=eu-central-1_AbCdEfGhI", *client, *more], {})
+        policy = document(Role.WORKER, parts_of_the_pool(settings))
+        assert {action for each in policy["Statement"] for action in each["Action"]} == wanted
+
+
 def test_nothing_is_allowed_on_everything_but_what_has_no_resource() -> None:
     everywhere = {a for role in Role for each in statements(role) if "*" in each.resources for a in each.actions}
 
@@ -254,6 +275,13 @@ def test_the_shipped_policies_are_these(role: Role) -> None:
     shipped = json.loads((CONFIG / f"{role}.json").read_text("utf-8"))
 
     assert shipped == document(role)
-    assert {each.part for each in statements(role)} <= {"queue", "table", "pool", *parts_of_channels()}
+    assert {each.part for each in statements(role)} <= {
+        "queue",
+        "table",
+        "pool",
+        "sign_in",
+        "preference",
+        *parts_of_channels(),
+    }
     sids = [statement["Sid"] for statement in shipped["Statement"]]
     assert len(sids) == len(set(sids))

@@ -24,6 +24,7 @@ from tests.support.processes import WITHIN, Ended, Process, until
 from worker.app import commands
 from worker.rehearsal.fake_cognito.client import FakeCognito, serve_fake_cognito
 from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConfig
+from worker.rehearsal.fake_cognito.triggers import Trigger
 from worker.sealing import age
 from worker.sealing.open import open_files
 from worker.settings import Settings, load
@@ -277,10 +278,12 @@ async def rollout_in(folder: Path, **fake_cognito: Any) -> AsyncIterator[Rollout
         yield rollout
 
 
-def fake_cognito_for_rollouts(**settings: Any) -> AbstractAsyncContextManager[FakeCognito]:
-    """A fake Cognito without a quota that answers at once, save for ``settings``."""
+def fake_cognito_for_rollouts(
+    *, trigger: Trigger | None = None, **settings: Any
+) -> AbstractAsyncContextManager[FakeCognito]:
+    """A fake Cognito without a quota that answers at once, save for ``settings``; ``trigger``: its Lambda function."""
     free = {"quota": None, "sign_in_quota": None, "read_quota": None, "latency": 0.0}
-    return serve_fake_cognito(FakeCognitoConfig(**{"user_pool_id": POOL, **free, **settings}))
+    return serve_fake_cognito(FakeCognitoConfig(**{"user_pool_id": POOL, **free, **settings}), trigger=trigger)
 
 
 @asynccontextmanager

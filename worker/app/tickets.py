@@ -77,14 +77,16 @@ class Tickets:
         return f"the tickets expire at {datetime.fromtimestamp(self.not_after, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
     async def warn_if_too_short(self, stores: Stores, accepted: int) -> None:
-        """Warn where what waits needs longer, at the present pace, than the tickets live."""
+        """Warn where what waits needs longer, at the present pace, than the tickets live that were made here."""
+        if self.not_after is None or not accepted:
+            return
         with suppress(DependencyUnavailable):  # the requests are on the queue; whoever counts says so
             waiting = max(accepted, (await stores.queue.backlog()).waiting)
             pace = await stores.ledger.read_pace()
             rate, calls = self._settings.rate.effective, self._settings.calls_per_user
             rate = rate if pace is None else min(rate, pace.rate)
-            lives, needed = (self.not_after or 0.0) - stores.clock.utc(), waiting * calls / rate
-            if not accepted or needed <= lives:
+            lives, needed = self.not_after - stores.clock.utc(), waiting * calls / rate
+            if needed <= lives:
                 return
             late = round(waiting - lives * rate / calls)
             users = a_user_costs(rate, calls) or ": as many users/s"

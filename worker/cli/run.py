@@ -86,14 +86,28 @@ def run(
     "--quota", type=click.FloatRange(min=0, min_open=True), help="What the fake Cognito bears; default: the rate."
 )
 @click.option(
-    "--credential", type=click.Choice(["token", "session"]), help="Default: token, or session with --session-validity."
+    "--from",
+    "origin",
+    type=click.Choice(["usernames", "passwords", "tokens", "sessions"]),
+    help="What the users bring; default: tokens, or sessions with --session-validity.",
 )
+@click.option("--activate", is_flag=True, help="Activate TOTP, and sign everybody in with a code at the end.")
+@click.option(
+    "--mfa",
+    type=click.Choice(["optional", "required"]),
+    help="The pool's second factor; default: required with --from sessions, else optional.",
+)
+@click.option("--credential", type=click.Choice(["token", "session"]), help="The older way to say --from.")
 @click.option("--session-validity", metavar="DURATION", help="How long a Session lives, such as 180s or 3m.")
 @click.option(
     "--latency", default=0.05, type=click.FloatRange(min=0), show_default=True, help="Seconds an answer takes."
 )
 @click.option(
-    "--fault", "faults", multiple=True, metavar="NAME=SHARE", help='Such as conflict=2%; "--fault help" lists them.'
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME=SHARE",
+    help='Such as conflict=2%, or cut_after/InitiateAuth=1%; "--fault help" lists them.',
 )
 @click.option("--seed", default=0, show_default=True, help="Where the random numbers begin that choose the faults.")
 @click.option(
@@ -101,24 +115,24 @@ def run(
 )
 @click.option("--json", "as_json", is_flag=True, help="The proof as one JSON object.")
 @SET
-def rehearse(
-    keep: Path | None, session_validity: str | None, credential: str | None, as_json: bool, **asked: Any
-) -> int:
+def rehearse(keep: Path | None, as_json: bool, faults: tuple[str, ...], **asked: Any) -> int:
     """Rehearse the whole job against a fake Cognito on loopback, and prove every delivered secret.
+
+    "--from usernames --activate" is a whole rollout: tickets, sign-ins, deliveries, verifications, preferences.
 
     Exits 0 where everybody is accounted for and every delivered secret is true, 1 where not; or as "run" does where the
     faults that were asked for stop it.
     """
-    from worker.rehearsal.rehearse import planned, rehearse_in
+    from worker.rehearsal.fake_cognito.faults import described
+    from worker.rehearsal.rehearse import rehearse_in
+    from worker.rehearsal.scenario import planned
     from worker.telemetry import logs
 
+    if "help" in faults:
+        click.echo("\n".join(described()))
+        return ExitCode.DONE
     logs.configure()
-    return rehearse_in(
-        planned(credential=credential, session_validity=session_validity, **asked),
-        keep,
-        sys.stdout,
-        as_json=as_json,
-    )
+    return rehearse_in(planned(faults=faults, **asked), keep, sys.stdout, as_json=as_json)
 
 
 def _share(text: str, option: str) -> float:

@@ -42,6 +42,8 @@ def _parts(wanted: Wanted) -> Iterator[TemplatePart]:
         yield _queues(wanted, wanted.queue)
     if wanted.table:
         yield _table(wanted.table)
+    if wanted.pool:
+        yield TemplatePart({"UserPool": (wanted.pool, "The user pool (cognito.user_pool_id)")}, {}, {})
     if wanted.channel and (of_channel := channels.kind_of(wanted.channel).resources()):
         yield of_channel.template(wanted.channel)
 
@@ -80,6 +82,7 @@ def _policies(wanted: Wanted) -> Iterator[tuple[str, Any]]:
     parts = {part for part, there in {"queue": wanted.queue, "table": wanted.table}.items() if there}
     if wanted.channel and (of_channel := channels.kind_of(wanted.channel).resources()):
         parts |= {*of_channel.parts(wanted.channel)}
+    parts |= wanted.pool_parts
     for role in (Role.PUSHER, Role.WORKER, Role.OPENER):  # not the operator, who creates the stack
         policy = document(role, parts)
         if not policy["Statement"]:

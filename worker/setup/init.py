@@ -26,6 +26,7 @@ from worker.settings.queue_urls import named
 from worker.setup import resources
 from worker.setup.checks import dynamodb, sqs
 from worker.setup.cloudformation import template
+from worker.setup.policies import parts_of_the_pool
 from worker.setup.resources import Wanted
 
 
@@ -36,12 +37,15 @@ def wanted_resources(settings: Settings) -> Wanted:
     dead_letters = (
         named(source.dead_letter_url).name if source.dead_letter_url else f"{(requests or '')[:67]}-dead-letters"
     )
+    pool_parts = frozenset(parts_of_the_pool(settings))
     found = Wanted(
         queue=requests,
         dead_letters=dead_letters if requests else None,
         table=settings.ledger.table if settings.ledger.kind == "dynamodb" else None,
         channel=channel if channels.kind_of(channel).resources() else None,
         visibility=max(1, min(43_200, round(source.visibility))),
+        pool=settings.cognito.user_pool_id if pool_parts else None,
+        pool_parts=pool_parts,
     )
     if not found:
         raise UsageError(

@@ -14,6 +14,7 @@ from worker.adapters import channels
 from worker.adapters.aws.policy import Allowed, Role
 from worker.adapters.aws.policy import document as policy_document
 from worker.adapters.ledgers.dynamodb.schema import COUNTS_KEY, ROLLOUT
+from worker.settings import Settings
 
 __all__ = ["Allowed", "Role", "document", "statements"]
 
@@ -73,6 +74,8 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
             (TABLE, INDEX),
             rank=10,
         ),
+        Allowed("sign_in", "SignIn", ("cognito-idp:AdminInitiateAuth",), (POOL,), rank=80),
+        Allowed("preference", "Prefer", ("cognito-idp:AdminSetUserMFAPreference",), (POOL,), rank=80),
     ),
     Role.OPERATOR: (
         Allowed(
@@ -107,6 +110,7 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
             "pool",
             "AskAboutThePool",
             (
+                "cognito-idp:DescribeUserPool",
                 "cognito-idp:DescribeUserPoolClient",
                 "cognito-idp:GetUserPoolMfaConfig",
                 "cognito-idp:ListUserPoolClients",
@@ -117,8 +121,14 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         Allowed("pool", "AskAboutTheQuota", ("servicequotas:ListServiceQuotas",), ("*",), rank=90),
     ),
 }
-"""What each role may do. ``sts:GetCallerIdentity`` is not here because it needs no permission, and
-AssociateSoftwareToken is not, because it is not signed."""
+"""What each role may do. ``sts:GetCallerIdentity`` is not here because it needs no permission. Of the calls that enrol
+a user only two are signed: the sign-in with ``admin_user_password``, and the preference of a user with a Session."""
+
+
+def parts_of_the_pool(settings: Settings) -> set[str]:
+    """Return the parts of a policy for the signed calls that a worker with these settings makes."""
+    parts = {"sign_in"} if settings.sign_in.flow == "admin_user_password" else set[str]()
+    return parts | ({"preference"} if settings.activation.mode == "prefer" else set())
 
 
 def statements(role: Role) -> list[Allowed]:

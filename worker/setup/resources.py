@@ -44,6 +44,10 @@ class Wanted:
     """The settings of a channel that is on AWS."""
     visibility: int = 60
     """The visibility timeout of the queue of requests, in seconds."""
+    pool: str | None = None
+    """The user pool, if the worker makes signed calls to it; it is not made."""
+    pool_parts: frozenset[str] = frozenset()
+    """Which ones, as parts of a policy (``setup.policies``)."""
 
     def __bool__(self) -> bool:
         return any((self.queue, self.table, self.channel))

@@ -114,8 +114,8 @@ OPERATIONS: Mapping[str, str] = {
     "sso": "GetRoleCredentials",
     "sso-oidc": "CreateToken",
     "service-quotas": "ListServiceQuotas",
-    "cognito-idp": "AdminInitiateAuth AdminSetUserMFAPreference DescribeUserPoolClient GetUserPoolMfaConfig "
-    "ListUserPoolClients",
+    "cognito-idp": "AdminInitiateAuth AdminSetUserMFAPreference DescribeUserPool DescribeUserPoolClient "
+    "GetUserPoolMfaConfig ListUserPoolClients",
 }
 """Service → the operations that this program calls, or that the SDK calls to get credentials."""
 
@@ -397,6 +397,7 @@ SERVICES: Mapping[str, Mapping[str, Meaning]] = {
             "repair or remove the user pool's Lambda trigger: its log (CloudWatch) says what fails; then run again",
         ),
         **_rows(Kind.STATE, "ConcurrentModificationException"),
+        **_rows(Kind.REQUEST, "UserPoolTaggingException", "correct the user pool's tags"),
     },
     "credentials": {
         **_rows(

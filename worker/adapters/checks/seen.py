@@ -19,12 +19,14 @@ class Seen:
     """Users in the ledger."""
     delivered: int | None = None
     """How many of them the ledger has as delivered."""
+    tier: str | None = None
+    """The pool's feature plan, which decides what a monthly active user costs: ``LITE``, ``ESSENTIALS``, ``PLUS``."""
 
     def __add__(self, other: Seen) -> Seen:
         """The sums for two queues; if ``sessions`` is unknown for one of them, it is unknown for both."""
         sessions = None if self.sessions is None or other.sessions is None else self.sessions + other.sessions
         waiting = (self.waiting or 0) + (other.waiting or 0)
-        return Seen(waiting, self.expired + other.expired, sessions, self.users, self.delivered)
+        return Seen(waiting, self.expired + other.expired, sessions, self.users, self.delivered, self.tier)
 
     def __or__(self, other: Seen) -> Seen:
         """What is known from either; where both know a number, the one of ``other``."""
@@ -34,4 +36,5 @@ class Seen:
             sessions=self.sessions if other.sessions is None else other.sessions,
             users=self.users if other.users is None else other.users,
             delivered=self.delivered if other.delivered is None else other.delivered,
+            tier=self.tier if other.tier is None else other.tier,
         )

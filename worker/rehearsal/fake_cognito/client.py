@@ -111,6 +111,8 @@ class Stats(TrafficStats):
     """Calls that changed something: issued, verified or preferred."""
     issued: int
     """Secrets issued."""
+    looked: int
+    """How often GetUser told somebody's factors; asking without a token, as for the time, is none."""
     operations: dict[str, int]
     """Wire requests by operation."""
     signed: dict[str, int]

@@ -313,6 +313,13 @@ def _how_often(name: str, amount: str) -> tuple[float, int | None]:
     return chance, None
 
 
+def described() -> Iterator[str]:
+    """Every fault in a line for people, and in which operations those happen that do not happen in all."""
+    for fault in FAULTS.values():
+        where = f" ({', '.join(sorted(fault.happens_in))})" if fault.happens_in != frozenset(OPERATIONS) else ""
+        yield f"{fault.name:<21} {fault.help}{where}"
+
+
 class FaultPlan:
     """Decides which fault, if any, happens to the next request; the same seed and requests lead to the same faults.
 

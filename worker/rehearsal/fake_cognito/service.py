@@ -213,7 +213,7 @@ class FakeUserPool:
         self.signed: Counter[str] = Counter()
         self._updating.reset()
         self._signing_in.reset()
-        self.acted = self.issued = 0
+        self.acted = self.issued = self.looked = 0
         self.most_in_flight = self._total_in_flight
 
     def stats(self, since: float | None = None, until: float | None = None) -> dict[str, Any]:
@@ -224,6 +224,7 @@ class FakeUserPool:
             "categories": {category: self._traffic(category, since, until) for category in Category},
             "acted": self.acted,
             "issued": self.issued,
+            "looked": self.looked,
             "operations": dict(self.operations),
             "signed": dict(self.signed),
             "errors": dict(self.errors),
@@ -340,6 +341,7 @@ class FakeUserPool:
         return answers.TOTP_OFF if self.config.mfa == "off" else self._prefer(call, username)
 
     def _look(self, username: str) -> Answer:
+        self.looked += 1
         factors, preferred = self._sign_ins.factors(username), self._sign_ins.preferred(username)
         if self.config.verified_shows and self.enrolments.is_verified(username) and TOTP not in factors:
             factors.append(TOTP)

@@ -20,8 +20,9 @@ from worker.app import older
 from worker.app.stores import Purpose, aws_target, open_stores
 from worker.core.errors import WorkerError
 from worker.core.model import State
+from worker.core.ports import Found
 from worker.settings import Settings
-from worker.setup.checks import aws, beginning, delivered, host, pool, requests, rollout, sealing, waiting
+from worker.setup.checks import activation, aws, beginning, delivered, host, pool, requests, rollout, sealing, waiting
 from worker.setup.checks.show import show
 
 __all__ = ["Finding", "Level", "check", "dry_run", "show"]
@@ -82,12 +83,13 @@ async def _examine(
 
 async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
     """Count the waiting messages and the users in the ledger, if both are in SQLite files."""
-    if settings.queue.kind != "sqlite" or settings.ledger.kind != "sqlite":
-        return _uncounted(settings), Seen()
     ledger = settings.ledger
     try:
-        found = await asyncio.to_thread(look, ledger.path)
-        begins = await beginning.look(settings, found)
+        found = await asyncio.to_thread(look, ledger.path) if ledger.kind == "sqlite" else Found()
+        if settings.queue.kind != "sqlite" or ledger.kind != "sqlite":
+            of_identity = activation.look(settings, found) if ledger.kind == "sqlite" else []
+            return [*of_identity, *_uncounted(settings)], Seen()
+        begins = [*activation.look(settings, found), *await beginning.look(settings, found)]
         if not found.exists or (ledger.must_exist and not found.has_users):
             return begins, Seen(waiting=0, sessions=0, users=0, delivered=0)
         async with open_stores(settings, Purpose.EXISTING) as stores:
@@ -100,7 +102,7 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
             )
     except WorkerError as error:
         return [fails("ledger", str(error), error.hint)], Seen()
-    has_record = counts.states.get(State.DELIVERED, 0)
+    has_record = counts.states.get(State.DELIVERED, 0) + counts.states.get(State.ACTIVE, 0)
     return begins, Seen(backlog.waiting, backlog.expired, sessions, counts.accepted, has_record)
 
 

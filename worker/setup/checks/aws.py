@@ -19,7 +19,7 @@ from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
 from worker.core.model import State
 from worker.settings import Settings
 from worker.settings.types import is_loopback
-from worker.setup.checks import beginning, dynamodb, pool, sqs
+from worker.setup.checks import activation, beginning, dynamodb, pool, sign_in, sqs
 
 CLIENTS_TIMEOUT = 5.0
 """Seconds that creating all clients may take, for which the SDK reads many files."""
@@ -29,7 +29,7 @@ async def look(settings: Settings, target: AwsTarget) -> tuple[list[Finding], Se
     """Return the findings, and what is known of queue and ledger; a single finding if there is no reason to ask AWS."""
     if reason := _why_not(settings, target):
         return [not_checked("aws", reason), *_unseen(settings, target)], Seen()
-    if trouble := await _credentials(target, needed=_uses_aws(settings)):
+    if trouble := await _credentials(target, needed=_needs_credentials(settings)):
         return [trouble, *_unseen(settings, target)], Seen()
     questionnaire = _Questionnaire(settings, target)
     questions = questionnaire.questions()
@@ -73,6 +73,11 @@ def _uses_aws(settings: Settings) -> bool:
     return not embedded or channels.kind_of(settings.channel).resources() is not None
 
 
+def _needs_credentials(settings: Settings) -> bool:
+    """Whether a run needs AWS credentials. (For the preference it needs them only where users have a Session.)"""
+    return _uses_aws(settings) or settings.sign_in.flow == "admin_user_password"
+
+
 def _knows_the_pool(settings: Settings, target: AwsTarget) -> bool:
     """Whether AWS can say something about the pool: not if the settings name another endpoint for the pool itself."""
     return settings.cognito.endpoint_url is None or "cognito-idp" in target.endpoints
@@ -112,19 +117,38 @@ class _Questionnaire:
         ]
 
     def _about_the_account(self) -> Iterator[Question]:
-        cognito, rate = self._settings.cognito, self._settings.rate.effective
+        settings, cognito, rate = self._settings, self._settings.cognito, self._settings.rate.effective
         name, validity = cognito.user_pool_id, cognito.session_validity
         if self._reaches_sts():
             yield Question("aws", "account and role", "sts", pool.identity, optional=True)
         if _knows_the_pool(self._settings, self._target):
-            yield Question("pool", "its MFA settings", "cognito-idp", lambda c: pool.mfa(c, name), optional=True)
-            yield Question(
-                "pool", "its app clients", "cognito-idp", lambda c: pool.sessions(c, name, validity), optional=True
-            )
+            yield Question("pool", "its MFA settings", "cognito-idp", lambda c: pool.mfa(c, settings), optional=True)
+            if settings.sign_in.flow != "none" or settings.activation.mode != "none":
+                what = "its triggers and first factors"
+                yield Question("pool", what, "cognito-idp", self._pool, optional=True)
+            yield from self._about_the_app_client(name, validity)
             if cognito.endpoint_url is None or "service-quotas" in self._target.endpoints:
                 yield Question(
                     "quota", "the real quota", "service-quotas", lambda c: pool.quota(c, rate), optional=True
                 )
+
+    def _about_the_app_client(self, pool_id: str, validity: float) -> Iterator[Question]:
+        settings = self._settings
+        if settings.sign_in.flow != "none":
+            yield Question(
+                "sign-in", "the app client", "cognito-idp", lambda c: sign_in.app_client(c, settings), optional=True
+            )
+        else:
+            yield Question(
+                "pool", "its app clients", "cognito-idp", lambda c: pool.sessions(c, pool_id, validity), optional=True
+            )
+        if sign_in.is_signed(settings):
+            yield Question("sign-in", "the signed calls", "cognito-idp", lambda c: sign_in.permitted(c, settings))
+
+    async def _pool(self, client: Any) -> list[Finding]:
+        findings, tier = await sign_in.pool_itself(client, self._settings)
+        self.seen |= Seen(tier=tier)
+        return findings
 
     def _reaches_sts(self) -> bool:
         """Whether STS is worth asking: if the other services are emulators on loopback, the real STS does not know
@@ -168,10 +192,12 @@ class _Questionnaire:
             found = await DynamoLedger(client, table, "check").look()
         except (LedgerUnavailable, UsageError):
             return []  # the question about the table reports that
+        about_identity = activation.look(self._settings, found)
         if not found.has_users:
             self.seen |= Seen(users=0, delivered=0)
-            return await beginning.look(self._settings, found)
+            return [*about_identity, *await beginning.look(self._settings, found)]
         async with open_stores(self._settings, Purpose.EXISTING) as stores:
             counts = await stores.ledger.counts()
-        self.seen |= Seen(users=counts.accepted, delivered=counts.states.get(State.DELIVERED, 0))
-        return [ok("ledger", f"{counts.accepted:,} users of this rollout are in it")]
+        has_record = counts.states.get(State.DELIVERED, 0) + counts.states.get(State.ACTIVE, 0)
+        self.seen |= Seen(users=counts.accepted, delivered=has_record)
+        return [*about_identity, ok("ledger", f"{counts.accepted:,} users of this rollout are in it")]

@@ -41,7 +41,9 @@ def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
             findings += [_lasting(about, path, mounts), *_private(about, path)]
     findings += channels.kind_of(settings.channel).checks().look_at_host(settings.channel, mounts)
     beside = [folder for kind in channels.kinds().values() for folder in kind.checks().folders(settings.channel)]
-    return merged([*findings, *_identities([*(path.parent for _, path in databases), *beside, Path()])])
+    own = settings.activation.identity
+    folders = [*(path.parent for _, path in databases), *beside, Path()]
+    return merged([*findings, *_identities(folders, own.resolve() if own else None)])
 
 
 def _not_meant(settings: Settings) -> Iterator[Finding]:
@@ -90,12 +92,15 @@ def _private(about: str, path: Path) -> list[Finding]:
     ]
 
 
-def _identities(folders: Iterable[Path]) -> Iterator[Finding]:
-    """Search these folders for age identities: with one, whoever gets the worker's machine could open the secrets."""
+def _identities(folders: Iterable[Path], own: Path | None) -> Iterator[Finding]:
+    """Search these folders for age identities: with one, whoever gets the worker's machine could open the secrets.
+
+    ``own``: the worker's own, which is to be here: no delivered secret is sealed to it.
+    """
     found, unseen = False, list[str]()
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         for path in _small_files(folder, unseen):
-            if _has_a_key(path, unseen):
+            if path.resolve() != own and _has_a_key(path, unseen):
                 found = True
                 yield advice(
                     "identity",

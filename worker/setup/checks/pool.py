@@ -98,8 +98,9 @@ async def identity(sts: STSClient) -> list[Finding]:
     return [ok("aws", f"account {found.get('Account')}, {found.get('Arn', '').rpartition(':')[2]}")]
 
 
-async def mfa(cognito: CognitoIdentityProviderClient, pool: str) -> list[Finding]:
+async def mfa(cognito: CognitoIdentityProviderClient, settings: Settings) -> list[Finding]:
     """Check that the pool allows TOTP. Raises what the SDK raises."""
+    pool = settings.cognito.user_pool_id
     try:
         found = await cognito.get_user_pool_mfa_config(UserPoolId=pool)
     except ClientError as error:
@@ -111,9 +112,20 @@ async def mfa(cognito: CognitoIdentityProviderClient, pool: str) -> list[Finding
         said = f"TOTP is off: MFA is {setting.lower()}, authenticator apps are not enabled"
         return [fails("pool", said, "make MFA optional, with authenticator apps, before the run")]
     if setting == "ON":
-        said = "MFA is required: users without a second factor get no access token until they have set one up"
-        return [advice("pool", said, "make it optional until people have confirmed, or hand over sessions in time")]
+        return [_required(settings)]
     return [ok("pool", "MFA is optional, and authenticator apps are enabled")]
+
+
+def _required(settings: Settings) -> Finding:
+    """What it means for the configured way that MFA is required."""
+    said = "MFA is required: users without a second factor get no access token until they have set one up"
+    if settings.sign_in.flow == "custom_auth":
+        said = "MFA is required, and Cognito does not support a second factor after custom authentication"
+        return advice("pool", said, "make it optional for the time of the rollout, or sign users in with passwords")
+    if settings.activation.mode != "none":
+        return ok("pool", "MFA is required, and authenticator apps are enabled: users get a Session, and are activated")
+    cure = 'let the worker verify (activation.mode = "verify"), make it optional until people have confirmed, or hand '
+    return advice("pool", said, f"{cure}over sessions in time")
 
 
 async def sessions(cognito: CognitoIdentityProviderClient, pool: str, validity: float) -> list[Finding]:

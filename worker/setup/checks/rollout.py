@@ -9,6 +9,7 @@ from worker.adapters.checks.findings import Finding, advice, fails, not_checked,
 from worker.adapters.checks.seen import Seen
 from worker.core.forecast import a_user_costs
 from worker.settings import Settings
+from worker.setup.checks import sign_in_cost
 from worker.telemetry.report import left
 
 QUOTA = 25.0
@@ -18,7 +19,7 @@ Cognito", developer guide)."""
 
 def look(settings: Settings) -> list[Finding]:
     """Return the findings that need only the settings."""
-    return [*_pool(settings), _otp(settings), _rate(settings)]
+    return [*_pool(settings), _otp(settings), _rate(settings), *sign_in_cost.pace(settings)]
 
 
 def look_at(settings: Settings, seen: Seen) -> list[Finding]:
@@ -26,6 +27,7 @@ def look_at(settings: Settings, seen: Seen) -> list[Finding]:
     return [
         *_backlog(settings, seen),
         _way(settings, seen.sessions),
+        *sign_in_cost.price(settings, seen),
         *channels.kind_of(settings.channel).checks().look_at_size(seen),
     ]
 
@@ -69,7 +71,7 @@ def _backlog(settings: Settings, seen: Seen) -> Iterator[Finding]:
     rate, seconds = settings.rate.effective, seen.waiting / settings.users_per_second
     pace = f"{rate:g}/s{a_user_costs(rate, settings.calls_per_user)}"
     said = f"{seen.waiting:,} wait: {left(seconds)} at {pace}" if seen.waiting else "nothing waits"
-    if seconds > 86_400.0:  # a day
+    if seconds > 86_400.0 and settings.sign_in.flow == "none":  # a day
         cure = "push in portions: an access token lives a day at most, and 1 h by default"
         yield advice("queue", f"{said}, longer than any credential lives", cure)
     else:
@@ -81,13 +83,19 @@ def _backlog(settings: Settings, seen: Seen) -> Iterator[Finding]:
 
 def _way(settings: Settings, sessions: int | None) -> Finding:
     rate, validity = settings.rate.effective, settings.cognito.session_validity
-    saved = rate * validity
-    limit = f"at {rate:g}/s the oldest {_span(validity)} session that can be saved is number {saved:,.0f}"
+    saved = settings.users_per_second * validity
+    pace = f"{rate:g}/s{a_user_costs(rate, settings.calls_per_user)}"
+    limit = f"at {pace} the oldest {_span(validity)} session that can be saved is number {saved:,.0f}"
+    activates = settings.activation.mode != "none"
+    if settings.sign_in.flow != "none" and not sessions:
+        return _signs_in(settings)
+    if sessions == 0 and activates:
+        return ok("way", "access tokens wait, or nothing: the worker activates at once")
     if sessions == 0:
         return ok("way", "access tokens wait, or nothing: the user confirms, on a page of the application")
-    if settings.cognito.session_handoff:
+    if settings.cognito.session_handoff or activates:
         wait = "sessions may wait" if sessions is None else f"{sessions:,} sessions wait"
-        said = f"{wait}, and somebody verifies in time; {limit}"
+        said = f"{wait}, and {'the worker' if activates else 'somebody'} verifies in time; {limit}"
         if sessions is not None and sessions > saved:
             return advice("way", said, "sign users in as fast as they are used: pipe them into run --input -")
         return ok("way", said)
@@ -100,6 +108,19 @@ def _way(settings: Settings, sessions: int | None) -> Finding:
         return not_checked("way", said)
     said = f"{sessions:,} sessions wait: a secret dies with its session unless somebody verifies in time; {limit}"
     return advice("way", said, cure)
+
+
+def _signs_in(settings: Settings) -> Finding:
+    """What comes of users who are signed in when it is their turn."""
+    what = "tickets" if settings.sign_in.flow == "custom_auth" else "passwords"
+    said = f"users are signed in with {what} when it is their turn"
+    if settings.activation.mode != "none":
+        return ok("way", f"{said}, and activated at once")
+    if settings.sign_in.flow == "custom_auth":
+        return ok("way", f"{said}, and confirm on a page of the application")
+    said = f"{said}; a user who gets a Session has to verify while it lives, {_span(settings.cognito.session_validity)}"
+    cure = 'let the worker do that: activation.mode = "verify" (or state cognito.session_handoff = true)'
+    return ok("way", said) if settings.cognito.session_handoff else advice("way", said, cure)
 
 
 def _span(seconds: float) -> str:

@@ -49,7 +49,7 @@ REFUSED_IN_A_ROW = 10
 which it is taken to refuse everybody's. Each of the others costs its user a secret, so they stay sealed."""
 
 DIES_SOON = frozenset({CredentialKind.SESSION, CredentialKind.PASSWORD})
-"""Credentials whose secret is void unless it is delivered in minutes: a password may bring a Session, a ticket never."""
+"""Credentials whose secret is void unless it is delivered in minutes; a password may bring a Session, a ticket not."""
 
 
 class _Undelivered:

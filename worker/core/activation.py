@@ -287,9 +287,7 @@ class Activator:
             return self._gave_up(Reason.VERIFY_REFUSED, claim, detail)
         return await self._unknown(usable, claim, scope)
 
-    async def _died(
-        self, usable: Request, claim: Claim, scope: CancellationScope, detail: str | None = None
-    ) -> Result:
+    async def _died(self, usable: Request, claim: Claim, scope: CancellationScope, detail: str | None = None) -> Result:
         """The credential is dead."""
         if self.is_in_doubt(claim):
             return await self._unknown(usable, claim, scope)

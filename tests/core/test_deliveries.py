@@ -283,3 +283,10 @@ def test_a_record_that_is_taken_shows_that_those_refused_were_to_blame(bench: Be
         if number % 5 == 0:
             bench.deliver(f"good-{number}")
     assert bench.admitted == (True, True)
+
+
+def test_nobody_signs_in_for_a_session_while_the_channel_is_away(bench: Bench) -> None:
+    bench.issue("ana")
+    bench.fail("ana")
+    assert not bench.deliveries.admits(CredentialKind.PASSWORD)
+    assert bench.deliveries.admits(CredentialKind.TICKET)

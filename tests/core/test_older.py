@@ -94,6 +94,14 @@ def test_who_has_no_secret_by_the_older_ledger_either_stays_and_is_not_behind_th
     assert recovered("ana", row(state, 4), None, 6, NOW) is None
 
 
+@pytest.mark.parametrize("newest", [None, 5])
+def test_of_whoever_was_being_activated_nobody_knows_whether_that_came_to_an_end(newest: int | None) -> None:
+    pending = row(State.DELIVERED, 5, sealed=5)._replace(reason=Reason.ACTIVATION_PENDING, worker="other")
+    after = recovered("ana", pending, shown(newest) if newest else None, None, NOW)
+    assert after is not None
+    assert (after.state, after.reason, after.worker) == (State.DELIVERED, Reason.VERIFY_UNKNOWN, None)
+
+
 states = st.sampled_from([*State])
 rows = st.builds(row, states, st.integers(1, 9), sealed=st.none() | st.integers(1, 9))
 

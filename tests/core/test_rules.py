@@ -7,10 +7,31 @@ from typing import Any
 
 import pytest
 
-from tests.support.rows import row, sealed
+from tests.support.rows import activation, row, sealed
 from worker.core import rules
-from worker.core.model import ENROLLED, STATE_OF, CredentialKind, Enrolment, Reason, Request, Secret, State
-from worker.core.rules import DEADLINE_MARGIN, Call, Claimant, Conclude, Deliver, Skip, Step, Wait
+from worker.core.model import (
+    ENROLLED,
+    NOT_ACTIVATED,
+    STATE_OF,
+    CredentialKind,
+    Enrolment,
+    Reason,
+    Request,
+    Secret,
+    State,
+)
+from worker.core.rules import (
+    DEADLINE_MARGIN,
+    MAX_CRASHES,
+    Activate,
+    Call,
+    Claimant,
+    Conclude,
+    Deliver,
+    Skip,
+    Step,
+    Wait,
+)
 from worker.core.settled import NOTHING_SETTLED, load
 
 NOW = 1.7e9
@@ -355,3 +376,127 @@ def test_the_overtaken_leave_a_doubt_and_settle_their_own_request() -> None:
     found = rules.in_doubt(other, "mine", NOW, late_effect_for=0.0)
     assert (found.state, found.reason) == (State.NEEDS_SESSION, Reason.REPLY_LOST)
     assert found.settled == load(["theirs", "mine"])
+
+
+# --- activation -------------------------------------------------------------------------------------------------------
+
+SESSION, TOKEN, TICKET = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN, CredentialKind.TICKET
+PENDING = Reason.ACTIVATION_PENDING
+
+
+def pending(held: CredentialKind = TOKEN, **fields: Any) -> Enrolment:
+    fields = {"reason": PENDING, "activation": activation(kind=held, doubt=False), "request_id": "first", **fields}
+    return in_state(State.DELIVERED, **fields)
+
+
+def not_activated(reason: Reason, kind: CredentialKind = TOKEN) -> Enrolment:
+    kept = activation(kind=kind) if kind is TOKEN else None
+    return in_state(State.DELIVERED, reason=reason, activation=kept)
+
+
+def test_who_is_being_activated_is_unfinished_whatever_is_asked_for() -> None:
+    for fields in ({}, {"replace": True}, {"expires_at": NOW - 1}, {"mismatch": "user"}):
+        assert isinstance(step(pending(), **fields), Activate)
+        assert step(pending(), claimed=3.0, **fields) == Wait(3.0)
+    assert step(pending(settled=load(["new"]))) == Skip()
+
+
+def test_taking_over_an_activation_raises_no_generation_and_leaves_a_doubt_where_it_was_claimed() -> None:
+    for worker, doubt in (("dead", True), (None, False)):
+        for found in (step(pending(worker=worker)), rules.without_request(pending(worker=worker), ME, nobody)):
+            assert isinstance(found, Activate)
+            assert (found.row.generation, found.row.worker, found.row.request_id) == (1, "me", "first")
+            assert found.row.activation is not None
+            assert found.row.activation.doubt is doubt
+            assert found.row.crashes == doubt
+
+
+def test_over_whom_so_many_workers_died_nobody_is_activated() -> None:
+    found = step(pending(worker="dead", crashes=MAX_CRASHES - 1))
+    assert isinstance(found, Conclude)
+    assert (found.row.state, found.row.reason) == (State.DELIVERED, Reason.VERIFY_UNKNOWN)
+    assert found.row.settled == load(["first"])
+
+
+@pytest.mark.parametrize("reason", sorted(NOT_ACTIVATED))
+@pytest.mark.parametrize(
+    ("kept", "brings", "expected"),
+    [
+        (TOKEN, TOKEN, Activate),
+        (TOKEN, TICKET, Activate),
+        (TOKEN, SESSION, Call),
+        (SESSION, TOKEN, Call),
+        (SESSION, TICKET, Call),
+        (SESSION, SESSION, Call),
+    ],
+)
+def test_a_new_request_goes_on_with_a_secret_that_a_token_can_verify(
+    reason: Reason, kept: CredentialKind, brings: CredentialKind, expected: type
+) -> None:
+    found = step(not_activated(reason, kept), kind=brings)
+    assert isinstance(found, expected)
+    assert isinstance(found, Activate | Call)
+    assert (found.row.request_id, found.row.worker, found.row.before_reason) == ("new", "me", reason)
+    assert isinstance(step(not_activated(reason, kept), kind=brings, replace=True), Call)
+
+
+@pytest.mark.parametrize("reason", sorted(NOT_ACTIVATED))
+def test_what_surely_issued_nothing_leaves_the_user_with_what_can_still_be_verified(reason: Reason) -> None:
+    stands = not_activated(reason)
+    call = step(stands, replace=True)
+    assert isinstance(call, Call)
+    for after in (
+        rules.conclude(call.row, State.FAILED, Reason.INVALID_PARAMETER, NOW),
+        rules.released(call.row, NOW, doubt=False),
+    ):
+        assert (after.state, after.reason, after.activation) == (State.DELIVERED, reason, stands.activation)
+    in_doubt = rules.conclude(call.row._replace(doubt=True), State.FAILED, Reason.INVALID_PARAMETER, NOW)
+    assert (in_doubt.reason, in_doubt.activation) == (Reason.REPLY_LOST, None)
+
+
+def test_what_activation_needs_lives_no_longer_than_its_outcome() -> None:
+    claimed = pending(worker="me")
+    for after in (
+        rules.active(claimed, NOW),
+        rules.voided(claimed, NOW),
+        rules.not_activated(pending(SESSION), Reason.VERIFY_UNKNOWN, NOW),
+        rules.in_doubt(claimed, "r", NOW, late_effect_for=1.0),
+        rules.refused_delivery(in_state(State.SEALED, activation=activation()), "code", NOW),
+        rules.unrecordable(in_state(State.IN_PROGRESS, activation=activation()), "code", NOW),
+        rules.dismissed("ana", not_activated(Reason.VERIFY_REFUSED), "left", NOW),
+        rules.delivered(in_state(State.SEALED, activation=activation()), NOW),
+        rules.recorded(in_state(State.IN_PROGRESS, activation=activation()), sealed(2), NOW),
+    ):
+        assert after.activation is None
+    assert rules.not_activated(pending(TOKEN), Reason.VERIFY_UNKNOWN, NOW).activation is not None
+
+
+def test_a_delivery_that_is_to_be_activated_keeps_the_claim_and_settles_nothing() -> None:
+    before = in_state(State.SEALED, activation=activation(), worker="me", lease_until=NOW + 9, request_id="first")
+    after = rules.delivered(before, NOW, activates=True)
+    assert (after.state, after.reason) == (State.DELIVERED, PENDING)
+    assert (after.worker, after.lease_until, after.request_id) == ("me", NOW + 9, "first")
+    assert after.settled == before.settled
+    assert after.sealed is not None
+    assert after.sealed.blob == b""
+
+
+def test_nobody_who_is_being_activated_is_dismissed() -> None:
+    assert not rules.may_be_dismissed(pending())
+    assert rules.may_be_dismissed(not_activated(Reason.VERIFY_REFUSED))
+    assert not rules.may_be_dismissed(in_state(State.DELIVERED))
+
+
+def test_what_only_a_new_sign_in_can_decide_is_left_to_the_message_while_it_may_come() -> None:
+    later, over = NOW + 600, NOW
+    for kind, until, worker, waits in (
+        (SESSION, later, None, False),
+        (SESSION, later, "dead", True),
+        (SESSION, over, None, True),
+        (TOKEN, later, "dead", False),
+        (TOKEN, over, None, True),
+    ):
+        found = pending(kind, worker=worker, kind=TICKET)
+        found = found._replace(activation=activation(kind=kind, expires_at=until, verified=False, doubt=False))
+        assert rules.waits_for_message(found, 30.0, NOW) is waits
+        assert not rules.waits_for_message(found._replace(kind=kind), 30.0, NOW), "a Session's message brings no other"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.rows import enrolments, sealed
 from worker.core import rules
 from worker.core.model import ENROLLED, UNFINISHED, CredentialKind, Enrolment, Reason, Request, Secret, State
-from worker.core.rules import Call, Claimant, Conclude, Deliver, Skip, Wait
+from worker.core.rules import Activate, Call, Claimant, Conclude, Deliver, Skip, Wait
 
 NOW = 1.7e9
 ME = Claimant("me", NOW, 60.0)
@@ -40,7 +40,7 @@ def test_every_row_that_could_ever_be_has_a_next_step(wanted: Request, stands: E
         assert found == Skip()
     if rules.has_enough(stands) and not wanted.replace:
         assert isinstance(found, Skip | Wait)
-    if isinstance(found, Call | Conclude | Deliver):
+    if isinstance(found, Call | Conclude | Deliver | Activate):
         assert not claimed
         assert found.row.username == stands.username
         assert set(stands.settled.newest) <= set(found.row.settled.newest)
@@ -51,9 +51,15 @@ def test_every_row_that_could_ever_be_has_a_next_step(wanted: Request, stands: E
         assert not rules.too_late(wanted, NOW)
     if isinstance(found, Deliver):
         assert (found.row.sealed, found.row.generation) == (stands.sealed, stands.generation)
+    if isinstance(found, Activate):
+        assert found.row.generation == stands.generation
+        assert (found.row.state, found.row.reason) == (State.DELIVERED, Reason.ACTIVATION_PENDING)
+        assert found.row.activation is not None
     if isinstance(found, Conclude):
         assert found.row.state in FINISHED
-        assert wanted.id in found.row.settled
+        assert not found.row.is_unfinished
+        assert wanted.id in found.row.settled or stands.reason is Reason.ACTIVATION_PENDING
+        assert found.row.activation is None or found.row.reason is not None
 
 
 class User:

@@ -240,5 +240,5 @@ class Accounts:
 
 
 def _secret_code(number: int) -> str:
-    """A secret in base32 that tells its number, in letters: A is 0."""
+    """A secret in base32, of the least length that Cognito promises, that tells its number in letters: A is 0."""
     return "SECRET" + "".join(chr(ord("A") + int(digit)) for digit in f"{number:010}")

@@ -9,10 +9,19 @@ from tests.simulation.accounts import BEFORE
 from tests.simulation.history import Call, UserHistory, Verification, Violation, Write
 from tests.simulation.ports import OWN_MARK
 from tests.simulation.scenario import EPOCH
-from tests.simulation.signing_in import last_write_of, outlasts_the_attempt
+from tests.simulation.signing_in import last_write_of, outlasts_the_attempt, was_overtaken_by_the_paused
 from tests.support.totp import PERIOD, code_at
 from worker.core.config import ActivationMode
-from worker.core.model import NOT_ACTIVATED, CredentialKind, Enrolment, Reason, State, Verified, WrongCode
+from worker.core.model import (
+    NOT_ACTIVATED,
+    AlreadyEnrolled,
+    CredentialKind,
+    Enrolment,
+    Reason,
+    State,
+    Verified,
+    WrongCode,
+)
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -51,7 +60,8 @@ def nobody_is_verified_before_the_delivery(world: World, verification: Verificat
 def who_is_verified_is_known(world: World, username: str, user: UserHistory) -> None:
     """Verified. At rest whoever holds a secret verified by the worker is ``active``, or ``delivered`` with a reason.
 
-    Or in doubt; a secret that another one followed counts no more.
+    Or in doubt; a secret that another one followed counts no more. Whoever was in doubt and signs in again is found to
+    be enrolled.
     """
     row = world.ledger.rows[username]
     account = world.cognito.accounts[username]
@@ -59,11 +69,18 @@ def who_is_verified_is_known(world: World, username: str, user: UserHistory) -> 
         return
     if row.state is State.ACTIVE or row.reason in NOT_ACTIVATED or row.reason is Reason.REPLY_LOST:
         return
+    was_in_doubt = any(write.row.reason is Reason.REPLY_LOST for write in user.writes)
+    if was_in_doubt and row.reason is Reason.ALREADY_ENROLLED:
+        return
     raise Violation(f"verified: {username} is verified in truth, and {row.state} {row.reason}")
 
 
 def active_is_the_newest_delivered(world: World, write: Write) -> None:
-    """Active. ``active`` ⇒ the secret that Cognito verified last is the newest that the channel has."""
+    """Active. ``active`` ⇒ the secret that Cognito verified last is the newest that the channel has.
+
+    Excused, since the contract has it so: somebody had an active factor, was given a newer secret that was not
+    verified, and a sign-in asks for a code. It does not say of which secret, and makes whoever was delivered active.
+    """
     row = write.row
     if row.state is not State.ACTIVE or (write.before is not None and write.before.state is State.ACTIVE):
         return
@@ -72,14 +89,26 @@ def active_is_the_newest_delivered(world: World, write: Write) -> None:
     user, account = world.users[row.username], world.cognito.accounts[row.username]
     mine = user.secret_in(row.sealed)
     newest = user.secret_in(max((one.sealed for one in user.deliveries), key=lambda sealed: sealed.generation))
-    if account.verified != mine or newest != mine:
+    if (account.verified != mine or newest != mine) and not _had_a_factor_before(world, write):
         raise Violation(f"active: {row.username} with {mine}; verified is {account.verified}, delivered {newest}")
     if (
         world.scenario.activation is ActivationMode.PREFER
         and not account.is_preferred
         and not world.scenario.shows_unpreferred
+        and not world.scenario.requires_mfa
     ):
         raise Violation(f"active: {row.username}, and TOTP is not preferred")
+
+
+def _had_a_factor_before(world: World, write: Write) -> bool:
+    """And a sign-in, or a look after it, showed it since the newest secret was issued."""
+    user, account = world.users[write.row.username], world.cognito.accounts[write.row.username]
+    shown = [
+        call
+        for call in user.others
+        if isinstance(call.reply, AlreadyEnrolled) and call.sent_at >= user.issued[-1].sent_at
+    ]
+    return account.verified is not None and account.verified != account.issued and bool(shown)
 
 
 def what_was_verified_is_not_denied(world: World, write: Write) -> None:
@@ -115,7 +144,7 @@ def an_activation_has_a_claim(world: World, call: Call) -> None:
     stands = world.ledger.rows.get(username)
     if claim is None or claim.row.worker != call.process.name or claim.row.reason is not Reason.ACTIVATION_PENDING:
         raise Violation(f"activation: {call.process.name} {call.operation}s for {username} without a claim")
-    if call.late:
+    if call.late or was_overtaken_by_the_paused(world, username):
         return
     if stands is None or stands.worker != call.process.name or stands.generation != claim.row.generation:
         raise Violation(f"activation: {call.process.name} {call.operation}s for {username}, overtaken by {stands}")
@@ -138,7 +167,7 @@ def what_is_sent_was_written_first(world: World, call: Call) -> None:
         )
     if call.operation == "verify":
         mine = user.secret_in(row.sealed)
-        if not _is_of(call, mine):
+        if not call.late and not _is_of(call, mine):
             raise Violation(f"activation: the code that is sent for {username} is none of {mine}")
         if call.request.kind is CredentialKind.SESSION and call.request.credential.reveal() not in blob.values():
             raise Violation(f"activation: {username} is verified with a Session that the ledger does not hold")
@@ -171,7 +200,7 @@ def a_wrong_code_is_tried_once_more(world: World, call: Call) -> None:
         raise Violation(f"activation: {call.process.name} verifies {secret} again, which it heard to be verified")
     if not isinstance(last.reply, WrongCode):
         return
-    if last.code == call.code:
+    if last.code == call.code and last.request.id == call.request.id and not _is_retaken(user, call, [last]):
         raise Violation(f"activation: {call.process.name} sends the wrong code of {call.request.username} again")
     brought = last.reply.session
     if brought is not None and call.request.credential != brought and call.request.kind is CredentialKind.SESSION:
@@ -185,7 +214,7 @@ def a_wrong_code_is_tried_once_more(world: World, call: Call) -> None:
 def _is_retaken(user: UserHistory, call: Call, wrong: list[Call]) -> bool:
     """Whether the work on the user ended in between."""
     ended = [write for write in user.writes if write.process is call.process and write.row.worker is None]
-    return any(write.at >= wrong[-MOST_WRONG_CODES].sent_at for write in ended)
+    return any(write.at >= wrong[-MOST_WRONG_CODES:][0].sent_at for write in ended)
 
 
 # --- the blob ---------------------------------------------------------------------------------------------------------

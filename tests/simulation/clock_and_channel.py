@@ -34,13 +34,14 @@ def nobody_is_given_up_alive(world: World, write: Write) -> None:
                 continue  # what a sign-in brought died
             if left > tolerated and id_ in row.settled and id_ not in before:
                 raise Violation(f"time: {row.username} is {row.reason}, and {id_} lives for {left} s more")
-    if row.reason is Reason.VERIFY_WINDOW_LOST and write.before is not None and write.before.sealed is not None:
+    sealed = write.before.sealed if write.before is not None and write.before.state is State.SEALED else None
+    if row.reason is Reason.VERIFY_WINDOW_LOST and sealed is not None:
         recorder = next(
             one.process
             for one in world.users[row.username].writes
-            if one.row.sealed and one.row.sealed.attempt_id == write.before.sealed.attempt_id
+            if one.row.sealed and one.row.sealed.attempt_id == sealed.attempt_id
         )
-        call = next(one for one in world.users[row.username].issued if one.secret == secret_of(write.before.sealed))
+        call = next(one for one in world.users[row.username].issued if one.secret == secret_of(sealed))
         left = call.sent_at + SESSION_VALIDITY - world.now - MIN_VALIDITY
         if not call.late and left > tolerated + (0.0 if named else max(0.0, -recorder.skew)):
             raise Violation(f"time: the secret of {row.username} is void, and could be delivered for {left} s more")

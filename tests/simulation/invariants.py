@@ -55,7 +55,7 @@ from tests.simulation.signing_in import (
     no_two_workers_at_once,
     who_was_signed_in_was_looked_at,
 )
-from worker.core.model import ENROLLED, NOT_ACTIVATED, Enrolment, Reason, State
+from worker.core.model import ENROLLED, NOT_ACTIVATED, Enrolment, PoolFault, Reason, State, TryAgain
 from worker.core.resilience.refusals import LATELY
 
 if TYPE_CHECKING:
@@ -250,7 +250,9 @@ def an_outcome_was_durable_first(world: World, acknowledgement: Acknowledgement)
 
 
 def _has_enough(row: Enrolment) -> bool:
-    """Enrolled, and no work is left with the user's secret."""
+    """Enrolled, and no work is left with the user's secret; or with a factor from before the rollout."""
+    if row.state is State.SKIPPED:
+        return row.reason is Reason.ALREADY_ENROLLED
     return row.state in ENROLLED and not row.is_unfinished and row.reason not in NOT_ACTIVATED
 
 
@@ -276,7 +278,7 @@ def delivered_is_left_for_a_reason(world: World, write: Write) -> None:
         return
     if any(id_ in old.settled and id_ not in new.settled for id_ in world.requests):
         raise Violation(f"5: {new.username} forgets settled requests")
-    if not _has_enough(old) or new.state in ENROLLED or new.reason is Reason.REPLY_LOST:
+    if old.state not in ENROLLED or not _has_enough(old) or new.state in ENROLLED or new.reason is Reason.REPLY_LOST:
         return
     if new.request_id not in world.replacing or (new.request_id and new.request_id in old.settled):
         raise Violation(f"5: {new.username} was {old.state}, and is {new.state} {new.reason} for {new.request_id}")
@@ -337,14 +339,15 @@ def a_refusal_is_a_users_own_only_while_others_get_through(world: World, write: 
     if write.row.reason not in (Reason.REFUSED, Reason.THROTTLED_ALONE):
         return
     username, process = write.row.username, write.process
-    mine = [call for call in world.users[username].calls if call.process is process]
-    if not any(call.answered and call.secret is None for call in mine):
+    user = world.users[username]
+    mine = [call for call in (*user.calls, *user.others) if call.process is process]
+    if not any(call.answered and isinstance(call.reply, PoolFault | TryAgain) for call in mine):
         raise Violation(f"13: {process.name} has {username} as {write.row.reason}, and Cognito never told it so")
     served = [
         call
         for other, user in world.users.items()
         for call in user.issued
-        if other != username and call.process is process and call.sent_at >= mine[0].sent_at - LATELY
+        if other != username and call.process is process and call.sent_at >= min(each.sent_at for each in mine) - LATELY
     ]
     if not served:
         raise Violation(f"13: {process.name} has {username} as {write.row.reason}, and nobody else got through")

@@ -6,12 +6,21 @@ from typing import TYPE_CHECKING
 
 from tests.simulation.history import Call, UserHistory, Violation, Write, secret_of
 from tests.simulation.scenario import EPOCH
-from worker.core.model import NOT_ACTIVATED, UNFINISHED, Enrolment, Reason, State
+from worker.core.model import NOT_ACTIVATED, UNFINISHED, AlreadyEnrolled, Enrolment, Reason, Refused, State
 from worker.core.rules import MAX_CRASHES
 from worker.core.settled import NOTHING_SETTLED
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
+
+TELLING_OF_LOSS = (
+    Reason.REPLY_LOST,
+    Reason.VERIFY_WINDOW_LOST,
+    Reason.CHALLENGE_UNANSWERABLE,
+    Reason.SIGN_IN_REFUSED,
+    Reason.PASSWORD_RESET_REQUIRED,
+)
+"""Reasons of a user who has nothing, whatever became of an earlier call."""
 
 # --- 6, 7 -------------------------------------------------------------------------------------------------------------
 
@@ -35,7 +44,7 @@ def no_secret_is_silently_gone(world: World, username: str, user: UserHistory) -
 
 def _tells_of_loss(row: Enrolment) -> bool:
     """The user is known to have nothing, and not for the credential's sake alone."""
-    return row.state is State.FAILED or row.reason in (Reason.REPLY_LOST, Reason.VERIFY_WINDOW_LOST)
+    return row.state is State.FAILED or row.reason in TELLING_OF_LOSS
 
 
 def no_secret_too_many(world: World, username: str, user: UserHistory) -> None:
@@ -122,10 +131,17 @@ def _after_takeover(user: UserHistory, now: Write) -> bool:
 def _could_ask(world: World, write: Write) -> bool:
     """Whether Cognito could have told the writer more.
 
-    It was not refused; and had a request whose credential surely lived, or, where it swept, saw one on the queue.
+    It was not refused, by a sign-in neither; and had a request whose credential surely lived, or saw one on the queue
+    where it swept.
     """
-    mine = [call for call in world.users[write.row.username].calls if call.process is write.process]
+    if write.before is not None and write.before.crashes + 1 >= MAX_CRASHES:
+        return False  # whoever was killed so often is not called for again
+    user = world.users[write.row.username]
+    mine = [call for call in user.calls if call.process is write.process]
     if mine and mine[-1].answered and mine[-1].secret is None:
+        return False
+    signed_in = [call for call in user.others if call.process is write.process]
+    if signed_in and isinstance(signed_in[-1].reply, AlreadyEnrolled | Refused):
         return False
     most_skew = max(abs(skew) for skew in world.scenario.skews)
     before = write.before.settled if write.before else NOTHING_SETTLED

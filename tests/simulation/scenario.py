@@ -264,3 +264,42 @@ def _fault(dice: random.Random) -> Fault:
     operation = dice.choice((*names, "acknowledge", "give_back", "backlog", "unfinished"))
     wrong = dice.choice(CALLING if operation == "associate" else PLAIN)
     return Fault(operation, dice.randint(1, 12), wrong, dice.choice((1, 1, 2, 5, 8)))
+
+
+def random_rollout(seed: int) -> Scenario:
+    """A random scenario in which users are signed in, activated, or both; with credentials of all kinds."""
+    dice = random.Random(f"rollout {seed}")
+    scenario = random_scenario(seed)
+    flow: Flow = dice.choice(("none", "custom_auth", "custom_auth", "user_password", "user_password"))
+    modes = (ActivationMode.VERIFY, ActivationMode.PREFER)
+    signs_in = flow != "none"
+    users = sorted({message.user for message in scenario.messages})
+    enrolled = tuple(user for user in users if signs_in and dice.random() < 0.1)
+    return replace(
+        scenario,
+        messages=tuple(
+            replace(message, signs_in=signs_in and (message.user in enrolled or dice.random() < 0.7))
+            for message in scenario.messages
+        ),
+        faults=(*scenario.faults, *(_fault_of_a_rollout(dice, flow) for _ in range(dice.choice((0, 1, 1, 2, 3))))),
+        flow=flow,
+        activation=dice.choice((*modes, *modes, ActivationMode.NONE) if signs_in else modes),
+        look_first=dice.random() < 0.8,
+        requires_mfa=dice.random() < 0.5,
+        shows_unpreferred=dice.random() < 0.7,
+        enrolled=enrolled,
+        wrong_credentials=tuple(user for user in users if dice.random() < 0.15),
+        after_wrong_code=dice.choice(("new", "same", "none")),
+        token_life=dice.choice((3_600.0, 3_600.0, 20.0, 60.0)),
+        killer=scenario.killer if dice.random() < 0.5 else None,
+    )
+
+
+def _fault_of_a_rollout(dice: random.Random, flow: Flow) -> Fault:
+    wrongs: dict[Operation, tuple[Wrong, ...]] = {"verify": VERIFYING, "prefer": (*CALLING, Wrong.DISABLED)}
+    if flow != "none":
+        wrongs |= {"begin": SIGNING_IN, "look": LOOKING}
+    if flow == "custom_auth":
+        wrongs |= {"answer": SIGNING_IN}
+    operation = dice.choice(sorted((*wrongs, "verify")))
+    return Fault(operation, dice.randint(1, 6), dice.choice(wrongs[operation]), dice.choice((1, 1, 2, 3, 6)))

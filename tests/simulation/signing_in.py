@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-5
 """Seconds; UTC as a float is no finer."""
+DATE_PRECISION = 1.0
+"""Seconds by which an answer's date may have moved the clock since the claim was written."""
 MORE_SIGN_INS = 3
 """How often the worker signs in again where a Session died or a reply was lost (contract, *Sign-in*)."""
 
@@ -35,7 +37,7 @@ def a_sign_in_has_a_claim(world: World, call: Call) -> None:
     claim = last_write_of(world, call)
     if claim is None or not _is_claim(claim.row, call):
         raise Violation(f"sign-in: {call.process.name} {call.operation}s for {call.request.id} without a claim")
-    if call.late:
+    if call.late or was_overtaken_by_the_paused(world, call.request.username):
         return
     if row is None or row.generation != claim.row.generation or row.worker != call.process.name:
         raise Violation(f"sign-in: {call.process.name} {call.operation}s for {call.request.id}, overtaken by {row}")
@@ -44,12 +46,19 @@ def a_sign_in_has_a_claim(world: World, call: Call) -> None:
 
 def outlasts_the_attempt(world: World, call: Call, claim: Write, which: str) -> None:
     """A claim holds until what is sent under it is over."""
-    expires = claim.row.lease_until - EPOCH - call.process.skew
+    moved = DATE_PRECISION if world.scenario.names_time else 0.0
+    expires = claim.row.lease_until - EPOCH - call.process.skew + moved
     if expires + ROUNDING < world.now + CALL_TIMEOUT:
         left = expires - world.now
         raise Violation(
             f"{which}: {call.process.name} {call.operation}s for {call.request.id}, its claim ends in {left}"
         )
+
+
+def was_overtaken_by_the_paused(world: World, username: str) -> bool:
+    """Whether a worker that was paused said last that a reply is lost: whoever goes on does not know yet."""
+    last = world.users[username].writes[-1]
+    return bool(last.process.pauses) and last.row.reason is Reason.REPLY_LOST
 
 
 def last_write_of(world: World, call: Call) -> Write | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.simulation.history import Acknowledgement, Delivery, UserHistory, Write
@@ -74,7 +74,8 @@ class Waiting:
     visible_at: float
     again: float | None = None
     holder: Process | None = None
-    leased_at: float = 0.0
+    leased_at: dict[Process, float] = field(default_factory=dict)
+    """When each of those got it who held it last."""
 
 
 def _deadline(message: Waiting) -> float:
@@ -122,7 +123,7 @@ class QueueStore:
 
     def _lease(self, process: Process, messages: list[Waiting]) -> list[Lease]:
         for message in messages:
-            message.holder, message.leased_at = process, self._world.now
+            message.holder, message.leased_at[process] = process, self._world.now
         usernames = [message.request.username for message in self.messages]
         return [Lease(each.request, each, usernames.count(each.request.username) > 1) for each in messages]
 
@@ -139,7 +140,7 @@ class QueueStore:
         if message not in self.messages:
             return
         self.messages.remove(message)
-        event = Acknowledgement(self._world.now, process, message.request, message.leased_at)
+        event = Acknowledgement(self._world.now, process, message.request, message.leased_at[process])
         self._world.users[message.request.username].acknowledgements.append(event)
         self._world.happened(event)
         if message.again is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from worker.core import rules
-from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Sealed, State
+from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Reason, Sealed, State
 
 
 class Shown(NamedTuple):
@@ -72,6 +72,10 @@ def recovered(
         base = row or _begun(username, now)
         base = base._replace(generation=max(base.generation, unsure + 1))
         return rules.in_doubt(base, base.request_id, now, late_effect_for=0.0)
+    if row is not None and row.reason is Reason.ACTIVATION_PENDING and (shown is None or not _is_behind(row, shown)):
+        return rules.not_activated(
+            row, Reason.VERIFY_UNKNOWN, now
+        )  # the rows that were lost may tell of a verification
     if shown is None or not _is_behind(row, shown):
         return None
     base = row or _begun(username, now)

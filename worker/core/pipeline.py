@@ -155,16 +155,17 @@ class Pipeline:
             match step:
                 case rules.Call():
                     return await self._obtain(request, Claim(result.row, expires, request), scope)
-                case rules.Conclude():
-                    return self._done(result.row)
+                case rules.Conclude():  # perhaps the outcome of another request, which this one may better
+                    is_own = request.id in result.row.settled
+                    verdict: Verdict = self._done(result.row)
                 case rules.Deliver() | rules.Activate():
                     is_own = result.row.request_id == request.id
                     verdict = await self._go_on(Claim(result.row, expires, request if is_own else None), scope)
-                    if isinstance(verdict, GiveBack):
-                        return GiveBack(max(verdict.delay, LOOK_AGAIN_AFTER))
-                    if is_own or not isinstance(verdict, Done):
-                        return verdict
-                    row = await self._ledger.read(request.username)
+            if isinstance(verdict, GiveBack):
+                return GiveBack(max(verdict.delay, LOOK_AGAIN_AFTER))
+            if is_own or not isinstance(verdict, Done):
+                return verdict
+            row = await self._ledger.read(request.username)
 
     def _next_step(self, request: Request, row: Enrolment | None, instead: Concluded | None) -> rules.Step:
         """What to do for the request; ``instead``: the outcome of a user who is refused alone, in place of a call.

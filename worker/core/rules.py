@@ -212,6 +212,8 @@ def _activate(row: Enrolment, me: Claimant) -> Activate | Conclude:
     if row.crashes >= MAX_CRASHES:
         detail = Reason.WORKER_CRASHED.value
         return Conclude(not_activated(row, Reason.VERIFY_UNKNOWN, me.now, detail=detail))
+    if row.activation is None:  # an older version of this program, which knows no activation, has written the row
+        return Conclude(not_activated(row, Reason.VERIFY_UNKNOWN, me.now))
     return Activate(_claimed(row, me))
 
 

@@ -48,6 +48,9 @@ REFUSED_IN_A_ROW = 10
 """Distinct users whose records the channel refuses for good, one after the other and nobody's taken between, after
 which it is taken to refuse everybody's. Each of the others costs its user a secret, so they stay sealed."""
 
+DIES_SOON = frozenset({CredentialKind.SESSION, CredentialKind.PASSWORD})
+"""Credentials whose secret is void unless it is delivered in minutes; a password may bring a Session, a ticket not."""
+
 
 class _Undelivered:
     """One secret that is not delivered yet."""
@@ -107,7 +110,7 @@ class Deliveries:
         """Whether a call may leave now with that kind of credential."""
         if not self._has_room():
             return False
-        if kind is not CredentialKind.SESSION:
+        if kind not in DIES_SOON:
             return True
         if self._failing:
             return not (self._secrets or self._calls) and self._clock.monotonic() >= self._next_probe

@@ -113,7 +113,11 @@ async def mfa(cognito: CognitoIdentityProviderClient, settings: Settings) -> lis
         return [fails("pool", said, "make MFA optional, with authenticator apps, before the run")]
     if setting == "ON":
         return [_required(settings)]
-    return [ok("pool", "MFA is optional, and authenticator apps are enabled")]
+    said = "MFA is optional, and authenticator apps are enabled"
+    if settings.activation.mode == "verify":
+        said += ": who has verified a secret is asked for codes only once TOTP is preferred, too"
+        return [advice("pool", said, 'activation.mode = "prefer", unless your application sets the preference')]
+    return [ok("pool", said)]
 
 
 def _required(settings: Settings) -> Finding:

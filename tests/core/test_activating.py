@@ -11,7 +11,7 @@ import pyotp
 import pytest
 
 from tests.support.one_user import CALL_TIMEOUT, OneUser
-from tests.support.virtual_time import VirtualTime
+from tests.support.virtual_time import EPOCH, VirtualTime
 from worker.core.activation import TIME_STEP
 from worker.core.config import ActivationMode
 from worker.core.model import (
@@ -21,6 +21,8 @@ from worker.core.model import (
     Duplicate,
     GiveBack,
     NotEnrolled,
+    PoolFault,
+    Postpone,
     Preferred,
     Reason,
     Refused,
@@ -160,14 +162,36 @@ def test_a_preference_that_can_be_set_proves_the_verification(virtual: VirtualTi
 @pytest.mark.parametrize("kind", [SESSION, TOKEN])
 def test_what_dies_before_a_verification_was_sent(one: OneUser, kind: CredentialKind) -> None:
     async def story() -> None:
-        one.answers["verify"] = [SPENT if kind is SESSION else EXPIRED_TOKEN]
-        verdict = await one.enrol(one.request(kind))
+        one.answers["verify"] = [TryAgain(Trouble.UNSENT)] * 60
+        verdict = await one.enrol(one.request(kind, expires_at=EPOCH + 40.0))
         if kind is SESSION:
             assert verdict == Done(State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST)
             assert one.row.activation is None
         else:
             assert verdict == left(Reason.VERIFY_TOKEN_EXPIRED)
             assert one.row.activation is not None
+
+    play(one, story())
+
+
+@pytest.mark.parametrize("answer", [SPENT, TryAgain(Trouble.THROTTLED)], ids=["refused", "throttled"])
+def test_no_window_was_lost_where_a_verification_was_sent(one: OneUser, answer: object) -> None:
+    async def story() -> None:
+        one.answers["verify"] = [answer, *[TryAgain(Trouble.UNSENT)] * 500]
+        assert await one.enrol(one.request(SESSION)) == left(Reason.VERIFY_REFUSED)
+        assert one.row.detail == (Reason.SESSION_SPENT if answer is SPENT else None)
+        assert one.row.activation is None
+
+    play(one, story())
+
+
+def test_no_window_was_lost_where_a_worker_gave_the_user_back_after_a_verification(one: OneUser) -> None:
+    async def story() -> None:
+        one.answers["verify"] = [PoolFault("ForbiddenException", "cure", may_pass=True)]
+        assert await one.enrol(one.request(SESSION)) == Postpone(1.0)
+        await asyncio.sleep(300)
+        await one.finish()
+        assert one.row.reason is Reason.VERIFY_REFUSED
 
     play(one, story())
 

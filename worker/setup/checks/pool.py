@@ -16,6 +16,7 @@ from worker.adapters.checks.findings import Finding, advice, fails, not_checked,
 from worker.adapters.checks.probes import PATIENCE
 from worker.adapters.cognito.client import cognito as cognito_client
 from worker.core.clock import DATE_PRECISION, EndpointClock, SystemClock
+from worker.core.config import ActivationMode
 from worker.core.errors import UsageError
 from worker.core.ports import TimeAnswer
 from worker.engine.endpoint_time import NO_TIME_CURE, ask
@@ -114,7 +115,7 @@ async def mfa(cognito: CognitoIdentityProviderClient, settings: Settings) -> lis
     if setting == "ON":
         return [_required(settings)]
     said = "MFA is optional, and authenticator apps are enabled"
-    if settings.activation.mode == "verify":
+    if settings.activation.mode == ActivationMode.VERIFY:
         said += ": who has verified a secret is asked for codes only once TOTP is preferred, too"
         return [advice("pool", said, 'activation.mode = "prefer", unless your application sets the preference')]
     return [ok("pool", said)]

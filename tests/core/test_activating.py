@@ -20,8 +20,10 @@ from worker.core.model import (
     Done,
     Duplicate,
     GiveBack,
+    NotEnrolled,
     PoolFault,
     Postpone,
+    Preferred,
     Reason,
     Refused,
     Secret,
@@ -394,6 +396,68 @@ def test_a_token_that_dies_is_replaced_by_a_living_ticket_and_the_secret_stays(o
         assert await one.enrol(one.request(TICKET)) == ACTIVE
         assert one.calls.count("associate") == 1
         assert one.calls.count("begin") == 4
+
+    play(one, story())
+
+
+def test_the_factor_of_an_earlier_secret_proves_nothing_of_the_one_that_replaces_it(one: OneUser) -> None:
+    async def story() -> None:
+        await one.enrol(one.request(TICKET))
+        one.seen.clear()
+        one.answers["look"] = [AlreadyEnrolled()] * 9  # whoever is active keeps that factor until the next is verified
+        one.answers["verify"] = [EXPIRED_TOKEN]
+        assert await one.enrol(one.request(TICKET, replace=True)) == ACTIVE
+        assert one.calls.count("verify") == 2
+        assert one.calls.count("associate") == 1
+        assert "look" not in one.calls
+
+    play(one, story())
+
+
+def test_nor_does_a_sign_in_that_asks_for_its_code(one: OneUser) -> None:
+    async def story() -> None:
+        await one.enrol(one.request(TICKET))
+        one.answers["verify"] = [EXPIRED_TOKEN] * 4
+        replacement = one.request(TICKET, replace=True)
+        assert await one.enrol(replacement) == left(Reason.VERIFY_TOKEN_EXPIRED)
+        one.answers["answer"] = [AlreadyEnrolled()]
+        assert await one.enrol(one.request(TICKET)) == left(Reason.VERIFY_TOKEN_EXPIRED)
+        assert one.held.replaces
+        assert await one.enrol(one.request(TICKET)) == ACTIVE, "with the secret that was delivered"
+        assert one.calls.count("associate") == 2
+
+    play(one, story())
+
+
+def test_once_verified_nothing_is_looked_for_before_the_preference(virtual: VirtualTime) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+
+    async def story() -> None:
+        one.answers["prefer"] = [EXPIRED_TOKEN]
+        one.answers["look"] = [NotEnrolled(), AlreadyEnrolled()]
+        assert await one.enrol(one.request(TICKET)) == ACTIVE
+        assert one.calls.count("prefer") == 2
+
+    play(one, story())
+
+
+def test_the_preference_proves_nothing_while_a_verification_may_still_take_effect(virtual: VirtualTime) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+    times: list[float] = []
+
+    def preferred(_: object) -> Preferred:
+        times.append(virtual.monotonic())
+        return Preferred()
+
+    def unanswered(_: object) -> TryAgain:
+        times.append(virtual.monotonic())
+        return NO_ANSWER
+
+    async def story() -> None:
+        one.answers["verify"] = [unanswered, unanswered]
+        one.answers["prefer"] = [preferred]
+        assert await one.enrol(one.request(SESSION)) == ACTIVE
+        assert times[-1] - times[-2] >= CALL_TIMEOUT
 
     play(one, story())
 

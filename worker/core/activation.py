@@ -140,10 +140,15 @@ class Activator:
         self._config = config
         self._prefer = Operation(provider.prefer, caller.lane, stats.sent_preference, goes_first=True)
 
-    def prepared(self, request: Request, issued: Issued, session_expires_at: float | None) -> Activation:
-        """What the row must hold of a secret that was issued just now, before it is delivered."""
+    def prepared(
+        self, request: Request, issued: Issued, session_expires_at: float | None, *, replaces: bool
+    ) -> Activation:
+        """What the row must hold of a secret that was issued just now, before it is delivered.
+
+        ``replaces``: whether the user may have an active TOTP factor. Nobody has who is issued one by Session.
+        """
         if issued.session is None:
-            return self._sealed(issued.secret_code, request)
+            return self._sealed(issued.secret_code, request)._replace(replaces=replaces)
         expires_at = request.expires_at if session_expires_at is None else session_expires_at
         return self._sealed(issued.secret_code, request.signed_in(CredentialKind.SESSION, issued.session, expires_at))
 
@@ -191,7 +196,8 @@ class Activator:
         """Let the row hold this credential instead; ``False`` where the claim is lost."""
         held = claim.row.activation
         assert held is not None
-        new = self._sealed(opened.secret_code, usable)._replace(verified=held.verified, doubt=held.doubt)
+        new = self._sealed(opened.secret_code, usable)
+        new = new._replace(verified=held.verified, doubt=held.doubt, replaces=held.replaces)
         return await self._put(claim.row._replace(activation=new), claim, scope)
 
     async def _put(self, row: Enrolment, claim: Claim, scope: CancellationScope) -> bool:
@@ -304,6 +310,8 @@ class Activator:
     async def _unknown(self, usable: Request, claim: Claim, scope: CancellationScope) -> Result:
         """Nobody knows whether the secret is verified. With a Session, a preference that can be set proves it."""
         if self._config.activation is ActivationMode.PREFER and usable.kind is CredentialKind.SESSION:
+            if not await self._caller.hold(self._caller.late_effect_for(claim), claim, scope):
+                return Overtaken()
             match await self._try_to_prefer(usable, claim, scope):
                 case Preferred():
                     return rules.active(claim.row, self._clock.utc())

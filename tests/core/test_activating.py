@@ -314,7 +314,7 @@ def test_a_new_ticket_that_is_refused_leaves_the_user_as_before(one: OneUser) ->
     async def story() -> None:
         one.answers["verify"] = [EXPIRED_TOKEN]
         await one.enrol(one.request(TOKEN))
-        one.pipeline._sign_in_refusals.got_in()  # type: ignore[union-attr]
+        one.pipeline._sign_in.refused.got_in()  # type: ignore[union-attr]
         one.answers["answer"] = [Refused(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED)]
         request = one.request(TICKET)
         assert await one.enrol(request) == left(Reason.VERIFY_TOKEN_EXPIRED)

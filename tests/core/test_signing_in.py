@@ -11,6 +11,7 @@ import pytest
 from tests.support.one_user import CALL_TIMEOUT, OneUser
 from tests.support.rows import row, sealed
 from tests.support.virtual_time import EPOCH, VirtualTime
+from worker.core.call import LOCKED_PAUSE
 from worker.core.errors import PersonMustAct
 from worker.core.model import (
     AlreadyEnrolled,
@@ -27,7 +28,6 @@ from worker.core.model import (
     Trouble,
     TryAgain,
 )
-from worker.core.pipeline import LOCKED_PAUSE
 from worker.core.resilience.sign_in_refusals import FIRST_USERS
 
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN

@@ -32,11 +32,16 @@ from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.call_attempts import until_decided
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.deliveries import Deliveries
-from worker.core.resilience.refusals import Refusals
+from worker.core.resilience.refusals import Later, Refusals
 from worker.core.resilience.throttling import Throttling
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
 from worker.core.turn import Turn
+
+LOCKED_PAUSE = 60.0
+"""Seconds until a user is signed in again whom Cognito lets nobody sign in as for now ("Password attempts exceeded"):
+the lockout begins with a second, doubles with each further failure, and lasts 15 minutes at most (developer guide,
+"Lockout behavior for failed sign-in attempts")."""
 
 Answer = TypeVar("Answer")
 """What one wire attempt of an operation brings."""
@@ -65,11 +70,7 @@ class ThrottledAlone:
     """The user is throttled while others get through; ``refusals`` knows what follows."""
 
 
-class Locked:
-    """The user cannot sign in for some minutes."""
-
-
-Prevented = TooLate | Overtaken | ThrottledAlone | Locked
+Prevented = TooLate | Overtaken | ThrottledAlone | Later
 """Why a request was not made, or is not made again now."""
 CallResult = Reply | Prevented
 
@@ -286,7 +287,7 @@ class Caller:
 
     async def _send(
         self, operation: Operation[Answer], request: Request, claim: Claim, scope: CancellationScope
-    ) -> Answer | ThrottledAlone | Locked:
+    ) -> Answer | ThrottledAlone | Later:
         sent_at, claim.sent_at, claim.effect = self._clock.monotonic(), self._clock.utc(), operation.effect
         scope.call_begins(signs_in=operation.signs_in)
         operation.count()
@@ -307,7 +308,7 @@ class Caller:
         if isinstance(reply, TryAgain):
             self._stats.trouble(reply.trouble)
             if reply.trouble is Trouble.LOCKED:
-                return Locked()
+                return Later(LOCKED_PAUSE)
             if operation.effect is Effect.ISSUES:
                 claim.troubles.add(reply.trouble)
             if reply.trouble is Trouble.NO_ANSWER:

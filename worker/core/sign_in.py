@@ -33,7 +33,8 @@ from worker.core.model import (
 )
 from worker.core.ports import Pacer, SignIns
 from worker.core.resilience.cancellation import CancellationScope
-from worker.core.resilience.refusals import Refusals
+from worker.core.resilience.refusals import Later, Refusals
+from worker.core.resilience.sign_in_refusals import REFUSED_PAUSE, SignInRefusals
 
 MOST_AGAIN = 3
 """How often a user is signed in again, at most, because a reply, a Session or the time to verify was lost."""
@@ -45,11 +46,26 @@ SignInResult = Request | AlreadyEnrolled | Refused | TryAgain | PoolFault | Prev
 
 
 class SignIn:
-    """Signs users in. ``pacer``: of the quota of sign-ins, of which each wire attempt is one."""
+    """Signs users in.
 
-    def __init__(self, *, sign_ins: SignIns, pacer: Pacer, caller: Caller, refusals: Refusals) -> None:
+    ``pacer``: of the quota of sign-ins, of which each wire attempt is one. ``look_first``: see ``WorkerConfig``.
+    """
+
+    def __init__(
+        self,
+        *,
+        sign_ins: SignIns,
+        pacer: Pacer,
+        caller: Caller,
+        refusals: Refusals,
+        refused: SignInRefusals,
+        look_first: bool,
+    ) -> None:
         self._sign_ins = sign_ins
         self._caller = caller
+        self._look_first = look_first
+        self.refused = refused
+        """What is known of those who were refused."""
         self._lane = Lane(pacer, refusals)
         self._begin = Operation(sign_ins.begin, self._lane, awaits_channel=True, signs_in=True)
         self._look = Operation(sign_ins.look, Lane(None, refusals), signs_in=True)
@@ -66,13 +82,21 @@ class SignIn:
             self._caller.blame(result.fault, request, claim)
             return result.fault
         if isinstance(result, CustomChallenge):  # the triggers ask once more: they did not take the ticket
-            return Refused(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED)
-        if not isinstance(result, SignedIn):
-            return result
-        usable = request.signed_in(result.kind, result.credential, claim.sent_at + result.lives)
-        if looks and usable.kind is CredentialKind.ACCESS_TOKEN:
-            return await self._looked(usable, claim, scope)
-        return usable
+            result = Refused(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED)
+        match result:
+            case SignedIn(kind, credential, lives):
+                self.refused.got_in()
+                usable = request.signed_in(kind, credential, claim.sent_at + lives)
+                if looks and self._look_first and kind is CredentialKind.ACCESS_TOKEN:
+                    return await self._looked(usable, claim, scope)
+                return usable
+            case AlreadyEnrolled():
+                self.refused.got_in()
+            case Refused(_, Reason.CHALLENGE_UNANSWERABLE) if request.kind is CredentialKind.PASSWORD:
+                self.refused.got_in()  # only a right password leads to a challenge
+            case Refused(_, Reason.SIGN_IN_REFUSED, detail) if not self.refused.note(request, detail):
+                return Later(REFUSED_PAUSE)
+        return result
 
     async def _once(self, request: Request, claim: Claim, scope: CancellationScope) -> SignInReply | Prevented:
         """One sign-in from its beginning."""

@@ -11,7 +11,6 @@ import pytest
 from tests.support.one_user import CALL_TIMEOUT, OneUser
 from tests.support.rows import row, sealed
 from tests.support.virtual_time import EPOCH, VirtualTime
-from worker.core.call import LOCKED_PAUSE
 from worker.core.errors import PersonMustAct
 from worker.core.model import (
     AlreadyEnrolled,
@@ -203,12 +202,14 @@ def test_a_ticket_that_expired_is_not_sent(one: OneUser) -> None:
 
 def test_whom_cognito_lets_nobody_sign_in_as_waits_and_uses_no_attempt_up(one: OneUser) -> None:
     async def story() -> None:
-        one.answers["begin"] = [TryAgain(Trouble.LOCKED, "NotAuthorizedException")]
+        one.answers["begin"] = [TryAgain(Trouble.LOCKED, "NotAuthorizedException")] * 7
         request = one.request(PASSWORD)
-        assert await one.enrol(request) == Postpone(LOCKED_PAUSE)
+        assert [await one.enrol(request) for _ in range(7)] == [Postpone(each) for each in (2, 4, 8, 16, 32, 60, 60)]
         assert one.row.worker is None
         assert not one.row.doubt
         assert await one.enrol(request) == DELIVERED
+        one.answers["begin"] = [TryAgain(Trouble.LOCKED, "NotAuthorizedException")]
+        assert await one.enrol(one.request(PASSWORD, replace=True)) == Postpone(2), "and begins anew with the next"
 
     play(one, story())
 

@@ -32,16 +32,11 @@ from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.call_attempts import until_decided
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.deliveries import Deliveries
-from worker.core.resilience.refusals import Later, Refusals
+from worker.core.resilience.refusals import Refusals
 from worker.core.resilience.throttling import Throttling
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.stats import RunStats
 from worker.core.turn import Turn
-
-LOCKED_PAUSE = 60.0
-"""Seconds until a user is signed in again whom Cognito lets nobody sign in as for now ("Password attempts exceeded"):
-the lockout begins with a second, doubles with each further failure, and lasts 15 minutes at most (developer guide,
-"Lockout behavior for failed sign-in attempts")."""
 
 Answer = TypeVar("Answer")
 """What one wire attempt of an operation brings."""
@@ -70,7 +65,7 @@ class ThrottledAlone:
     """The user is throttled while others get through; ``refusals`` knows what follows."""
 
 
-Prevented = TooLate | Overtaken | ThrottledAlone | Later
+Prevented = TooLate | Overtaken | ThrottledAlone
 """Why a request was not made, or is not made again now."""
 CallResult = Reply | Prevented
 
@@ -287,7 +282,7 @@ class Caller:
 
     async def _send(
         self, operation: Operation[Answer], request: Request, claim: Claim, scope: CancellationScope
-    ) -> Answer | ThrottledAlone | Later:
+    ) -> Answer | ThrottledAlone:
         sent_at, claim.sent_at, claim.effect = self._clock.monotonic(), self._clock.utc(), operation.effect
         scope.call_begins(signs_in=operation.signs_in)
         operation.count()
@@ -307,8 +302,6 @@ class Caller:
         is_throttled_alone = operation.lane.throttling.record_reply(request.username, reply, number, sent_at)
         if isinstance(reply, TryAgain):
             self._stats.trouble(reply.trouble)
-            if reply.trouble is Trouble.LOCKED:
-                return Later(LOCKED_PAUSE)
             if operation.effect is Effect.ISSUES:
                 claim.troubles.add(reply.trouble)
             if reply.trouble is Trouble.NO_ANSWER:

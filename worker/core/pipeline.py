@@ -280,14 +280,14 @@ class Pipeline:
 
     async def _called(
         self, request: Request, claim: Claim, scope: CancellationScope, signed_in: Request | None
-    ) -> tuple[Request, CallResult | AlreadyEnrolled]:
+    ) -> tuple[Request, CallResult | AlreadyEnrolled | Later]:
         """What the call for the request brings, or the sign-in before it, and with which credential.
 
         What a new sign-in can mend is no result while the request allows one.
         """
         if request.kind not in SIGNS_IN:
             return request, await self._caller.call(request, claim, scope)
-        result: CallResult | AlreadyEnrolled
+        result: CallResult | AlreadyEnrolled | Later
         while True:
             found = signed_in or await self._signed_in(request, claim, scope, looks=not request.replace)
             signed_in = None
@@ -334,7 +334,7 @@ class Pipeline:
             return await self._overtaken(claim)
         if not request.replace:
             return self._done(result.row)
-        self._refusals.forget(request.username)  # the user is as before, and the request is what ended
+        self._forget(request.username)  # the user is as before, and the request is what ended
         self._stats.settled(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
         return Done(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
 
@@ -616,8 +616,14 @@ class Pipeline:
         self._stats.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)
         return Done(State.NEEDS_SESSION, Reason.REPLY_LOST)
 
+    def _forget(self, username: str) -> None:
+        """The user has an outcome."""
+        self._refusals.forget(username)
+        if self._sign_in is not None:
+            self._sign_in.refused.not_locked(username)
+
     def _done(self, row: Enrolment) -> Done:
-        self._refusals.forget(row.username)
+        self._forget(row.username)
         self._stats.settled(row.state, row.reason)
         return Done(row.state, row.reason)
 
@@ -625,7 +631,7 @@ class Pipeline:
         return rules.Claimant(self._config.worker, self._clock.utc(), self._config.lease)
 
 
-def _is_lost(usable: Request, result: CallResult | AlreadyEnrolled, claim: Claim) -> bool:
+def _is_lost(usable: Request, result: CallResult | AlreadyEnrolled | Later, claim: Claim) -> bool:
     """Whether a reply or a Session was lost, so that a new sign-in can mend it."""
     match result:
         case Refused(_, reason):

@@ -41,7 +41,7 @@ MOST_AGAIN = 3
 _CHALLENGE_DIED = frozenset({Reason.SESSION_EXPIRED, Reason.SESSION_SPENT, Reason.SESSION_INVALID})
 """What a refused answer may say of the challenge's own Session, and not of the ticket."""
 
-SignInResult = Request | AlreadyEnrolled | Refused | TryAgain | PoolFault | Prevented
+SignInResult = Request | AlreadyEnrolled | Refused | TryAgain | PoolFault | Prevented | Later
 """The request with a Session or a token for the call; or why there is none."""
 
 
@@ -76,7 +76,7 @@ class SignIn:
         ``looks``: whether to look, where that brings a token, if the user has TOTP already. Raises ``CancelledError``
         where the task is stopped; if a request was on the wire then, the caller must call ``note_unanswered``.
         """
-        result: SignInReply | Prevented
+        result: SignInReply | Prevented | Later
         result = await self._caller.decide(lambda: self._once(request, claim, scope), request, claim, scope)
         if isinstance(result, TryAgain) and result.fault is not None:
             self._caller.blame(result.fault, request, claim)
@@ -98,18 +98,18 @@ class SignIn:
                 return Later(REFUSED_PAUSE)
         return result
 
-    async def _once(self, request: Request, claim: Claim, scope: CancellationScope) -> SignInReply | Prevented:
-        """One sign-in from its beginning."""
+    async def _once(self, request: Request, claim: Claim, scope: CancellationScope) -> SignInReply | Prevented | Later:
+        """One sign-in from its beginning. ``Later``: the user is locked out."""
         reply = await self._caller.attempt(self._begin, request, claim, scope)
-        if not isinstance(reply, CustomChallenge):
-            return reply
-        challenge = reply
+        if isinstance(challenge := reply, CustomChallenge):
 
-        async def send(request: Request) -> SignInReply:
-            return await self._sign_ins.answer(request, challenge)
+            async def send(request: Request) -> SignInReply:
+                return await self._sign_ins.answer(request, challenge)
 
-        answer = Operation(send, self._lane, goes_first=True, signs_in=True)
-        reply = await self._caller.attempt(answer, request, claim, scope)
+            answer = Operation(send, self._lane, goes_first=True, signs_in=True)
+            reply = await self._caller.attempt(answer, request, claim, scope)
+        if isinstance(reply, TryAgain) and reply.trouble is Trouble.LOCKED:
+            return Later(self.refused.locked(request.username))
         if isinstance(reply, Refused) and reply.reason in _CHALLENGE_DIED:
             return TryAgain(Trouble.CONFLICT, reply.reason)
         return reply

@@ -67,10 +67,6 @@ LOOK_AGAIN_AFTER = 2.0
 that a claim which is given back early does not cost a Session much of its three minutes."""
 OVERTAKEN_PAUSE = 1.0
 """Seconds until the message is visible again after another worker took the user over: that one is at work just now."""
-LOCKED_PAUSE = 60.0
-"""Seconds until a user is signed in again whom Cognito lets nobody sign in as for now ("Password attempts exceeded"):
-the lockout begins with a second, doubles with each further failure, and lasts 15 minutes at most (developer guide,
-"Lockout behavior for failed sign-in attempts")."""
 DELIVERY_BACKOFF = Backoff(first=0.2, longest=10.0)
 """How a delivery that failed is tried again: soon at first, and at least every ten seconds, because a
 Session lasts only minutes."""
@@ -372,7 +368,7 @@ class Pipeline:
             return await self._overtaken(claim)
         if not request.replace:
             return self._done(result.row)
-        self._refusals.forget(request.username)  # the user is as before, and the request is what ended
+        self._forget(request.username)  # the user is as before, and the request is what ended
         self._stats.settled(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
         return Done(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
 
@@ -601,7 +597,8 @@ class Pipeline:
     ) -> Verdict:
         """What follows where the user alone may be refused for now; ``expires_at``: when the credential expires."""
         if isinstance(prevented, Locked):
-            return await self._postponed(claim, LOCKED_PAUSE)
+            assert self._sign_in_refusals is not None
+            return await self._postponed(claim, self._sign_in_refusals.locked(claim.row.username))
         match self._refusals.next_step(claim.row.username, expires_at - self._clock.utc()):
             case Concluded(reason, code):
                 if claim.row.state is State.IN_PROGRESS or self._activator is None:
@@ -658,8 +655,14 @@ class Pipeline:
         self._stats.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)
         return Done(State.NEEDS_SESSION, Reason.REPLY_LOST)
 
+    def _forget(self, username: str) -> None:
+        """The user has an outcome."""
+        self._refusals.forget(username)
+        if self._sign_in_refusals is not None:
+            self._sign_in_refusals.not_locked(username)
+
     def _done(self, row: Enrolment) -> Done:
-        self._refusals.forget(row.username)
+        self._forget(row.username)
         self._stats.settled(row.state, row.reason)
         return Done(row.state, row.reason)
 

@@ -462,6 +462,20 @@ def test_the_preference_proves_nothing_while_a_verification_may_still_take_effec
     play(one, story())
 
 
+def test_another_token_does_not_send_a_wrong_code_again(one: OneUser) -> None:
+    async def story() -> None:
+        await asyncio.sleep(TIME_STEP - one.clock.utc() % TIME_STEP)  # so that all of it is in one time step
+        short = SignedIn(CredentialKind.ACCESS_TOKEN, Secret("dies soon"), 4.0)
+        one.answers["answer"] = [short]
+        one.answers["verify"] = [WrongCode(None, "ERROR")]
+        assert await one.enrol(one.request(TICKET)) == ACTIVE
+        assert one.calls.count("begin") == 2
+        (first, _), (second, _) = one.codes
+        assert int(second // TIME_STEP) > int(first // TIME_STEP)
+
+    play(one, story())
+
+
 def test_a_ticket_signs_in_three_times_more_and_no_more(one: OneUser) -> None:
     async def story() -> None:
         one.answers["verify"] = [EXPIRED_TOKEN] * 9

@@ -87,6 +87,8 @@ class Claim:
         "sent_at",
         "spent_calling",
         "troubles",
+        "used_up",
+        "wrong_codes",
     )
 
     def __init__(self, row: Enrolment, expires: float, request: Request | None = None, again: int = 0) -> None:
@@ -114,6 +116,10 @@ class Claim:
         """Seconds for which counted attempts waited for their replies."""
         self.troubles: set[Trouble] = set()
         """Why calls had to be made again."""
+        self.wrong_codes = 0
+        """How many codes of this secret were refused as wrong, whatever credential came with them."""
+        self.used_up = -1
+        """The latest time step whose code may not be sent again (``activation.TIME_STEP``)."""
         self.again = again
         """How often the user was signed in again, because a reply or a Session was lost."""
 

@@ -342,7 +342,7 @@ def test_a_new_ticket_that_is_refused_leaves_the_user_as_before(one: OneUser) ->
     async def story() -> None:
         one.answers["verify"] = [EXPIRED_TOKEN]
         await one.enrol(one.request(TOKEN))
-        one.pipeline._sign_in_refusals.got_in()  # type: ignore[union-attr]
+        one.pipeline._sign_in.refused.got_in()  # type: ignore[union-attr]
         one.answers["answer"] = [Refused(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED)]
         request = one.request(TICKET)
         assert await one.enrol(request) == left(Reason.VERIFY_TOKEN_EXPIRED)
@@ -460,6 +460,20 @@ def test_the_preference_proves_nothing_while_a_verification_may_still_take_effec
         one.answers["prefer"] = [preferred]
         assert await one.enrol(one.request(SESSION)) == ACTIVE
         assert times[-1] - times[-2] >= CALL_TIMEOUT
+
+    play(one, story())
+
+
+def test_another_token_does_not_send_a_wrong_code_again(one: OneUser) -> None:
+    async def story() -> None:
+        await asyncio.sleep(TIME_STEP - one.clock.utc() % TIME_STEP)  # so that all of it is in one time step
+        short = SignedIn(CredentialKind.ACCESS_TOKEN, Secret("dies soon"), 4.0)
+        one.answers["answer"] = [short]
+        one.answers["verify"] = [WrongCode(None, "ERROR")]
+        assert await one.enrol(one.request(TICKET)) == ACTIVE
+        assert one.calls.count("begin") == 2
+        (first, _), (second, _) = one.codes
+        assert int(second // TIME_STEP) > int(first // TIME_STEP)
 
     play(one, story())
 

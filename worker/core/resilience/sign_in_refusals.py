@@ -21,8 +21,8 @@ from worker.core.resilience.refusals import QUIET, Concluded, Later, Refusals
 
 FIRST_USERS = 10
 """Distinct users who are all refused, and nobody let in, before the run stops: a few wrong tickets are no wrong key."""
-LOOK_AGAIN_AFTER = 1.0
-"""Seconds until a user who waits is looked at again, which costs nothing: no request and no write."""
+REFUSED_PAUSE = 1.0
+"""Seconds until a user who waits is taken up again, which costs nothing: no request and no write."""
 LOCKED_PAUSE = 2.0
 """Seconds until a user is signed in again who is locked out for the first time: a lockout begins with one second,
 doubles with each further wrong password, and lasts 15 minutes at most (developer guide, "Lockout behavior for failed
@@ -72,7 +72,7 @@ class SignInRefusals:
         """The user has an outcome."""
         self._locked.pop(username, None)
 
-    def refused(self, request: Request, detail: str | None) -> bool:
+    def note(self, request: Request, detail: str | None) -> bool:
         """The sign-in was refused. Returns whether that is the user's outcome already."""
         if self._is_anybody_in:
             return True
@@ -92,7 +92,7 @@ class SignInRefusals:
         if request.id not in self._waiting:
             return None
         if not self._is_anybody_in and (self._refusals.others_gone_for < QUIET or self._is_over()):
-            return Later(LOOK_AGAIN_AFTER)
+            return Later(REFUSED_PAUSE)
         _, detail = self._waiting[request.id]
         return Concluded(Reason.SIGN_IN_REFUSED, detail)
 

@@ -78,8 +78,9 @@ def who_is_verified_is_known(world: World, username: str, user: UserHistory) -> 
 def active_is_the_newest_delivered(world: World, write: Write) -> None:
     """Active. ``active`` ⇒ the secret that Cognito verified last is the newest that the channel has.
 
-    Excused, since the contract has it so: somebody had an active factor, was given a newer secret that was not
-    verified, and a sign-in asks for a code. It does not say of which secret, and makes whoever was delivered active.
+    Excused, since the contract has it so: somebody had an active factor, was given a newer secret by Session that was
+    not verified, and a sign-in asks for a code. It does not say of which secret, and makes whoever was delivered
+    active.
     """
     row = write.row
     if row.state is not State.ACTIVE or (write.before is not None and write.before.state is State.ACTIVE):
@@ -103,12 +104,10 @@ def active_is_the_newest_delivered(world: World, write: Write) -> None:
 def _had_a_factor_before(world: World, write: Write) -> bool:
     """And a sign-in, or a look after it, showed it since the newest secret was issued."""
     user, account = world.users[write.row.username], world.cognito.accounts[write.row.username]
-    shown = [
-        call
-        for call in user.others
-        if isinstance(call.reply, AlreadyEnrolled) and call.sent_at >= user.issued[-1].sent_at
-    ]
-    return account.verified is not None and account.verified != account.issued and bool(shown)
+    newest = user.issued[-1]
+    shown = [call for call in user.others if isinstance(call.reply, AlreadyEnrolled) and call.sent_at >= newest.sent_at]
+    by_session = newest.request.kind is CredentialKind.SESSION
+    return by_session and account.verified not in (None, account.issued) and bool(shown)
 
 
 def what_was_verified_is_not_denied(world: World, write: Write) -> None:

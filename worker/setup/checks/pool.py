@@ -115,7 +115,7 @@ async def mfa(cognito: CognitoIdentityProviderClient, settings: Settings) -> lis
     if setting == "ON":
         return [_required(settings)]
     said = "MFA is optional, and authenticator apps are enabled"
-    if settings.activation.mode == ActivationMode.VERIFY:
+    if ActivationMode(settings.activation.mode) is ActivationMode.VERIFY:
         said += ": who has verified a secret is asked for codes only once TOTP is preferred, too"
         return [advice("pool", said, 'activation.mode = "prefer", unless your application sets the preference')]
     return [ok("pool", said)]

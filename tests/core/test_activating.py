@@ -14,6 +14,7 @@ from tests.support.one_user import CALL_TIMEOUT, OneUser
 from tests.support.virtual_time import EPOCH, VirtualTime
 from worker.core.activation import TIME_STEP
 from worker.core.config import ActivationMode
+from worker.core.errors import PersonMustAct
 from worker.core.model import (
     AlreadyEnrolled,
     CredentialKind,
@@ -26,6 +27,7 @@ from worker.core.model import (
     Preferred,
     Reason,
     Refused,
+    Sealed,
     Secret,
     SignedIn,
     State,
@@ -508,5 +510,28 @@ def test_a_replacement_keeps_the_earlier_secret_until_the_new_one_is_recorded(on
         one.answers["associate"] = [TryAgain(Trouble.SERVER_ERROR)] * 4
         assert await one.enrol(one.request(TOKEN, replace=True)) == Done(State.NEEDS_SESSION, Reason.REPLY_LOST)
         assert one.row.activation is None
+
+    play(one, story())
+
+
+@pytest.mark.parametrize("with_message", [True, False])
+def test_a_worker_that_does_not_activate_delivers_nothing_that_was_to_be_verified(
+    virtual: VirtualTime, *, with_message: bool
+) -> None:
+    one, other = OneUser(virtual, ActivationMode.VERIFY), OneUser(virtual)
+
+    async def story() -> None:
+        request, deliver = one.request(SESSION), one.deliver
+
+        async def leave_sealed(username: str, sealed: Sealed) -> None:
+            other.rows["ana"] = one.row._replace(worker=None, lease_until=0.0)
+            await deliver(username, sealed)
+
+        one.deliver = leave_sealed  # type: ignore[method-assign]
+        await one.enrol(request)
+        with pytest.raises(PersonMustAct, match="does not activate"):
+            await (other.enrol(request) if with_message else other.finish())
+        assert other.steps == []
+        assert other.row.state is State.SEALED
 
     play(one, story())

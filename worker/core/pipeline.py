@@ -162,6 +162,7 @@ class Pipeline:
         if isinstance(step, rules.Activate):
             return self._instead_of_activation(step, row, instead)
         if not isinstance(step, rules.Call):
+            self._refuse_to_deliver_only(step)
             return step
         now = self._clock.utc()
         if instead is not None:
@@ -170,6 +171,14 @@ class Pipeline:
         if self._record_size.is_too_large(request):
             return rules.Conclude(rules.conclude(step.row, State.FAILED, Reason.RECORD_TOO_LARGE, now))
         return step
+
+    def _refuse_to_deliver_only(self, step: rules.Step) -> None:
+        """A worker that does not activate delivers no secret which another one was to verify.
+
+        The record holds no Session then, so nobody else could.
+        """
+        if isinstance(step, rules.Deliver) and self._activator is None and step.row.activation is not None:
+            raise _cannot_activate()
 
     def _instead_of_activation(
         self, step: rules.Activate, row: Enrolment | None, instead: Concluded | None
@@ -215,6 +224,7 @@ class Pipeline:
         step = rules.without_request(row, self._me(), self._claim_expiry.seconds_left)
         if isinstance(step, rules.Wait):
             return
+        self._refuse_to_deliver_only(step)
         if isinstance(step, rules.Activate):
             if self._activator is None:
                 raise _cannot_activate()
@@ -659,6 +669,6 @@ def _as_another_left_it(row: Enrolment | None) -> Verdict:
 
 def _cannot_activate() -> PersonMustAct:
     return PersonMustAct(
-        "users were delivered whose activation is under way, and this worker does not activate",
+        "the activation of users is under way, and this worker does not activate",
         "run with the activation.mode and the identity with which it was begun",
     )

@@ -246,6 +246,8 @@ def _signals(shutdown: Shutdown) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+            if isinstance(shutdown.reason, Interrupted):  # a further signal must not cut off what the run has to tell
+                signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -28,8 +28,9 @@ from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
 def cli(config: Path | None, overrides: tuple[str, ...]) -> None:  # noqa: ARG001 - they may stand before the command
     """Enrol a whole Amazon Cognito user pool in TOTP multi-factor authentication.
 
-    A migration script signs users in and pushes their sessions; the worker calls AssociateSoftwareToken for each,
-    within the quota, and writes each secret, sealed, to the delivery channel. Begin with "mfa-worker rehearse".
+    What waits on the queue is a Session, an access token, a ticket or a password of each user. The worker signs in
+    where it has to, calls AssociateSoftwareToken within the quota, writes each secret, sealed, to the delivery channel,
+    and activates it where that is asked. Begin with "mfa-worker rehearse".
     """
     from worker.settings.environment import refuse_key_log
 

@@ -107,3 +107,11 @@ def test_a_scope_without_a_task_yet_can_be_told_to_stop() -> None:
     scope.stop(hurry=True)
     with pytest.raises(asyncio.CancelledError):
         scope.allow_stop()
+
+
+async def test_whoever_waits_to_be_activated_is_cancelled_only_in_a_hurry() -> None:
+    def almost_done(scope: CancellationScope) -> None:
+        scope.allow_stop(only_in_hurry=True)
+
+    assert not await stopped(almost_done, hurry=False)
+    assert await stopped(almost_done, hurry=True)

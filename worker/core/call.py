@@ -244,7 +244,7 @@ class Caller:
         while True:
             if rules.too_late(request, self._clock.utc()):
                 return TooLate()
-            scope.allow_stop()
+            scope.allow_stop(only_in_hurry=operation.goes_first)
             if operation.awaits_channel and not self._deliveries.admits(request.kind):
                 await self._deliveries.wait(self._may_wait(request, claim))
                 scope.forbid_stop()

@@ -1,7 +1,8 @@
 """When the task of one user may be cancelled, and what is lost by it.
 
 A run that is told to stop cancels tasks, but only where nothing can be lost: while a user waits. In a hurry it also
-cancels a call that is on the wire; that leaves a doubt whether Cognito issued a secret, which the ledger then records.
+cancels whoever waits to be activated, whose credential may die before another run; and a call that is on the wire,
+which leaves a doubt whether Cognito issued a secret that the ledger then records.
 A task is never cancelled between Cognito's reply and the write that records it, so nothing there needs
 ``asyncio.shield``. After that write it may be cancelled while a delivery waits for its next try: the secret is safe.
 """
@@ -17,6 +18,7 @@ from worker.core.model import Enrolment
 
 class _Phase(Enum):
     WAITING = auto()
+    WAITING_AS_LAST = auto()
     CALLING = auto()
     FINISHING = auto()
 
@@ -40,11 +42,14 @@ class CancellationScope:
 
     # --- said by the task ---------------------------------------------------------------------------------------------
 
-    def allow_stop(self) -> None:
-        """From here on the task may be cancelled. Raises ``CancelledError`` where it was told to stop before."""
-        if self._stop:
+    def allow_stop(self, *, only_in_hurry: bool = False) -> None:
+        """From here on the task may be cancelled. Raises ``CancelledError`` where it was told to stop before.
+
+        ``only_in_hurry``: the user is almost done, and would have to be taken over with a credential that dies soon.
+        """
+        if self._hurry or (self._stop and not only_in_hurry):
             raise asyncio.CancelledError
-        self._phase = _Phase.WAITING
+        self._phase = _Phase.WAITING_AS_LAST if only_in_hurry else _Phase.WAITING
 
     def call_begins(self, *, signs_in: bool = False) -> None:
         """A request is sent: until its reply is here, only a hurry cancels. Raises ``CancelledError`` in a hurry.
@@ -72,6 +77,7 @@ class CancellationScope:
         """Cancel the task as soon as nothing can be lost by it; in a ``hurry`` also during a call."""
         self._stop = True
         self._hurry |= hurry
-        may_cancel = self._phase is _Phase.WAITING or (self._hurry and self._phase is _Phase.CALLING)
+        in_hurry = (_Phase.CALLING, _Phase.WAITING_AS_LAST)
+        may_cancel = self._phase is _Phase.WAITING or (self._hurry and self._phase in in_hurry)
         if may_cancel and self.task is not None and not self.task.cancelling():
             self.task.cancel()

@@ -216,3 +216,15 @@ async def test_where_nobody_can_look_it_is_said_once_while_the_ledger_is_new(set
     async with opened(settings, "one") as ledger:
         await ledger.put(row(), None)
     assert await said() == []
+
+
+def test_a_secret_in_a_file_that_everybody_can_open_is_told_and_not_shown(tmp_path: Path) -> None:
+    (config := tmp_path / "settings.toml").write_text('[sign_in]\nclient_secret = "hunter2hunter2"')
+    config.chmod(0o644)
+    needed = ["cognito.user_pool_id=us-east-1_AbCdEfGhI", "sign_in.flow=user_password", "sign_in.client_id=example"]
+    with capture_logs() as logs:
+        beginning.say_exposed(load(config, needed, {}))
+    [told] = logs
+    assert told["event"] == "secret_exposed"
+    assert str(config) in told["cause"]
+    assert "hunter2" not in str(told)

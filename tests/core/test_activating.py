@@ -11,7 +11,7 @@ import pyotp
 import pytest
 
 from tests.support.one_user import CALL_TIMEOUT, OneUser
-from tests.support.virtual_time import VirtualTime
+from tests.support.virtual_time import EPOCH, VirtualTime
 from worker.core.activation import TIME_STEP
 from worker.core.config import ActivationMode
 from worker.core.model import (
@@ -20,6 +20,10 @@ from worker.core.model import (
     Done,
     Duplicate,
     GiveBack,
+    NotEnrolled,
+    PoolFault,
+    Postpone,
+    Preferred,
     Reason,
     Refused,
     Secret,
@@ -158,14 +162,36 @@ def test_a_preference_that_can_be_set_proves_the_verification(virtual: VirtualTi
 @pytest.mark.parametrize("kind", [SESSION, TOKEN])
 def test_what_dies_before_a_verification_was_sent(one: OneUser, kind: CredentialKind) -> None:
     async def story() -> None:
-        one.answers["verify"] = [SPENT if kind is SESSION else EXPIRED_TOKEN]
-        verdict = await one.enrol(one.request(kind))
+        one.answers["verify"] = [TryAgain(Trouble.UNSENT)] * 60
+        verdict = await one.enrol(one.request(kind, expires_at=EPOCH + 40.0))
         if kind is SESSION:
             assert verdict == Done(State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST)
             assert one.row.activation is None
         else:
             assert verdict == left(Reason.VERIFY_TOKEN_EXPIRED)
             assert one.row.activation is not None
+
+    play(one, story())
+
+
+@pytest.mark.parametrize("answer", [SPENT, TryAgain(Trouble.THROTTLED)], ids=["refused", "throttled"])
+def test_no_window_was_lost_where_a_verification_was_sent(one: OneUser, answer: object) -> None:
+    async def story() -> None:
+        one.answers["verify"] = [answer, *[TryAgain(Trouble.UNSENT)] * 500]
+        assert await one.enrol(one.request(SESSION)) == left(Reason.VERIFY_REFUSED)
+        assert one.row.detail == (Reason.SESSION_SPENT if answer is SPENT else None)
+        assert one.row.activation is None
+
+    play(one, story())
+
+
+def test_no_window_was_lost_where_a_worker_gave_the_user_back_after_a_verification(one: OneUser) -> None:
+    async def story() -> None:
+        one.answers["verify"] = [PoolFault("ForbiddenException", "cure", may_pass=True)]
+        assert await one.enrol(one.request(SESSION)) == Postpone(1.0)
+        await asyncio.sleep(300)
+        await one.finish()
+        assert one.row.reason is Reason.VERIFY_REFUSED
 
     play(one, story())
 
@@ -370,6 +396,68 @@ def test_a_token_that_dies_is_replaced_by_a_living_ticket_and_the_secret_stays(o
         assert await one.enrol(one.request(TICKET)) == ACTIVE
         assert one.calls.count("associate") == 1
         assert one.calls.count("begin") == 4
+
+    play(one, story())
+
+
+def test_the_factor_of_an_earlier_secret_proves_nothing_of_the_one_that_replaces_it(one: OneUser) -> None:
+    async def story() -> None:
+        await one.enrol(one.request(TICKET))
+        one.seen.clear()
+        one.answers["look"] = [AlreadyEnrolled()] * 9  # whoever is active keeps that factor until the next is verified
+        one.answers["verify"] = [EXPIRED_TOKEN]
+        assert await one.enrol(one.request(TICKET, replace=True)) == ACTIVE
+        assert one.calls.count("verify") == 2
+        assert one.calls.count("associate") == 1
+        assert "look" not in one.calls
+
+    play(one, story())
+
+
+def test_nor_does_a_sign_in_that_asks_for_its_code(one: OneUser) -> None:
+    async def story() -> None:
+        await one.enrol(one.request(TICKET))
+        one.answers["verify"] = [EXPIRED_TOKEN] * 4
+        replacement = one.request(TICKET, replace=True)
+        assert await one.enrol(replacement) == left(Reason.VERIFY_TOKEN_EXPIRED)
+        one.answers["answer"] = [AlreadyEnrolled()]
+        assert await one.enrol(one.request(TICKET)) == left(Reason.VERIFY_TOKEN_EXPIRED)
+        assert one.held.replaces
+        assert await one.enrol(one.request(TICKET)) == ACTIVE, "with the secret that was delivered"
+        assert one.calls.count("associate") == 2
+
+    play(one, story())
+
+
+def test_once_verified_nothing_is_looked_for_before_the_preference(virtual: VirtualTime) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+
+    async def story() -> None:
+        one.answers["prefer"] = [EXPIRED_TOKEN]
+        one.answers["look"] = [NotEnrolled(), AlreadyEnrolled()]
+        assert await one.enrol(one.request(TICKET)) == ACTIVE
+        assert one.calls.count("prefer") == 2
+
+    play(one, story())
+
+
+def test_the_preference_proves_nothing_while_a_verification_may_still_take_effect(virtual: VirtualTime) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+    times: list[float] = []
+
+    def preferred(_: object) -> Preferred:
+        times.append(virtual.monotonic())
+        return Preferred()
+
+    def unanswered(_: object) -> TryAgain:
+        times.append(virtual.monotonic())
+        return NO_ANSWER
+
+    async def story() -> None:
+        one.answers["verify"] = [unanswered, unanswered]
+        one.answers["prefer"] = [preferred]
+        assert await one.enrol(one.request(SESSION)) == ACTIVE
+        assert times[-1] - times[-2] >= CALL_TIMEOUT
 
     play(one, story())
 

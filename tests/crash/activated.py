@@ -39,7 +39,7 @@ from worker.sealing import age
 
 FAULTS = ("conflict=2%", "internal_error=1%", "internal_error_acted=1%", "cut_after=1%")
 """Of every operation: conflicts, internal errors, lost replies."""
-PATIENT = 2.5
+PATIENT = 1.5
 """Seconds for a call, and the pause after a lost reply."""
 LONGEST = 0.4
 """Seconds from the moment when a worker has done its part to its death, at most."""

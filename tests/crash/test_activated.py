@@ -18,8 +18,8 @@ ROLLOUTS = {
     "from usernames": ("usernames", False, "embedded", 150),
     "from passwords": ("passwords", False, "embedded", 150),
     "from passwords in a pool that requires MFA": ("passwords", True, "embedded", 100),
-    "from usernames on SQS and DynamoDB": ("usernames", False, "aws", 60),
-    "from passwords on SQS and DynamoDB": ("passwords", False, "aws", 60),
+    "from usernames on SQS and DynamoDB": ("usernames", False, "aws", 40),
+    "from passwords on SQS and DynamoDB": ("passwords", False, "aws", 40),
 }
 """What each rollout begins with, whether by Session, where its stores are, and how many users there are."""
 

@@ -127,16 +127,20 @@ def test_nothing_that_is_printed_of_the_settings_shows_it() -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602])
-def test_a_file_that_holds_it_is_refused_where_everybody_can_open_it(tmp_path: Path, mode: int) -> None:
+def test_it_is_noted_where_everybody_can_open_the_file_that_holds_it(tmp_path: Path, mode: int) -> None:
     (config := tmp_path / "settings.toml").write_text(f'[sign_in]\nclient_secret = "{HIDDEN}"')
     (file := tmp_path / "secret").write_text(HIDDEN)
     for each in (config, file):
         each.chmod(mode)
-    for said, path in ((complaint(config=config), config), (complaint(environ={f"{VARIABLE}_FILE": str(file)}), file)):
-        assert f"sign_in.client_secret stands in {path}, which every user of this host can read or change" in said
-        assert f"chmod 600 {path}" in said
+    for said, path in (
+        (load(config, FLOW, {}).exposed, config),
+        (load(None, FLOW, {f"{VARIABLE}_FILE": str(file)}).exposed, file),
+    ):
+        told = said["sign_in.client_secret"]
+        assert told.startswith(f"sign_in.client_secret stands in {path}, which every user of this host can read")
+        assert HIDDEN not in told
     config.write_text('[sign_in]\nclient_secret = ""')
-    assert load(config, NEEDED, {}), "there is no secret in it"
+    assert not load(config, NEEDED, {}).exposed, "there is no secret in it"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o440])
@@ -145,3 +149,4 @@ def test_a_file_that_the_group_can_read_is_taken(tmp_path: Path, mode: int) -> N
     config.chmod(mode)
     if os.access(config, os.R_OK):
         assert revealed(load(config, FLOW, {})) == HIDDEN
+        assert not load(config, FLOW, {}).exposed

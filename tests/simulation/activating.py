@@ -100,7 +100,7 @@ def active_is_the_newest_delivered(world: World, write: Write) -> None:
 
 
 def what_was_verified_is_not_denied(world: World, write: Write) -> None:
-    """Verified. What was verified is not called refused on the Session path, and its window is not called lost.
+    """Verified. What was verified is not called refused on the Session path.
 
     ``verify_window_lost`` ⇒ no verification was sent of that secret, by nobody, that was not late.
     """
@@ -111,7 +111,7 @@ def what_was_verified_is_not_denied(world: World, write: Write) -> None:
     mine = user.secret_in(before.sealed)
     if row.reason is Reason.VERIFY_WINDOW_LOST:
         sent = [call for call in user.others if call.operation == "verify" and _is_of(call, mine)]
-        if any(not isinstance(call.reply, WrongCode) for call in sent if not call.late):
+        if any(not call.late for call in sent):
             raise Violation(f"verified: the window of {mine} is called lost, and a verification of it was sent")
     on_session_path = before.sealed.session_expires_at is not None
     if row.reason is Reason.VERIFY_REFUSED and on_session_path and any(one.secret == mine for one in user.verified):

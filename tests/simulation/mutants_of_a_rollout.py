@@ -55,8 +55,10 @@ class DoesNotLook(SignIn):
 
 
 class KeepsTheFirstSecret(Activator):
-    def prepared(self, request: Request, issued: Issued, session_expires_at: float | None) -> Activation:
-        prepared = super().prepared(request, issued, session_expires_at)
+    def prepared(
+        self, request: Request, issued: Issued, session_expires_at: float | None, *, replaces: bool
+    ) -> Activation:
+        prepared = super().prepared(request, issued, session_expires_at, replaces=replaces)
         first: dict[str, Activation] = self.__dict__.setdefault("first", {})
         return first.setdefault(request.username, prepared)
 

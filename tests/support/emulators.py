@@ -23,7 +23,10 @@ from worker.adapters.aws.session import Aws, AwsTarget
 REGION = "eu-central-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "123456789012", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
 """What an emulator accepts; the key id is the account."""
-SERVICES = ("sqs", "dynamodb", "s3", "secretsmanager", "kms", "sts", "service-quotas", "cognito-idp", "cloudformation")
+SERVICES = (
+    *("sqs", "dynamodb", "s3", "secretsmanager", "kms", "sts", "service-quotas", "cognito-idp", "cloudformation"),
+    "lambda",
+)
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,8 @@ MAKING = 2.0
 """Seconds for which a file that is no ledger yet may be one that another process is just making; that takes 10 ms."""
 PATIENCE = 30.0
 """Seconds after which another worker that puts the sentinel counts as dead; one request takes a fraction of one."""
+EXPOSED_CURE = "chmod 600 it, or mount it with the mode 0440"
+"""What to do about a file that holds a secret and that everybody can open."""
 
 
 class BeginningLedger(Ledger, Beginning, Protocol):
@@ -73,6 +75,12 @@ def say_new(settings: Settings, found: Found) -> None:
             cause="no user has a row in this ledger: a rollout begins here",
             cure="if it has begun before, stop: correct the ledger's setting, or restore it from its backup",
         )
+
+
+def say_exposed(settings: Settings) -> None:
+    """Tell people of settings that are secret, and stand where everybody can read them."""
+    for cause in settings.exposed.values():
+        log.warning("secret_exposed", cause=cause, cure=EXPOSED_CURE)
 
 
 async def existing(settings: Settings, ledger: Beginning) -> Found:

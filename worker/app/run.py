@@ -92,6 +92,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     async with open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores:
         if options.says_new:
             beginning.say_new(settings, stores.found)
+            beginning.say_exposed(settings)
         if refusal := await older.refusal(settings, stores):
             raise refusal
         with _signals(shutdown), _tuned_interpreter(), stores.alive:

@@ -120,8 +120,8 @@ def rehearse(keep: Path | None, as_json: bool, faults: tuple[str, ...], **asked:
 
     "--from usernames --activate" is a whole rollout: tickets, sign-ins, deliveries, verifications, preferences.
 
-    Exits 0 where everybody is accounted for and every delivered secret is true, 1 where not; or as "run" does where the
-    faults that were asked for stop it.
+    Exits 0 where everybody is accounted for, every delivered secret is true, and whoever is active can sign in; 1 where
+    not; or as "run" does where the faults that were asked for stop it.
     """
     from worker.rehearsal.fake_cognito.faults import described
     from worker.rehearsal.rehearse import rehearse_in

@@ -16,8 +16,8 @@ answer to a verification means:
   old one; then ``verify_refused`` (with a Session in doubt ``verify_unknown``).
 - throttled, not sent, conflict: again. A server error: again, in doubt.
 - no answer: in doubt. After a call time-out again, with a fresh code; with a Session only once.
-- the credential is dead: with a token ``verify_token_expired``; with a Session ``verify_window_lost``, as surely nobody
-  verified the secret, which is dead (after a wrong code ``verify_refused``). In doubt ``verify_unknown``.
+- the credential is dead: with a token ``verify_token_expired``; with a Session ``verify_refused``, or where no
+  verification was sent ``verify_window_lost``: the secret is dead. In doubt ``verify_unknown``.
 - another refusal, attempts used up, refused alone: ``verify_refused``; in doubt ``verify_unknown``.
 
 *In doubt*: a verification was sent whose answer nobody saw, by this worker or by one from which the row was taken over.
@@ -140,10 +140,15 @@ class Activator:
         self._config = config
         self._prefer = Operation(provider.prefer, caller.lane, stats.sent_preference, goes_first=True)
 
-    def prepared(self, request: Request, issued: Issued, session_expires_at: float | None) -> Activation:
-        """What the row must hold of a secret that was issued just now, before it is delivered."""
+    def prepared(
+        self, request: Request, issued: Issued, session_expires_at: float | None, *, replaces: bool
+    ) -> Activation:
+        """What the row must hold of a secret that was issued just now, before it is delivered.
+
+        ``replaces``: whether the user may have an active TOTP factor. Nobody has who is issued one by Session.
+        """
         if issued.session is None:
-            return self._sealed(issued.secret_code, request)
+            return self._sealed(issued.secret_code, request)._replace(replaces=replaces)
         expires_at = request.expires_at if session_expires_at is None else session_expires_at
         return self._sealed(issued.secret_code, request.signed_in(CredentialKind.SESSION, issued.session, expires_at))
 
@@ -191,7 +196,8 @@ class Activator:
         """Let the row hold this credential instead; ``False`` where the claim is lost."""
         held = claim.row.activation
         assert held is not None
-        new = self._sealed(opened.secret_code, usable)._replace(verified=held.verified, doubt=held.doubt)
+        new = self._sealed(opened.secret_code, usable)
+        new = new._replace(verified=held.verified, doubt=held.doubt, replaces=held.replaces)
         return await self._put(claim.row._replace(activation=new), claim, scope)
 
     async def _put(self, row: Enrolment, claim: Claim, scope: CancellationScope) -> bool:
@@ -216,8 +222,6 @@ class Activator:
             if not isinstance(result, WrongCode):
                 return await self._follows(result, usable, claim, scope)
             detail = result.detail
-            # If it ends here by the credential's death, that is why; in memory until the row is written again.
-            claim.row = claim.row._replace(before_reason=Reason.VERIFY_REFUSED)
             if result.session is not None:
                 expires_at = claim.sent_at + self._config.record.session_validity
                 usable = usable.signed_in(CredentialKind.SESSION, result.session, expires_at)
@@ -238,7 +242,7 @@ class Activator:
                 return await self._died(usable, claim, scope)
             case Refused(_, reason, detail):
                 if reason in DEAD:
-                    return await self._died(usable, claim, scope)
+                    return await self._died(usable, claim, scope, detail or reason)
                 return await self._refused(usable, claim, scope, detail or reason)
             case TryAgain(_, detail):
                 return await self._refused(usable, claim, scope, detail)
@@ -268,7 +272,12 @@ class Activator:
 
         operation = Operation(send, self._caller.lane, self._stats.sent_verification, Effect.VERIFIES, goes_first=True)
         reply = await self._caller.attempt(operation, usable, claim, scope)
-        unanswered = isinstance(reply, TryAgain) and reply.trouble is Trouble.NO_ANSWER
+        trouble = reply.trouble if isinstance(reply, TryAgain) else None
+        was_sent = trouble is not Trouble.UNSENT and not isinstance(reply, TooLate | Overtaken)
+        if isinstance(reply, WrongCode) or (was_sent and usable.kind is CredentialKind.SESSION):
+            # If it ends by the credential's death, that is why; in memory until the row is written again.
+            claim.row = claim.row._replace(before_reason=Reason.VERIFY_REFUSED)
+        unanswered = trouble is Trouble.NO_ANSWER
         if isinstance(reply, WrongCode) or unanswered:
             verification.use_up()
         verification.unanswered += unanswered
@@ -289,18 +298,20 @@ class Activator:
             return self._gave_up(Reason.VERIFY_REFUSED, claim, detail)
         return await self._unknown(usable, claim, scope)
 
-    async def _died(self, usable: Request, claim: Claim, scope: CancellationScope) -> Result:
+    async def _died(self, usable: Request, claim: Claim, scope: CancellationScope, detail: str | None = None) -> Result:
         """The credential is dead."""
         if self.is_in_doubt(claim):
             return await self._unknown(usable, claim, scope)
         reason = claim.row.before_reason
         if reason is None and usable.kind is CredentialKind.SESSION:
             return NotActivated(rules.voided(claim.row, self._clock.utc()), is_lost=True)
-        return self._gave_up(reason or Reason.VERIFY_TOKEN_EXPIRED, claim, is_lost=True)
+        return self._gave_up(reason or Reason.VERIFY_TOKEN_EXPIRED, claim, detail, is_lost=True)
 
     async def _unknown(self, usable: Request, claim: Claim, scope: CancellationScope) -> Result:
         """Nobody knows whether the secret is verified. With a Session, a preference that can be set proves it."""
         if self._config.activation is ActivationMode.PREFER and usable.kind is CredentialKind.SESSION:
+            if not await self._caller.hold(self._caller.late_effect_for(claim), claim, scope):
+                return Overtaken()
             match await self._try_to_prefer(usable, claim, scope):
                 case Preferred():
                     return rules.active(claim.row, self._clock.utc())

@@ -232,6 +232,8 @@ class Activation(NamedTuple):
     """Whether Cognito confirmed the verification, so that only the preference is left."""
     doubt: bool = False
     """Whether a verification may have been sent whose answer nobody saw."""
+    replaces: bool = False
+    """Whether an earlier secret may be the user's active TOTP factor, so that having one proves nothing of this one."""
 
 
 class Enrolment(NamedTuple):

@@ -386,7 +386,10 @@ class Pipeline:
         sealed = seal_record(
             request, issued, generation, claim.sent_at, config.record, self._sealer, hands_over_session=hands_over
         )
-        activation = None if activator is None else activator.prepared(request, issued, sealed.session_expires_at)
+        activation = None
+        if activator is not None:
+            replaces = request.replace or claim.row.before is not None
+            activation = activator.prepared(request, issued, sealed.session_expires_at, replaces=replaces)
         row = rules.recorded(claim.row, sealed, self._clock.utc(), activation)
         try:
             result = await self._ledger.put(row, claim.row)
@@ -565,16 +568,18 @@ class Pipeline:
     ) -> Request | Verdict:
         """The request with a new token, to go on with the secret that was delivered; or what followed instead.
 
-        ``otherwise``: the outcome where the sign-in brings nothing.
+        ``otherwise``: the outcome where the sign-in brings nothing. Where an earlier secret may be the user's active
+        TOTP factor, nothing is to be seen by looking; and once this one is verified, only the preference is left.
         """
-        request = claim.request
+        request, held = claim.request, claim.row.activation
         assert request is not None
-        match await self._signed_in(request, claim, scope, looks=True):
+        assert held is not None
+        match await self._signed_in(request, claim, scope, looks=not (held.verified or held.replaces)):
             case Request(kind=CredentialKind.ACCESS_TOKEN) as usable:
                 return usable
             case Request() as usable:  # MFA has to be set up by a Session, so that the delivered secret is dead
                 return await self._obtain_instead(otherwise, claim, scope, usable)
-            case AlreadyEnrolled():
+            case AlreadyEnrolled() if held.verified or not held.replaces:
                 return await self._settle(rules.active(claim.row, self._clock.utc()), claim)
             case Refused(_, Reason.SIGN_IN_REFUSED, detail) if self._may_be_the_key(request, detail):
                 return await self._postponed(claim, LOOK_AT_REFUSED_AFTER)

@@ -425,7 +425,7 @@ def too_late_to_verify(row: Enrolment, min_validity: float, now: float) -> bool:
 
 
 def voided(row: Enrolment, now: float) -> Enrolment:
-    """The secret is dead: its Session expires too soon for anybody to verify with it, and surely nobody did."""
+    """The secret is dead: its Session expires too soon for anybody to verify with it, and nobody tried to."""
     return _finished(row, State.NEEDS_SESSION, Reason.VERIFY_WINDOW_LOST, now)
 
 

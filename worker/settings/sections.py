@@ -281,6 +281,7 @@ class Settings(BaseSettings):
 
     _file: Path | None = PrivateAttr(None)
     _moved: Mapping[str, Path] = PrivateAttr(default_factory=dict)
+    _exposed: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @property
     def file(self) -> Path | None:
@@ -296,6 +297,11 @@ class Settings(BaseSettings):
     def moved(self) -> Mapping[str, Path]:
         """``section.key`` of a path → the file that earlier versions meant by it (see ``settings.paths.moved``)."""
         return self._moved
+
+    @property
+    def exposed(self) -> Mapping[str, str]:
+        """``section.key`` of a secret → in words, that everybody can open the file that it stands in."""
+        return self._exposed
 
     @property
     def calls_per_user(self) -> int:
@@ -439,5 +445,5 @@ def _load(
         complain(layers, every, error)
         raise  # ``complain`` found nothing to report, so this is a bug
     complain(layers, every)
-    settings._file, settings._moved = layers.file, layers.moved
+    settings._file, settings._moved, settings._exposed = layers.file, layers.moved, layers.exposed
     return settings, layers.sources

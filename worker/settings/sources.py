@@ -51,6 +51,8 @@ class Layers:
     """The settings file."""
     moved: dict[str, Path] = field(default_factory=dict)
     """``section.key`` of a path → the file in the working directory that earlier versions meant (``paths.moved``)."""
+    exposed: dict[str, str] = field(default_factory=dict)
+    """``section.key`` of a secret → what is wrong with the file that it stands in, in words."""
     problems: list[str] = field(default_factory=list)
     """Complaints, one sentence each."""
 
@@ -90,7 +92,7 @@ def gather(
         for key in _secrets(known):
             section, _, name = key.partition(".")
             if layers.values.get(section, {}).get(name):
-                _refuse_open_to_others(layers, key, config)
+                _note_open_to_others(layers, key, config)
     for texts, spelling in ((_environment(layers, known, environ), variable), (_flags(layers, overrides), str)):
         given = {each.key: each for each in texts if _exists(layers, known, each.key, each.source, spelling)}
         sources = {key: each.source for key, each in given.items()}
@@ -150,7 +152,7 @@ def _environment(layers: Layers, known: Mapping[str, Any], environ: Mapping[str,
         else:
             plain = key.removesuffix("_file")
             if plain in _secrets(known):
-                _refuse_open_to_others(layers, plain, Path(text))
+                _note_open_to_others(layers, plain, Path(text))
             try:
                 text = read_text(Path(text)).strip()
             except (OSError, ValueError) as error:
@@ -167,17 +169,20 @@ def _secrets(known: Mapping[str, FieldInfo]) -> Iterator[str]:
     return (key for key, each in known.items() if SecretStr in get_args(each.annotation))
 
 
-def _refuse_open_to_others(layers: Layers, key: str, file: Path) -> None:
-    """Note a problem where every user of this host can read or change a file that holds a secret."""
+def _note_open_to_others(layers: Layers, key: str, file: Path) -> None:
+    """Note where every user of this host can read or change a file that holds a secret.
+
+    It is no reason to refuse it: files that Docker and Kubernetes mount are often so, in a container that has no other
+    users.
+    """
     try:
         mode = file.stat().st_mode
     except OSError:
         return  # whoever reads it says so
     if stat.S_ISREG(mode) and mode & OTHERS:
         name = _shown(str(file), 200)
-        layers.problems.append(
-            f"{key} stands in {name}, which every user of this host can read or change (mode {stat.S_IMODE(mode):04o}):"
-            f" chmod 600 {name}   (a secret that Kubernetes or Docker mounts: give it the mode 0440)"
+        layers.exposed[key] = (
+            f"{key} stands in {name}, which every user of this host can read or change (mode {stat.S_IMODE(mode):04o})"
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from worker.adapters import channels
 from worker.adapters.checks.files import MOUNTS, VOLATILE, file_system, writable
 from worker.adapters.checks.findings import Finding, advice, fails, merged, not_checked, ok
+from worker.app.beginning import EXPOSED_CURE
 from worker.app.written_files import refuse_wrong_files
 from worker.core.errors import UsageError
 from worker.core.text import shortened
@@ -35,6 +36,7 @@ def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
     """Check everything on this host. Opens files for reading only, and creates nothing."""
     databases = list(_databases(settings))
     findings: list[Finding] = list(_not_meant(settings))
+    findings += [advice("files", said, EXPOSED_CURE) for said in settings.exposed.values()]
     for about, path in databases:
         findings.append(writable(about, path))
         if not findings[-1].fails:

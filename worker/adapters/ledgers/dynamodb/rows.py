@@ -123,8 +123,8 @@ def _converted(item: Item) -> Enrolment:
         detail=item[DETAIL]["S"] if DETAIL in item else None,
     )
     if "activation" in fields:
-        kind, expires_at, verified, doubt = fields["activation"]
-        needs = Activation(bytes(item[ACTIVATION]["B"]), CredentialKind(kind), expires_at, verified, doubt)
+        kind, expires_at, *flags = fields["activation"]
+        needs = Activation(bytes(item[ACTIVATION]["B"]), CredentialKind(kind), expires_at, *flags)
         row = row._replace(activation=needs)
     if "sealed" not in fields:
         return row

@@ -543,5 +543,5 @@ def _packed(activation: Activation | None) -> bytes | None:
 
 def _unpacked(value: bytes) -> Activation:
     line, _, blob = value.partition(b"\n")
-    kind, expires_at, verified, doubt = json.loads(line)
-    return Activation(blob, CredentialKind(kind), expires_at, verified, doubt)
+    kind, expires_at, *flags = json.loads(line)
+    return Activation(blob, CredentialKind(kind), expires_at, *flags)

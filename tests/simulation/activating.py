@@ -59,8 +59,7 @@ def nobody_is_verified_before_the_delivery(world: World, verification: Verificat
 def who_is_verified_is_known(world: World, username: str, user: UserHistory) -> None:
     """Verified. At rest whoever holds a secret verified by the worker is ``active``, or ``delivered`` with a reason.
 
-    Or in doubt; a secret that another one followed counts no more. Whoever was in doubt and signs in again is found to
-    be enrolled.
+    Or in doubt, until a sign-in finds out or fails; a secret that another one followed counts no more.
     """
     row = world.ledger.rows[username]
     account = world.cognito.accounts[username]
@@ -69,7 +68,7 @@ def who_is_verified_is_known(world: World, username: str, user: UserHistory) -> 
     if row.state is State.ACTIVE or row.reason in NOT_ACTIVATED or row.reason is Reason.REPLY_LOST:
         return
     was_in_doubt = any(write.row.reason is Reason.REPLY_LOST for write in user.writes)
-    if was_in_doubt and row.reason is Reason.ALREADY_ENROLLED:
+    if was_in_doubt and (row.reason is Reason.ALREADY_ENROLLED or row.state is State.NEEDS_SESSION):
         return
     raise Violation(f"verified: {username} is verified in truth, and {row.state} {row.reason}")
 
@@ -219,7 +218,7 @@ def a_blob_does_not_outlive_its_outcome(world: World, write: Write) -> None:
     if row.activation is None:
         return
     if not row.activation.blob:
-        if (row.is_unfinished and row.state is not State.IN_PROGRESS) or not row.activation.may_have_other:
+        if (row.is_unfinished and row.state is not State.IN_PROGRESS) or not row.activation.replaces:
             raise Violation(f"blob: {row.username}'s is empty")
         return
     if row.state is State.IN_PROGRESS:

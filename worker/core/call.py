@@ -91,6 +91,7 @@ class Claim:
         "sent_at",
         "spent_calling",
         "troubles",
+        "used_up_step",
     )
 
     def __init__(self, row: Enrolment, expires: float, request: Request | None = None, again: int = 0) -> None:
@@ -118,6 +119,8 @@ class Claim:
         """Seconds for which counted attempts waited for their replies."""
         self.troubles: set[Trouble] = set()
         """Why calls had to be made again."""
+        self.used_up_step = -1
+        """The latest time step whose code was refused, or got no answer: that code is not sent again."""
         self.again = again
         """How often the user was signed in again, because a reply or a Session was lost."""
 

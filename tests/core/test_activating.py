@@ -14,6 +14,7 @@ from tests.support.one_user import CALL_TIMEOUT, OneUser
 from tests.support.virtual_time import EPOCH, VirtualTime
 from worker.core.activation import TIME_STEP
 from worker.core.config import ActivationMode
+from worker.core.errors import PersonMustAct
 from worker.core.model import (
     AlreadyEnrolled,
     CredentialKind,
@@ -26,6 +27,7 @@ from worker.core.model import (
     Preferred,
     Reason,
     Refused,
+    Sealed,
     Secret,
     SignedIn,
     State,
@@ -340,7 +342,7 @@ def test_a_new_ticket_that_is_refused_leaves_the_user_as_before(one: OneUser) ->
     async def story() -> None:
         one.answers["verify"] = [EXPIRED_TOKEN]
         await one.enrol(one.request(TOKEN))
-        one.pipeline._sign_in_refusals.got_in()  # type: ignore[union-attr]
+        one.pipeline._sign_in.refused.got_in()  # type: ignore[union-attr]
         one.answers["answer"] = [Refused(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED)]
         request = one.request(TICKET)
         assert await one.enrol(request) == left(Reason.VERIFY_TOKEN_EXPIRED)
@@ -462,6 +464,20 @@ def test_the_preference_proves_nothing_while_a_verification_may_still_take_effec
     play(one, story())
 
 
+def test_another_token_does_not_send_a_wrong_code_again(one: OneUser) -> None:
+    async def story() -> None:
+        await asyncio.sleep(TIME_STEP - one.clock.utc() % TIME_STEP)  # so that all of it is in one time step
+        short = SignedIn(CredentialKind.ACCESS_TOKEN, Secret("dies soon"), 4.0)
+        one.answers["answer"] = [short]
+        one.answers["verify"] = [WrongCode(None, "ERROR")]
+        assert await one.enrol(one.request(TICKET)) == ACTIVE
+        assert one.calls.count("begin") == 2
+        (first, _), (second, _) = one.codes
+        assert int(second // TIME_STEP) > int(first // TIME_STEP)
+
+    play(one, story())
+
+
 def test_a_ticket_signs_in_three_times_more_and_no_more(one: OneUser) -> None:
     async def story() -> None:
         one.answers["verify"] = [EXPIRED_TOKEN] * 9
@@ -494,5 +510,28 @@ def test_a_replacement_keeps_the_earlier_secret_until_the_new_one_is_recorded(on
         one.answers["associate"] = [TryAgain(Trouble.SERVER_ERROR)] * 4
         assert await one.enrol(one.request(TOKEN, replace=True)) == Done(State.NEEDS_SESSION, Reason.REPLY_LOST)
         assert one.row.activation is None
+
+    play(one, story())
+
+
+@pytest.mark.parametrize("with_message", [True, False])
+def test_a_worker_that_does_not_activate_delivers_nothing_that_was_to_be_verified(
+    virtual: VirtualTime, *, with_message: bool
+) -> None:
+    one, other = OneUser(virtual, ActivationMode.VERIFY), OneUser(virtual)
+
+    async def story() -> None:
+        request, deliver = one.request(SESSION), one.deliver
+
+        async def leave_sealed(username: str, sealed: Sealed) -> None:
+            other.rows["ana"] = one.row._replace(worker=None, lease_until=0.0)
+            await deliver(username, sealed)
+
+        one.deliver = leave_sealed  # type: ignore[method-assign]
+        await one.enrol(request)
+        with pytest.raises(PersonMustAct, match="does not activate"):
+            await (other.enrol(request) if with_message else other.finish())
+        assert other.steps == []
+        assert other.row.state is State.SEALED
 
     play(one, story())

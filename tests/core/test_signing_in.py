@@ -27,7 +27,6 @@ from worker.core.model import (
     Trouble,
     TryAgain,
 )
-from worker.core.pipeline import LOCKED_PAUSE
 from worker.core.resilience.sign_in_refusals import FIRST_USERS
 
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
@@ -203,12 +202,14 @@ def test_a_ticket_that_expired_is_not_sent(one: OneUser) -> None:
 
 def test_whom_cognito_lets_nobody_sign_in_as_waits_and_uses_no_attempt_up(one: OneUser) -> None:
     async def story() -> None:
-        one.answers["begin"] = [TryAgain(Trouble.LOCKED, "NotAuthorizedException")]
+        one.answers["begin"] = [TryAgain(Trouble.LOCKED, "NotAuthorizedException")] * 7
         request = one.request(PASSWORD)
-        assert await one.enrol(request) == Postpone(LOCKED_PAUSE)
+        assert [await one.enrol(request) for _ in range(7)] == [Postpone(each) for each in (2, 4, 8, 16, 32, 60, 60)]
         assert one.row.worker is None
         assert not one.row.doubt
         assert await one.enrol(request) == DELIVERED
+        one.answers["begin"] = [TryAgain(Trouble.LOCKED, "NotAuthorizedException")]
+        assert await one.enrol(one.request(PASSWORD, replace=True)) == Postpone(2), "and begins anew with the next"
 
     play(one, story())
 

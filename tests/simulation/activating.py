@@ -76,8 +76,9 @@ def who_is_verified_is_known(world: World, username: str, user: UserHistory) -> 
 def active_is_the_newest_delivered(world: World, write: Write) -> None:
     """Active. ``active`` ⇒ the secret that Cognito verified last is the newest that the channel has.
 
-    Excused, since the contract has it so: somebody had an active factor, was given a newer secret that was not
-    verified, and a sign-in asks for a code. It does not say of which secret, and makes whoever was delivered active.
+    Excused, since the contract has it so: somebody had an active factor, was given a newer secret by Session that was
+    not verified, and a sign-in asks for a code. It does not say of which secret, and makes whoever was delivered
+    active.
     """
     row = write.row
     if row.state is not State.ACTIVE or (write.before is not None and write.before.state is State.ACTIVE):

@@ -46,13 +46,14 @@ from tests.simulation.losses import (
     no_secret_too_many,
     three_deaths_are_enough,
 )
-from tests.simulation.scenario import CALL_TIMEOUT, EPOCH, MIN_VALIDITY, SESSION_VALIDITY, Wrong
+from tests.simulation.scenario import EPOCH, MIN_VALIDITY, SESSION_VALIDITY, Wrong
 from tests.simulation.signing_in import (
     a_refused_credential_is_not_sent_again,
     a_refused_sign_in_was_refused,
     a_sign_in_has_a_claim,
     at_most_three_more_sign_ins,
     no_two_workers_at_once,
+    outlasts_the_attempt,
     who_was_signed_in_was_looked_at,
 )
 from worker.core.model import ENROLLED, NOT_ACTIVATED, Enrolment, PoolFault, Reason, State, TryAgain
@@ -152,13 +153,8 @@ def a_send_has_a_claim(world: World, call: Call) -> None:
     claim = _claim_of(world, call)
     if claim is None:
         raise Violation(f"1: {call.process.name} calls for {call.request.id} without a claim")
-    if call.late:
-        return
-    expires = claim.row.lease_until - EPOCH - call.process.skew
-    if expires + ROUNDING < world.now + CALL_TIMEOUT:
-        raise Violation(
-            f"1: {call.process.name} calls for {call.request.id}, and its claim ends in {expires - world.now} s"
-        )
+    if not call.late:
+        outlasts_the_attempt(world, call, claim, "1")
 
 
 def calls_do_not_overlap(world: World, call: Call) -> None:

@@ -80,8 +80,8 @@ class KnowsNoDoubt(Activator):
 
 
 class ForgetsWhatWasRefused(SignInRefusals):
-    def refused(self, request: Request, detail: str | None) -> bool:
-        is_outcome = super().refused(request, detail)
+    def note(self, request: Request, detail: str | None) -> bool:
+        is_outcome = super().note(request, detail)
         self.forget(request)
         return is_outcome
 

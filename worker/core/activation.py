@@ -217,11 +217,11 @@ class Activator:
         except ValueError:
             return self._gave_up(Reason.VERIFY_REFUSED, claim, "the secret is no base32")
         detail = ""
-        for _ in range(MOST_WRONG):
+        while claim.wrong_codes < MOST_WRONG:
             result = await self._decided(verification, usable, claim, scope)
             if not isinstance(result, WrongCode):
                 return await self._follows(result, usable, claim, scope)
-            detail = result.detail
+            claim.wrong_codes, detail = claim.wrong_codes + 1, result.detail
             if result.session is not None:
                 expires_at = claim.sent_at + self._config.record.session_validity
                 usable = usable.signed_in(CredentialKind.SESSION, result.session, expires_at)
@@ -367,7 +367,7 @@ class Activator:
 
 
 class _Verification:
-    """The codes of one secret, and which time steps were used up."""
+    """The codes of one secret. Which time steps were used up, the claim knows, for whatever credential comes next."""
 
     def __init__(self, totp: pyotp.TOTP, claim: Claim) -> None:
         self._totp = totp
@@ -382,8 +382,8 @@ class _Verification:
 
     def use_up(self) -> None:
         """The last code may not be taken again."""
-        self._claim.used_up_step = self._sent
+        self._claim.used_up = self._sent
 
     def seconds_until_fresh(self, now: float) -> float:
         """Seconds until there is a code that was not used up; 0 or less: now."""
-        return (self._claim.used_up_step + 1) * TIME_STEP - now
+        return (self._claim.used_up + 1) * TIME_STEP - now

@@ -65,11 +65,7 @@ class ThrottledAlone:
     """The user is throttled while others get through; ``refusals`` knows what follows."""
 
 
-class Locked:
-    """The user cannot sign in for some minutes."""
-
-
-Prevented = TooLate | Overtaken | ThrottledAlone | Locked
+Prevented = TooLate | Overtaken | ThrottledAlone
 """Why a request was not made, or is not made again now."""
 CallResult = Reply | Prevented
 
@@ -91,7 +87,8 @@ class Claim:
         "sent_at",
         "spent_calling",
         "troubles",
-        "used_up_step",
+        "used_up",
+        "wrong_codes",
     )
 
     def __init__(self, row: Enrolment, expires: float, request: Request | None = None, again: int = 0) -> None:
@@ -119,8 +116,10 @@ class Claim:
         """Seconds for which counted attempts waited for their replies."""
         self.troubles: set[Trouble] = set()
         """Why calls had to be made again."""
-        self.used_up_step = -1
-        """The latest time step whose code was refused, or got no answer: that code is not sent again."""
+        self.wrong_codes = 0
+        """How many codes of this secret were refused as wrong, whatever credential came with them."""
+        self.used_up = -1
+        """The latest time step whose code may not be sent again (``activation.TIME_STEP``)."""
         self.again = again
         """How often the user was signed in again, because a reply or a Session was lost."""
 
@@ -289,7 +288,7 @@ class Caller:
 
     async def _send(
         self, operation: Operation[Answer], request: Request, claim: Claim, scope: CancellationScope
-    ) -> Answer | ThrottledAlone | Locked:
+    ) -> Answer | ThrottledAlone:
         sent_at, claim.sent_at, claim.effect = self._clock.monotonic(), self._clock.utc(), operation.effect
         scope.call_begins(signs_in=operation.signs_in)
         operation.count()
@@ -309,8 +308,6 @@ class Caller:
         is_throttled_alone = operation.lane.throttling.record_reply(request.username, reply, number, sent_at)
         if isinstance(reply, TryAgain):
             self._stats.trouble(reply.trouble)
-            if reply.trouble is Trouble.LOCKED:
-                return Locked()
             if operation.effect is Effect.ISSUES:
                 claim.troubles.add(reply.trouble)
             if reply.trouble is Trouble.NO_ANSWER:

@@ -22,7 +22,7 @@ from contextlib import suppress
 
 from worker.core import rules
 from worker.core.activation import DEAD, Activator, NotActivated
-from worker.core.call import Caller, CallResult, Claim, Locked, Overtaken, ThrottledAlone, TooLate
+from worker.core.call import Caller, CallResult, Claim, Overtaken, ThrottledAlone, TooLate
 from worker.core.config import WorkerConfig
 from worker.core.errors import ChannelUnavailable, PersonMustAct, RecordRefused
 from worker.core.model import (
@@ -56,8 +56,6 @@ from worker.core.resilience.cancellation import CancellationScope
 from worker.core.resilience.claim_expiry import ClaimExpiry
 from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.refusals import Concluded, Later, Refusals
-from worker.core.resilience.sign_in_refusals import LOOK_AGAIN_AFTER as LOOK_AT_REFUSED_AFTER
-from worker.core.resilience.sign_in_refusals import SignInRefusals
 from worker.core.resilience.writer import LedgerWriter
 from worker.core.sign_in import MOST_AGAIN, SignIn, SignInResult
 from worker.core.stats import RunStats
@@ -67,10 +65,6 @@ LOOK_AGAIN_AFTER = 2.0
 that a claim which is given back early does not cost a Session much of its three minutes."""
 OVERTAKEN_PAUSE = 1.0
 """Seconds until the message is visible again after another worker took the user over: that one is at work just now."""
-LOCKED_PAUSE = 60.0
-"""Seconds until a user is signed in again whom Cognito lets nobody sign in as for now ("Password attempts exceeded"):
-the lockout begins with a second, doubles with each further failure, and lasts 15 minutes at most (developer guide,
-"Lockout behavior for failed sign-in attempts")."""
 DELIVERY_BACKOFF = Backoff(first=0.2, longest=10.0)
 """How a delivery that failed is tried again: soon at first, and at least every ten seconds, because a
 Session lasts only minutes."""
@@ -102,7 +96,6 @@ class Pipeline:
         stats: RunStats,
         config: WorkerConfig,
         sign_in: SignIn | None = None,
-        sign_in_refusals: SignInRefusals | None = None,
         activator: Activator | None = None,
     ) -> None:
         self._ledger = ledger
@@ -117,7 +110,6 @@ class Pipeline:
         self._stats = stats
         self._config = config
         self._sign_in = sign_in
-        self._sign_in_refusals = sign_in_refusals
         self._activator = activator
 
     async def enrol(self, request: Request, scope: CancellationScope) -> Verdict:
@@ -125,18 +117,12 @@ class Pipeline:
 
         Raises ``LedgerUnavailable`` or ``ChannelUnavailable`` when patience is over; a later run then finishes the row.
         """
-        if self._sign_in_refusals is not None:
-            match self._sign_in_refusals.next_step(request):
-                case Later(seconds):
-                    return Postpone(seconds)
-                case Concluded() as refused:
-                    verdict = await self._enrol(request, refused, scope)
-                    if isinstance(verdict, Done | Duplicate):
-                        self._sign_in_refusals.forget(request)
-                    return verdict
         if isinstance(instead := self._after_refusals(request), Later):
             return Postpone(instead.seconds)
-        return await self._enrol(request, instead, scope)
+        verdict = await self._enrol(request, instead, scope)
+        if self._sign_in is not None and isinstance(verdict, Done | Duplicate):
+            self._sign_in.refused.forget(request)
+        return verdict
 
     async def _enrol(self, request: Request, instead: Concluded | None, scope: CancellationScope) -> Verdict:
         row: Enrolment | None = None
@@ -176,6 +162,7 @@ class Pipeline:
         if isinstance(step, rules.Activate):
             return self._instead_of_activation(step, row, instead)
         if not isinstance(step, rules.Call):
+            self._refuse_to_deliver_only(step)
             return step
         now = self._clock.utc()
         if instead is not None:
@@ -184,6 +171,14 @@ class Pipeline:
         if self._record_size.is_too_large(request):
             return rules.Conclude(rules.conclude(step.row, State.FAILED, Reason.RECORD_TOO_LARGE, now))
         return step
+
+    def _refuse_to_deliver_only(self, step: rules.Step) -> None:
+        """A worker that does not activate delivers no secret which another one was to verify.
+
+        The record holds no Session then, so nobody else could.
+        """
+        if isinstance(step, rules.Deliver) and self._activator is None and step.row.activation is not None:
+            raise _cannot_activate()
 
     def _instead_of_activation(
         self, step: rules.Activate, row: Enrolment | None, instead: Concluded | None
@@ -229,6 +224,7 @@ class Pipeline:
         step = rules.without_request(row, self._me(), self._claim_expiry.seconds_left)
         if isinstance(step, rules.Wait):
             return
+        self._refuse_to_deliver_only(step)
         if isinstance(step, rules.Activate):
             if self._activator is None:
                 raise _cannot_activate()
@@ -280,8 +276,6 @@ class Pipeline:
             case AlreadyEnrolled():
                 return await self._enrolled_already(request, claim)
             case Refused(state, reason, detail):
-                if reason is Reason.SIGN_IN_REFUSED and self._may_be_the_key(request, detail):
-                    return await self._postponed(claim, LOOK_AT_REFUSED_AFTER)
                 return await self._conclude(claim, state, reason, detail)
             case TryAgain():
                 if usable.kind is CredentialKind.SESSION and Trouble.NO_ANSWER in claim.troubles:
@@ -296,48 +290,32 @@ class Pipeline:
 
     async def _called(
         self, request: Request, claim: Claim, scope: CancellationScope, signed_in: Request | None
-    ) -> tuple[Request, CallResult | AlreadyEnrolled]:
+    ) -> tuple[Request, CallResult | AlreadyEnrolled | Later]:
         """What the call for the request brings, or the sign-in before it, and with which credential.
 
         What a new sign-in can mend is no result while the request allows one.
         """
+        if request.kind not in SIGNS_IN:
+            return request, await self._caller.call(request, claim, scope)
+        result: CallResult | AlreadyEnrolled | Later
         while True:
-            usable, is_signed_in = request, request.kind not in SIGNS_IN
-            result: SignInResult | CallResult
-            if is_signed_in:
-                result = await self._caller.call(request, claim, scope)
+            found = signed_in or await self._signed_in(request, claim, scope, looks=not request.replace)
+            signed_in = None
+            if isinstance(found, Request):
+                usable, result = found, await self._caller.call(found, claim, scope)
             else:
-                result = signed_in or await self._signed_in(request, claim, scope, looks=not request.replace)
-                signed_in = None
-                if isinstance(result, Request):
-                    usable, is_signed_in = result, True
-                    result = await self._caller.call(usable, claim, scope)
-                if self._is_lost(usable, result, claim) and self._may_sign_in_again(claim):
-                    claim.again += 1
-                    if await self._caller.hold(self._caller.call_timeout, claim, scope):
-                        continue
-                    return usable, Overtaken()
-                if (
-                    isinstance(result, TooLate)
-                    and usable is not request
-                    and not rules.too_late(request, self._clock.utc())
-                ):
-                    await self._caller.pause(usable.expires_at - self._clock.utc(), scope)
-                elif isinstance(result, TooLate):
-                    usable = request
-            assert not isinstance(result, Request)
-            return usable, result
-
-    @staticmethod
-    def _is_lost(usable: Request, result: SignInResult | CallResult, claim: Claim) -> bool:
-        """Whether a reply or a Session was lost, so that a new sign-in can mend it."""
-        match result:
-            case Refused(_, reason):
-                return reason in DEAD
-            case TryAgain():
-                return usable.kind is CredentialKind.SESSION and Trouble.NO_ANSWER in claim.troubles
-            case _:
-                return isinstance(result, TooLate)
+                usable, result = request, found
+            if not _is_lost(usable, result, claim):
+                return usable, result
+            if not self._may_sign_in_again(claim):
+                break
+            if not await self._waits_to_sign_in_again(claim, scope):
+                return usable, Overtaken()
+        if isinstance(result, TooLate):
+            if usable is request or rules.too_late(request, self._clock.utc()):
+                return request, result
+            await self._caller.pause(usable.expires_at - self._clock.utc(), scope)
+        return usable, result
 
     def _may_sign_in_again(self, claim: Claim) -> bool:
         """Whether the message is at hand, holds a ticket or a password that lives, and that was not done too often."""
@@ -346,23 +324,17 @@ class Pipeline:
             return False
         return not rules.too_late(request, self._clock.utc())
 
+    async def _waits_to_sign_in_again(self, claim: Claim, scope: CancellationScope) -> bool:
+        """What was sent may still take effect for a call time-out. ``False`` where the claim is lost meanwhile."""
+        claim.again += 1
+        return await self._caller.hold(self._caller.call_timeout, claim, scope)
+
     async def _signed_in(
         self, request: Request, claim: Claim, scope: CancellationScope, *, looks: bool
     ) -> SignInResult:
         """The request with what a sign-in brings; or why there is nothing."""
         assert self._sign_in is not None, "requests that need a sign-in are malformed where there is none"
-        assert self._sign_in_refusals is not None
-        result = await self._sign_in.sign_in(request, claim, scope, looks=looks and self._config.look_first)
-        match result:
-            case Request() | AlreadyEnrolled():
-                self._sign_in_refusals.got_in()
-            case Refused(_, Reason.CHALLENGE_UNANSWERABLE) if request.kind is CredentialKind.PASSWORD:
-                self._sign_in_refusals.got_in()
-        return result
-
-    def _may_be_the_key(self, request: Request, detail: str | None) -> bool:
-        """Whether a refused sign-in is not this user's outcome yet."""
-        return self._sign_in_refusals is not None and not self._sign_in_refusals.refused(request, detail)
+        return await self._sign_in.sign_in(request, claim, scope, looks=looks)
 
     async def _enrolled_already(self, request: Request, claim: Claim) -> Verdict:
         row = claim.row._replace(doubt=claim.row.doubt or claim.doubt)
@@ -372,7 +344,7 @@ class Pipeline:
             return await self._overtaken(claim)
         if not request.replace:
             return self._done(result.row)
-        self._refusals.forget(request.username)  # the user is as before, and the request is what ended
+        self._forget(request.username)  # the user is as before, and the request is what ended
         self._stats.settled(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
         return Done(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
 
@@ -496,7 +468,7 @@ class Pipeline:
             return await self._settle(outcome, claim)
         self._deliveries.ends(claim.row.username)
         try:
-            if not await self._caller.hold(self._caller.call_timeout, claim, scope):
+            if not await self._waits_to_sign_in_again(claim, scope):
                 return GiveBack(OVERTAKEN_PAUSE)
         except asyncio.CancelledError:
             return await self._stopped(claim, scope)
@@ -514,8 +486,7 @@ class Pipeline:
         result = await self._ledger.put(step.row, claim.row)
         if isinstance(result, Lost):
             return _as_another_left_it(result.row)
-        again = claim.again if signed_in is not None else claim.again + 1
-        claim = Claim(result.row, started + self._config.lease, request, again)
+        claim = Claim(result.row, started + self._config.lease, request, claim.again)
         return await self._obtain(request, claim, scope, signed_in)
 
     # --- delivered: activate ------------------------------------------------------------------------------------------
@@ -543,8 +514,7 @@ class Pipeline:
                         return await self._settle(outcome, claim)
                     if not _is_with_token(claim.row) or not self._may_sign_in_again(claim):
                         return await self._settle_or_sign_in_again(outcome, claim, scope)
-                    claim.again += 1
-                    if not await self._caller.hold(self._caller.call_timeout, claim, scope):
+                    if not await self._waits_to_sign_in_again(claim, scope):
                         return GiveBack(OVERTAKEN_PAUSE)
                     usable = await self._signed_in_to_activate(outcome, claim, scope)
                 case outcome:
@@ -584,11 +554,9 @@ class Pipeline:
                 return await self._obtain_instead(otherwise, claim, scope, usable)
             case AlreadyEnrolled() if held.verified or not held.replaces:
                 return await self._settle(rules.active(claim.row, self._clock.utc()), claim)
-            case Refused(_, Reason.SIGN_IN_REFUSED, detail) if self._may_be_the_key(request, detail):
-                return await self._postponed(claim, LOOK_AT_REFUSED_AFTER)
             case Overtaken():
                 return GiveBack(OVERTAKEN_PAUSE)
-            case (Locked() | PoolFault() | ThrottledAlone()) as prevented:
+            case (Later() | PoolFault() | ThrottledAlone()) as prevented:
                 return await self._not_now(prevented, request.expires_at, claim)
             case _:
                 return await self._settle(otherwise, claim)
@@ -596,15 +564,15 @@ class Pipeline:
     # --- no outcome, or none with a secret ----------------------------------------------------------------------------
 
     def _after_refusals(self, request: Request) -> Concluded | Later | None:
-        """What follows from earlier refusals of this user, if there were any, in place of a call."""
+        """What follows from earlier refusals of this user or sign-in, if there were any, in place of a call."""
+        if self._sign_in is not None and (instead := self._sign_in.refused.next_step(request)) is not None:
+            return instead
         return self._refusals.next_step(request.username, request.expires_at - self._clock.utc())
 
-    async def _not_now(
-        self, prevented: Locked | PoolFault | ThrottledAlone, expires_at: float, claim: Claim
-    ) -> Verdict:
+    async def _not_now(self, prevented: Later | PoolFault | ThrottledAlone, expires_at: float, claim: Claim) -> Verdict:
         """What follows where the user alone may be refused for now; ``expires_at``: when the credential expires."""
-        if isinstance(prevented, Locked):
-            return await self._postponed(claim, LOCKED_PAUSE)
+        if isinstance(prevented, Later):
+            return await self._postponed(claim, prevented.seconds)
         match self._refusals.next_step(claim.row.username, expires_at - self._clock.utc()):
             case Concluded(reason, code):
                 if claim.row.state is State.IN_PROGRESS or self._activator is None:
@@ -661,13 +629,30 @@ class Pipeline:
         self._stats.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)
         return Done(State.NEEDS_SESSION, Reason.REPLY_LOST)
 
+    def _forget(self, username: str) -> None:
+        """The user has an outcome."""
+        self._refusals.forget(username)
+        if self._sign_in is not None:
+            self._sign_in.refused.not_locked(username)
+
     def _done(self, row: Enrolment) -> Done:
-        self._refusals.forget(row.username)
+        self._forget(row.username)
         self._stats.settled(row.state, row.reason)
         return Done(row.state, row.reason)
 
     def _me(self) -> rules.Claimant:
         return rules.Claimant(self._config.worker, self._clock.utc(), self._config.lease)
+
+
+def _is_lost(usable: Request, result: CallResult | AlreadyEnrolled | Later, claim: Claim) -> bool:
+    """Whether a reply or a Session was lost, so that a new sign-in can mend it."""
+    match result:
+        case Refused(_, reason):
+            return reason in DEAD
+        case TryAgain():
+            return usable.kind is CredentialKind.SESSION and Trouble.NO_ANSWER in claim.troubles
+        case _:
+            return isinstance(result, TooLate)
 
 
 def _is_with_token(row: Enrolment) -> bool:
@@ -683,6 +668,6 @@ def _as_another_left_it(row: Enrolment | None) -> Verdict:
 
 def _cannot_activate() -> PersonMustAct:
     return PersonMustAct(
-        "users were delivered whose activation is under way, and this worker does not activate",
+        "the activation of users is under way, and this worker does not activate",
         "run with the activation.mode and the identity with which it was begun",
     )

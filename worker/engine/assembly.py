@@ -106,11 +106,17 @@ def assemble(
         stats=stats,
         config=config,
     )
-    sign_in = sign_in_refusals = activator = None
+    sign_in = activator = None
     if sign_ins is not None:
         assert ports.sign_in_pacer is not None, "sign-ins have a pace of their own"
-        sign_in_refusals = SignInRefusals(refusals, shutdown.request)
-        sign_in = SignIn(sign_ins=sign_ins, pacer=ports.sign_in_pacer, caller=caller, refusals=refusals)
+        sign_in = SignIn(
+            sign_ins=sign_ins,
+            pacer=ports.sign_in_pacer,
+            caller=caller,
+            refusals=refusals,
+            refused=SignInRefusals(refusals, shutdown.request),
+            look_first=config.look_first,
+        )
     if config.activation is not ActivationMode.NONE:
         assert ports.own_sealer is not None, "whoever activates has an identity of their own"
         activator = Activator(
@@ -143,7 +149,6 @@ def assemble(
         stats=stats,
         config=config,
         sign_in=sign_in,
-        sign_in_refusals=sign_in_refusals,
         activator=activator,
     )
     return WorkerLoop(

@@ -6,6 +6,8 @@ are another pool's: then a person must act, and nobody has an outcome. Until tha
 They get their outcome once somebody got in, or nobody else is left who could. A credential that was refused is not sent
 again meanwhile. A user with an own token who gets a secret shows nothing, since nobody signed them in.
 
+A user whom Cognito lets nobody sign in as for now ("Password attempts exceeded") waits too, each time for longer.
+
 The memory is this process's own. If it is lost, these users are simply signed in again, since nothing was settled.
 """
 
@@ -19,8 +21,16 @@ from worker.core.resilience.refusals import QUIET, Concluded, Later, Refusals
 
 FIRST_USERS = 10
 """Distinct users who are all refused, and nobody let in, before the run stops: a few wrong tickets are no wrong key."""
-LOOK_AGAIN_AFTER = 1.0
-"""Seconds until a user who waits is looked at again, which costs nothing: no request and no write."""
+REFUSED_PAUSE = 1.0
+"""Seconds until a user who waits is taken up again, which costs nothing: no request and no write."""
+LOCKED_PAUSE = 2.0
+"""Seconds until a user is signed in again who is locked out for the first time: a lockout begins with one second,
+doubles with each further wrong password, and lasts 15 minutes at most (developer guide, "Lockout behavior for failed
+sign-in attempts"). What is tried meanwhile does not make it longer (same source)."""
+LONGEST_LOCKED_PAUSE = 60.0
+"""The same at most: it doubles, so that many who are locked out cost few sign-ins."""
+MOST_LOCKED = 1_000
+"""Locked users of whom it is remembered how often; whoever is one more waits for the longest at once."""
 _CURES = {
     CredentialKind.TICKET: (
         "is this the key the pool's trigger has? compare what push --ticket-key was given with the secret that the "
@@ -43,12 +53,26 @@ class SignInRefusals:
         self._is_anybody_in = False
         self._waiting: dict[str, tuple[str, str]] = {}
         """By the request's id: the user, and more about the refusal. Never more than some ten users."""
+        self._locked: dict[str, float] = {}
+        """How long (seconds) each of these users waited last."""
 
     def got_in(self) -> None:
         """Somebody was signed in, or got as far as only a right password leads."""
         self._is_anybody_in = True
 
-    def refused(self, request: Request, detail: str | None) -> bool:
+    def locked(self, username: str) -> float:
+        """The user is locked out. Returns the seconds until they may be signed in again."""
+        if username not in self._locked and len(self._locked) >= MOST_LOCKED:
+            return LONGEST_LOCKED_PAUSE
+        pause = min(LONGEST_LOCKED_PAUSE, 2 * self._locked.get(username, LOCKED_PAUSE / 2))
+        self._locked[username] = pause
+        return pause
+
+    def not_locked(self, username: str) -> None:
+        """The user has an outcome."""
+        self._locked.pop(username, None)
+
+    def note(self, request: Request, detail: str | None) -> bool:
         """The sign-in was refused. Returns whether that is the user's outcome already."""
         if self._is_anybody_in:
             return True
@@ -68,7 +92,7 @@ class SignInRefusals:
         if request.id not in self._waiting:
             return None
         if not self._is_anybody_in and (self._refusals.others_gone_for < QUIET or self._is_over()):
-            return Later(LOOK_AGAIN_AFTER)
+            return Later(REFUSED_PAUSE)
         _, detail = self._waiting[request.id]
         return Concluded(Reason.SIGN_IN_REFUSED, detail)
 

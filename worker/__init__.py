@@ -3,7 +3,8 @@
 To know the system, read in this order:
 
 - ``core``: the guarantee. ``model`` (the words), ``rules`` (what may happen to a user next), ``ports`` (what is needed
-  of the world), ``pipeline`` (the way of one user) and ``call`` (the call in its middle)
+  of the world), ``pipeline`` (the way of one user), ``call`` (the call in its middle), ``sign_in`` (before it) and
+  ``activation`` (after the delivery)
 - ``engine``: many users at once; ``pacing``: at one rate for all workers
 - ``adapters``: the world behind the ports
 - ``app``: how the worker is put together, and what each command does

@@ -344,7 +344,7 @@ def test_the_verdict_says_how_many_are_active_and_whose_activation_is_left() -> 
     said = report.verdict(counted, Backlog(0))
     assert "2,000 accepted = 3 delivered (2 verify_refused, 1 preference_refused) + 1,990 active + 7 need" in said
     assert "the activation of 3 is left to you: mfa-worker export --state delivered" in said
-    assert "verify_refused: Cognito took two codes for wrong" in said
+    assert "verify_refused: Cognito refused codes or Session" in said
 
 
 def test_a_run_that_signs_in_says_how_many_requests_that_took(clock: Clock, stats: RunStats) -> None:

@@ -8,16 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.aws_rollout import KINDS, AwsRollout, aws_rollout_in
+from tests.support.aws_rollout import (
+    AwsRollout,
+    aws_rollout_in,
+    rollout_of_each_kind,  # noqa: F401 - the fixture ``rollout``
+)
 from tests.support.emulators import Emulator
 from tests.support.totp import code_at
-
-
-@pytest.fixture(params=[*((kind, "ministack") for kind in KINDS), ("s3", "moto")], ids=" on ".join)
-async def rollout(request: pytest.FixtureRequest, tmp_path: Path, aws_credentials: None) -> AsyncIterator[AwsRollout]:
-    kind, emulator = request.param
-    async with aws_rollout_in(tmp_path, request.getfixturevalue(emulator), kind) as rollout:
-        yield rollout
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
+
 from tests.support.emulators import CREDENTIALS, Emulator, fresh
 from tests.support.processes import Ended, until
 from tests.support.rollout import Record, Request, Rollout, ended_well, fake_cognito_for_rollouts
@@ -157,3 +159,13 @@ async def aws_rollout_in(
         async with ended_well(rollout):
             await rollout.initialise()
             yield rollout
+
+
+@pytest.fixture(name="rollout", params=[*((kind, "ministack") for kind in KINDS), ("s3", "moto")], ids=" on ".join)
+async def rollout_of_each_kind(
+    request: pytest.FixtureRequest, tmp_path: Path, aws_credentials: None
+) -> AsyncIterator[AwsRollout]:
+    """A rollout with each of the channels, and one on the other emulator."""
+    kind, emulator = request.param
+    async with aws_rollout_in(tmp_path, request.getfixturevalue(emulator), kind) as rollout:
+        yield rollout

@@ -275,8 +275,7 @@ class Activator:
         trouble = reply.trouble if isinstance(reply, TryAgain) else None
         was_sent = trouble is not Trouble.UNSENT and not isinstance(reply, TooLate | Overtaken)
         if isinstance(reply, WrongCode) or (was_sent and usable.kind is CredentialKind.SESSION):
-            # If it ends by the credential's death, that is why; in memory until the row is written again.
-            claim.row = claim.row._replace(before_reason=Reason.VERIFY_REFUSED)
+            claim.row = rules.code_sent(claim.row)  # in memory until the row is written again
         unanswered = trouble is Trouble.NO_ANSWER
         if isinstance(reply, WrongCode) or unanswered:
             verification.use_up()
@@ -323,15 +322,6 @@ class Activator:
                 case Overtaken() | PoolFault() | ThrottledAlone() as prevented:
                     return prevented
         return self._gave_up(Reason.VERIFY_UNKNOWN, claim, is_lost=True)
-
-    def given_up(self, claim: Claim, code: str | None) -> Enrolment:
-        """The outcome of a user who is refused alone."""
-        held = claim.row.activation
-        if held is not None and held.verified:
-            reason = Reason.PREFERENCE_REFUSED
-        else:
-            reason = Reason.VERIFY_UNKNOWN if self.is_in_doubt(claim) else Reason.VERIFY_REFUSED
-        return self._gave_up(reason, claim, code).row
 
     def _gave_up(
         self, reason: Reason, claim: Claim, detail: str | None = None, *, is_lost: bool = False

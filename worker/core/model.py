@@ -277,7 +277,8 @@ class Enrolment(NamedTuple):
     """More about the reason, in a few words: a code of Cognito's or of the channel's, what about a credential does not
     fit (``MISMATCHES``), the challenge that cannot be answered, or why somebody dismissed the user."""
     before_reason: Reason | None = None
-    """The reason that belongs to ``before``."""
+    """The reason that belongs to ``before``; while the activation is under way, why it did not get through so far: that
+    stands again if nothing better comes."""
     activation: Activation | None = None
     """What activation takes; ``None`` where it is over, or was never asked for."""
 

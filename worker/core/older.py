@@ -73,9 +73,8 @@ def recovered(
         base = base._replace(generation=max(base.generation, unsure + 1))
         return rules.in_doubt(base, base.request_id, now, late_effect_for=0.0)
     if row is not None and row.reason is Reason.ACTIVATION_PENDING and (shown is None or not _is_behind(row, shown)):
-        return rules.not_activated(
-            row, Reason.VERIFY_UNKNOWN, now
-        )  # the rows that were lost may tell of a verification
+        # the rows that were lost may tell of a verification
+        return rules.not_activated(row, Reason.VERIFY_UNKNOWN, now)
     if shown is None or not _is_behind(row, shown):
         return None
     base = row or _begun(username, now)

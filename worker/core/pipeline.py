@@ -197,7 +197,7 @@ class Pipeline:
             return step
         if instead.reason is Reason.SIGN_IN_REFUSED and step.row.before_reason is not None:
             return rules.Conclude(rules.not_activated(step.row, step.row.before_reason, now))
-        return rules.Conclude(self._activator.given_up(Claim(step.row, 0.0), instead.code or None))
+        return rules.Conclude(rules.given_up(step.row, now, detail=instead.code or None))
 
     async def duplicates(self, requests: Sequence[Request]) -> Sequence[bool]:
         """Which of these requests of one user change nothing, going by the user's row now.
@@ -235,7 +235,7 @@ class Pipeline:
                     scope.forbid_stop()
                     return
                 case Concluded(_, code):
-                    step = rules.Conclude(self._activator.given_up(Claim(step.row, 0.0), code or None))
+                    step = rules.Conclude(rules.given_up(step.row, self._clock.utc(), detail=code or None))
         started = self._clock.monotonic()
         result = await self._ledger.put(step.row, row)
         if isinstance(result, Lost):
@@ -575,9 +575,13 @@ class Pipeline:
             return await self._postponed(claim, prevented.seconds)
         match self._refusals.next_step(claim.row.username, expires_at - self._clock.utc()):
             case Concluded(reason, code):
-                if claim.row.state is State.IN_PROGRESS or self._activator is None:
+                if claim.row.state is State.IN_PROGRESS:
                     return await self._conclude(claim, State.FAILED, reason, code)
-                return await self._settle(self._activator.given_up(claim, code or None), claim)
+                doubt, late = claim.lost_verification, self._caller.late_effect_for(claim)
+                now, detail = self._clock.utc(), code or None
+                return await self._settle(
+                    rules.given_up(claim.row, now, doubt=doubt, late_effect_for=late, detail=detail), claim
+                )
             case Later(seconds):
                 return await self._postponed(claim, seconds)
             case None:

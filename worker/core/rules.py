@@ -390,6 +390,26 @@ def not_activated(
     return _finished(row, State.DELIVERED, reason, now, late_effect_for)._replace(activation=kept, detail=detail)
 
 
+def code_sent(row: Enrolment) -> Enrolment:
+    """A code was sent, and the secret is not verified: that is why, if the credential dies before the next one."""
+    return row._replace(before_reason=Reason.VERIFY_REFUSED)
+
+
+def given_up(
+    row: Enrolment, now: float, *, doubt: bool = False, late_effect_for: float = 0.0, detail: str | None = None
+) -> Enrolment:
+    """The outcome of a delivered user who is refused alone.
+
+    ``doubt``: an answer to a verification was lost of which the row does not tell yet. The others: ``not_activated``.
+    """
+    reason, held = Reason.VERIFY_UNKNOWN if doubt else Reason.VERIFY_REFUSED, row.activation
+    if held is not None and held.verified:
+        reason = Reason.PREFERENCE_REFUSED
+    elif held is not None and held.doubt:
+        reason = Reason.VERIFY_UNKNOWN
+    return not_activated(row, reason, now, late_effect_for=late_effect_for, detail=detail)
+
+
 def may_be_dismissed(row: Enrolment | None) -> bool:
     """Whether a person may say that the user is not to be enrolled: nobody works on them, and they have no secret.
 

@@ -44,7 +44,7 @@ _CURES = {
         "the sign-in asks for what no worker has (detail says what): sign them in yourself, and push the token"
     ),
     Reason.CREDENTIAL_EXPIRED: "push them again with tickets that live longer (--valid-for), or with new passwords",
-    Reason.VERIFY_REFUSED: "Cognito took two codes for wrong: is this machine's clock right? Push new credentials",
+    Reason.VERIFY_REFUSED: "Cognito refused codes or Session: is this machine's clock right? Push new credentials",
     Reason.VERIFY_UNKNOWN: "push new credentials: their next sign-in shows whether the secret is verified",
     Reason.VERIFY_TOKEN_EXPIRED: "push new credentials: the secret stays the same, and is verified then",
     Reason.PREFERENCE_REFUSED: "verified, but not preferred: see the detail, then push new credentials",

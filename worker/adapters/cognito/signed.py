@@ -51,9 +51,7 @@ class SignedCalls:
             said = refusal(error)
             if isinstance(said, DependencyUnavailable):
                 return TryAgain(Trouble.UNSENT, code(error))
-            cause = (
-                f"{said}: " if isinstance(said, UsageError) else ""
-            )  # then the code alone does not say what is wrong
+            cause = f"{said}: " if isinstance(said, UsageError) else ""  # else the code alone does not say it
             return pool_fault(operation, code(error), sentence(f"{cause}{said.hint}"))
         if credentials is None:
             return TryAgain(Trouble.UNSENT, ReadTimeoutError.__name__)

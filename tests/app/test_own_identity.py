@@ -15,6 +15,7 @@ from worker.core.model import Reason, State
 from worker.sealing import age
 from worker.sealing.own import read_own
 from worker.settings import Settings, load
+from worker.setup import checks
 
 OPENS = age.keygen("today")[1]
 """The recipient that delivered secrets are sealed to."""
@@ -132,6 +133,7 @@ async def test_nobody_who_is_being_activated_is_left_to_a_worker_that_does_not(
     assert "activation.mode is none" in str(said)
     assert "'ana'" in str(said)
     assert 'activation.mode = "verify"' in said.hint
+    assert str(said) in [finding.said for finding in await checks.check(settings(tmp_path, mode="none"))]
 
 
 async def test_whoever_is_left_to_a_person_holds_up_no_worker_that_does_not_activate(tmp_path: Path) -> None:

@@ -281,3 +281,15 @@ def test_the_identity_must_be_there_closed_and_the_ledgers(tmp_path: Path) -> No
     assert "will be bound to it" in said(Level.OK)
     assert "and the ledger's" in said(Level.OK, of=recipient)
     assert "another activation identity" in said(Level.FAILS, of=keygen("2026-11-26")[1])
+
+
+async def test_only_verified_is_not_asked_for_codes_where_mfa_is_optional(aws_credentials: None) -> None:
+    identity = "activation.identity=/nowhere/own.key"
+    said = about(await found(*TICKETS, "activation.mode=verify", identity), "pool", Level.ADVICE)
+    assert "asked for codes only once TOTP is preferred" in said
+    assert "asked for codes" not in about(
+        await found(*TICKETS, "activation.mode=prefer", identity), "pool", Level.ADVICE
+    )
+    required = {**OPTIONAL, "MfaConfiguration": "ON"}
+    mode = ("sign_in.flow=user_password", "sign_in.client_id=abc", "activation.mode=verify", identity)
+    assert "asked for codes" not in about(await found(*mode, mfa=required), "pool", Level.ADVICE)

@@ -62,7 +62,7 @@ async def test_each_user_gets_a_ticket_that_the_key_made(rollout: Rollout, key_f
     assert first[2] == second[2]
     assert -3 <= first[2] - before - 5400 <= 60
     expires = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(first[2]))
-    assert ended.out.splitlines()[1] == f"the tickets expire at {expires} UTC"
+    assert ended.out.splitlines()[1] == f"the tickets expire at {expires} UTC, in 1.5 hours"
     assert "line 5: holds a tab" in ended.err
     for said in (made, ended):
         assert text(key_file) not in said.out + said.err

@@ -24,7 +24,7 @@ from worker.telemetry import logs, progress, report
 
 SOME_NEED_A_SESSION = (
     "2,000 accepted = 1,980 delivered + 20 need a session (12 session_expired, 8 reply_lost); "
-    "sign them in again: mfa-worker export --state needs_session."
+    "they need a new credential: mfa-worker export --state needs_session."
 )
 SOME_ARE_LEFT = (
     "6 accepted = 3 failed (3 worker_crashed) + 1 sealed but not delivered + 2 in progress; 4 requests wait, run again "

@@ -159,3 +159,10 @@ def test_any_line_can_be_told(raw: bytes) -> None:
 )
 def test_a_key_that_an_earlier_version_stored_is_not_shown(stored: str, shown: str | None) -> None:
     assert safe_reason(stored) == (shown or stored)
+
+
+def test_bare_usernames_without_the_option_for_them_are_recognised() -> None:
+    refused, _ = read("ada\n7f3c-zo\u00eb\ncleo\n")
+    assert list(refused.lines()) == [
+        "lines 1 to 3: is not JSON; are these usernames? mfa-worker push --usernames FILE --ticket-key KEYFILE"
+    ]

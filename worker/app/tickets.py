@@ -74,7 +74,8 @@ class Tickets:
         """Return until when the tickets live, for people; empty where none was made."""
         if self.not_after is None:
             return ""
-        return f"the tickets expire at {datetime.fromtimestamp(self.not_after, UTC):%Y-%m-%d %H:%M:%S} UTC"
+        expire = datetime.fromtimestamp(self.not_after, UTC)
+        return f"the tickets expire at {expire:%Y-%m-%d %H:%M:%S} UTC, in {hours(self._valid_for or 0.0)}"
 
     async def warn_if_too_short(self, stores: Stores, accepted: int) -> None:
         """Warn where what waits needs longer, at the present pace, than the tickets live that were made here."""
@@ -100,8 +101,10 @@ class Tickets:
 
 
 def hours(seconds: float) -> str:
-    """Return a time as people say it: in hours, or in minutes where it is short."""
-    return f"{seconds / 3600:,.1f} hours" if seconds >= 5400 else f"{seconds / 60:,.0f} minutes"
+    """Return a time as people say it: in hours, or in minutes or seconds where it is short."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:,.1f} hours"
+    return f"{seconds / 60:,.0f} minutes" if seconds >= 90 else f"{seconds:,.0f} seconds"
 
 
 class Progress:

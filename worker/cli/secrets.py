@@ -146,7 +146,7 @@ def keygen(output: Path | None, ticket: bool) -> None:
     if output is None:
         if sys.stdout.isatty():
             raise click.UsageError("the secret key would be shown on this terminal: name a file with -o")
-        close_to_others(sys.stdout, "the secret key", "mfa-worker keygen -o FILE")
+        close_to_others(sys.stdout, "the secret key", f"mfa-worker keygen {'--ticket ' if ticket else ''}-o FILE")
     if ticket:
         _keygen_ticket(output)
         return

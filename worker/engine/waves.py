@@ -195,7 +195,7 @@ async def conclude(ledger: Ledger, wave: Wave, counts: Counts, backlog: Backlog,
             "no_request",
             cause=f"{len(missing)} of {len(wave)} named users have no request",
             such_as=missing[:MAX_NAMED],
-            cure="sign them in and push a request for each, or correct the names: they are Cognito's, no aliases",
+            cure="push a request for each, or correct the names: they are Cognito's, no aliases",
         )
     if backlog.waiting or counts.unfinished:
         shutdown.request(

@@ -138,6 +138,8 @@ def _format_of(raw: bytes) -> str:
         separator = max(b",;\t", key=raw.count)
         how = {ord(";"): "--icsv --ifs ';'", ord("\t"): "--itsv"}.get(separator, "--icsv")
         return f"is CSV, not JSON; one JSON object a line is needed (mlr -S {how} --ojsonl cat)"
+    if re.fullmatch(rb"[^\s{}\[\]\"<,;:=]{1,128}", raw):
+        return "is not JSON; are these usernames? mfa-worker push --usernames FILE --ticket-key KEYFILE"
     return ""
 
 

@@ -185,7 +185,7 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
         yield "run again to finish those under way"
     not_active = sum(counts.reasons.get(reason, 0) for reason in NOT_ACTIVATED)
     for state, number, cure in (
-        (State.NEEDS_SESSION, counts.states.get(State.NEEDS_SESSION), "sign them in again"),
+        (State.NEEDS_SESSION, counts.states.get(State.NEEDS_SESSION), "they need a new credential"),
         (State.FAILED, counts.states.get(State.FAILED), "see why"),
         (State.DELIVERED, not_active, f"the activation of {not_active:,} is left to you"),
     ):

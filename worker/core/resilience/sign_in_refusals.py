@@ -34,8 +34,9 @@ MOST_LOCKED = 1_000
 _CURES = {
     CredentialKind.TICKET: (
         "is this the key the pool's trigger has? compare what push --ticket-key was given with the secret that the "
-        "trigger reads, see that the tickets are for this pool and for sign_in.client_id, and that the end of the "
-        "rollout in the trigger's settings is not over; then run again: nobody was settled"
+        "trigger reads, see that the tickets are for this pool and for sign_in.client_id, that the usernames are "
+        "Cognito's own (no mail address or other alias), and that the end of the rollout in the trigger's settings is "
+        "not over; then run again: nobody was settled"
     ),
     CredentialKind.PASSWORD: (
         "are these passwords those of this pool? check one by hand, and sign_in.client_id; then run again: nobody was "

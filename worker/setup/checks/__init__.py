@@ -100,6 +100,7 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
                 await stores.queue.sessions(),
                 await stores.counts(),
             )
+            begins += await activation.under_way(settings, stores.ledger, counts)
     except WorkerError as error:
         return [fails("ledger", str(error), error.hint)], Seen()
     has_record = counts.states.get(State.DELIVERED, 0) + counts.states.get(State.ACTIVE, 0)

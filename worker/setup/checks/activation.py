@@ -5,9 +5,10 @@ from __future__ import annotations
 from worker.adapters.checks.findings import Finding, fails, ok
 from worker.adapters.ledgers.found import RECIPIENT, refuse_another
 from worker.app.beginning import ledger_name
-from worker.app.own_identity import own_identity, recipient_stamp
+from worker.app.own_identity import own_identity, recipient_stamp, refuse_under_way
 from worker.core.errors import UsageError
-from worker.core.ports import Found
+from worker.core.model import Counts
+from worker.core.ports import Found, Ledger
 from worker.settings import Settings
 
 
@@ -27,3 +28,14 @@ def look(settings: Settings, found: Found) -> list[Finding]:
         return [fails("activation", str(refused), refused.hint)]
     whose = "the ledger's" if RECIPIENT in stamp else "new, and this ledger will be bound to it"
     return [ok("activation", f"the worker's own identity {file} is there, closed to others, and {whose}")]
+
+
+async def under_way(settings: Settings, ledger: Ledger, counts: Counts) -> list[Finding]:
+    """Return what stops a run that does not activate: users whom an earlier one left in the middle of it."""
+    if settings.activation.mode != "none" or not counts.unfinished:
+        return []
+    try:
+        await refuse_under_way(ledger)
+    except UsageError as refused:
+        return [fails("activation", str(refused), refused.hint)]
+    return []

@@ -198,6 +198,7 @@ class _Questionnaire:
             return [*about_identity, *await beginning.look(self._settings, found)]
         async with open_stores(self._settings, Purpose.EXISTING) as stores:
             counts = await stores.ledger.counts()
+            about_identity += await activation.under_way(self._settings, stores.ledger, counts)
         has_record = counts.states.get(State.DELIVERED, 0) + counts.states.get(State.ACTIVE, 0)
         self.seen |= Seen(users=counts.accepted, delivered=has_record)
         return [*about_identity, ok("ledger", f"{counts.accepted:,} users of this rollout are in it")]

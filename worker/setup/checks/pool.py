@@ -16,6 +16,7 @@ from worker.adapters.checks.findings import Finding, advice, fails, not_checked,
 from worker.adapters.checks.probes import PATIENCE
 from worker.adapters.cognito.client import cognito as cognito_client
 from worker.core.clock import DATE_PRECISION, EndpointClock, SystemClock
+from worker.core.config import ActivationMode
 from worker.core.errors import UsageError
 from worker.core.ports import TimeAnswer
 from worker.engine.endpoint_time import NO_TIME_CURE, ask
@@ -113,7 +114,11 @@ async def mfa(cognito: CognitoIdentityProviderClient, settings: Settings) -> lis
         return [fails("pool", said, "make MFA optional, with authenticator apps, before the run")]
     if setting == "ON":
         return [_required(settings)]
-    return [ok("pool", "MFA is optional, and authenticator apps are enabled")]
+    said = "MFA is optional, and authenticator apps are enabled"
+    if ActivationMode(settings.activation.mode) is ActivationMode.VERIFY:
+        said += ": who has verified a secret is asked for codes only once TOTP is preferred, too"
+        return [advice("pool", said, 'activation.mode = "prefer", unless your application sets the preference')]
+    return [ok("pool", said)]
 
 
 def _required(settings: Settings) -> Finding:

@@ -78,7 +78,8 @@ def _backlog(settings: Settings, seen: Seen) -> Iterator[Finding]:
         yield ok("queue", said)
     if seen.expired:
         said = f"{seen.expired:,} of {seen.waiting:,} credentials have died already"
-        yield advice("queue", said, "they will be needs_session: export and sign in again")
+        cure = "their users will be needs_session, unless another request of theirs waits: push a new credential"
+        yield advice("queue", said, cure)
 
 
 def _way(settings: Settings, sessions: int | None) -> Finding:

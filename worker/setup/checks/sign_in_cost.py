@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from worker.adapters.checks.findings import Finding, advice, not_checked, ok
@@ -24,15 +25,20 @@ def pace(settings: Settings) -> Iterator[Finding]:
         return
     rate, calls = settings.sign_in.requests_per_second, SIGN_IN_CALLS[settings.sign_in.flow]
     needed = calls * settings.users_per_second
-    said = f"{rate:g} sign-in requests/s, of which a user costs {calls}: {rate / calls:g} users/s"
+    allowed = _per_second(settings.users_per_second)
+    said = f"{rate:g} sign-in requests/s, of which a user costs {calls}: {_per_second(rate / calls)} users/s"
     if rate > SIGN_IN_QUOTA and settings.cognito.endpoint_url is None:
         cure = f"Cognito takes {SIGN_IN_QUOTA:g}/s of the whole account by default, live users included"
         yield advice("sign-in", said, f"lower sign_in.requests_per_second, unless the quota was raised: {cure}")
     elif rate < needed:
-        cure = f"raise sign_in.requests_per_second to {needed:g}, or the sign-ins are what everybody waits for"
-        yield advice("sign-in", f"{said}, fewer than the {settings.users_per_second:g} that the calls allow", cure)
+        cure = f"raise sign_in.requests_per_second to {math.ceil(needed)}, or the sign-ins are what everybody waits for"
+        yield advice("sign-in", f"{said}, fewer than the {allowed} that the calls allow", cure)
     else:
-        yield ok("sign-in", f"{said}, and the calls allow {settings.users_per_second:g}")
+        yield ok("sign-in", f"{said}, and the calls allow {allowed}")
+
+
+def _per_second(users: float) -> str:
+    return f"{round(users, 1 if users >= 10 else 2):g}"
 
 
 def price(settings: Settings, seen: Seen) -> Iterator[Finding]:

@@ -500,3 +500,17 @@ def test_what_only_a_new_sign_in_can_decide_is_left_to_the_message_while_it_may_
         found = found._replace(activation=activation(kind=kind, expires_at=until, verified=False, doubt=False))
         assert rules.waits_for_message(found, 30.0, NOW) is waits
         assert not rules.waits_for_message(found._replace(kind=kind), 30.0, NOW), "a Session's message brings no other"
+
+
+def test_an_active_factor_says_nothing_of_a_secret_that_replaced_another_by_session() -> None:
+    held = activation(kind=CredentialKind.SESSION, replaces=True)
+    pending = in_state(State.DELIVERED, reason=Reason.ACTIVATION_PENDING, activation=held)
+    left = rules.not_activated(pending, Reason.VERIFY_UNKNOWN, NOW)
+    assert left.activation == held._replace(blob=b"")
+
+    asked = left._replace(state=State.IN_PROGRESS, before=left.state, before_reason=left.reason, reason=None)
+
+    stands = rules.enrolled_already(asked, NOW, replace=False)
+    assert (stands.state, stands.reason) == (State.DELIVERED, Reason.VERIFY_UNKNOWN)
+    first = rules.enrolled_already(asked._replace(activation=None), NOW, replace=False)
+    assert first.state is State.ACTIVE

@@ -145,12 +145,12 @@ class Activator:
     ) -> Activation:
         """What the row must hold of a secret that was issued just now, before it is delivered.
 
-        ``replaces``: whether the user may have an active TOTP factor. Nobody has who is issued one by Session.
+        ``replaces``: whether the user may have an active TOTP factor.
         """
-        if issued.session is None:
-            return self._sealed(issued.secret_code, request)._replace(replaces=replaces)
-        expires_at = request.expires_at if session_expires_at is None else session_expires_at
-        return self._sealed(issued.secret_code, request.signed_in(CredentialKind.SESSION, issued.session, expires_at))
+        if issued.session is not None:
+            expires_at = request.expires_at if session_expires_at is None else session_expires_at
+            request = request.signed_in(CredentialKind.SESSION, issued.session, expires_at)
+        return self._sealed(issued.secret_code, request)._replace(replaces=replaces)
 
     def _sealed(self, secret_code: Secret, usable: Request) -> Activation:
         held = {"secret_code": secret_code.reveal(), "credential": usable.credential.reveal()}
@@ -307,8 +307,13 @@ class Activator:
         return self._gave_up(reason or Reason.VERIFY_TOKEN_EXPIRED, claim, detail, is_lost=True)
 
     async def _unknown(self, usable: Request, claim: Claim, scope: CancellationScope) -> Result:
-        """Nobody knows whether the secret is verified. With a Session, a preference that can be set proves it."""
-        if self._config.activation is ActivationMode.PREFER and usable.kind is CredentialKind.SESSION:
+        """Nobody knows whether the secret is verified. With a Session, a preference that can be set proves it.
+
+        Unless an earlier secret may be the active factor, for which it can be set as well.
+        """
+        held = claim.row.activation
+        proves = usable.kind is CredentialKind.SESSION and held is not None and not held.replaces
+        if self._config.activation is ActivationMode.PREFER and proves:
             if not await self._caller.hold(self._caller.late_effect_for(claim), claim, scope):
                 return Overtaken()
             match await self._try_to_prefer(usable, claim, scope):

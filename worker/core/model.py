@@ -233,7 +233,10 @@ class Activation(NamedTuple):
     doubt: bool = False
     """Whether a verification may have been sent whose answer nobody saw."""
     replaces: bool = False
-    """Whether an earlier secret may be the user's active TOTP factor, so that having one proves nothing of this one."""
+    """Whether an earlier secret may be the user's active TOTP factor, so that having one proves nothing of this one.
+
+    With a Session this is kept, without the blob, where the activation did not get through.
+    """
 
 
 class Enrolment(NamedTuple):

@@ -360,7 +360,10 @@ class Pipeline:
         )
         activation = None
         if activator is not None:
-            replaces = request.replace or claim.row.before is not None
+            # Who was signed in just now, and got a Session to set TOTP up, has no active factor.
+            brought = claim.request.kind if claim.request is not None else request.kind
+            has_none = request.kind is CredentialKind.SESSION and brought in SIGNS_IN
+            replaces = (request.replace or claim.row.before is not None) and not has_none
             activation = activator.prepared(request, issued, sealed.session_expires_at, replaces=replaces)
         row = rules.recorded(claim.row, sealed, self._clock.utc(), activation)
         try:

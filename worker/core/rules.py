@@ -322,8 +322,8 @@ def _as_before(row: Enrolment, now: float, late_effect_for: float) -> Enrolment:
 def enrolled_already(row: Enrolment, now: float, *, replace: bool) -> Enrolment:
     """A sign-in, or a look after it, showed that the user has an active TOTP factor.
 
-    Whoever was delivered and not activated is active then. Where a replacement was asked for, a Session for it cannot
-    be had so, and the user stays as before.
+    Whoever was delivered and not activated is active then, unless that secret replaced another one, which may be the
+    active factor. Where a replacement was asked for, a Session for it cannot be had so, and the user stays as before.
     Where somebody has no secret of ours, it is newer than a doubt, and safe: an earlier call whose reply was lost took
     effect before the sign-in, if at all (a call time-out is waited in between), and its secret cannot be the active
     one, since nobody has it. Where a secret is being replaced, that doubt stands: the user may have to get another one
@@ -334,7 +334,9 @@ def enrolled_already(row: Enrolment, now: float, *, replace: bool) -> Enrolment:
         return conclude(row, State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE, now, detail=detail)
     if row.before is None:
         return _finished(row, State.SKIPPED, Reason.ALREADY_ENROLLED, now)
-    if row.before is State.DELIVERED and row.before_reason in NOT_ACTIVATED and not (replace or row.doubt):
+    replaced = row.activation is not None and row.activation.replaces
+    is_left = row.before is State.DELIVERED and row.before_reason in NOT_ACTIVATED
+    if is_left and not (replace or row.doubt or replaced):
         return active(row, now)
     return conclude(row, State.SKIPPED, Reason.ALREADY_ENROLLED, now)
 
@@ -384,7 +386,7 @@ def not_activated(
     """
     kept = row.activation
     if kept is not None and kept.kind is not CredentialKind.ACCESS_TOKEN:
-        kept = None
+        kept = kept._replace(blob=b"") if kept.replaces else None
     return _finished(row, State.DELIVERED, reason, now, late_effect_for)._replace(activation=kept, detail=detail)
 
 

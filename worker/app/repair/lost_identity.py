@@ -47,7 +47,7 @@ async def give_up(settings: Settings, *, act: bool = False) -> GivenUp:
         given_up, version = GivenUp(stores.found.stamp.get(RECIPIENT)), versions(stores.worker)
         with stores.alive:
             async for row in stores.ledger.every_row():
-                if row.activation is None:
+                if row.activation is None or not row.activation.blob:
                     continue
                 named = given_up.delivered if row.state is State.DELIVERED else given_up.others
                 named.add(repr(row.username))

@@ -25,20 +25,20 @@ def pace(settings: Settings) -> Iterator[Finding]:
         return
     rate, calls = settings.sign_in.requests_per_second, SIGN_IN_CALLS[settings.sign_in.flow]
     needed = calls * settings.users_per_second
-    said = f"{rate:g} sign-in requests/s, of which a user costs {calls}: {rate / calls:g} users/s"
+    said = f"{rate:g} sign-in requests/s, of which a user costs {calls}: {rate / calls:.3g} users/s"
     if rate > SIGN_IN_QUOTA and settings.cognito.endpoint_url is None:
         cure = f"Cognito takes {SIGN_IN_QUOTA:g}/s of the whole account by default, live users included"
         yield advice("sign-in", said, f"lower sign_in.requests_per_second, unless the quota was raised: {cure}")
     elif rate < needed:
-        cure = f"raise sign_in.requests_per_second to {needed:g}, or the sign-ins are what everybody waits for"
-        yield advice("sign-in", f"{said}, fewer than the {settings.users_per_second:g} that the calls allow", cure)
+        cure = f"raise sign_in.requests_per_second to {needed:.3g}, or the sign-ins are what everybody waits for"
+        yield advice("sign-in", f"{said}, fewer than the {settings.users_per_second:.3g} that the calls allow", cure)
     else:
-        yield ok("sign-in", f"{said}, and the calls allow {settings.users_per_second:g}")
+        yield ok("sign-in", f"{said}, and the calls allow {settings.users_per_second:.3g}")
 
 
 def price(settings: Settings, seen: Seen) -> Iterator[Finding]:
     """What it costs that users are signed in: each becomes a monthly active user, if they were none this month."""
-    if settings.sign_in.flow == "none":
+    if settings.sign_in.flow == "none" or seen.waiting == 0:
         return
     plans = {seen.tier: PRICES[seen.tier]} if seen.tier in PRICES else PRICES
     each_costs = " or ".join(f"${each:g} with {plan.capitalize()}" for plan, each in plans.items())

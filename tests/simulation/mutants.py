@@ -7,15 +7,19 @@ time of a test.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.simulation.history import Violation
 from tests.simulation.ports import SimulatedLedger
 from tests.simulation.process import Process
+from tests.simulation.scenario import Scenario
 from tests.simulation.stores import QueueStore
+from tests.simulation.story import check
+from tests.simulation.world import World
 from worker.core import clock, older, rules, settled
 from worker.core.call import Caller, Claim
 from worker.core.model import (
@@ -344,3 +348,21 @@ MUTANTS: dict[str, Apply] = {
     "recovers without the channel": Patched(older, {"recovered": recovered_by_the_names_alone}),
     "takes over from itself": made_of(WorkerLoop=MayTakeOverFromItself),
 }
+
+
+def must_be_caught(mutant: Apply, scenarios: Iterable[Scenario], broken: str) -> None:
+    """Some scenario shows that the mutant breaks one of these rules; the worker itself keeps all of them there."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        mutant(monkeypatch)
+        scenario, violation = _hunt(scenarios)
+    assert violation.partition(":")[0] in broken.split(), violation
+    check(scenario)
+
+
+def _hunt(scenarios: Iterable[Scenario]) -> tuple[Scenario, str]:
+    for scenario in scenarios:
+        try:
+            World(scenario).run()
+        except Violation as violation:
+            return scenario, str(violation)
+    pytest.fail("nothing catches this mutant")

@@ -14,11 +14,8 @@ from itertools import product
 import pytest
 
 from tests.simulation import mutants
-from tests.simulation.history import Violation
-from tests.simulation.mutants import MUTANTS
+from tests.simulation.mutants import MUTANTS, must_be_caught
 from tests.simulation.scenario import Disturbance, Fault, Message, Scenario, Wrong, random_scenario
-from tests.simulation.story import check
-from tests.simulation.world import World
 
 MAX_SCENARIOS = 1_500
 TOKEN, SESSION = Message("ann", token=True), Message("ann")
@@ -169,22 +166,9 @@ def scenarios_for(name: str) -> Iterator[Scenario]:
     yield from map(random_scenario, range(MAX_SCENARIOS))
 
 
-def hunt(name: str) -> tuple[Scenario, str]:
-    for scenario in scenarios_for(name):
-        try:
-            World(scenario).run()
-        except Violation as violation:
-            return scenario, str(violation)
-    pytest.fail(f"nothing catches a worker that {name}")
-
-
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_worker_is_caught_that(name: str) -> None:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        MUTANTS[name](monkeypatch)
-        scenario, violation = hunt(name)
-    assert violation.partition(":")[0] in CAUGHT_BY[name].split(), violation
-    check(scenario)
+    must_be_caught(MUTANTS[name], scenarios_for(name), CAUGHT_BY[name])
 
 
 def test_every_mutant_says_who_must_catch_it() -> None:

@@ -129,7 +129,7 @@ def sign_in_config(settings: Settings) -> SignInConfig | None:
 
 async def _signed_calls(settings: Settings, stack: AsyncExitStack) -> SignedCalls | None:
     """What signs the requests that need AWS credentials; ``None`` where these settings bring none about."""
-    if settings.sign_in.flow != "admin_user_password" and settings.activation.mode != "prefer":
+    if not settings.signs_calls:
         return None
     from worker.adapters.aws.session import Aws
     from worker.adapters.cognito.signed import SignedCalls

@@ -1,1 +1,1 @@
-"""The requests that come in: as messages, as lines of files and pipes, and how fast a queue may be filled with them."""
+"""The requests that come in: messages, lines, usernames and their tickets; and how fast a queue may be filled."""

@@ -294,6 +294,11 @@ class Settings(BaseSettings):
         return self.ledger.kind == "sqlite" and self.activation.identity == _identity_beside(self.ledger.path)
 
     @property
+    def signs_calls(self) -> bool:
+        """Whether the worker makes calls for which Cognito wants AWS credentials."""
+        return self.sign_in.flow == "admin_user_password" or self.activation.mode == "prefer"
+
+    @property
     def moved(self) -> Mapping[str, Path]:
         """``section.key`` of a path → the file that earlier versions meant by it (see ``settings.paths.moved``)."""
         return self._moved

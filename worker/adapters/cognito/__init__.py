@@ -1,1 +1,1 @@
-"""The call to Cognito, and what its answers mean."""
+"""The requests to Cognito: the call, sign-ins, activation; and what their answers mean."""

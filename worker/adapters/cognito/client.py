@@ -285,7 +285,7 @@ async def cognito(
             client = await stack.enter_async_context(opening)
             draft = await _draft(client)
             if endpoint_url is None or urlsplit(draft.url)[:2] != urlsplit(endpoint_url)[:2]:
-                Addresses("what Cognito is asked, sessions and tokens,", lambda: [endpoint_url]).admit(draft.url)
+                Addresses("what Cognito is asked, credentials and all,", lambda: [endpoint_url]).admit(draft.url)
             await transports[0].open()
         except (BotoCoreError, OSError, ValueError) as error:
             raise UsageError(

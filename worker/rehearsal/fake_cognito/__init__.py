@@ -1,1 +1,1 @@
-"""A fake Cognito on loopback: it enforces a quota, issues secrets and fails as the real one does."""
+"""A fake Cognito on loopback: it enforces quotas, signs in, issues and verifies secrets, fails like the real one."""

@@ -145,7 +145,7 @@ class _Questionnaire:
             yield Question(
                 "pool", "its app clients", "cognito-idp", lambda c: pool.sessions(c, pool_id, validity), optional=True
             )
-        if sign_in.is_signed(settings):
+        if settings.signs_calls:
             yield Question("sign-in", "the signed calls", "cognito-idp", lambda c: sign_in.permitted(c, settings))
 
     async def _pool(self, client: Any) -> list[Finding]:

@@ -169,11 +169,6 @@ def _first_factors(pool: Mapping[str, Any], settings: Settings) -> Iterator[Find
         yield advice("activation", said, cure)
 
 
-def is_signed(settings: Settings) -> bool:
-    """Whether the worker makes calls for which Cognito wants AWS credentials."""
-    return settings.sign_in.flow == "admin_user_password" or settings.activation.mode == "prefer"
-
-
 async def permitted(cognito: CognitoIdentityProviderClient, settings: Settings) -> list[Finding]:
     """Try whether the signed calls are permitted: one without a user, the other for somebody who does not exist."""
     pool, probes = settings.cognito.user_pool_id, list[Probe]()

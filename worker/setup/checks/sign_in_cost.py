@@ -10,8 +10,7 @@ from worker.adapters.checks.seen import Seen
 from worker.settings import Settings
 
 SIGN_IN_QUOTA = 120.0
-"""Requests/s of sign-ins (UserAuthentication; "Quotas in Amazon
-Cognito", developer guide). It can be raised."""
+"""Requests/s of sign-ins (UserAuthentication; "Quotas in Amazon Cognito", developer guide). It can be raised."""
 SIGN_IN_CALLS = {"custom_auth": 2, "user_password": 1, "admin_user_password": 1}
 """``sign_in.flow`` → requests of one sign-in: a ticket is the answer to a challenge."""
 PRICES = {"LITE": 0.0055, "ESSENTIALS": 0.015}

@@ -63,6 +63,9 @@ def _unseen(settings: Settings, target: AwsTarget) -> list[Finding]:
     """What nobody knows then of the pool and the account."""
     pool_id = settings.cognito.user_pool_id
     unseen = [not_checked("pool", f"whether there is a pool {pool_id}, whether it allows TOTP, how long Sessions live")]
+    if settings.sign_in.flow != "none":
+        said = f"whether the pool has the app client {settings.sign_in.client_id}, and lets it sign users in"
+        unseen.append(not_checked("sign-in", said))
     if _knows_the_pool(settings, target):
         unseen.append(not_checked("quota", "the real quota of this account"))
     return unseen

@@ -49,6 +49,14 @@ class FakeRequest:
         self.fault: Fault | None = None
         self.refusal: Answer | None = None
 
+    @property
+    def asks_the_time(self) -> bool:
+        """Whether it only asks for the date of the answer, with nobody's token: it is answered at once, without faults.
+
+        Faults and latency are about calls for users; a run that is not told the time makes none of these.
+        """
+        return self.operation == "GetUser" and self.username is None
+
 
 class InFlight:
     """The calls of one kind that are in flight, by user."""
@@ -122,6 +130,8 @@ class FakeUserPool:
     def delay(self, call: FakeRequest) -> float:
         """Return the seconds from the call's arrival to its effect."""
         config = self.config
+        if call.asks_the_time:
+            return 0.0
         slower = call.fault.delay if call.fault is not None else 0.0
         return config.latency + slower + (config.jitter * self._random.random() if config.jitter else 0.0)
 
@@ -176,7 +186,8 @@ class FakeUserPool:
         if not admitted:
             call.refusal = answers.TOO_MANY_REQUESTS
             return call
-        call.fault = self._faults.draw(call.username, operation)
+        if not call.asks_the_time:
+            call.fault = self._faults.draw(call.username, operation)
         if call.fault is not None:
             self.faults[call.fault.name] += 1
         if overlaps and self.config.refuse_overlaps and category is Category.UPDATES:

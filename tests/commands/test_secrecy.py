@@ -17,9 +17,9 @@ import sys
 from worker import cli
 from worker.core import pipeline
 seal = pipeline.seal_record
-def broken(request, issued, *rest):
+def broken(request, issued, *rest, **more):
     if request.username != "eve":
-        return seal(request, issued, *rest)
+        return seal(request, issued, *rest, **more)
     raise RuntimeError(f"{request.credential.reveal()} got {issued.secret_code.reveal()} {request!r} {issued!r}")
 pipeline.seal_record = broken
 sys.argv[0] = "mfa-worker"

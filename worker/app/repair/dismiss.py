@@ -37,9 +37,9 @@ async def dismiss(settings: Settings, stream: BinaryIO, why: str) -> Told:
         async def one(username: str, told: Told) -> None:
             row = await patiently(partial(stores.ledger.read, username), settings)
             is_new = row is None
-            while rules.may_be_dismissed(row) and not _is_under_way(row) and not _is_dismissed(row, why):
+            while rules.may_be_dismissed(row) and not _is_dismissed(row, why):
                 new = rules.dismissed(username, row, why, stores.clock.utc())
-                new = new._replace(version=next(version), activation=None)
+                new = new._replace(version=next(version))
                 put = partial(stores.ledger.put, new, row.version if row else None)
                 result = await patiently(put, settings)
                 if not isinstance(result, Lost):
@@ -58,10 +58,6 @@ async def dismiss(settings: Settings, stream: BinaryIO, why: str) -> Told:
 
 def _is_dismissed(row: Enrolment | None, why: str) -> bool:
     return row is not None and (row.reason, row.detail) == (Reason.DISMISSED, why)
-
-
-def _is_under_way(row: Enrolment | None) -> bool:
-    return row is not None and row.is_unfinished
 
 
 def _why_left(row: Enrolment | None) -> str:

@@ -17,11 +17,13 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CORE: list[str] = PROJECT["project"]["dependencies"]
-TEST: list[str] = PROJECT["project"]["optional-dependencies"]["test"]
+EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+OPTIONAL: list[str] = [*EXTRAS["handout"], *EXTRAS["metrics"], *EXTRAS["otel"]]
+TEST: list[str] = [each for each in EXTRAS["test"] if not each.startswith("mfa-worker[")]
 BUILD: list[str] = PROJECT["build-system"]["requires"]
 LOCKS = {
-    "requirements.lock": CORE,
-    "requirements-test.lock": CORE + TEST,
+    "requirements.lock": CORE + EXTRAS["metrics"] + EXTRAS["otel"],
+    "requirements-test.lock": CORE + OPTIONAL + TEST,
     "requirements-build.lock": BUILD,
 }
 

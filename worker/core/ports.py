@@ -297,7 +297,7 @@ class LookedAt(Protocol):
     """The ledger, for those who watch a rollout from outside or from within: cheap enough to ask every second."""
 
     async def counts_and_waiting(self, most: int) -> tuple[Counts, WaitingUsers | None]:
-        """``LedgerStats.counts``, and at the same moment who waits on the queue; ``None`` where the ledger does not hold the queue.
+        """``LedgerStats.counts``, and who waits on the queue at the same moment; ``None`` where that is elsewhere.
 
         ``most``: how many messages may be looked at one by one, at 2 µs each.
         """

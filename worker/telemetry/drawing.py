@@ -49,7 +49,7 @@ class Drawing:
         self._drawn = [sum(segment.cell_length for segment in line) for line in lines]
 
     def _clear_what_was_wrapped(self, width: int) -> None:
-        """Clear the rows that a terminal made of too long lines when it became narrower, which rich knows nothing of."""
+        """Clear the rows that a narrower terminal made of lines that were too long; rich knows nothing of them."""
         wrapped = sum(max(0, -(-columns // width) - 1) for columns in self._drawn)
         self._console.control(
             *(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from worker.core.model import NOT_ACTIVATED, Counts, State
 from worker.core.ports import Backlog, WaitingUsers, Workers
 from worker.core.stats import RATE_SPAN
+from worker.core.time_left import QUIET
 
 LEAST_SPAN = 1.0
 """Seconds between two looks from which on a speed can be told from them."""
@@ -77,8 +78,8 @@ class Looks:
     def add(self, look: Look) -> None:
         """Add the newest look."""
         if self._looks and _done_between(self._looks[-1], look) > 0:
-            if self._moved_at is not None and look.at - self._moved_at > RATE_SPAN:
-                self._looks = deque([self._looks[-1]])  # what was before a pause says nothing about the speed after it
+            if self._moved_at is not None and look.at - self._moved_at > QUIET:
+                self._looks.clear()  # what was before a pause says nothing about the speed after it
             self._moved_at = look.at
         self._looks.append(look)
         while len(self._looks) > 2 and self._looks[1].at <= look.at - RATE_SPAN:

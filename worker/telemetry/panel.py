@@ -7,7 +7,7 @@ than the terminal is wide, or than people like to read, and nothing that names a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, tzinfo
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.segment import Segment
 from rich.text import Text
 
+from worker.core.causes import why
 from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, Reason, State
 from worker.core.time_left import LEAST
 from worker.telemetry.logs import clean
@@ -27,6 +28,8 @@ LABEL = 10
 """Columns of the words at the left."""
 REASONS = 6
 """Reasons that are shown at most; ``status`` shows all."""
+CODES = 3
+"""Codes that are shown of each reason at most."""
 A_DAY = 86_400.0
 """Seconds from which on the day of the week is said with the time of day."""
 
@@ -53,7 +56,7 @@ class Panel:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines that fit."""
-        width = max(20, min(options.max_width, WIDEST))
+        width = min(options.max_width, WIDEST)
         lines = list(_lines(self._snapshot, width, self._zone, most=max(1, options.size.height - 1)))
         if options.ascii_only:
             for line in lines:
@@ -80,7 +83,7 @@ def _lines(snapshot: Snapshot, width: int, zone: tzinfo | None, most: int) -> It
     ]
     room = most - len(head)
     if room <= 0:
-        yield from head[-most:]
+        yield from [line for line in head if isinstance(line, Text)][:most]
         return
     shown: list[list[Text]] = []
     for part in parts:  # the most important first, whole or not at all, only the reasons in part
@@ -127,16 +130,15 @@ def _how_far(snapshot: Snapshot, zone: tzinfo | None) -> Text:
 
 def _so_far(snapshot: Snapshot) -> Text:
     assert snapshot.counts is not None
-    counts, parts = snapshot.counts, []
-    for state, words, style in _STATES:
-        if number := counts.states.get(state, 0):
-            parts.append(Text(f"{number:,} {words}", style))
+    counts = snapshot.counts
     pending = counts.reasons.get(Reason.ACTIVATION_PENDING, 0)
     not_activated = sum(counts.reasons.get(reason, 0) for reason in NOT_ACTIVATED)
+    found = {**counts.states, State.DELIVERED: counts.states.get(State.DELIVERED, 0) - pending - not_activated}
+    parts = [Text(f"{found[state]:,} {words}", style) for state, words, style in _STATES if found.get(state, 0) > 0]
     if pending:
-        parts.append(Text(f"{pending:,} of the delivered are being activated"))
+        parts.append(Text(f"{pending:,} being activated"))
     if not_activated:
-        parts.append(Text(f"{not_activated:,} of the delivered not activated", "yellow"))
+        parts.append(Text(f"{not_activated:,} delivered, not activated", "yellow"))
     parts += [Text(words) for words in _beside(snapshot)]
     return Text(" · ").join(parts) if parts else Text("nobody yet", "dim")
 
@@ -199,20 +201,22 @@ def _reasons(counts: Counts, width: int) -> Iterator[Text]:
     ]
     digits = max((len(f"{number:,}") for _, number in found[:REASONS]), default=0)
     for place, (reason, number) in enumerate(found[:REASONS]):
-        codes = sorted(counts.codes.get(reason, {}).items(), key=lambda each: (-each[1], each[0]))
-        named = f" ({', '.join(clean(code) for code, _ in codes[:3])}{', …' if len(codes) > 3 else ''})" if codes else ""
-        line = Text(f"{number:>{digits},} ").append(clean(reason), _colour(reason)).append(f"{named}: {_cause(reason)}")
+        line = Text(f"{number:>{digits},} ").append(clean(reason), _colour(reason))
+        line.append(f"{_codes(counts, reason)}: {why(STATE_OF.get(reason, State.FAILED), reason).cause}")
         yield from _labelled("why" if place == 0 else "", line, width, hanging=digits + 1)
     if len(found) > REASONS:
         yield from _labelled("", Text(f"and {len(found) - REASONS} more reasons: mfa-worker status", "dim"), width)
 
 
+def _codes(counts: Counts, reason: str) -> str:
+    """The codes that came with the reason, the most frequent first."""
+    codes = sorted(counts.codes.get(reason, {}).items(), key=lambda each: (-each[1], each[0]))
+    named = [clean(code) for code, _ in codes[:CODES]] + ["…"] * (len(codes) > CODES)
+    return f" ({', '.join(named)})" if named else ""
+
+
 def _colour(reason: str) -> str:
     return {State.FAILED: "red", State.SKIPPED: ""}.get(STATE_OF.get(reason, State.NEEDS_SESSION), "yellow")
-
-
-def _cause(reason: str) -> str:
-    return reason
 
 
 # --- words and lines --------------------------------------------------------------------------------------------------
@@ -242,7 +246,7 @@ def _labelled(label: str, text: Text, width: int, *, hanging: int = 0) -> list[T
         return _wrapped(Text(f"{label}: " if label else "").append_text(text), width, 2)
     lines = []
     for number, part in enumerate(_wrapped(text, width - LABEL, hanging)):
-        lines.append(Text(f"{label if number == 0 else '':<{LABEL}}", "dim").append_text(part))
+        lines.append(Text().append(f"{label if number == 0 else '':<{LABEL}}", "dim").append_text(part))
     return lines
 
 

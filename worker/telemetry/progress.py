@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TextIO
 
 import structlog
@@ -37,6 +36,8 @@ LAST_LOOK = 2.0
 """Seconds that the look for the last picture may take."""
 COST = 50
 """A look is followed by a pause of so many times what it took."""
+FEW_CALLS = 20
+"""Calls below which it says little yet how many of them were made again."""
 TROUBLE_OVER = 3.0
 """Seconds without a word of it after which an outage is over: single calls are let through to see whether it is."""
 
@@ -117,10 +118,8 @@ class View:
     async def count(self) -> float:
         """Look at ledger and queue, and return how many seconds it took; if that fails, the last look stays."""
         began = time.monotonic()
-        try:
+        with suppress(WorkerError):
             self.looks.add(await self.look())
-        except WorkerError:
-            pass
         return time.monotonic() - began
 
     @property
@@ -132,22 +131,24 @@ class View:
     def rest(self, trouble: str) -> Rest | None:
         """What is left to do; ``None`` where nobody can know."""
         last, left = self.looks.last, self.left
-        if last is None or left is None or self.plan.follow or trouble:
+        if last is None or left is None or self.plan.follow or trouble or self.stopping()[0] is not None:
             return None
-        possible, elsewhere = self.plan.users_per_second, self.stats.claimed_elsewhere
+        stats, elsewhere = self.stats, self.stats.claimed_elsewhere
+        again = min(stats.troubles.total(), stats.requests)
+        possible = self.plan.users_per_second * (1 - again / (stats.requests + FEW_CALLS))
         if last.allowed is not None:
             possible *= min(1.0, last.allowed / self.plan.quota)
-        seen, seen_for = self.stats.users_per_second, self.stats.users_seen_for
+        seen, seen_for = stats.users_per_second, stats.users_seen_for
         if self.looks.users_per_second > seen:
             seen, seen_for = self.looks.users_per_second, self.looks.seen_for
-        to_expire = max(self.stats.to_expire, last.backlog.expired)
+        to_expire = max(stats.to_expire, last.backlog.expired)
         watched_for = last.watched_for if left == 0 else None
         return Rest(
             max(1.0, left - to_expire) if left else 0.0,
             possible,
             seen,
             seen_for,
-            quiet=min(self.stats.since_outcome, self.looks.quiet(self._began)),
+            quiet=min(stats.since_outcome, self.looks.quiet(self._began)),
             first_at=max(0.0, elsewhere.until - time.time()) if elsewhere else 0.0,
             then=self.plan.empty_after if watched_for is None else watched_for,
         )
@@ -185,7 +186,7 @@ class View:
             backlog=last.backlog if last else Backlog(0),
             seconds_left=None if rest is None or has_ended else seconds_left(rest),
             elapsed=stats.elapsed,
-            waits=tuple(self._waits(trouble, rest)),
+            waits=tuple(self.waits(trouble, rest)),
             is_trouble=bool(trouble),
             workers=last.workers if last else None,
             to_expire=stats.to_expire,
@@ -199,28 +200,29 @@ class View:
             return ""
         if hurries:
             return "calls are cut off; what was begun is given back for the next run"
-        cut = " (Ctrl-C again cuts their calls off)" if isinstance(reason, Interrupted) else ""
-        return f"{reason}: users who were begun are finished, in at most {duration(self.plan.grace)}{cut}"
+        text = f"users who were begun are finished, in at most {duration(self.plan.grace)}"
+        return f"{text}; Ctrl-C again cuts their calls off" if isinstance(reason, Interrupted) else f"{reason}; {text}"
 
-    def _waits(self, trouble: str, rest: Rest | None) -> list[str]:
+    def waits(self, trouble: str, rest: Rest | None) -> list[str]:
+        """Return what the run waits for, in words: an outage first, where there is one."""
         stats, last, waits = self.stats, self.looks.last, []
         if trouble:
-            since = datetime.fromtimestamp(self._trouble_began)
-            waits.append(f"{trouble} (since {since:%H:%M:%S}, {duration(time.time() - self._trouble_began)})")
+            lasted = duration(time.time() - self._trouble_began)
+            waits.append(f"{trouble} (since {_time_of_day(self._trouble_began)}, {lasted})")
         if elsewhere := stats.claimed_elsewhere:
-            until = datetime.fromtimestamp(elsewhere.until)
             users = "1 user whom" if elsewhere.users == 1 else f"{elsewhere.users:,} users whom"
             workers = f"worker{'' if len(elsewhere.workers) == 1 else 's'} {', '.join(elsewhere.workers)}".strip()
             waits.append(
                 f"{users} {workers if elsewhere.workers else 'an earlier call'} still claims: taken over at "
-                f"{until:%H:%M:%S}, unless finished before"
+                f"{_time_of_day(elsewhere.until)}, unless finished before"
             )
         if stats.tried_again_later:
-            users = "1 user is" if stats.tried_again_later == 1 else f"{stats.tried_again_later:,} users are"
-            waits.append(f"{users} refused while others get through, and tried again later")
+            users = "1 user who is" if stats.tried_again_later == 1 else f"{stats.tried_again_later:,} users who are"
+            waits.append(f"{users} refused while others get through; they are tried again")
         if last is not None and last.watched_for is not None and not trouble:
             waits.append(
-                f"the queue looks empty; SQS counts are approximate, so it is watched for {last.watched_for:.0f} s more"
+                f"the queue, which looks empty; SQS counts are approximate, so it is watched for "
+                f"{last.watched_for:.0f} s more"
             )
         if not waits and self.plan.follow and self.left == 0:
             waits.append("more requests (--follow)")
@@ -239,6 +241,11 @@ class View:
             f"{last.backlog.waiting:,} requests that are leased by another worker, or by one that ended: they come "
             "again when their visibility is over (queue.visibility)"
         )
+
+
+def _time_of_day(utc: float) -> str:
+    """Return the local time of day."""
+    return time.strftime("%H:%M:%S", time.localtime(utc))
 
 
 async def _lines(view: View, interval: float) -> None:
@@ -268,7 +275,7 @@ async def _lines(view: View, interval: float) -> None:
             throttled=stats.throttles,
             **({"tried_again_later": stats.tried_again_later} if stats.tried_again_later else {}),
             **({"waiting_for": stats.waiting_for} if stats.waiting_for else {}),
-            **({"waits": waits} if (waits := view._waits("", rest)) else {}),  # noqa: SLF001
+            **({"waits": waits} if (waits := view.waits("", rest)) else {}),
         )
 
 

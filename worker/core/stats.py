@@ -256,7 +256,7 @@ class _Window:
     def per_second(self, now: float) -> float:
         self._turn(int(now))
         events, seen_for = sum(self._counts), self.seen_for(now)
-        if events > 1 and seen_for == now - self._began:  # between two events there is one distance
+        if 1.0 < seen_for == now - self._began and events > 1:  # between two events there is one distance
             events -= 1
         return events / max(1.0, seen_for)
 

@@ -203,10 +203,10 @@ def test_it_is_known_for_how_long_a_queue_that_looks_empty_is_still_watched() ->
     assert evidence.watched_for(20.0) == 50.0
     evidence.disturb(21.0)
     assert evidence.watched_for(21.0) is None
-    looks(evidence, *range(22, 90))
-    assert evidence.watched_for(90.0) == 0.0  # a whole poll is missing
+    looks(evidence, *range(22, 100))
+    assert evidence.watched_for(100.0) == 0.0  # a whole poll is missing
     evidence.polled(90.0)
-    assert evidence.watched_for(91.0) is None
+    assert evidence.watched_for(100.0) is None
 
 
 def test_looking_is_rare_however_often_it_is_asked() -> None:

@@ -121,16 +121,23 @@ class _Server(web.Server):
             max_field_size=LONGEST_LINE,
             max_headers=MOST_HEADERS,
         )
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """A client connected."""
         super().connection_made(handler, transport)
-        if len(self._connections) > MOST_CONNECTIONS:
+        if len(self._open) >= MOST_CONNECTIONS:
             transport.abort()
-        else:
-            self._loop.call_later(CONNECTION_LIVES, transport.abort)
+            return
+        self._open[handler] = transport
+        asyncio.get_running_loop().call_later(CONNECTION_LIVES, transport.abort)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """A connection is closed."""
+        super().connection_lost(handler, exc)
+        self._open.pop(handler, None)
 
     def drop_all(self) -> None:
         """Close every connection at once, also one that is still being answered."""
-        for transport in list(self._connections.values()):
+        for transport in list(self._open.values()):
             transport.abort()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 from prometheus_client import generate_latest
 
 from tests.project.test_documents import parse
@@ -79,7 +79,7 @@ def panels() -> Iterator[dict[str, Any]]:
 
 
 def test_every_panel_asks_for_what_there_is() -> None:
-    asked = [(panel["title"], each) for panel in panels() for each in panel["targets"]]
+    asked = [(f"{panel['title']} {each['refId']}", each) for panel in panels() for each in panel["targets"]]
 
     assert len(asked) > 20
     found = {title: list(problems(each["expr"], each["legendFormat"])) for title, each in asked}

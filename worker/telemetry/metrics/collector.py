@@ -27,7 +27,7 @@ Values = Iterable[tuple[tuple[str, ...], float]]
 
 OUTCOMES: tuple[tuple[State, Reason | None], ...] = (
     *((state, None) for state in State if state not in UNFINISHED),
-    *((state, reason) for reason, state in STATE_OF.items()),
+    *((STATE_OF[reason], reason) for reason in Reason),
 )
 """Every outcome that there is. All of them are shown, also with 0: a counter that appears with its first increment
 would hide that one from ``rate()``."""
@@ -105,8 +105,8 @@ def _attempts(attempts: Mapping[tuple[str, str], int]) -> Values:
 def _users(counts: Counts) -> Values:
     """By state and reason. Reasons of a later version count as none, so that there are never more series than here."""
     without = {state: counts.states.get(state, 0) for state in State}
-    for reason, state in STATE_OF.items():
-        number = counts.reasons.get(reason.value, 0)
+    for reason in Reason:
+        number, state = counts.reasons.get(reason.value, 0), STATE_OF[reason]
         without[state] -= number
         yield (state.value, reason.value), number
     for state, number in without.items():
@@ -119,7 +119,7 @@ def _number(metric: Metric, value: float | None) -> Family:
 
 def _numbers(metric: Metric, values: Values) -> Family:
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    family: Family = kind(metric.name, metric.help, labels=metric.labels)
+    family = kind(metric.name, metric.help, labels=metric.labels)
     for labels, value in values:
         family.add_metric(labels, value)
     return family

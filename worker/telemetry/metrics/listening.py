@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from worker.core.errors import UsageError
 
@@ -22,7 +23,7 @@ def listen(host: str, port: int) -> Sequence[socket.socket]:
         raise UsageError(f"metrics.host is {host!r}, which is no address of this machine", NO_ADDRESS_CURE) from None
     sockets: list[socket.socket] = []
     try:
-        sockets.extend(_open(address[:2], family) for family, *_, address in dict.fromkeys(found))
+        sockets.extend(_open(address, family) for family, *_, address in dict.fromkeys(found))
     except OSError as error:
         for each in sockets:
             each.close()
@@ -41,9 +42,9 @@ def url(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _open(address: tuple[str, int], family: int) -> socket.socket:
+def _open(address: tuple[Any, ...], family: int) -> socket.socket:
     both = family == socket.AF_INET6 and address[0] == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(address, family=family, dualstack_ipv6=both)
+    return socket.create_server(address[:2], family=family, dualstack_ipv6=both)
 
 
 def _refusal(error: OSError, host: str, port: int) -> UsageError:
@@ -66,7 +67,7 @@ def _refusal(error: OSError, host: str, port: int) -> UsageError:
 def _is_free(host: str, port: int) -> bool:
     try:
         for family, *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
-            _open(address[:2], family).close()
+            _open(address, family).close()
     except OSError:
         return False
     return True

@@ -30,7 +30,8 @@ CONNECTION_LIVES = 10.0
 """Seconds after which a connection is closed whatever it does: as long as Prometheus waits by default
 (``scrape_timeout``)."""
 FRESH = 1.0
-"""Seconds for which a page of metrics is given out again: making one takes 2 ms of the run's time (measured)."""
+"""Seconds for which a page of metrics is given out again: making one takes 1.5 to 3 ms of the run's time
+(measured)."""
 LONGEST_LINE = 1_024
 """Bytes of a request's first line, and of each of its headers."""
 MOST_HEADERS = 64
@@ -97,7 +98,9 @@ class _Pages:
 
 
 def _encoded(found: CollectorRegistry, *, is_open: bool) -> bytes:
-    text: bytes = openmetrics.generate_latest(found) if is_open else generate_latest(found)
+    if not is_open:
+        return generate_latest(found)
+    text: bytes = openmetrics.generate_latest(found)  # type: ignore[no-untyped-call] # it has no types of its own
     return text
 
 

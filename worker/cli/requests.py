@@ -157,11 +157,18 @@ def status(settings: Settings, as_json: bool, malformed: bool) -> None:
 )
 @configured
 def export(settings: Settings, state: str) -> None:
-    """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again."""
+    """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again.
+
+    On standard error it says for each reason how many there are, why, and what to do.
+    """
     from worker.app import commands
     from worker.app.run import run_async
+    from worker.core.causes import UNREQUESTED
+    from worker.telemetry import report
 
-    if state == commands.UNREQUESTED:
-        run_async(commands.export_unrequested(settings, sys.stdout))
+    if state == UNREQUESTED:
+        found = run_async(commands.export_unrequested(settings, sys.stdout))
     else:
-        run_async(commands.export(settings, commands.state(state), sys.stdout))
+        found = run_async(commands.export(settings, commands.state(state), sys.stdout))
+    sys.stdout.flush()  # or, on a terminal, the last lines of users would come after what is said about them
+    report.print_lines(commands.exported(state, found), sys.stderr)

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from worker.cli import repair, requests, run, secrets, setup
+from worker.cli import repair, report, requests, run, secrets, setup
 from worker.cli.core_dumps import forbid_core_dumps
 from worker.cli.options import CONFIG, SET
 from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
@@ -39,7 +39,7 @@ def cli(config: Path | None, overrides: tuple[str, ...]) -> None:  # noqa: ARG00
 
 for command in (
     *(run.run, run.rehearse),
-    *(requests.push, requests.status, requests.export),
+    *(requests.push, requests.status, requests.export, report.report),
     *(secrets.keygen, secrets.open_),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(setup.init, setup.check, setup.config),

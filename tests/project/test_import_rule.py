@@ -22,13 +22,15 @@ MAY_IMPORT = {
     "settings": {"core", "adapters.channels"},
     "engine": {"core", "pacing", "requests"},
     "adapters": {"core", "pacing", "requests", "settings"},
-    "telemetry": {"core", "settings", "adapters.private_files"},
+    "extras": {"core"},
+    "telemetry": {"core", "extras", "settings", "adapters.private_files"},
     "sealing": {"core", "settings", "adapters"},
     "report": {"core", "telemetry", "adapters.private_files"},
     "app": BELOW_APP,
     "setup": {*BELOW_APP, "app"},
     "rehearsal": {*BELOW_APP, "app"},
-    "cli": {*BELOW_APP, "app", "setup", "rehearsal"},
+    "handout": {"core", "extras", "requests", "settings", "adapters", "sealing"},
+    "cli": {*BELOW_APP, "extras", "app", "setup", "rehearsal", "handout"},
 }
 """The rooms (folders of ``worker``), and which others each may import beside itself.
 

@@ -13,9 +13,12 @@ import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
+
+from tests.support.processes import until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 """Debian's package; ``None`` where it is missing."""
@@ -86,37 +89,33 @@ class Page:
 
 
 @asynccontextmanager
-async def browser(folder: Path) -> AsyncIterator[Page]:
-    """Start one with its profile in ``folder``, and yield its only tab."""
+async def browser() -> AsyncIterator[Page]:
+    """Start one with an empty profile, and yield its only tab."""
     assert CHROMIUM is not None
-    folder.mkdir(exist_ok=True)
-    environment = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder), "DBUS_SESSION_BUS_ADDRESS": "disabled:"}
-    process = await asyncio.create_subprocess_exec(
-        *(CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "about:blank"),
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        told = folder / "DevToolsActivePort"
-        async with asyncio.timeout(WITHIN):
-            while not (told.exists() and len(lines := told.read_text().split()) == 2):
-                await asyncio.sleep(0.02)
-        async with (
-            aiohttp.ClientSession() as client,
-            client.ws_connect(f"ws://127.0.0.1:{lines[0]}{lines[1]}", max_msg_size=0) as socket,
-        ):
-            whole = Page(socket, "")
-            tab = next(
-                each["targetId"]
-                for each in (await whole.call("Target.getTargets"))["targetInfos"]
-                if each["type"] == "page"
-            )
-            session = (await whole.call("Target.attachToTarget", targetId=tab, flatten=True))["sessionId"]
-            yield Page(socket, session)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+    # In a folder of a short name: the path of a socket in it has at most 107 characters.
+    with TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as folder:
+        told = Path(folder) / "DevToolsActivePort"
+        process = await asyncio.create_subprocess_exec(
+            *(CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "about:blank"),
+            env={**os.environ, "HOME": folder, "TMPDIR": folder, "DBUS_SESSION_BUS_ADDRESS": "disabled:"},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            await until(lambda: told.exists() and len(told.read_text().split()) == 2)
+            port, path = told.read_text().split()
+            async with (
+                aiohttp.ClientSession() as client,
+                client.ws_connect(f"ws://127.0.0.1:{port}{path}", max_msg_size=0) as socket,
+            ):
+                whole = Page(socket, "")
+                targets = (await whole.call("Target.getTargets"))["targetInfos"]
+                tab = next(each["targetId"] for each in targets if each["type"] == "page")
+                session = (await whole.call("Target.attachToTarget", targetId=tab, flatten=True))["sessionId"]
+                yield Page(socket, session)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()

@@ -25,7 +25,11 @@ def minute(
     """One in which so many users were delivered, each with so many calls, and so many calls met each trouble."""
     settled, attempts = Counter({"delivered" if calls == 1 else "active": users}), Counter[str]()
     for operation, answer in list(
-        {"AssociateSoftwareToken": "issued", "VerifySoftwareToken": "verified", "SetUserMFAPreference": "preferred"}.items()
+        {
+            "AssociateSoftwareToken": "issued",
+            "VerifySoftwareToken": "verified",
+            "SetUserMFAPreference": "preferred",
+        }.items()
     )[:calls]:
         attempts[f"{operation}:{answer}"] = users
     for trouble, number in troubles.items():
@@ -120,7 +124,13 @@ def trouble() -> Facts:
     minutes += [minute(BEGAN + n, chance, users=0, usual=2.0, no_answer=14) for n in range(48, 51)]
     minutes += [minute(BEGAN + n, chance, users=chance.randint(1_100, 1_190), throttled=6) for n in range(71, 90)]
     delivered = sum(each.settled["delivered"] for each in minutes)
-    states = {State.DELIVERED: delivered, State.IN_PROGRESS: 9, State.SEALED: 2, State.NEEDS_SESSION: 77, State.FAILED: 3}
+    states = {
+        State.DELIVERED: delivered,
+        State.IN_PROGRESS: 9,
+        State.SEALED: 2,
+        State.NEEDS_SESSION: 77,
+        State.FAILED: 3,
+    }
     reasons = {Reason.SESSION_EXPIRED: 61, Reason.REPLY_LOST: 16, Reason.THROTTLED_ALONE: 3}
     counts = Counts(states, {str(each): number for each, number in reasons.items()}, 12, 1, {}, None, None)
     facts = _facts(counts, minutes, waiting=8_420, expired=310)
@@ -176,7 +186,16 @@ def two_days() -> Facts:
 def named() -> Facts:
     """The one with many reasons, naming who is left; some have names that are hard to show."""
     facts = many_reasons()
-    nasty = ("<script>alert(1)</script>", "O'Hara & \"sons\"", "=HYPERLINK(1)", "x" * 128, "\u202egnp.exe", "عائشة", "山田太郎", "a\nb")
+    nasty = (  # as people and attackers name users
+        "<script>alert(1)</script>",
+        'O\'Hara & "sons"',
+        "=HYPERLINK(1)",
+        "x" * 128,
+        "\u202egnp.exe",
+        "عائشة",
+        "山田太郎",
+        "a\nb",
+    )
     since = facts.made_at - 86_400
     users = [Listed(name, Reason.TOKEN_EXPIRED, since) for name in nasty]
     users += [Listed(f"{n:08x}-1c2d-4e5f-8a9b-0123456789ab", Reason.TOKEN_EXPIRED, since + n) for n in range(60)]
@@ -186,8 +205,6 @@ def named() -> Facts:
 
 SAMPLES: Mapping[str, Callable[[], Facts]] = {
     sample.__name__: sample
-    for sample in (
-        *(finished, many_reasons, trouble, empty, waiting, one_minute, fourteen_hours, two_days, named),
-    )
+    for sample in (*(finished, many_reasons, trouble, empty, waiting, one_minute, fourteen_hours, two_days, named),)
 }
 """Each of them, by its name."""

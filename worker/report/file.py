@@ -8,8 +8,9 @@ from pathlib import Path
 from worker.adapters.private_files import look_private, write_private
 from worker.core.errors import DependencyUnavailable, UsageError
 from worker.core.text import escape
-from worker.report.page import GENERATOR
 
+GENERATOR = '<meta name="generator" content="mfa-worker report">'
+"""Stands at the top of each page, and tells it from other files."""
 _CURE = "name another file: mfa-worker report --html FILE"
 _BEGINNING = 1_024
 """Bytes from the beginning of a page in which it says that it is one."""

@@ -22,14 +22,13 @@ from worker.core.model import STATE_OF, Reason, State
 from worker.core.text import escape as as_text
 from worker.report import charts, words
 from worker.report.facts import Facts
+from worker.report.file import GENERATOR
 from worker.report.series import Series, series
 from worker.report.steps import export_of, steps
 from worker.report.timeline import Timeline
 from worker.report.verdict import done, verdict
 from worker.telemetry.logs import clean
 
-GENERATOR = '<meta name="generator" content="mfa-worker report">'
-"""Stands at the top of each page, and tells it from other files."""
 MOST_GAPS = 6
 """So many times without figures are listed in a line below the charts."""
 
@@ -99,13 +98,19 @@ def render(facts: Facts) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number="{:,}".format, time=words.full, period=words.period, machine=words.machine_time, span=words.duration, safe_text=clean, plain=as_text
+        number="{:,}".format,
+        time=words.full,
+        period=words.period,
+        machine=words.machine_time,
+        span=words.duration,
+        plain=as_text,
+        safe_text=clean,
     )
     environment.filters["commands"] = _marked
     found = verdict(facts.counts, facts.backlog)
     return environment.get_template("page.html.jinja").render(
         facts=facts,
-        generator=Markup(GENERATOR),
+        generator=Markup(GENERATOR),  # noqa: S704 - our own
         style=Markup(style),  # noqa: S704 - our own file
         digest=digest,
         verdict=found,
@@ -179,9 +184,7 @@ def _causes(facts: Facts) -> Iterator[Cause]:
         (UNREQUESTED, counts.unrequested, True),
     ):
         if number_or_none:
-            found.append(
-                Cause(name.replace("_", " "), "counted apart", number_or_none, why(name), (), is_left)
-            )
+            found.append(Cause(name.replace("_", " "), "counted apart", number_or_none, why(name), (), is_left))
     yield from sorted(found, key=lambda each: (not each.is_left, each.words == "counted apart", -each.number))
 
 

@@ -23,9 +23,7 @@ def steps(facts: Facts) -> Iterator[Step]:
     """Yield what to do, in the order in which it is done; nothing where nothing is left."""
     counts, waiting = facts.counts, facts.backlog.waiting
     if waiting or counts.unfinished:
-        yield Step(
-            "Let a worker finish what waits. It does no harm if one is running already.", [_line(facts, "run")]
-        )
+        yield Step("Let a worker finish what waits. It does no harm if one is running already.", [_line(facts, "run")])
     if counts.states.get(State.NEEDS_SESSION, 0):
         yield from _again(facts, State.NEEDS_SESSION, "Sign these users in again")
     if any(counts.reasons.get(reason) for reason in NOT_ACTIVATED):

@@ -50,8 +50,8 @@ def verdict(counts: Counts, backlog: Backlog) -> Verdict:
         more.append(f"{_and(list(_left(counts)))}.")
     if apart and not sentence.startswith("Every"):
         more.append(f"{_and(apart)}.")
-    if holders := done(counts):
-        more.append(f"Nobody has to worry about {_users(holders)}: {_and(list(_without_worry(counts)))}.")
+    if done(counts):
+        more.append(f"Nobody has to worry about {_and(list(_without_worry(counts)))}.")
     return Verdict(word, sentence, more, is_done=word == "Finished" and not left and not apart)
 
 
@@ -98,9 +98,9 @@ def _everybody(counts: Counts) -> str:
 
 def _without_worry(counts: Counts) -> Iterator[str]:
     if number := enrolled(counts):
-        yield f"{number:,} {'holds' if number == 1 else 'hold'} the newest secret that Cognito issued"
+        yield f"the {_users(number)} who {'holds' if number == 1 else 'hold'} the newest secret that Cognito issued"
     if number := counts.states.get(State.SKIPPED, 0):
-        yield f"{number:,} {_are(number)} not to be enrolled"
+        yield f"the {number:,} who {_are(number)} not to be enrolled"
 
 
 def _users(number: int) -> str:

@@ -35,11 +35,6 @@ def day_and_time(seconds: float) -> str:
     return f"{moment.day} {moment:%b %H:%M}"
 
 
-def clock_time(seconds: float) -> str:
-    """Return ``14:05``."""
-    return f"{_moment(seconds):%H:%M}"
-
-
 def full(seconds: float) -> str:
     """Return ``26 November 2026, 14:05``."""
     moment = _moment(seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ FAINT_CURVES = """
   const ground = light(getComputedStyle(document.body).backgroundColor);
   return ['.enrolled', '.quota', '.median', '.p95', '.small', '.part.delivered', '.part.needs_session', '.part.failed']
     .filter(each => { const found = document.querySelector(`main ${each}`); if (!found) return false;
-      const style = getComputedStyle(found), one = light(style.stroke === 'none' || each.includes('part') ? style.fill : style.stroke);
+      const style = getComputedStyle(found), filled = style.stroke === 'none' || each.includes('part');
+      const one = light(filled ? style.fill : style.stroke);
       return (Math.max(one, ground) + .05) / (Math.min(one, ground) + .05) < 3; });
 })()
 """
@@ -83,7 +85,7 @@ async def _tree(page: Page) -> list[dict[str, Any]]:
 
 
 def _is_in_order(levels: list[int]) -> bool:
-    return levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    return levels[0] == 1 and levels.count(1) == 1 and all(b <= a + 1 for a, b in pairwise(levels))
 
 
 async def _press(page: Page, key: str, code: int) -> None:
@@ -106,7 +108,9 @@ async def _read_aloud(page: Page) -> None:
     levels = await page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(each => Number(each.localName[1]))")
     assert _is_in_order(levels)
     assert sum(node["role"] == "heading" for node in tree) == len(levels)
-    assert await page.evaluate("[...document.querySelectorAll('table')].every(each => each.caption?.innerText.trim())")
+    assert await page.evaluate(
+        "[...document.querySelectorAll('table')].every(each => each.caption?.textContent.trim())"
+    )
     assert await page.evaluate("[...document.querySelectorAll('th')].every(each => each.scope)")
     assert roles.count("table") == await page.evaluate(
         "[...document.querySelectorAll('table')].filter(each => each.checkVisibility()).length"
@@ -176,7 +180,9 @@ async def test_it_is_good_to_read_for_everybody_and_asks_nobody_for_anything(tmp
 
         asked = {each["request"]["url"] for each in page.named("Network.requestWillBeSent")}
         said = [
-            *page.named("Log.entryAdded"), *page.named("Runtime.consoleAPICalled"), *page.named("Runtime.exceptionThrown"),
-        ]  # fmt: skip
+            each
+            for event in ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+            for each in page.named(event)
+        ]
         assert {each for each in asked if not each.startswith("data:")} == {each.as_uri() for each in files.values()}
         assert json.dumps(said) == "[]"

@@ -23,12 +23,12 @@ from worker.core.stats import RunStats
 from worker.telemetry import logs, progress, report
 
 SOME_NEED_A_SESSION = (
-    "2,000 accepted = 1,980 delivered + 20 need a session (12 session_expired, 8 reply_lost); "
-    "they need a new credential: mfa-worker export --state needs_session."
+    "2,000 accepted = 1,980 delivered + 20 need a new sign-in (12 session_expired, 8 reply_lost); "
+    "list those who need a new sign-in: mfa-worker export --state needs_session."
 )
 SOME_ARE_LEFT = (
     "6 accepted = 3 failed (3 worker_crashed) + 1 sealed but not delivered + 2 in progress; 4 requests wait, run again "
-    "for them; run again to finish those under way; see why: mfa-worker export --state failed."
+    "for them; run again to finish those under way; list those who failed: mfa-worker export --state failed."
 )
 
 
@@ -269,8 +269,8 @@ def test_status_lists_every_state_but_only_the_reasons_that_occur() -> None:
     ("number", "said"),
     [
         (None, "dead letters were not looked at"),
-        (1, "1 request is a dead letter, received too often and not done: mend why, then bring them back: mfa-worker"),
-        (1_250, "1,250 are dead letters"),
+        (1, "1 request is a dead letter, received too often and not done: mend why, then bring it back: mfa-worker"),
+        (1_250, "1,250 requests are dead letters"),
     ],
 )
 def test_dead_letters_are_in_the_status_the_table_and_the_verdict(number: int | None, said: str) -> None:
@@ -306,7 +306,7 @@ def test_the_table_adds_up_for_people(clock: Clock, stats: RunStats) -> None:
     ledger_stats = counts(2, {"session_expired": 1}, delivered=1_999, needs_session=1)
     report.print_table(ledger_stats, Backlog(72_000, 5), stats, out, quota=20.0)
     text = " ".join(out.getvalue().split())
-    assert "delivered 1,999 need a session 1 accepted 2,000 waiting 72,000 session_expired 1" in text
+    assert "delivered 1,999 need a new sign-in 1 accepted 2,000 waiting 72,000 session_expired 1" in text
     assert "past their deadline 5 duplicate requests 3 malformed messages 2" in text
     assert "this run: 120 users in 60 s (2.0/s), 120 requests, 1 of them throttled" in text
     assert "60 min left at 20 requests/s" in text
@@ -344,7 +344,29 @@ def test_the_verdict_says_how_many_are_active_and_whose_activation_is_left() -> 
     said = report.verdict(counted, Backlog(0))
     assert "2,000 accepted = 3 delivered (2 verify_refused, 1 preference_refused) + 1,990 active + 7 need" in said
     assert "the activation of 3 is left to you: mfa-worker export --state delivered" in said
-    assert "verify_refused: Cognito refused codes or Session" in said
+
+
+def test_each_reason_is_explained_and_told_apart_by_its_codes() -> None:
+    codes = {"refused": {"ForbiddenException": 2, "ResourceNotFoundException": 1}}
+    reasons = {"refused": 3, "session_expired": 40, "dismissed": 5, "of_a_later_version": 1}
+    counted = replace(counts(0, reasons, failed=3, needs_session=41, skipped=5), codes=codes)
+    out = io.StringIO()
+
+    report.print_table(counted, Backlog(0), None, out)
+
+    lines = out.getvalue().splitlines()
+    found = [line.strip().partition(":")[0] for line in lines if line.startswith(" ") and ": " in line]
+    assert found[0] == "40 session_expired"
+    assert {"2 refused", "1 refused", "1 of_a_later_version"} <= set(found)
+    assert "5 dismissed" not in found
+    assert "        Make credentials as they are used" in out.getvalue()
+
+
+def test_many_codes_of_one_reason_do_not_fill_the_screen() -> None:
+    reasons: report.Reasons = {("failed", "delivery_refused", f"Code{number}"): 1 for number in range(50)}
+    lines = list(report.explained(reasons))
+    assert len(lines) == 11
+    assert lines[-1].endswith("mfa-worker status --json has them all, under codes")
 
 
 def test_a_run_that_signs_in_says_how_many_requests_that_took(clock: Clock, stats: RunStats) -> None:
@@ -356,7 +378,7 @@ def test_a_run_that_signs_in_says_how_many_requests_that_took(clock: Clock, stat
     clock.now += 10
     out = io.StringIO()
     report.print_table(counts(0, {}, active=1), Backlog(0), stats, out)
-    assert "this run: 1 users in 10 s (0.1/s), 1 requests, 2 to sign in" in out.getvalue()
+    assert "this run: 1 user in 10 s (0.1/s), 1 request, 2 to sign in" in out.getvalue()
     found = report.reconciliation(counts(0, {}, active=1), Backlog(0), stats, exit_code=0, stamp={})
     assert (found["run"]["sign_ins"], found["run"]["looks"]) == (2, 1)
 
@@ -380,7 +402,7 @@ def test_the_report_is_whole_private_and_replaces_the_one_before(tmp_path: Path,
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
     assert (found["accepted"], found["exit_code"], found["rollout"]) == (1, 1, stamp)
-    assert found["verdict"].startswith("1 accepted = 1 need a session")
+    assert found["verdict"].startswith("1 accepted = 1 needs a new sign-in (1 reply_lost)")
     run = found["run"]
     assert (run["began_at"], run["seconds"], run["users"]) == ("2023-11-14T22:13:20+00:00", 2.0, 1)
     assert (run["states"], run["reasons"], run["again"]) == ({"needs_session": 1}, {"reply_lost": 1}, {"no_answer": 1})

@@ -14,6 +14,7 @@ import click
 import pytest
 
 from worker.cli import cli
+from worker.core import causes
 from worker.core.errors import ExitCode
 from worker.core.model import Reason, State
 
@@ -162,6 +163,12 @@ def test_operations_explains_every_exit_code_state_and_reason() -> None:
     rows = re.findall(r"^\| `?(\w+)`? \|", (ROOT / "docs" / "operations.md").read_text("utf-8"), flags=re.MULTILINE)
     for wanted in ([str(int(code)) for code in ExitCode], list(State), list(Reason)):
         assert [each for each in wanted if rows.count(each) != 1] == []
+
+
+@pytest.mark.parametrize("state", list(causes.rows()))
+def test_operations_has_the_cause_and_the_cure_of_each_reason_as_the_worker_says_them(state: State) -> None:
+    """``python -m worker.core.causes`` prints the rows."""
+    assert "\n".join(causes.rows()[state]) in (ROOT / "docs" / "operations.md").read_text("utf-8")
 
 
 def test_operations_explains_every_event_that_is_logged_at_the_default_level() -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from worker.core.errors import WorkerError
+from worker.core.figures import Minute
 from worker.core.model import (
     Counts,
     CustomChallenge,
@@ -325,6 +326,21 @@ class Roster(Protocol):
 
     async def roster_count(self) -> int:
         """How many ``unrequested`` yields."""
+        ...
+
+
+class FigureStore(Protocol):
+    """Where the workers' figures over time are kept."""
+
+    async def put_figures(self, worker: str, minute: Minute) -> None:
+        """Keep that worker's figures of that minute, instead of earlier ones of the same worker and minute."""
+        ...
+
+    def figures(self) -> AsyncIterator[Minute]:
+        """Each minute of which there are figures, those of all workers together, oldest first.
+
+        What cannot be read, because it is damaged or of a later version, is left out.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from worker.core.histogram import CALL_SECONDS, USER_SECONDS, Histogram
 from worker.core.model import NOT_ACTIVATED, Reason, State, Trouble
 from worker.core.ports import Clock
 
@@ -26,10 +27,26 @@ class RunStats:
         self.last_progress = now
         """Monotonic seconds of the last thing that moved the run on."""
         self._last_outcome = now
-        self._postponed: set[str] = set()
+        self._postponed: dict[str, float] = {}
+        """When the work on each of them began, in monotonic seconds."""
         self.states: Counter[State] = Counter()
         """Users settled by this run, by outcome."""
         self.reasons: Counter[Reason] = Counter()
+        self.outcomes: Counter[tuple[State, Reason | None]] = Counter()
+        """The same users, by both."""
+        self.attempts: Counter[tuple[str, str]] = Counter()
+        """Answers to wire attempts, by operation (AWS's name) and answer (``answers.answer``)."""
+        self.latency: dict[str, Histogram] = {}
+        """Seconds that these answers took, by operation."""
+        self.lease_to_outcome = Histogram(USER_SECONDS)
+        """Seconds from the moment the work on a user began to the outcome, earlier tries included."""
+        self._longest = 0.0
+        self.allowed_per_second = 0.0
+        """Requests/s that the shared pace allows all workers together at present, as far as this one knows."""
+        self.configured_per_second = 0.0
+        """Requests/s that it is never above."""
+        self.in_flight = 0
+        """Users who are worked on at this moment."""
         self.troubles: Counter[Trouble] = Counter()
         """Wire attempts that have to be made again, by why."""
         self.requests = 0
@@ -55,6 +72,7 @@ class RunStats:
     def settled(self, state: State, reason: Reason | None = None) -> None:
         """A user's outcome is durable."""
         self.states[state] += 1
+        self.outcomes[state, reason] += 1
         if reason is not None:
             self.reasons[reason] += 1
         self._last_outcome = self.progressed()
@@ -69,9 +87,40 @@ class RunStats:
         """A message was given back, which moves nothing on."""
         self.returned += 1
 
-    def postponed(self, username: str, *, now: bool) -> None:
-        """The user was refused, and is tried again later; or no longer."""
-        (self._postponed.add if now else self._postponed.discard)(username)
+    def postponed(self, username: str, *, now: bool, began: float = 0.0) -> float:
+        """The user was refused, and is tried again later; or no longer.
+
+        ``began``: when this try began (monotonic seconds). Returns when the first one did.
+        """
+        began = self._postponed.pop(username, began)
+        if now:
+            self._postponed[username] = began
+        return began
+
+    def answered(self, operation: str, answer: str, seconds: float) -> None:
+        """A wire attempt of that operation (AWS's name) brought that answer, after so long."""
+        self.attempts[operation, answer] += 1
+        self.latency_of(operation).observe(seconds)
+
+    def latency_of(self, operation: str) -> Histogram:
+        """Seconds that answers of that operation took."""
+        if (known := self.latency.get(operation)) is None:
+            known = self.latency[operation] = Histogram(CALL_SECONDS)
+        return known
+
+    def finished_after(self, seconds: float) -> None:
+        """A user whose message was leased has an outcome, so long after the work on them began."""
+        self.lease_to_outcome.observe(seconds)
+        self._longest = max(self._longest, seconds)
+
+    def take_longest(self) -> float:
+        """The longest of these since it was last taken."""
+        longest, self._longest = self._longest, 0.0
+        return longest
+
+    def allows(self, rate: float) -> None:
+        """From now on the shared pace is this rate, in requests/s."""
+        self.allowed_per_second = rate
 
     def sent(self) -> None:
         """A wire attempt was made that counts against the quota of enrolments."""

@@ -247,7 +247,7 @@ class WorkerLoop:
         if not self._warned_of_sessions and lease.request.kind is CredentialKind.SESSION:
             self._warned_of_sessions = True
             log.warning("sessions_without_handoff", cure=HANDOFF_CURE)
-        self._users.add(lease.request.username)
+        self._begins(lease.request.username)
         slot = self._admission.take()
         leased_at = self._clock.monotonic()
 
@@ -279,18 +279,20 @@ class WorkerLoop:
         if lease.request.expires_at > self._clock.utc() or self._must_wait(lease.request.username):
             await self._start_or_keep(lease)  # it lives where the queue knows it by another deadline than its own
             return None
-        self._users.add(lease.request.username)
+        self._begins(lease.request.username)
         scope = CancellationScope()
         return self._tasks.start(Kind.EXPIRED, self._work_on(lease, scope), scope)
 
     async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
         username, rests_for, is_settled = lease.request.username, 0.0, False
+        began = self._clock.monotonic()
         try:
             verdict = await self._pipeline.enrol(lease.request, scope)
-            self._stats.postponed(username, now=isinstance(verdict, Postpone))
+            began = self._stats.postponed(username, now=isinstance(verdict, Postpone), began=began)
             match verdict:
                 case Done(state, reason):
                     self._settled += 1
+                    self._stats.finished_after(self._clock.monotonic() - began)
                     if self._failure_rate and (stop := self._failure_rate.settled(state, reason)):
                         self._shutdown.request(stop)
                     await self._queue.acknowledge(lease)
@@ -322,9 +324,15 @@ class WorkerLoop:
             else:
                 self._release(username, rests_for)
 
+    def _begins(self, username: str) -> None:
+        """The work on the user begins."""
+        self._users.add(username)
+        self._stats.in_flight = len(self._users)
+
     def _release(self, username: str, rests_for: float = 0.0) -> None:
         """Nobody works on the user any more; their other messages may be tried after so many seconds."""
         self._users.discard(username)
+        self._stats.in_flight = len(self._users)
         self._refusals.ended(username)
         self._others.released(username, rests_for)
         if rests_for > 0:
@@ -422,7 +430,7 @@ class WorkerLoop:
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
         """See ``takeover.Work``."""
         scope = CancellationScope()
-        self._users.add(row.username)
+        self._begins(row.username)
         return self._tasks.start(Kind.TAKEOVER, self._finish(row, scope, self._takeover.is_last), scope)
 
     async def _finish(self, row: Enrolment, scope: CancellationScope, is_last: bool) -> None:

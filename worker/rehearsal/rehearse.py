@@ -7,6 +7,7 @@ left and whom another request may help. ``proof`` compares what came of it with 
 from __future__ import annotations
 
 import asyncio
+import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -19,10 +20,13 @@ from worker.core.errors import ExitCode
 from worker.core.model import NOT_ACTIVATED, State
 from worker.rehearsal.fake_cognito.client import FakeCognito, start_fake_cognito
 from worker.rehearsal.proof import Proof, prove, show
-from worker.rehearsal.scenario import Scenario
+from worker.rehearsal.scenario import CHANNEL, Scenario
 from worker.rehearsal.script import migration_script
 from worker.sealing import age
 from worker.settings import Settings
+
+IDENTITY = "identity.txt"
+"""The name of the file with the rehearsal's own identity."""
 
 
 async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bool) -> int:
@@ -31,7 +35,7 @@ async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bo
     Return 0 if every promise was kept, 1 if not, or the exit code of a run that was stopped.
     """
     text, recipient = age.keygen("rehearsal")
-    identity = folder / "identity.txt"
+    identity = folder / IDENTITY
     age.write_identity(identity, text)
     started = time.monotonic()
     async with start_fake_cognito(scenario.fake_cognito()) as fake_cognito:
@@ -87,6 +91,12 @@ def rehearse_in(scenario: Scenario, keep: Path | None, out: TextIO, *, as_json: 
     """Rehearse in the folder ``keep``, or else in a temporary one; return the exit code."""
     if keep is not None:
         keep.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return run_async(rehearse(scenario, keep, out, as_json=as_json))
+        code = run_async(rehearse(scenario, keep, out, as_json=as_json))
+        if not as_json:
+            identity, sealed = (shlex.quote(str(keep / name)) for name in (IDENTITY, CHANNEL))
+            out.write(
+                f"kept in {keep}; to see what people get: mfa-worker open -i {identity} -o secrets.jsonl {sealed}\n"
+            )
+        return code
     with tempfile.TemporaryDirectory(prefix="mfa-worker-rehearsal-") as folder:
         return run_async(rehearse(scenario, Path(folder), out, as_json=as_json))

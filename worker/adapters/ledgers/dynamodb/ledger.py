@@ -2,8 +2,8 @@
 
 Each user is one item, changed only by conditional writes (``writes``); a sparse index finds the unfinished ones
 (``reads``). More items contain the workers' counts (``counters``), the shared pace (``pace``), the table's own id
-(``identity``), and the stamp, which says to which rollout the table belongs (``rollout``). ``schema`` defines the
-table, ``rows`` converts rows to items and back.
+(``identity``), the figures over time (``figures``), and the stamp, which says to which rollout the table belongs
+(``rollout``). ``schema`` defines the table, ``rows`` converts rows to items and back.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
+from worker.adapters.ledgers.dynamodb.figures import DynamoFigures
 from worker.adapters.ledgers.dynamodb.identity import Identity
 from worker.adapters.ledgers.dynamodb.pace import SIGN_IN_PACE, SharedPace
 from worker.adapters.ledgers.dynamodb.reads import Reads
@@ -22,6 +23,7 @@ from worker.adapters.ledgers.dynamodb.rows import ROSTER, Item, to_enrolment, to
 from worker.adapters.ledgers.dynamodb.writes import Writes
 from worker.adapters.ledgers.found import refuse
 from worker.core.errors import RowUnreadable, WorkerError
+from worker.core.figures import Minute
 from worker.core.model import Counts, Enrolment, Listed, State, WriteResult
 from worker.core.ports import Found
 from worker.pacing.pace import Pace, PaceStore
@@ -61,6 +63,7 @@ class DynamoLedger:
         self._pace = SharedPace(dynamodb, table, monotonic)
         self._sign_in_pace = SharedPace(dynamodb, table, monotonic, key=SIGN_IN_PACE)
         self._identity = Identity(dynamodb, table)
+        self._figures = DynamoFigures(dynamodb, table, self._reads)
 
     async def look(self, *, must_exist: bool = False) -> Found:
         """See ``ports.Beginning``.
@@ -188,6 +191,16 @@ class DynamoLedger:
     async def roster_count(self) -> int:
         """See ``ports.Roster``; from the workers' counts, and exact after ``recount``."""
         return max(0, (await self._counters.read()).sums[ROSTER])
+
+    # --- ports.FigureStore --------------------------------------------------------------------------------------------
+
+    async def put_figures(self, worker: str, minute: Minute) -> None:
+        """See ``ports.FigureStore``."""
+        await self._figures.put(worker, minute)
+
+    def figures(self) -> AsyncIterator[Minute]:
+        """See ``ports.FigureStore``."""
+        return self._figures.read()
 
     # --- ports.Recoverable --------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from worker.adapters.ledgers.found import refuse, refuse_another
 from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
 from worker.adapters.ledgers.reading import known_state, readable
 from worker.adapters.ledgers.sqlite import tally
+from worker.adapters.ledgers.sqlite.figures import SCHEMA as FIGURES_SCHEMA
+from worker.adapters.ledgers.sqlite.figures import SqliteFigures
 from worker.adapters.ledgers.sqlite.look import look
 from worker.adapters.ledgers.sqlite.mark import SCHEMA as MARK_SCHEMA
 from worker.adapters.ledgers.sqlite.mark import Mark
@@ -24,6 +26,7 @@ from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core import history
 from worker.core.errors import LedgerUnavailable, RowUnreadable, WorkerError
+from worker.core.figures import Minute
 from worker.core.model import (
     Activation,
     Counts,
@@ -119,6 +122,7 @@ class SqliteLedger:
         self._mark = mark
         self._pace = SqlitePace(database, "shared_pace")
         self._sign_in_pace = SqlitePace(database, "sign_in_pace")
+        self._figures = SqliteFigures(database, gather)
         self._put: Work = _put if mark is None else partial(_put_marked, mark=mark)
         if mark is not None:
             database.after_commit(self._put, mark.committed)
@@ -150,7 +154,7 @@ class SqliteLedger:
         refuse(found, stamp, str(self._database.path), "ledger.path", must_exist=must_exist)
         self._stamp = stamp
         self._is_stamped = found.has_users and found.stamp.items() >= stamp.items()
-        await self._database.open(_SCHEMA + PACE_SCHEMA + MARK_SCHEMA, LedgerUnavailable)
+        await self._database.open(_SCHEMA + PACE_SCHEMA + MARK_SCHEMA + FIGURES_SCHEMA, LedgerUnavailable)
         await self._database.write(_add_later_columns, None, LedgerUnavailable)
         await self._database.write(tally.begin, None, LedgerUnavailable)
         if self._mark is not None:
@@ -257,6 +261,14 @@ class SqliteLedger:
     async def roster_count(self) -> int:
         """See ``ports.Roster``."""
         return await self._database.read(tally.unrequested, LedgerUnavailable)
+
+    async def put_figures(self, worker: str, minute: Minute) -> None:
+        """See ``ports.FigureStore``."""
+        await self._figures.put(worker, minute)
+
+    def figures(self) -> AsyncIterator[Minute]:
+        """See ``ports.FigureStore``."""
+        return self._figures.read()
 
     async def refusal(self) -> WorkerError | None:
         """See ``ports.Recoverable``."""

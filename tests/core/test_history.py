@@ -1,5 +1,4 @@
-"""A history tells the newest of what happened, in a bounded space, and nothing that repeats itself drives out the rest.
-"""
+"""A history tells the newest of what happened, in a bounded space; what repeats itself drives out nothing else."""
 
 from __future__ import annotations
 
@@ -98,7 +97,9 @@ def test_what_is_stored_is_short_and_bounded() -> None:
     assert len(dump(longest)) < MOST_BYTES
 
 
-@pytest.mark.parametrize("damaged", [[7], [7, 8], [7, [1]], ["x", [1, "c"]], {"events": 1}, [7, [1, "c", "d", "often"]], 5])
+@pytest.mark.parametrize(
+    "damaged", [[7], [7, 8], [7, [1]], ["x", [1, "c"]], {"events": 1}, [7, [1, "c", "d", "often"]], 5]
+)
 def test_a_history_that_cannot_be_read_counts_as_none(damaged: object) -> None:
     assert load(damaged) == ()
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from worker.core import history
+from worker.core.answers import answer
 from worker.core.history import and_then
 from worker.core.model import (
     ENROLLED,
@@ -19,13 +20,24 @@ from worker.core.model import (
     NOT_ACTIVATED,
     SIGNS_IN,
     Activation,
+    AlreadyEnrolled,
     CredentialKind,
+    CustomChallenge,
     Enrolment,
+    NotEnrolled,
+    PoolFault,
+    Preferred,
     Reason,
+    Refused,
     Request,
     Sealed,
+    SignedIn,
     State,
+    Verified,
 )
+
+_TOLD_OTHERWISE = (Verified, Preferred, AlreadyEnrolled, NotEnrolled, CustomChallenge)
+"""Answers that lead to an event of their own, or to another request."""
 
 MAX_CRASHES = 3
 """A user over whom so many workers died is not called again: twice may be chance, and each try may cost a worker."""
@@ -384,18 +396,22 @@ def recorded(row: Enrolment, sealed: Sealed, now: float, activation: Activation 
     )
 
 
-def answered(row: Enrolment, answer: str, operation: str, now: float) -> Enrolment:
-    """The row in memory, which holds what Cognito answered to an operation until it is written again.
+def answered(row: Enrolment, operation: str, reply: object, now: float) -> Enrolment:
+    """The row in memory, which holds what Cognito answered until it is written again.
 
-    ``operation``: empty for the enrolment itself.
+    ``operation``: AWS's name for it; empty for the enrolment itself. What leads to an event of its own is not told.
     """
-    detail = f"{answer} ({operation})" if operation else answer
+    if isinstance(reply, _TOLD_OTHERWISE):
+        return row
+    if isinstance(reply, SignedIn):
+        return row._replace(events=and_then(row.events, now, history.SIGNED_IN, reply.kind.value))
+    detail = answer(reply)
+    if isinstance(reply, Refused):
+        detail = reply.reason.value
+    elif isinstance(reply, PoolFault):
+        detail = f"{detail} {reply.code}"
+    detail = f"{detail} to {operation}" if operation else detail
     return row._replace(events=and_then(row.events, now, history.ANSWERED, detail))
-
-
-def signed_in(row: Enrolment, brought: str, now: float) -> Enrolment:
-    """The same where a sign-in brought a Session or a token."""
-    return row._replace(events=and_then(row.events, now, history.SIGNED_IN, brought))
 
 
 def not_delivered(row: Enrolment, now: float) -> Enrolment:
@@ -412,7 +428,13 @@ def delivered(row: Enrolment, now: float, *, keep_sealed: bool = False, activate
     row = row if keep_sealed else _erased(row)
     if not activates or row.activation is None:
         return _finished(row, State.DELIVERED, None, now, what=history.DELIVERED)
-    return row._replace(state=State.DELIVERED, reason=Reason.ACTIVATION_PENDING, since=now, crashes=0, events=and_then(row.events, now, history.DELIVERED))
+    return row._replace(
+        state=State.DELIVERED,
+        reason=Reason.ACTIVATION_PENDING,
+        since=now,
+        crashes=0,
+        events=and_then(row.events, now, history.DELIVERED),
+    )
 
 
 def verified(row: Enrolment, now: float) -> Enrolment:

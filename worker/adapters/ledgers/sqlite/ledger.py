@@ -87,8 +87,8 @@ _COLUMNS = (
 """The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
 replaces, is only written: the condition of the write compares it."""
 _LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB", "events": "TEXT"}
-"""Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened. A worker of an
-earlier version beside us leaves in them what stands there."""
+"""Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened. A
+worker of an earlier version beside us leaves in them what stands there."""
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _UNFINISHED = f"""
 {_SELECT} INDEXED BY unfinished WHERE state IN ('in_progress', 'sealed') AND username > ?1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli import completion
 from worker.cli.options import binary, configured, duration, small_pipe
 from worker.core.errors import ExitCode
 
@@ -31,15 +32,22 @@ VALID_FOR = 86_400.0
 )
 @click.option(
     "--roster",
+    type=click.Path(allow_dash=True),
     metavar="FILE",
     help="Remember the users that this file names, one a line, so that status tells who never got a request.",
 )
 @click.option(
     "--usernames",
+    type=click.Path(allow_dash=True),
     metavar="FILE",
     help="Make a request for each user that this file names, one a line, with a ticket; needs --ticket-key.",
 )
-@click.option("--ticket-key", metavar="KEYFILE", help="The key of tickets (keygen --ticket); -: standard input.")
+@click.option(
+    "--ticket-key",
+    type=click.Path(allow_dash=True),
+    metavar="KEYFILE",
+    help="The key of tickets (keygen --ticket); -: standard input.",
+)
 @click.option(
     "--valid-for", callback=duration, metavar="TIME", help="How long the tickets live, such as 90m or 3d; default: 24h."
 )
@@ -141,7 +149,12 @@ def status(settings: Settings, as_json: bool, malformed: bool) -> None:
 
 
 @click.command()
-@click.option("--state", required=True, help="Such as needs_session or failed; or unrequested, of the roster.")
+@click.option(
+    "--state",
+    required=True,
+    shell_complete=completion.states,
+    help="Such as needs_session or failed; or unrequested, of the roster.",
+)
 @configured
 def export(settings: Settings, state: str) -> None:
     """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again.

@@ -127,7 +127,7 @@ class WorkerLoop:
         watchdog = asyncio.create_task(
             watch(
                 self._clock,
-                lambda: self._breaker.waiting_for or self._deliveries.waiting_for,
+                lambda: self.waiting_for,
                 self._stats,
                 self._shutdown,
                 self._config.watchdog,
@@ -174,6 +174,7 @@ class WorkerLoop:
                 self._found_nobody = most > 0 and not leases
             for lease in leases:
                 await self._start_or_keep(lease)
+            self._stats.claimed_elsewhere = None if leases or self._tasks else self._takeover.claimed_elsewhere
             if leases:
                 continue
             if not self._tasks and await self._is_finished(follow, nobody_left):
@@ -191,6 +192,25 @@ class WorkerLoop:
                 )
                 return
             await self._pause()
+
+    # --- asked by those who watch -------------------------------------------------------------------------------------
+
+    @property
+    def under_way(self) -> int:
+        """How many users are worked on."""
+        return len(self._tasks)
+
+    @property
+    def knows_time(self) -> bool:
+        """Whether deadlines can be judged (``EndpointTime.known``): before that nobody is called."""
+        return self._time.known
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps calls from leaving at this moment, in words; ``None`` where nothing does."""
+        return self._breaker.waiting_for or self._deliveries.waiting_for
+
+    # --- how many messages --------------------------------------------------------------------------------------------
 
     def _messages_wanted(self) -> int:
         """How many messages to lease now: limited by free slots, and by what is possible."""
@@ -426,6 +446,10 @@ class WorkerLoop:
         if not self._time.known or row.username in self._users or not self._pipeline.is_free(row):
             return False
         return self._takeover.is_last or not self._pipeline.waits_for_message(row)
+
+    def free_in(self, row: Enrolment) -> float:
+        """See ``takeover.Work``."""
+        return self._pipeline.free_in(row)
 
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
         """See ``takeover.Work``."""

@@ -190,7 +190,8 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
     """Raise ``UsageError`` for what can be seen to be wrong before the ledger is touched."""
     AgeSealer(settings.seal.recipients)
     if options.source not in (None, "-") and not os.access(options.source, os.R_OK):
-        raise UsageError(f"cannot read {options.source}", "name a file of requests, one JSON object a line")
+        why = "permission denied" if os.path.lexists(options.source) else "there is no such file"
+        raise UsageError(f"cannot read {options.source}: {why}", "name a file of requests, one JSON object a line")
     if options.source and options.only:
         raise UsageError("--only chooses among what is on the queue, not in --input", "push the requests first")
     if options.new_rollout and settings.ledger.must_exist:

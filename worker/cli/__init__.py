@@ -71,6 +71,8 @@ def main() -> NoReturn:
     except click.exceptions.Abort:
         code = ExitCode.INTERRUPTED
     except click.ClickException as error:
+        if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option):
+            error = click.MissingParameter(error.param.help, error.ctx, error.param)  # says what to write there
         with suppress(OSError):
             error.show()
         code = ExitCode.USAGE

@@ -52,17 +52,16 @@ async def _first_steps(work: Path) -> bytes:
 
 
 async def _page(work: Path, *, scrolled_to: str = "", dark: bool = False) -> bytes:
-    """The report page in a window of a desktop, where the heading with that text is at its top."""
+    """The report page in a window of a desktop, where the heading with that id is at its top."""
     file = work / "rollout.html"
     file.write_text(render(samples.page()), "utf-8")
     async with browser() as page:
         await page.open(file)
         await page.seen_as(width=1_280, height=1_000, dark=dark)
-        find = (
-            f"[...document.querySelectorAll('h2')].find(each => each.textContent.includes({json.dumps(scrolled_to)}))"
-        )
         if scrolled_to:
-            await page.evaluate(f"scrollTo(0, {find}.getBoundingClientRect().top - 40)")
+            await page.evaluate(
+                f"scrollTo(0, document.getElementById('{scrolled_to}').getBoundingClientRect().top - 40)"
+            )
         return base64.b64decode((await page.call("Page.captureScreenshot", format="png"))["data"])
 
 
@@ -98,7 +97,6 @@ class Picture(NamedTuple):
 PICTURES: dict[str, Picture] = {
     "first-steps.svg": Picture(_first_steps),
     "page.png": Picture(_page, browser=True),
-    "page-dark.png": Picture(partial(_page, scrolled_to="over time", dark=True), browser=True),
-    "letter.png": Picture(_letter),
+    "page-dark.png": Picture(partial(_page, scrolled_to="over-time", dark=True), browser=True),
 }
 """Every picture, by the name of its file."""

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.app import beginning, older
+from worker.app.observing import observed
 from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_of, stamp
 from worker.app.wiring import open_worker
 from worker.app.written_files import refuse_wrong_files
@@ -131,6 +132,7 @@ async def _work(
     try:
         async with (
             open_intake(settings, stores, options.source, refused, wave) as queue,
+            observed(settings, stores, stats, _waiting(queue, options)),
             open_worker(
                 settings,
                 stores,

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from worker.cli import repair, requests, run, secrets, setup
+from worker.cli import completion, repair, requests, run, secrets, setup
 from worker.cli.core_dumps import forbid_core_dumps
 from worker.cli.first import next_steps
 from worker.cli.group import Commands, help_
@@ -56,7 +56,7 @@ for command in (
     *(secrets.keygen, secrets.open_),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(setup.init, setup.check, setup.config),
-    help_,
+    *(completion.completion, help_),
 ):
     cli.add_command(command)
 

@@ -67,6 +67,11 @@ MEANT: Mapping[str, str] = {
 class Commands(click.Group):
     """A group whose help lists its commands by ``SECTIONS``, and which knows some words that are no commands."""
 
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """See ``click.Group``. The shell's completion shows the same few words as the help."""
+        super().add_command(cmd, name)
+        cmd.short_help = next((texts[str(cmd.name)] for texts in SECTIONS.values() if cmd.name in texts), None)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

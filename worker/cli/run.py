@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from worker.cli import completion
 from worker.cli.options import CONFIG, SET, configured, say_if_terminal, small_pipe, sources
 from worker.core.errors import ExitCode
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--input",
     "source",
+    type=click.Path(allow_dash=True),
     metavar="FILE",
     callback=small_pipe,
     help="Read requests from a file, or from standard input (-).",
@@ -109,6 +111,7 @@ def run(
     "faults",
     multiple=True,
     metavar="NAME=SHARE",
+    shell_complete=completion.faults,
     help='Such as conflict=2%, or cut_after/InitiateAuth=1%; "--fault help" lists them.',
 )
 @click.option("--seed", default=0, show_default=True, help="Where the random numbers begin that choose the faults.")

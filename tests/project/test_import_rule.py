@@ -14,7 +14,7 @@ MODULES = {
     for path in sorted((ROOT / "worker").rglob("*.py"))
 }
 
-BELOW_APP = {"core", "pacing", "requests", "settings", "adapters", "engine", "sealing", "telemetry"}
+BELOW_APP = {"core", "extras", "pacing", "requests", "settings", "adapters", "engine", "sealing", "telemetry"}
 MAY_IMPORT = {
     "core": set[str](),
     "pacing": {"core"},

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.app import beginning, older
+from worker.app.monitoring import Observe, monitored
 from worker.app.observing import observed
 from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_of, stamp
 from worker.app.wiring import open_worker
@@ -90,7 +91,10 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     refused = Refused(parser_of(settings).digest)
-    async with open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores:
+    async with (
+        monitored(settings, stats, shutdown) as observe,
+        open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores,
+    ):
         if options.says_new:
             beginning.say_new(settings, stores.found)
             beginning.say_exposed(settings)
@@ -98,7 +102,9 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
             raise refusal
         with _signals(shutdown), _tuned_interpreter(), stores.alive:
             try:
-                counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave, refused)
+                counts, backlog = await _work(
+                    settings, options, stores, shutdown, stats, follow, wave, refused, observe
+                )
             except (DependencyUnavailable, PersonMustAct) as unavailable:  # the states of the users are not known
                 shutdown.request(unavailable)
                 reason = shutdown.reason or unavailable
@@ -126,6 +132,7 @@ async def _work(
     follow: asyncio.Event | None,
     wave: waves.Wave | None,
     refused: Refused,
+    observe: Observe,
 ) -> tuple[Counts, Backlog]:
     """Run the worker; return the users by state and the backlog: counted if all work is done, else as last known."""
     queue: Queue = stores.queue
@@ -143,6 +150,7 @@ async def _work(
                 wave=wave,
                 failure_rate=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
             ) as loop,
+            observe(stores, queue, loop),
             progress.show(
                 stats,
                 _waiting(queue, options),

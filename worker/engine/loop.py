@@ -127,7 +127,7 @@ class WorkerLoop:
         watchdog = asyncio.create_task(
             watch(
                 self._clock,
-                lambda: self._breaker.waiting_for or self._deliveries.waiting_for,
+                lambda: self.waiting_for,
                 self._stats,
                 self._shutdown,
                 self._config.watchdog,
@@ -191,6 +191,25 @@ class WorkerLoop:
                 )
                 return
             await self._pause()
+
+    # --- asked by those who watch -------------------------------------------------------------------------------------
+
+    @property
+    def under_way(self) -> int:
+        """How many users are worked on."""
+        return len(self._tasks)
+
+    @property
+    def knows_time(self) -> bool:
+        """Whether deadlines can be judged (``EndpointTime.known``): before that nobody is called."""
+        return self._time.known
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps calls from leaving at this moment, in words; ``None`` where nothing does."""
+        return self._breaker.waiting_for or self._deliveries.waiting_for
+
+    # --- how many messages --------------------------------------------------------------------------------------------
 
     def _messages_wanted(self) -> int:
         """How many messages to lease now: limited by free slots, and by what is possible."""

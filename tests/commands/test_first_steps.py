@@ -182,3 +182,35 @@ async def test_it_answers_at_once_and_loads_nothing(tmp_path: Path) -> None:
     ended = await typed(tmp_path, command=(sys.executable, "-c", probe))
 
     assert ended.out == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "next_step"),
+    [
+        (("status",), "mfa-worker init"),
+        (("run", "-c", "nowhere.toml"), "mfa-worker init --folder DIR"),
+        (("rehearse", "-c", "nowhere.toml"), "mfa-worker init --folder DIR"),
+        (("status", "-c", "mfa-worker.toml"), "mfa-worker push FILE"),
+        (("export", "-c", "mfa-worker.toml"), "Such as needs_session"),
+        (("dismiss", "users.txt", "-c", "mfa-worker.toml"), "Why they are not enrolled"),
+        (("dismiss", "users.txt", "--why", "left", "-c", "mfa-worker.toml"), "Name a file that is there"),
+        (("push", "nowhere.jsonl", "-c", "mfa-worker.toml"), "Name a file that is there"),
+        (("run", "-c", "mfa-worker.toml", "--set", "channel.path=/proc/nowhere/out"), "keygen -o FILE"),
+        (("rehearse", "--keep", "/proc/nowhere"), "--keep DIR"),
+        (("rehearse", "--keep", "kept"), "--keep DIR"),
+        (("run", "--set", "cognito.user_pool=x"), "did you mean cognito.user_pool_id?"),
+    ],
+)
+async def test_what_is_missing_is_named_with_the_next_step(
+    tmp_path: Path, arguments: tuple[str, ...], next_step: str
+) -> None:
+    if "mfa-worker.toml" in arguments:
+        settings_file(tmp_path)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "identity.txt").touch()
+
+    ended = await typed(tmp_path, *arguments)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert next_step in ended.err
+    assert "Traceback" not in ended.err

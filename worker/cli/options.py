@@ -124,4 +124,6 @@ def binary(file: str) -> Any:
     try:
         return click.open_file(file, "rb")
     except OSError as error:
-        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
+        raise click.UsageError(
+            f"cannot read {file}: {error.strerror}. Name a file that is there, or - for standard input"
+        ) from None

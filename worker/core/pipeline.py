@@ -210,7 +210,11 @@ class Pipeline:
 
     def is_free(self, row: Enrolment) -> bool:
         """Whether the row may be claimed now."""
-        return self._claim_expiry.seconds_left(row) <= 0
+        return self.free_in(row) <= 0
+
+    def free_in(self, row: Enrolment) -> float:
+        """Seconds until the row may be claimed, unless its worker finishes it before."""
+        return self._claim_expiry.seconds_left(row)
 
     def waits_for_message(self, row: Enrolment) -> bool:
         """Whether an unfinished row is better left to its message, while that may still come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 from worker.core.histogram import CALL_SECONDS, USER_SECONDS, Histogram
 from worker.core.model import NOT_ACTIVATED, Reason, State, Trouble
@@ -10,6 +11,19 @@ from worker.core.ports import Clock
 
 RATE_SPAN = 10
 """Seconds that a current rate looks back: steady at some 20 requests/s, and a change shows within seconds."""
+PAUSE, PAUSE_EVENTS = 2.0, 4
+"""Seconds without an event, and the same as so many mean distances between two, after which a rate begins anew: what
+was before an outage, and the outage itself, say nothing about the rate after it."""
+
+
+class ClaimedElsewhere(NamedTuple):
+    """Users who are held by other workers, or by dead ones whose claims have not run out."""
+
+    users: int
+    workers: tuple[str, ...]
+    """Their identities, at most a few."""
+    until: float
+    """When the last of these claims may be taken over (UTC seconds), unless its worker finishes the user before."""
 
 
 class RunStats:
@@ -68,6 +82,10 @@ class RunStats:
         """Users the work on whom met a bug of ours."""
         self.waiting_for = ""
         """What the run waits for, in words; empty when it waits for nothing."""
+        self.claimed_elsewhere: ClaimedElsewhere | None = None
+        """The users whom only others hold, where nothing else is left to do."""
+        self.to_expire = 0
+        """Waiting requests that will expire before their turn, as last computed; 0 where nobody knows."""
 
     def settled(self, state: State, reason: Reason | None = None) -> None:
         """A user's outcome is durable."""
@@ -206,23 +224,49 @@ class RunStats:
         """Users settled/s over the last ``RATE_SPAN`` seconds."""
         return self._users.per_second(self._clock.monotonic())
 
+    @property
+    def users_seen_for(self) -> float:
+        """Seconds over which ``users_per_second`` is taken."""
+        return self._users.seen_for(self._clock.monotonic()) if self.done else 0.0
+
 
 class _Window:
-    """Events of the last ``RATE_SPAN`` seconds, in a ring of one count a second."""
+    """Events of the last ``RATE_SPAN`` seconds, in a ring of one count a second, but none before the last pause.
+
+    So a rate is what it is from its first seconds on, and soon after an outage.
+    """
 
     def __init__(self, now: float) -> None:
-        self._began = now
         self._counts = [0] * RATE_SPAN
         self._second = int(now)
+        self._began = self._last = now
+        """When the stretch began that is looked back at, and its last event (monotonic seconds)."""
+        self._in_stretch = 0
+        """Events since the stretch began, with the one with which it began."""
 
     def add(self, now: float) -> None:
         self._turn(int(now))
+        if self._in_stretch == 0 or (self._in_stretch > 1 and now - self._last > self._pause()):
+            self._counts = [0] * RATE_SPAN
+            self._began, self._in_stretch = now, 0
+        self._in_stretch += 1
+        self._last = now
         self._counts[self._second % RATE_SPAN] += 1
 
     def per_second(self, now: float) -> float:
         self._turn(int(now))
-        looked_back = min(RATE_SPAN - 1 + now % 1, now - self._began)
-        return sum(self._counts) / max(1.0, looked_back)
+        events, seen_for = sum(self._counts), self.seen_for(now)
+        if 1.0 < seen_for == now - self._began and events > 1:  # between two events there is one distance
+            events -= 1
+        return events / max(1.0, seen_for)
+
+    def seen_for(self, now: float) -> float:
+        """Seconds that the rate looks back."""
+        return min(RATE_SPAN - 1 + now % 1, now - self._began)
+
+    def _pause(self) -> float:
+        """Seconds without an event from which on it is a pause: at few a second, longer ones are nothing special."""
+        return max(PAUSE, PAUSE_EVENTS * (self._last - self._began) / max(1, self._in_stretch - 1))
 
     def _turn(self, second: int) -> None:
         for passed in range(max(self._second + 1, second - RATE_SPAN + 1), second + 1):

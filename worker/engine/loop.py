@@ -174,6 +174,7 @@ class WorkerLoop:
                 self._found_nobody = most > 0 and not leases
             for lease in leases:
                 await self._start_or_keep(lease)
+            self._stats.claimed_elsewhere = None if leases or self._tasks else self._takeover.claimed_elsewhere
             if leases:
                 continue
             if not self._tasks and await self._is_finished(follow, nobody_left):
@@ -445,6 +446,10 @@ class WorkerLoop:
         if not self._time.known or row.username in self._users or not self._pipeline.is_free(row):
             return False
         return self._takeover.is_last or not self._pipeline.waits_for_message(row)
+
+    def free_in(self, row: Enrolment) -> float:
+        """See ``takeover.Work``."""
+        return self._pipeline.free_in(row)
 
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
         """See ``takeover.Work``."""

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from worker.app.run import RunOptions, run_async, run_worker
 from worker.app.stores import open_stores
-from worker.core.errors import ExitCode
+from worker.core.errors import ExitCode, UsageError
 from worker.core.model import NOT_ACTIVATED, State
 from worker.rehearsal.fake_cognito.client import FakeCognito, start_fake_cognito
 from worker.rehearsal.proof import Proof, prove, show
@@ -87,10 +87,20 @@ async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito
         return await run_worker(settings, RunOptions(says_new=False), until=all_pushed)
 
 
+def _make_empty(keep: Path) -> None:
+    """Make the folder. Raises ``UsageError`` where that cannot be, or where it holds an earlier rehearsal."""
+    try:
+        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {keep}: {error.strerror}", "name another folder with --keep DIR") from None
+    if (keep / IDENTITY).exists():
+        raise UsageError(f"{keep} holds an earlier rehearsal", "name another folder with --keep DIR, or remove it")
+
+
 def rehearse_in(scenario: Scenario, keep: Path | None, out: TextIO, *, as_json: bool) -> int:
     """Rehearse in the folder ``keep``, or else in a temporary one; return the exit code."""
     if keep is not None:
-        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_empty(keep)
         code = run_async(rehearse(scenario, keep, out, as_json=as_json))
         if not as_json:
             identity, sealed = (shlex.quote(str(keep / name)) for name in (IDENTITY, CHANNEL))

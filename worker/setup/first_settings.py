@@ -22,9 +22,10 @@ from worker.adapters.private_files import sync_folder
 from worker.core.errors import UsageError
 from worker.sealing import age
 from worker.settings.sections import CognitoSettings, OtpSettings
+from worker.settings.sources import USUAL
 from worker.settings.types import Section
 
-SETTINGS = "mfa-worker.toml"
+SETTINGS = USUAL.name
 """The name of the settings file."""
 KEY = "identity.key"
 """The name of the private key's file."""

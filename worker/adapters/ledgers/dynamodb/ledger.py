@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
@@ -25,7 +25,7 @@ from worker.adapters.ledgers.found import refuse
 from worker.core.errors import RowUnreadable, WorkerError
 from worker.core.figures import Minute
 from worker.core.model import Counts, Enrolment, Listed, State, WriteResult
-from worker.core.ports import Found
+from worker.core.ports import Found, WaitingUsers, Workers
 from worker.pacing.pace import Pace, PaceStore
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 MAX_ITEM = 400 * 1024
 """The most bytes of an item, names and values together (DynamoDB developer guide, quotas)."""
+MOST_CLAIMS = 500
+"""Rows of unfinished users that are read to see which workers are alive: some workers hold 64 users each. They cost
+as many read units as they have kilobytes."""
 BESIDE_THE_RECORD = 48 * 1024
 """The most bytes of an item beside the sealed record: 13 KB of settled requests, a username and a request id of 1 KB
 each, a version, and the names; and what activation needs, an access token of 16 KiB (``requests.message``) or a
@@ -161,6 +164,28 @@ class DynamoLedger:
         It takes two seconds longer if ``counts`` seems to be wrong.
         """
         return counts(await self._counters.recount(self._reads.count))
+
+    async def counts_and_waiting(self, most: int) -> tuple[Counts, WaitingUsers | None]:  # noqa: ARG002
+        """See ``ports.LookedAt``; no queue is in the table."""
+        return await self.counts(), None
+
+    async def workers(self) -> Workers:
+        """See ``ports.LookedAt``: by the claims, so a worker without users is missing, and a dead one is counted
+        until its claims run out.
+        """
+        found, seen = set[str](), 0
+        with suppress(RowUnreadable):
+            async with aclosing(self.unfinished()) as rows:
+                async for row in rows:
+                    if row.worker is not None and row.lease_until > time.time():
+                        found.add(row.worker)
+                    if (seen := seen + 1) == MOST_CLAIMS:
+                        break
+        return Workers(len(found), are_exact=False)
+
+    async def allowed(self) -> float | None:
+        """See ``ports.LookedAt``."""
+        return await self._pace.allowed()
 
     async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         """See ``ports.LedgerStats``. Every item of the table is read."""

@@ -24,6 +24,7 @@ from worker.adapters.ledgers.sqlite.pace import SCHEMA as PACE_SCHEMA
 from worker.adapters.ledgers.sqlite.pace import SqlitePace
 from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.liveness import Liveness
+from worker.adapters.sqlite.waiting import users_waiting
 from worker.core.errors import LedgerUnavailable, RowUnreadable, WorkerError
 from worker.core.figures import Minute
 from worker.core.model import (
@@ -39,7 +40,7 @@ from worker.core.model import (
     WriteResult,
     Written,
 )
-from worker.core.ports import Found
+from worker.core.ports import Found, WaitingUsers, Workers
 from worker.core.settled import load as load_settled
 from worker.pacing.pace import Pace, PaceStore
 
@@ -231,6 +232,18 @@ class SqliteLedger:
     async def recount(self) -> Counts:
         """See ``ports.LedgerStats``; the same as ``counts``, which the database keeps exact in every transaction."""
         return await self.counts()
+
+    async def counts_and_waiting(self, most: int) -> tuple[Counts, WaitingUsers | None]:
+        """See ``ports.LookedAt``; a queue in another file is not looked at."""
+        return await self._database.read(lambda found: _counts_and_waiting(found, most), LedgerUnavailable)
+
+    async def workers(self) -> Workers:
+        """See ``ports.LookedAt``: by their locks on this host."""
+        return Workers(self._liveness.alive(), are_exact=True)
+
+    async def allowed(self) -> float | None:
+        """See ``ports.LookedAt``."""
+        return await self._pace.allowed()
 
     async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         """See ``ports.LedgerStats``."""
@@ -436,6 +449,14 @@ def _counts(connection: sqlite3.Connection) -> Counts:
             codes.setdefault(reason, Counter())[detail] += number
     counted = dict(connection.execute("SELECT name, value FROM counters").fetchall())
     return Counts(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0), codes)
+
+
+def _counts_and_waiting(connection: sqlite3.Connection, most: int) -> tuple[Counts, WaitingUsers | None]:
+    connection.execute("BEGIN")  # one moment for all queries
+    try:
+        return _counts(connection), users_waiting(connection, most)
+    finally:
+        connection.execute("COMMIT")
 
 
 def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -> Sequence[None]:

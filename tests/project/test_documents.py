@@ -119,7 +119,7 @@ def test_the_command_lines_are_found() -> None:
     assert "push --keep-fresh" in found
     assert "export --state needs_session" in found
     assert "run --only pilot.txt" in found
-    assert any(line.startswith("rehearse --users 2000 --rate 100 ") for line in found)
+    assert any(line.startswith("rehearse --users 500 --rate 100 ") for line in found)
 
 
 @pytest.mark.parametrize("arguments", [["rnu"], ["run", "--tolerat", "1%"], ["config", "shw"], ["export"]])

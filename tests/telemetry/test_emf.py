@@ -15,6 +15,7 @@ from worker.core.clock import SystemClock
 from worker.core.errors import QueueUnavailable
 from worker.core.figures import ENROLS
 from worker.core.model import Reason, State
+from worker.core.ports import Backlog
 from worker.core.stats import RunStats
 from worker.telemetry import emf
 
@@ -53,8 +54,8 @@ def stats() -> RunStats:
     return RunStats(SystemClock())
 
 
-async def nobody() -> int | None:
-    return 7
+async def seven() -> Backlog:
+    return Backlog(7)
 
 
 def lines(out: io.StringIO) -> list[dict[str, Any]]:
@@ -63,7 +64,7 @@ def lines(out: io.StringIO) -> list[dict[str, Any]]:
 
 async def test_each_line_has_what_happened_since_the_one_before(stats: RunStats) -> None:
     out = io.StringIO()
-    async with emf.written(stats, nobody, SystemClock(), {"UserPool": POOL}, every=0.02, stream=out):
+    async with emf.written(stats, seven, SystemClock(), {"UserPool": POOL}, every=0.02, stream=out):
         stats.answered(ENROLS, "issued", 0.08)
         stats.answered(ENROLS, "throttled", 0.02)
         stats.sent()
@@ -82,7 +83,7 @@ async def test_each_line_has_what_happened_since_the_one_before(stats: RunStats)
 
 async def test_a_minute_in_which_nothing_happened_says_so_with_zeros(stats: RunStats) -> None:
     out = io.StringIO()
-    async with emf.written(stats, nobody, SystemClock(), {"UserPool": POOL}, stream=out):
+    async with emf.written(stats, seven, SystemClock(), {"UserPool": POOL}, stream=out):
         pass
     (found,) = lines(out)
     assert (found["Delivered"], found["Requests"], found["Throttled"]) == (0, 0, 0)
@@ -90,7 +91,7 @@ async def test_a_minute_in_which_nothing_happened_says_so_with_zeros(stats: RunS
 
 
 async def test_a_queue_that_cannot_be_counted_leaves_only_its_number_out(stats: RunStats) -> None:
-    async def away() -> int | None:
+    async def away() -> Backlog:
         raise QueueUnavailable("away")
 
     out = io.StringIO()
@@ -102,7 +103,7 @@ async def test_a_queue_that_cannot_be_counted_leaves_only_its_number_out(stats: 
 
 async def test_what_looks_like_a_credential_is_masked_like_everywhere(stats: RunStats) -> None:
     out = io.StringIO()
-    async with emf.written(stats, nobody, SystemClock(), {"UserPool": "JBSWY3DPEHPK3PXPJBSWY3DP"}, stream=out):
+    async with emf.written(stats, seven, SystemClock(), {"UserPool": "JBSWY3DPEHPK3PXPJBSWY3DP"}, stream=out):
         pass
     assert lines(out)[0]["UserPool"] == "***"
 

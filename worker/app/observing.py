@@ -7,18 +7,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from worker.app import figures
 from worker.app.stores import Stores
+from worker.core.ports import Queue
 from worker.core.stats import RunStats
 from worker.settings import Settings
 from worker.telemetry import emf
-from worker.telemetry.progress import Waiting
 
 
 @asynccontextmanager
-async def observed(settings: Settings, stores: Stores, stats: RunStats, waiting: Waiting) -> AsyncIterator[None]:
-    """Watch the run while the body of the ``async with`` runs. ``waiting``: counts the messages on the queue."""
+async def observed(settings: Settings, stores: Stores, stats: RunStats, queue: Queue) -> AsyncIterator[None]:
+    """Watch the run on this queue while the body of the ``async with`` runs."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(figures.kept(stats, stores.clock, stores.ledger, stores.worker))
         if settings.log.metrics == "emf":
             dimensions = {"UserPool": settings.cognito.user_pool_id}
-            await stack.enter_async_context(emf.written(stats, waiting, stores.clock, dimensions))
+            await stack.enter_async_context(emf.written(stats, queue.backlog, stores.clock, dimensions))
         yield

@@ -140,7 +140,7 @@ async def _work(
     try:
         async with (
             open_intake(settings, stores, options.source, refused, wave) as queue,
-            observed(settings, stores, stats, _waiting(queue, options)),
+            observed(settings, stores, stats, queue),
             open_worker(
                 settings,
                 stores,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TextIO
 
@@ -18,10 +18,9 @@ import structlog
 from worker.core.errors import WorkerError
 from worker.core.histogram import CALL_SECONDS, Histogram
 from worker.core.model import State, Trouble
-from worker.core.ports import Clock
+from worker.core.ports import Backlog, Clock
 from worker.core.stats import RunStats
 from worker.telemetry.logs import json_line
-from worker.telemetry.progress import Waiting
 
 log = structlog.get_logger()
 
@@ -122,7 +121,7 @@ def document(metrics: list[_Metric], dimensions: Mapping[str, str], now: float) 
 @asynccontextmanager
 async def written(
     stats: RunStats,
-    waiting: Waiting,
+    backlog: Callable[[], Awaitable[Backlog]],
     clock: Clock,
     dimensions: Mapping[str, str],
     *,
@@ -131,13 +130,13 @@ async def written(
 ) -> AsyncIterator[None]:
     """Write a line every so many seconds while the body of the ``async with`` runs, and one at its end.
 
-    ``stream``: standard error by default. Errors in here never reach the body.
+    ``backlog``: counts the messages on the queue; ``stream``: standard error by default. Errors in here never reach the body.
     """
     since = Since(stats)
 
     async def write() -> None:
         try:
-            number = await waiting()
+            number: int | None = (await backlog()).waiting
         except WorkerError:
             number = None
         json_line(document(since.take(number), dimensions, clock.utc()), stream)

@@ -130,7 +130,8 @@ async def written(
 ) -> AsyncIterator[None]:
     """Write a line every so many seconds while the body of the ``async with`` runs, and one at its end.
 
-    ``backlog``: counts the messages on the queue; ``stream``: standard error by default. Errors in here never reach the body.
+    ``backlog``: counts the messages on the queue; ``stream``: standard error by default. Errors in here never reach
+    the body.
     """
     since = Since(stats)
 

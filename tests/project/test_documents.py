@@ -150,15 +150,6 @@ def test_every_module_that_a_page_runs_exists(page: Path) -> None:
         assert importlib.util.find_spec(module), module
 
 
-@each_page
-def test_python_in_a_page_parses_and_imports_what_is_there(page: Path) -> None:
-    for block in blocks(page, "python"):
-        for node in ast.walk(compile(block, page.name, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)):
-            if isinstance(node, ast.ImportFrom) and not str(node.module).startswith("my_"):  # which is the reader's
-                module = importlib.import_module(str(node.module))
-                assert all(hasattr(module, alias.name) for alias in node.names)
-
-
 def test_operations_explains_every_exit_code_state_and_reason() -> None:
     rows = re.findall(r"^\| `?(\w+)`? \|", (ROOT / "docs" / "operations.md").read_text("utf-8"), flags=re.MULTILINE)
     for wanted in ([str(int(code)) for code in ExitCode], list(State), list(Reason)):

@@ -190,7 +190,7 @@ class Activator:
                 return found
         if self._config.activation is not ActivationMode.PREFER:
             return rules.active(claim.row, self._clock.utc())
-        if not held.verified and not await self._put(rules.verified(claim.row), claim, scope):
+        if not held.verified and not await self._put(rules.verified(claim.row, self._clock.utc()), claim, scope):
             return Overtaken()
         return await self._set_preference(usable, claim, scope)
 

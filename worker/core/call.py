@@ -310,6 +310,8 @@ class Caller:
         scope.forbid_stop()
         self._stats.waiting_for = ""
         self._stats.answered(operation.name, answer(reply), self._clock.monotonic() - sent_at)
+        told_as = "" if operation.effect is Effect.ISSUES else operation.name
+        claim.row = rules.answered(claim.row, told_as, reply, self._clock.utc())
         self._breaker.record_reply(request.username, reply, number, signs_in=operation.signs_in)
         is_throttled_alone = operation.lane.throttling.record_reply(request.username, reply, number, sent_at)
         if isinstance(reply, TryAgain):

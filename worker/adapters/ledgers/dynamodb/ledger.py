@@ -38,8 +38,8 @@ MOST_CLAIMS = 500
 as many read units as they have kilobytes."""
 BESIDE_THE_RECORD = 48 * 1024
 """The most bytes of an item beside the sealed record: 13 KB of settled requests, a username and a request id of 1 KB
-each, a version, and the names; and what activation needs, an access token of 16 KiB (``requests.message``) or a
-Session, with the secret, sealed."""
+each, 12 KB of events (ten details of 100 characters, which JSON may write as 12 bytes each), a version, and the names;
+and what activation needs, an access token of 16 KiB (``requests.message``) or a Session, with the secret, sealed."""
 
 
 class DynamoLedger:

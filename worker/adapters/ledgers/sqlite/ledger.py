@@ -25,6 +25,7 @@ from worker.adapters.ledgers.sqlite.pace import SqlitePace
 from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.liveness import Liveness
 from worker.adapters.sqlite.waiting import users_waiting
+from worker.core import history
 from worker.core.errors import LedgerUnavailable, RowUnreadable, WorkerError
 from worker.core.figures import Minute
 from worker.core.model import (
@@ -50,7 +51,7 @@ CREATE TABLE IF NOT EXISTS users (
     generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
     NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
     sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT,
-    detail TEXT, activation BLOB
+    detail TEXT, activation BLOB, events TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
 CREATE INDEX IF NOT EXISTS activation_pending ON users (username) WHERE reason = 'activation_pending';
@@ -81,12 +82,14 @@ _COLUMNS = (
     "blob",
     "detail",
     "activation",
+    "events",
     "replaces",
 )
 """The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
 replaces, is only written: the condition of the write compares it."""
-_LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB"}
-"""Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened."""
+_LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB", "events": "TEXT"}
+"""Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened. A
+worker of an earlier version beside us leaves in them what stands there."""
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _UNFINISHED = f"""
 {_SELECT} INDEXED BY unfinished WHERE state IN ('in_progress', 'sealed') AND username > ?1
@@ -535,6 +538,7 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
         ),
         row.detail,
         _packed(row.activation),
+        history.dump(row.events) if row.events else None,
         replaces,
     )
 
@@ -566,6 +570,7 @@ def _converted(row: Sequence[Any]) -> Enrolment:
         sealed=sealed,
         detail=row[19],
         activation=_unpacked(row[20]) if row[20] is not None else None,
+        events=history.load(json.loads(row[21])) if row[21] else (),
     )
 
 

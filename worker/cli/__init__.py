@@ -15,8 +15,8 @@ from typing import NoReturn
 
 import click
 
+from worker.adapters.core_dumps import forbid_core_dumps
 from worker.cli import repair, requests, run, secrets, setup
-from worker.cli.core_dumps import forbid_core_dumps
 from worker.cli.options import CONFIG, SET
 from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
 
@@ -40,7 +40,7 @@ def cli(config: Path | None, overrides: tuple[str, ...]) -> None:  # noqa: ARG00
 for command in (
     *(run.run, run.rehearse),
     *(requests.push, requests.status, requests.export),
-    *(secrets.keygen, secrets.open_),
+    *(secrets.keygen, secrets.open_, secrets.letters_template),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(setup.init, setup.check, setup.config),
 ):

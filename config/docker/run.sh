@@ -10,6 +10,7 @@
 #   IMAGE       the image; default mfa-worker, as `docker build -t mfa-worker .` names it
 #   SETTINGS    the settings file; default mfa-worker.toml here. The container's user must be able to read it
 #   STATE       the volume of queue, ledger and sealed file where they are embedded; default mfa-state
+#   METRICS     a port of this machine on which `run` shows its metrics to this machine alone, such as 9464; default: none
 #   ENV_FILE    a file of variables (AWS_…, MFA_WORKER_…), one a line; not needed where the host has a role
 #
 # Why each flag is there:
@@ -37,6 +38,13 @@ if [[ -n ${ENV_FILE:-} ]]; then
   environment+=(--env-file "$ENV_FILE")
 fi
 
+listening=()
+if [[ -n ${METRICS:-} && ${1:-} == run ]]; then
+  # Inside, it has to listen to more than the container's own loopback.
+  environment+=(--env "MFA_WORKER_METRICS__PORT=$METRICS" --env MFA_WORKER_METRICS__HOST=0.0.0.0)
+  listening=(--publish "127.0.0.1:$METRICS:$METRICS")
+fi
+
 exec docker run --rm --interactive \
   --label mfa-worker \
   --read-only --tmpfs /tmp:rw,noexec,nosuid,nodev,size=64m \
@@ -47,5 +55,6 @@ exec docker run --rm --interactive \
   --stop-timeout 60 \
   --mount "type=volume,source=${STATE:-mfa-state},target=/var/lib/mfa-worker" \
   --mount "type=bind,source=$settings,target=/etc/mfa-worker.toml,readonly" \
+  ${listening[@]+"${listening[@]}"} \
   "${environment[@]}" \
   "$image" "$@"

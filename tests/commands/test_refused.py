@@ -39,7 +39,7 @@ async def test_those_at_the_front_of_the_queue_are_refused_alone_in_every_run(ro
         ended = await rollout.run("--report", str(report))
 
         assert ended.code == 1
-        assert "sign them in through an app client that exists" in ended.err
+        assert "Sign the user in through an app client that exists" in ended.err
         said = json.loads(report.read_text())
         assert said["states"]["delivered"] == run * len(GOOD)
         assert said["reasons"] == {"refused": len(BAD)}

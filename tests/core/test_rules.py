@@ -15,6 +15,7 @@ from worker.core.model import (
     STATE_OF,
     CredentialKind,
     Enrolment,
+    Event,
     Reason,
     Request,
     Secret,
@@ -232,7 +233,8 @@ def test_a_replacement_that_another_request_carries_on_is_not_made_twice() -> No
 def test_a_sealed_secret_is_delivered_without_its_request() -> None:
     stands = in_state(State.SEALED, request_id="old")
     found = rules.without_request(stands, ME, nobody)
-    assert found == Deliver(stands._replace(worker="me", lease_until=NOW + 60))
+    told = (Event(NOW, "claimed", "to deliver"),)
+    assert found == Deliver(stands._replace(worker="me", lease_until=NOW + 60, events=told))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,9 @@ class Bench:
             self.read_rows += 1
             yield each
 
+    def free_in(self, row: Enrolment) -> float:
+        return 0.0
+
     def is_free(self, row: Enrolment) -> bool:
         return row.username not in self.others
 

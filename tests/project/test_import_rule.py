@@ -14,7 +14,9 @@ MODULES = {
     for path in sorted((ROOT / "worker").rglob("*.py"))
 }
 
-BELOW_APP = {"core", "pacing", "requests", "settings", "adapters", "engine", "sealing", "telemetry"}
+BELOW_APP = {
+    *("core", "extras", "pacing", "requests", "settings", "adapters", "engine", "sealing", "telemetry", "report"),
+}
 MAY_IMPORT = {
     "core": set[str](),
     "pacing": {"core"},
@@ -25,6 +27,7 @@ MAY_IMPORT = {
     "extras": {"core"},
     "telemetry": {"core", "extras", "settings", "adapters.private_files"},
     "sealing": {"core", "settings", "adapters"},
+    "report": {"core", "telemetry", "adapters.private_files"},
     "app": BELOW_APP,
     "setup": {*BELOW_APP, "app"},
     "rehearsal": {*BELOW_APP, "app"},
@@ -47,6 +50,7 @@ LIBRARIES = {
     "sqlite3": {"adapters.sqlite", "adapters.ledgers.sqlite", "adapters.queues.sqlite"},
     "aioboto3": {"adapters.aws", "adapters.cognito"},
     "click": {"cli"},
+    "jinja2": {"report"},
 }
 """Libraries that only some rooms may know, so that another can take their place."""
 

@@ -104,11 +104,17 @@ STATE = "/var/lib/mfa-worker"
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
+WATCHED = {"metrics": {"port": 9464, "host": "0.0.0.0"}}
+"""What a container is given so that a scraper outside of it can ask."""
+
+
 @pytest.mark.parametrize(
-    ("name", "forced"), [("aws", {}), ("ecs", {}), ("batch", {"run": {"grace": 10.0}})], ids=["aws", "ecs", "batch"]
+    ("name", "forced"),
+    [("aws", WATCHED), ("ecs", WATCHED), ("batch", {"run": {"grace": 10.0}})],
+    ids=["aws", "ecs", "batch"],
 )
 def test_every_platform_on_aws_has_the_settings_of_the_example(
-    name: str, forced: Mapping[str, Mapping[str, float]], tmp_path: Path
+    name: str, forced: Mapping[str, Mapping[str, Any]], tmp_path: Path
 ) -> None:
     wanted = load(CONFIG / "aws.toml", [], {"MFA_WORKER_STATE": STATE}).model_dump()
     for section, values in forced.items():
@@ -118,7 +124,7 @@ def test_every_platform_on_aws_has_the_settings_of_the_example(
 
 def test_one_host_has_the_embedded_stores_on_its_volume(tmp_path: Path) -> None:
     settings = settings_of("one-host", tmp_path)
-    assert settings.model_dump() == settings_of("docker", tmp_path).model_dump()
+    assert settings.model_dump() == {**settings_of("docker", tmp_path).model_dump(), **WATCHED}
     assert (settings.queue.kind, settings.ledger.kind, settings.channel.kind) == ("sqlite", "sqlite", "file")
     mounted = {each["name"]: each["mountPath"] for each in PODS["one-host"]["containers"][0]["volumeMounts"]}
     assert (settings.queue.path.parent, settings.channel.path.parent) == (Path(STATE), Path(STATE))  # type: ignore[attr-defined]
@@ -195,6 +201,34 @@ def test_nothing_that_looks_like_a_secret_or_an_account_is_in_a_manifest(path: P
     assert SECRETS.findall(text) == []
     assert set(re.findall(r"\b\d{12}\b", text)) <= {"123456789012"}
     assert "kind: Secret" not in text
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_what_asks_a_pod_how_it_is_asks_where_it_listens_and_gives_it_time(name: str, tmp_path: Path) -> None:
+    settings, container = settings_of(name, tmp_path), PODS[name]["containers"][0]
+    port = settings.metrics.port
+    assert container["ports"] == [{"name": "metrics", "containerPort": port}]
+    paths = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "liveness", "readiness")}
+    assert {each["port"] for each in paths.values()} == {"metrics"}
+    assert {kind: each["path"] for kind, each in paths.items()} == {
+        "startup": "/healthz",
+        "liveness": "/healthz",
+        "readiness": "/readyz",
+    }
+    liveness = container["livenessProbe"]
+    assert liveness["failureThreshold"] * liveness["periodSeconds"] >= settings.run.watchdog
+    assert liveness["timeoutSeconds"] >= 10
+    annotations = KUBERNETES[name]["Job"]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {"prometheus.io/scrape": "true", "prometheus.io/port": str(port)}
+
+
+def test_the_ports_that_are_opened_are_those_of_the_metrics_alone(tmp_path: Path) -> None:
+    (policy,) = resources_from_file(str(CONFIG / "kubernetes/network-policy.yaml"))
+    port = settings_of("aws", tmp_path).metrics.port
+    assert [each["ports"] for each in policy["spec"]["ingress"]] == [[{"protocol": "TCP", "port": port}]]
+    assert [each["containerPort"] for each in TASKS_CONTAINER["portMappings"]] == [
+        settings_of("ecs", tmp_path).metrics.port
+    ]
 
 
 def test_every_manifest_names_the_same_image_of_this_version() -> None:

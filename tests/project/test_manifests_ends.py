@@ -148,6 +148,18 @@ def test_the_script_hands_everything_on(tmp_path: Path) -> None:
     assert "MFA_WORKER_CONFIG=/etc/mfa-worker.toml" in arguments
 
 
+def test_the_script_publishes_the_metrics_of_a_run_to_this_machine_alone_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    settings = str(CONFIG / "aws.toml")
+    _, arguments = run_script(tmp_path, "run", SETTINGS=settings, METRICS="9464")
+    assert "127.0.0.1:9464:9464" in arguments
+    assert {"MFA_WORKER_METRICS__PORT=9464", "MFA_WORKER_METRICS__HOST=0.0.0.0"} <= set(arguments)
+    (tmp_path / "other").mkdir()
+    _, arguments = run_script(tmp_path / "other", "status", SETTINGS=settings, METRICS="9464")
+    assert not [each for each in arguments if "9464" in each or "METRICS" in each]
+
+
 def test_the_script_without_settings_is_a_usage_error(tmp_path: Path) -> None:
     assert run_script(tmp_path, "run", SETTINGS=str(tmp_path / "no folder" / "none")) == (ExitCode.USAGE, [])
 

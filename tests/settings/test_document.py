@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from worker.settings.document import page
+from worker.cli.completion import SETTINGS
+from worker.settings.document import keys, page
 from worker.settings.sections import every_setting
 from worker.settings.sources import fields, variable
 
@@ -15,6 +16,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 def test_the_page_is_what_the_generator_makes() -> None:
     renew = "renew it: python -m worker.settings.document > docs/settings.md"
     assert PAGE.read_text("utf-8") == page(), renew
+
+
+def test_the_names_that_the_shell_completes_are_those_of_the_settings() -> None:
+    renew = "renew it: python -m worker.settings.document keys > worker/cli/settings_keys.txt"
+    assert SETTINGS.read_text("ascii") == keys(), renew
 
 
 def test_it_names_every_setting_with_its_variable() -> None:

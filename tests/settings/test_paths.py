@@ -143,7 +143,20 @@ def test_it_is_said_that_no_settings_file_was_read(home: Path) -> None:
     with pytest.raises(UsageError, match="user_pool_id is required") as missing:
         load(None, [], {})
     assert "no settings file was read: name one with --config FILE or MFA_WORKER_CONFIG" in missing.value.hint
+    assert "mfa-worker init" in missing.value.hint
 
+
+def test_a_settings_file_in_this_folder_is_not_read_unseen_but_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "mfa-worker.toml").touch()
+    with pytest.raises(UsageError) as missing:
+        load(None, [], {})
+    assert f"export MFA_WORKER_CONFIG={home / 'mfa-worker.toml'}" in missing.value.hint
+
+
+def test_where_one_was_read_that_is_not_said(home: Path) -> None:
     with pytest.raises(UsageError) as missing:
         load(written(home), [], {})
     assert "no settings file was read" not in missing.value.hint

@@ -5,7 +5,7 @@ hand; the others are judged at rest, when no process is left and nothing more wi
 
 Six, seven and ten, which are about secrets that may be lost, stand in ``losses``; what a wrong clock or a channel that
 is away must not bring about, in ``clock_and_channel``; what concerns sign-ins, in ``signing_in``; and what concerns the
-activation, in ``activating``.
+activation, in ``activating``; and what a user's row tells of what happened, in ``telling``.
 
 A paused process is the one thing that no fencing can stop: Cognito takes no fencing token, so a request that stood
 between the worker's last look at the clock and the wire while its process was paused leaves when the process goes on.
@@ -55,6 +55,11 @@ from tests.simulation.signing_in import (
     no_two_workers_at_once,
     outlasts_the_attempt,
     who_was_signed_in_was_looked_at,
+)
+from tests.simulation.telling import (
+    a_history_fits_its_row,
+    every_delivered_secret_is_told,
+    nothing_that_was_told_is_forgotten,
 )
 from worker.core.model import ENROLLED, NOT_ACTIVATED, Enrolment, PoolFault, Reason, State, TryAgain
 from worker.core.resilience.refusals import LATELY
@@ -107,9 +112,12 @@ def judge(world: World, event: Event) -> None:
             a_refusal_is_a_users_own_only_while_others_get_through(world, event)
             a_lost_reply_was_lost(world, event)
             a_drained_call_leaves_no_doubt(world, event)
+            a_history_fits_its_row(world, event)
+            nothing_that_was_told_is_forgotten(world, event)
         case Delivery():
             a_record_was_durable_first(world, event)
             an_attempt_is_onesecret_of(world, event.username)
+            every_delivered_secret_is_told(world, event)
         case Acknowledgement():
             an_outcome_was_durable_first(world, event)
         case Exit():

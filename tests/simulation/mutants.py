@@ -20,12 +20,13 @@ from tests.simulation.scenario import Scenario
 from tests.simulation.stores import QueueStore
 from tests.simulation.story import check
 from tests.simulation.world import World
-from worker.core import clock, older, rules, settled
+from worker.core import clock, history, older, rules, settled
 from worker.core.call import Caller, Claim
 from worker.core.model import (
     EXPIRED,
     CredentialKind,
     Enrolment,
+    Event,
     GiveBack,
     Issued,
     Lost,
@@ -60,7 +61,7 @@ from worker.engine.takeover import Takeover
 Apply = Callable[[pytest.MonkeyPatch], None]
 lease = QueueStore.lease
 next_step, conclude, released, in_doubt = rules.next_step, rules.conclude, rules.released, rules.in_doubt
-is_duplicate = rules.is_duplicate
+is_duplicate, delivered, claimed = rules.is_duplicate, rules.delivered, rules._claimed
 put = SimulatedLedger.put
 note, recovered = older.note, older.recovered
 
@@ -297,7 +298,22 @@ def delivered_before_all_the_same(row: Enrolment, code: str, now: float) -> Enro
     return rules.delivered(row, now)
 
 
+def told_by_its_own_clock(events: tuple[Event, ...], now: float, what: str, detail: str = "") -> tuple[Event, ...]:
+    return (*events[1 - history.MOST :], Event(now, what, detail))
+
+
+def delivered_without_telling(row: Enrolment, now: float, **options: Any) -> Enrolment:
+    return delivered(row, now, **options)._replace(events=row.events)
+
+
+def begun_anew(row: Enrolment, me: Claimant, why: str) -> Enrolment:
+    return claimed(row._replace(events=()), me, why)
+
+
 MUTANTS: dict[str, Apply] = {
+    "tells of events by its own clock": Patched(rules, {"and_then": told_by_its_own_clock}),
+    "does not tell of the delivery": Patched(rules, {"delivered": delivered_without_telling}),
+    "forgets what happened when it takes over a secret": Patched(rules, {"_claimed": begun_anew}),
     "skips a user in doubt": Patched(rules, {"conclude": skipped_in_doubt}),
     "calls a user delivered whose record was refused": Patched(
         rules, {"refused_delivery": delivered_before_all_the_same}

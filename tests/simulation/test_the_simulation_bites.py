@@ -25,6 +25,11 @@ MARKED = replace(REPLACED, marked=True, faults=(Fault("associate", 2, Wrong.TIME
 SILENT = (Fault("associate", 1, Wrong.LOST, 20),)
 
 LIKELY: dict[str, Scenario] = {
+    "tells of events by its own clock": replace(TWO_WORKERS, skews=(-30.0, 30.0)),
+    "does not tell of the delivery": Scenario((TOKEN,), rounds=0),
+    "forgets what happened when it takes over a secret": Scenario(
+        (TOKEN,), faults=(Fault("deliver", 1, Wrong.UNAVAILABLE, 40),)
+    ),
     "skips a user in doubt": Scenario(
         (TOKEN,), faults=(Fault("associate", 1, Wrong.LOST_REPLY), Fault("associate", 2, Wrong.DISABLED)), rounds=0
     ),
@@ -104,6 +109,9 @@ LIKELY: dict[str, Scenario] = {
     ),
 }
 CAUGHT_BY = {
+    "tells of events by its own clock": "history",
+    "does not tell of the delivery": "history",
+    "forgets what happened when it takes over a secret": "history",
     "skips a user in doubt": "6",
     "calls a user delivered whose record was refused": "2 4",
     "calls for whoever dies first": "13",

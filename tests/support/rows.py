@@ -7,7 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from worker.core.model import Activation, CredentialKind, Enrolment, Reason, Sealed, State
+from worker.core.history import MOST, and_then
+from worker.core.model import Activation, CredentialKind, Enrolment, Event, Reason, Sealed, State
 from worker.core.settled import load
 
 NASTY_NAMES = (
@@ -69,6 +70,21 @@ activations = st.builds(
     verified=st.booleans(),
     doubt=st.booleans(),
 )
+happened = st.tuples(
+    times,
+    st.sampled_from(["claimed", "answered", "sealed", "delivered", "given back", "concluded", "of a later version"]),
+    st.just("") | st.text(max_size=120),
+)
+
+
+def histories(events: list[tuple[float, str, str]]) -> tuple[Event, ...]:
+    """What a row tells after these."""
+    told: tuple[Event, ...] = ()
+    for event in events:
+        told = and_then(told, *event)
+    return told
+
+
 enrolments = st.builds(
     Enrolment,
     username=usernames,
@@ -89,4 +105,5 @@ enrolments = st.builds(
     detail=st.none() | st.just("ForbiddenException"),
     before_reason=st.none() | st.sampled_from(Reason),
     activation=st.none() | activations,
+    events=st.lists(happened, max_size=MOST + 4).map(histories),
 )

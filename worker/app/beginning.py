@@ -90,7 +90,8 @@ async def existing(settings: Settings, ledger: Beginning) -> Found:
         if time.monotonic() - since > MAKING or not await asyncio.to_thread(settings.ledger.path.exists):
             raise UsageError(
                 f"there is no ledger at {ledger_name(settings)}",
-                "the first push or run begins one; if there was one, correct ledger.path or --config, or restore it",
+                "the first push or run begins one (mfa-worker push FILE); if there was one, correct ledger.path or "
+                "--config, or restore it",
             )
         await asyncio.sleep(ASK_AGAIN)
     return found

@@ -17,8 +17,9 @@ from worker.app.feed import feed
 from worker.app.push_time import learn_time
 from worker.app.stores import Purpose, Stores, open_stores, parser_of
 from worker.app.tickets import Progress, Tickets
+from worker.core.causes import UNREQUESTED
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
-from worker.core.model import Counts, Listed, Request, State
+from worker.core.model import Counts, Listed, Reason, Request, State
 from worker.core.ports import Backlog, Pushed, PutAside
 from worker.core.record import rfc3339
 from worker.requests.feed import BATCH, Feed
@@ -27,9 +28,7 @@ from worker.requests.message import Parser
 from worker.requests.refused import Aside, Refused, safe_reason
 from worker.requests.usernames import named_lines, why_not
 from worker.settings import Settings
-
-UNREQUESTED = "unrequested"
-"""A value of ``export --state`` that is no state of the ledger: users who are on the roster and have no row."""
+from worker.telemetry.report import Reasons, explained, several
 
 
 @dataclass(slots=True)
@@ -181,13 +180,24 @@ def state(text: str) -> State:
         raise UsageError(f"there is no state {text!r}", f"did you mean {near[0]}?") from None
 
 
-async def export(settings: Settings, wanted: State, out: TextIO) -> None:
-    """Write the users in that state to ``out``, one JSON object per line; control characters are escaped."""
+async def export(settings: Settings, wanted: State, out: TextIO) -> Reasons:
+    """Write the users in that state to ``out``, one JSON object per line; control characters are escaped.
+
+    Returns how many there were, by state, reason and detail.
+    """
+    found: Counter[tuple[str, str | None, str | None]] = Counter()
     async with open_stores(settings, Purpose.EXISTING) as stores:
         say_new(settings, stores.found)
         await older.warn(settings, stores)
         async for page in stores.ledger.listed(wanted):
             out.write("".join(_lines(wanted, page)))
+            found.update((wanted.value, user.reason, _told_apart(user)) for user in page)
+    return found
+
+
+def _told_apart(user: Listed) -> str | None:
+    """The detail, which is counted: not why somebody was dismissed, of which there are as many texts as people like."""
+    return None if user.reason == Reason.DISMISSED else user.detail
 
 
 def _lines(state: State, users: Sequence[Listed]) -> Iterator[str]:
@@ -202,10 +212,29 @@ def _lines(state: State, users: Sequence[Listed]) -> Iterator[str]:
         yield f'{{"username": {name}, {said}}}\n'
 
 
-async def export_unrequested(settings: Settings, out: TextIO) -> None:
-    """Write the users of the roster for whom no worker has seen a request, one JSON object per line."""
+async def export_unrequested(settings: Settings, out: TextIO) -> Reasons:
+    """Write the users of the roster for whom no worker has seen a request, one JSON object per line.
+
+    Returns how many there were.
+    """
+    number = 0
     async with open_stores(settings, Purpose.EXISTING) as stores:
         say_new(settings, stores.found)
         await older.warn(settings, stores)
         async for username in stores.ledger.unrequested():
             out.write(json.dumps({"username": username, "state": UNREQUESTED}) + "\n")
+            number += 1
+    return {(UNREQUESTED, None, None): number}
+
+
+def exported(wanted: str, reasons: Reasons) -> Iterator[str]:
+    """Yield lines for people about what was exported: how many users, each reason's cause and cure, the next step."""
+    number = sum(reasons.values())
+    of_them = f"{wanted.replace('_', ' ')}: {several(number, 'user')}"
+    if not number:
+        yield f"{of_them}; all states: mfa-worker status"
+        return
+    yield of_them
+    yield from explained(reasons)
+    if wanted in (State.NEEDS_SESSION, State.FAILED):
+        yield "Next: add a credential to each of these lines (tickets: push --usernames), then mfa-worker push FILE"

@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.app import beginning, older
+from worker.app.looking import ONE_BY_ONE_IN_A_RUN, Looking
+from worker.app.monitoring import Observe, monitored
 from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_of, stamp
 from worker.app.wiring import open_worker
 from worker.app.written_files import refuse_wrong_files
@@ -89,7 +91,10 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     stats = RunStats(SystemClock())
     follow = until or (asyncio.Event() if options.follow else None)
     refused = Refused(parser_of(settings).digest)
-    async with open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores:
+    async with (
+        monitored(settings, stats, shutdown) as observe,
+        open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores,
+    ):
         if options.says_new:
             beginning.say_new(settings, stores.found)
             beginning.say_exposed(settings)
@@ -97,7 +102,9 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
             raise refusal
         with _signals(shutdown), _tuned_interpreter(), stores.alive:
             try:
-                counts, backlog = await _work(settings, options, stores, shutdown, stats, follow, wave, refused)
+                counts, backlog = await _work(
+                    settings, options, stores, shutdown, stats, follow, wave, refused, observe
+                )
             except (DependencyUnavailable, PersonMustAct) as unavailable:  # the states of the users are not known
                 shutdown.request(unavailable)
                 reason = shutdown.reason or unavailable
@@ -125,6 +132,7 @@ async def _work(
     follow: asyncio.Event | None,
     wave: waves.Wave | None,
     refused: Refused,
+    observe: Observe,
 ) -> tuple[Counts, Backlog]:
     """Run the worker; return the users by state and the backlog: counted if all work is done, else as last known."""
     queue: Queue = stores.queue
@@ -141,11 +149,12 @@ async def _work(
                 wave=wave,
                 failure_rate=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
             ) as loop,
+            observe(stores, queue, loop),
             progress.show(
                 stats,
-                _waiting(queue, options),
-                quota=settings.rate.effective,
-                calls=settings.calls_per_user,
+                Looking(settings, stores, ONE_BY_ONE_IN_A_RUN),
+                _plan(settings, options),
+                lambda: (shutdown.reason, shutdown.hurry.is_set()),
                 interval=settings.log.interval,
             ),
         ):
@@ -176,7 +185,8 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
     """Raise ``UsageError`` for what can be seen to be wrong before the ledger is touched."""
     AgeSealer(settings.seal.recipients)
     if options.source not in (None, "-") and not os.access(options.source, os.R_OK):
-        raise UsageError(f"cannot read {options.source}", "name a file of requests, one JSON object a line")
+        why = "permission denied" if os.path.lexists(options.source) else "there is no such file"
+        raise UsageError(f"cannot read {options.source}: {why}", "name a file of requests, one JSON object a line")
     if options.source and options.only:
         raise UsageError("--only chooses among what is on the queue, not in --input", "push the requests first")
     if options.new_rollout and settings.ledger.must_exist:
@@ -188,13 +198,18 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
     refuse_wrong_files(settings, delivers=True, report=options.report, read=read)
 
 
-def _waiting(queue: Queue, options: RunOptions) -> Callable[[], Awaitable[int | None]]:
-    """Return a function that counts the waiting messages; it returns ``None`` where their number says nothing."""
-
-    async def waiting() -> int | None:
-        return None if options.source or options.follow or options.only else (await queue.backlog()).waiting
-
-    return waiting
+def _plan(settings: Settings, options: RunOptions) -> progress.Plan:
+    """Return what the progress has to know of this run."""
+    return progress.Plan(
+        quota=settings.rate.effective,
+        users_per_second=settings.users_per_second,
+        calls=settings.calls_per_user,
+        source=options.source,
+        is_wave=options.only is not None,
+        follow=options.follow,
+        empty_after=settings.queue.empty_after if settings.queue.kind == "sqs" else 0.0,
+        grace=settings.run.grace,
+    )
 
 
 def _exit_code(

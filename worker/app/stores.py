@@ -22,7 +22,18 @@ from worker.app.written_files import mark_beside, refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.errors import UsageError
 from worker.core.model import Counts
-from worker.core.ports import Beginning, CountedLedger, Found, Producer, Queue, QueueStats, Recoverable, Roster
+from worker.core.ports import (
+    Beginning,
+    CountedLedger,
+    FigureStore,
+    Found,
+    LookedAt,
+    Producer,
+    Queue,
+    QueueStats,
+    Recoverable,
+    Roster,
+)
 from worker.engine.waves import HIDDEN_FOR, Wave, select
 from worker.pacing.pace import PaceStore
 from worker.requests.message import Parser
@@ -61,9 +72,9 @@ class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """A durable queue: it is pushed to, leased from and counted."""
 
 
-class StoredLedger(CountedLedger, Beginning, Roster, PaceStore, Recoverable, Protocol):
-    """A durable ledger: users' rows, their counts, the roster, the shared pace; it knows how the rollout began, and
-    notices that it is a copy.
+class StoredLedger(CountedLedger, LookedAt, Beginning, Roster, PaceStore, FigureStore, Recoverable, Protocol):
+    """A durable ledger: users' rows, their counts, the roster, the shared pace, the figures over time; it knows how the
+    rollout began, and notices that it is a copy.
     """
 
     @property

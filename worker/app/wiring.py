@@ -91,7 +91,10 @@ async def open_worker(
                 signed=await _signed_calls(settings, stack),
             )
         )
-        pacer = await stack.enter_async_context(SharedPacer(stores.ledger, settings.rate.effective, clock))
+        stats.configured_per_second = stats.allowed_per_second = settings.rate.effective
+        pacer = await stack.enter_async_context(
+            SharedPacer(stores.ledger, settings.rate.effective, clock, adapted=stats.allows)
+        )
         stack.callback(lambda: setattr(stats, "quota_lost", pacer.lost))
         sign_in_pacer = None
         if settings.sign_in.flow != "none":

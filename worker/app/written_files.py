@@ -16,6 +16,7 @@ from worker.adapters import channels
 from worker.adapters.private_files import OTHERS_WRITE, look_private
 from worker.adapters.sqlite import files, liveness
 from worker.core.errors import UsageError
+from worker.report import file as pages
 from worker.settings import Settings
 from worker.settings.paths import placed
 from worker.telemetry import report as reports
@@ -34,12 +35,14 @@ def refuse_wrong_files(
     *,
     delivers: bool = False,
     report: Path | None = None,
+    page: Path | None = None,
     read: Mapping[str, str | Path | None] | None = None,
 ) -> None:
     """Raise ``UsageError`` for the first file that is not the one meant.
 
-    ``delivers``: whether the command writes to the channel; ``report``: the file of ``--report``; ``read``: the files
-    that the command only reads, by the options that name them (``None`` and ``-`` are no files).
+    ``delivers``: whether the command writes to the channel; ``report``: the file of ``--report``; ``page``: that of
+    ``--html``; ``read``: the files that the command only reads, by the options that name them (``None`` and ``-`` are
+    no files).
     """
     stores, channel = dict(_stores(settings)), dict(_channel(settings))
     _refuse_those_moved(settings, {**stores, **channel})
@@ -52,6 +55,8 @@ def refuse_wrong_files(
     beside = list(_beside(stores, channel))
     if report is not None:
         written.append((placed(report, Path()), "--report"))
+    if page is not None:
+        written.append((placed(page, Path()), "--html"))
     _refuse_one_for_two([*written, *beside], inputs)
     for path, key in stores.items():
         _look_at_store(path, key)
@@ -61,6 +66,8 @@ def refuse_wrong_files(
         channels.kind_of(settings.channel).refuse_other_files(settings.channel)
     if report is not None:
         reports.refuse_other_files(report)
+    if page is not None:
+        pages.refuse_other_files(page)
     _refuse_streams([*written, *beside])
 
 

@@ -16,33 +16,47 @@ from typing import NoReturn
 import click
 
 from worker.adapters.core_dumps import forbid_core_dumps
-from worker.cli import repair, requests, run, secrets, setup
+from worker.cli import completion, repair, report, requests, run, secrets, setup
+from worker.cli.first import next_steps
+from worker.cli.group import Commands, help_
 from worker.cli.options import CONFIG, SET
 from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="mfa-worker")
 @CONFIG
 @SET
-def cli(config: Path | None, overrides: tuple[str, ...]) -> None:  # noqa: ARG001 - they may stand before the command
+@click.pass_context
+def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...]) -> int:  # noqa: ARG001
     """Enrol a whole Amazon Cognito user pool in TOTP multi-factor authentication.
 
-    What waits on the queue is a Session, an access token, a ticket or a password of each user. The worker signs in
-    where it has to, calls AssociateSoftwareToken within the quota, writes each secret, sealed, to the delivery channel,
-    and activates it where that is asked. Begin with "mfa-worker rehearse".
-    """
-    from worker.settings.environment import refuse_key_log
+    Each user's request waits on a queue. The worker signs in where it has to, calls AssociateSoftwareToken within the
+    quota, writes each secret, sealed, to the delivery channel, and activates it where that is asked.
+    """  # config and overrides may stand before the command, which asks the context for them
+    if context.invoked_subcommand is None:
+        for line in next_steps(config, os.environ):
+            click.echo(line, err=True)
+        return ExitCode.USAGE  # no result: a script that lost the command's name must not take it for one
+    if context.invoked_subcommand not in ("help", "completion"):
+        from worker.settings.environment import refuse_key_log  # takes a while
 
-    refuse_key_log(os.environ)
+        refuse_key_log(os.environ)
+    return ExitCode.DONE
 
 
 for command in (
     *(run.run, run.rehearse),
-    *(requests.push, requests.status, requests.export),
+    *(requests.push, requests.status, requests.export, report.report),
     *(secrets.keygen, secrets.open_, secrets.letters_template),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(setup.init, setup.check, setup.config),
+    *(completion.completion, help_),
 ):
     cli.add_command(command)
 
@@ -57,6 +71,8 @@ def main() -> NoReturn:
     except click.exceptions.Abort:
         code = ExitCode.INTERRUPTED
     except click.ClickException as error:
+        if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option):
+            error = click.MissingParameter(error.param.help, error.ctx, error.param)  # says what to write there
         with suppress(OSError):
             error.show()
         code = ExitCode.USAGE

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from worker.cli import completion
 from worker.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ SET = click.option(
     "overrides",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
+    shell_complete=completion.settings,
     help="One setting; wins over file and environment.",
 )
 """The option ``--set``, for a command or the whole program."""
@@ -52,12 +54,12 @@ def configured(command: Command) -> Command:
     return CONFIG(SET(decorated))
 
 
-def small_pipe(_context: click.Context, _option: click.Parameter, value: Any) -> Any:
+def small_pipe(context: click.Context, _option: click.Parameter, value: Any) -> Any:
     """Make a pipe on standard input small as soon as an option says that it is read: then its writer cannot fill it.
 
     Settings and stores take a while to be opened.
     """
-    if value in (True, "-"):
+    if value in (True, "-") and not context.resilient_parsing:  # which is how the shell asks for completions
         from worker.requests.lines import shrink_pipe
 
         shrink_pipe(0)
@@ -122,4 +124,6 @@ def binary(file: str) -> Any:
     try:
         return click.open_file(file, "rb")
     except OSError as error:
-        raise click.UsageError(f"cannot read {file}: {error.strerror}") from None
+        raise click.UsageError(
+            f"cannot read {file}: {error.strerror}. Name a file that is there, or - for standard input"
+        ) from None

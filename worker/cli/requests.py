@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from worker.cli import completion
 from worker.cli.options import binary, configured, duration, small_pipe
 from worker.core.errors import ExitCode
 
@@ -31,15 +32,22 @@ VALID_FOR = 86_400.0
 )
 @click.option(
     "--roster",
+    type=click.Path(allow_dash=True),
     metavar="FILE",
     help="Remember the users that this file names, one a line, so that status tells who never got a request.",
 )
 @click.option(
     "--usernames",
+    type=click.Path(allow_dash=True),
     metavar="FILE",
     help="Make a request for each user that this file names, one a line, with a ticket; needs --ticket-key.",
 )
-@click.option("--ticket-key", metavar="KEYFILE", help="The key of tickets (keygen --ticket); -: standard input.")
+@click.option(
+    "--ticket-key",
+    type=click.Path(allow_dash=True),
+    metavar="KEYFILE",
+    help="The key of tickets (keygen --ticket); -: standard input.",
+)
 @click.option(
     "--valid-for", callback=duration, metavar="TIME", help="How long the tickets live, such as 90m or 3d; default: 24h."
 )
@@ -141,14 +149,26 @@ def status(settings: Settings, as_json: bool, malformed: bool) -> None:
 
 
 @click.command()
-@click.option("--state", required=True, help="Such as needs_session or failed; or unrequested, of the roster.")
+@click.option(
+    "--state",
+    required=True,
+    shell_complete=completion.states,
+    help="Such as needs_session or failed; or unrequested, of the roster.",
+)
 @configured
 def export(settings: Settings, state: str) -> None:
-    """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again."""
+    """Print the users in a state, with reason, one JSON object a line: add a credential to each and push them again.
+
+    On standard error it says for each reason how many there are, why, and what to do.
+    """
     from worker.app import commands
     from worker.app.run import run_async
+    from worker.core.causes import UNREQUESTED
+    from worker.telemetry import report
 
-    if state == commands.UNREQUESTED:
-        run_async(commands.export_unrequested(settings, sys.stdout))
+    if state == UNREQUESTED:
+        found = run_async(commands.export_unrequested(settings, sys.stdout))
     else:
-        run_async(commands.export(settings, commands.state(state), sys.stdout))
+        found = run_async(commands.export(settings, commands.state(state), sys.stdout))
+    sys.stdout.flush()  # or, on a terminal, the last lines of users would come after what is said about them
+    report.print_lines(commands.exported(state, found), sys.stderr)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from worker.cli.options import SET, configured, say_if_terminal, small_pipe
+from worker.cli import completion
+from worker.cli.options import CONFIG, SET, configured, say_if_terminal, small_pipe, sources
 from worker.core.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--input",
     "source",
+    type=click.Path(allow_dash=True),
     metavar="FILE",
     callback=small_pipe,
     help="Read requests from a file, or from standard input (-).",
@@ -80,7 +82,9 @@ def run(
 @click.command()
 @click.option("--users", default=200, type=click.IntRange(min=1), show_default=True, help="How many.")
 @click.option(
-    "--rate", default=25.0, type=click.FloatRange(min=0, min_open=True), show_default=True, help="Requests/s."
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Requests/s; default: 25, or that of your settings.",
 )
 @click.option(
     "--quota", type=click.FloatRange(min=0, min_open=True), help="What the fake Cognito bears; default: the rate."
@@ -107,6 +111,7 @@ def run(
     "faults",
     multiple=True,
     metavar="NAME=SHARE",
+    shell_complete=completion.faults,
     help='Such as conflict=2%, or cut_after/InitiateAuth=1%; "--fault help" lists them.',
 )
 @click.option("--seed", default=0, show_default=True, help="Where the random numbers begin that choose the faults.")
@@ -114,16 +119,30 @@ def run(
     "--keep", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Keep what the run wrote."
 )
 @click.option("--json", "as_json", is_flag=True, help="The proof as one JSON object.")
+@CONFIG
 @SET
-def rehearse(keep: Path | None, as_json: bool, faults: tuple[str, ...], **asked: Any) -> int:
+@click.pass_context
+def rehearse(
+    context: click.Context,
+    /,
+    keep: Path | None,
+    as_json: bool,
+    faults: tuple[str, ...],
+    config: Path | None,
+    overrides: tuple[str, ...],
+    **asked: Any,
+) -> int:
     """Rehearse the whole job against a fake Cognito on loopback, and prove every delivered secret.
 
-    "--from usernames --activate" is a whole rollout: tickets, sign-ins, deliveries, verifications, preferences.
+    With a settings file of yours: at its pace, with its way to sign in, its activation, its recipients and what people
+    see in their app, but never with its pool, queue, ledger or channel. "--from usernames --activate" is a whole
+    rollout: tickets, sign-ins, deliveries, verifications, preferences.
 
     Exits 0 where everybody is accounted for, every delivered secret is true, and whoever is active can sign in; 1 where
     not; or as "run" does where the faults that were asked for stop it.
     """
     from worker.rehearsal.fake_cognito.faults import described
+    from worker.rehearsal.own_settings import own_settings
     from worker.rehearsal.rehearse import rehearse_in
     from worker.rehearsal.scenario import planned
     from worker.telemetry import logs
@@ -132,7 +151,12 @@ def rehearse(keep: Path | None, as_json: bool, faults: tuple[str, ...], **asked:
         click.echo("\n".join(described()))
         return ExitCode.DONE
     logs.configure()
-    return rehearse_in(planned(faults=faults, **asked), keep, sys.stdout, as_json=as_json)
+    path, given, environ = sources(context, config, overrides)
+    own = own_settings(path, environ) if path or environ.get("MFA_WORKER_CONFIG") else None
+    scenario = planned(faults=faults, overrides=given, own=own, **asked)
+    if own is not None:
+        click.echo(own.words(), err=True)
+    return rehearse_in(scenario, keep, sys.stdout, as_json=as_json)
 
 
 def _share(text: str, option: str) -> float:

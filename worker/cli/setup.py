@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.options import CONFIG, SET, configured, sources
+from worker.cli.options import CONFIG, SET, configured, load, sources
 from worker.core.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -17,17 +19,84 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--cloudformation", is_flag=True, help="Print a template for the same instead, and make nothing.")
-@configured
-def init(settings: Settings, cloudformation: bool) -> None:
-    """Make what the settings name and AWS does not have yet: queues, table, bucket. Changes nothing that is there."""
+@click.option("--pool", metavar="ID", help="The user pool to enrol, such as eu-central-1_AbCdEfGhI.")
+@click.option("--issuer", metavar="NAME", help="The name of your service, as people see it in their app.")
+@click.option(
+    "--recipient",
+    "recipients",
+    multiple=True,
+    metavar="age1…",
+    help="A public key that may open the secrets; without any, a key pair is made.",
+)
+@click.option(
+    "--folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where to write; default: here."
+)
+@click.option("--cloudformation", is_flag=True, help="On AWS: print a template for the same instead, and make nothing.")
+@CONFIG
+@SET
+@click.pass_context
+def init(
+    context: click.Context,
+    pool: str | None,
+    issuer: str | None,
+    recipients: tuple[str, ...],
+    folder: Path | None,
+    cloudformation: bool,
+    config: Path | None,
+    overrides: tuple[str, ...],
+) -> None:
+    """Write a commented settings file and a key pair for one host; it asks for what no option says.
+
+    Where settings are given (--config, or the environment): make what they name and AWS does not have yet, queues,
+    table and bucket. Neither changes anything that is there.
+    """
+    path, given, environ = sources(context, config, overrides)
+    writes = bool(pool is not None or issuer is not None or recipients or folder)
+    if writes and (path or given or cloudformation):
+        raise click.UsageError(
+            "--pool, --issuer, --recipient and --folder write a new settings file; --config, --set and "
+            "--cloudformation are for what existing settings name on AWS: leave out one of the two"
+        )
+    named = path or given or any(name.startswith("MFA_WORKER_") and name != "MFA_WORKER_STATE" for name in environ)
+    if writes or not (named or cloudformation):
+        _write_first_settings(pool, issuer, recipients, folder or Path())
+    else:
+        _make_on_aws(load(context, config, overrides), cloudformation=cloudformation)
+
+
+def _make_on_aws(settings: Settings, *, cloudformation: bool) -> None:
     from worker.app.run import run_async
     from worker.setup.init import cloudformation_template, create_missing
+    from worker.telemetry import logs
 
+    logs.configure(settings.log.format, settings.log.level)
     if cloudformation:
         click.echo(cloudformation_template(settings), nl=False)
     else:
         run_async(create_missing(settings, sys.stdout))
+
+
+def _write_first_settings(pool: str | None, issuer: str | None, recipients: tuple[str, ...], folder: Path) -> None:
+    from worker.cli.asking import answers
+    from worker.setup import first_settings as first
+
+    try:
+        first.refuse_unfit(folder, makes_key=not recipients)
+        told = answers(pool, issuer, recipients)
+        settings, *keys = first.write(told, folder)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nnothing was made", err=True)
+        raise click.Abort from None
+    click.echo(f"made {settings}: settings for the pool {told.pool} in {told.region}; its comments explain it")
+    for key in keys:
+        click.echo(f"made {key}: opens every secret of this rollout. Before the first real run, move it to where")
+        click.echo("  letters are printed, off this machine, and keep a copy: if it is lost, so is every secret")
+    for note in first.notes(told, os.environ):
+        click.echo(f"note: {note}", err=True)
+    named = shlex.quote(str(folder / settings.name))
+    click.echo("\nNext:")
+    click.echo(f"  mfa-worker rehearse -c {named}  # the whole job with these settings, without AWS")
+    click.echo(f"  mfa-worker check -c {named}     # what would go wrong with the real pool; changes nothing")
 
 
 @click.command()

@@ -138,7 +138,9 @@ class Activator:
         self._clock = clock
         self._stats = stats
         self._config = config
-        self._prefer = Operation(provider.prefer, caller.lane, stats.sent_preference, goes_first=True)
+        self._prefer = Operation(
+            "SetUserMFAPreference", provider.prefer, caller.lane, stats.sent_preference, goes_first=True
+        )
 
     def prepared(
         self, request: Request, issued: Issued, session_expires_at: float | None, *, replaces: bool
@@ -188,7 +190,7 @@ class Activator:
                 return found
         if self._config.activation is not ActivationMode.PREFER:
             return rules.active(claim.row, self._clock.utc())
-        if not held.verified and not await self._put(rules.verified(claim.row), claim, scope):
+        if not held.verified and not await self._put(rules.verified(claim.row, self._clock.utc()), claim, scope):
             return Overtaken()
         return await self._set_preference(usable, claim, scope)
 
@@ -270,7 +272,14 @@ class Activator:
         async def send(request: Request) -> VerifyReply:
             return await self._provider.verify(request, Secret(verification.code(self._clock.utc())))
 
-        operation = Operation(send, self._caller.lane, self._stats.sent_verification, Effect.VERIFIES, goes_first=True)
+        operation = Operation(
+            "VerifySoftwareToken",
+            send,
+            self._caller.lane,
+            self._stats.sent_verification,
+            Effect.VERIFIES,
+            goes_first=True,
+        )
         reply = await self._caller.attempt(operation, usable, claim, scope)
         trouble = reply.trouble if isinstance(reply, TryAgain) else None
         was_sent = trouble is not Trouble.UNSENT and not isinstance(reply, TooLate | Overtaken)

@@ -16,6 +16,7 @@ from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from worker.core import rules
+from worker.core.answers import answer
 from worker.core.config import WorkerConfig
 from worker.core.model import (
     Enrolment,
@@ -140,6 +141,8 @@ class Lane:
 class Operation(Generic[Answer]):
     """One kind of request."""
 
+    name: str
+    """AWS's name for it; its signed variant (``Admin…``) has the same."""
     send: Callable[[Request], Awaitable[Answer]]
     """Makes exactly one wire attempt."""
     lane: Lane
@@ -180,7 +183,9 @@ class Caller:
         self._clock = clock
         self._stats = stats
         self._config = config
-        self._associate = Operation(provider.associate, self.lane, stats.sent, Effect.ISSUES, awaits_channel=True)
+        self._associate = Operation(
+            "AssociateSoftwareToken", provider.associate, self.lane, stats.sent, Effect.ISSUES, awaits_channel=True
+        )
 
     @property
     def call_timeout(self) -> float:
@@ -304,6 +309,9 @@ class Caller:
                 self._deliveries.call_ends(request.username, issued=issued)
         scope.forbid_stop()
         self._stats.waiting_for = ""
+        self._stats.answered(operation.name, answer(reply), self._clock.monotonic() - sent_at)
+        told_as = "" if operation.effect is Effect.ISSUES else operation.name
+        claim.row = rules.answered(claim.row, told_as, reply, self._clock.utc())
         self._breaker.record_reply(request.username, reply, number, signs_in=operation.signs_in)
         is_throttled_alone = operation.lane.throttling.record_reply(request.username, reply, number, sent_at)
         if isinstance(reply, TryAgain):

@@ -239,6 +239,19 @@ class Activation(NamedTuple):
     """
 
 
+class Event(NamedTuple):
+    """One thing that happened to a user, for whoever asks why they are where they are. Nothing in it is secret."""
+
+    at: float
+    """When (UTC seconds, to the millisecond); of several that were alike, the last."""
+    what: str
+    """In plain past tense, such as ``claimed`` or ``delivered``."""
+    detail: str = ""
+    """More about it, in a few words: an answer, a reason, a generation."""
+    times: int = 1
+    """How often this happened, where it happened again before anything else came of it."""
+
+
 class Enrolment(NamedTuple):
     """A user's row in the ledger.
 
@@ -281,6 +294,8 @@ class Enrolment(NamedTuple):
     stands again if nothing better comes."""
     activation: Activation | None = None
     """What activation takes; ``None`` where it is over, or was never asked for."""
+    events: tuple[Event, ...] = ()
+    """What happened to the user, newest last, at most ten."""
 
     @property
     def is_unfinished(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from worker.core import rules
+from worker.core import history, rules
 from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Reason, Sealed, State
 
 
@@ -71,15 +71,22 @@ def recovered(
             return row._replace(generation=max(newest, unsure + 1)) if newest > row.generation else None
         base = row or _begun(username, now)
         base = base._replace(generation=max(base.generation, unsure + 1))
-        return rules.in_doubt(base, base.request_id, now, late_effect_for=0.0)
+        return _told(base, rules.in_doubt(base, base.request_id, now, late_effect_for=0.0), now)
     if row is not None and row.reason is Reason.ACTIVATION_PENDING and (shown is None or not _is_behind(row, shown)):
         # the rows that were lost may tell of a verification
-        return rules.not_activated(row, Reason.VERIFY_UNKNOWN, now)
+        return _told(row, rules.not_activated(row, Reason.VERIFY_UNKNOWN, now), now)
     if shown is None or not _is_behind(row, shown):
         return None
     base = row or _begun(username, now)
     sealed = Sealed(shown.generation, shown.attempt_id, shown.associated_at, b"")
-    return rules.delivered(base._replace(generation=max(base.generation, shown.generation), sealed=sealed), now)
+    found = base._replace(generation=max(base.generation, shown.generation), sealed=sealed)
+    return _told(base, rules.delivered(found, now), now)
+
+
+def _told(before: Enrolment, after: Enrolment, now: float) -> Enrolment:
+    """The row with one event for all that a recovery did; nothing of it happened now."""
+    told = rules.outcome(after.state, after.reason)
+    return after._replace(events=history.and_then(before.events, now, history.RECOVERED, told))
 
 
 def _is_behind(row: Enrolment | None, shown: Shown) -> bool:

@@ -192,7 +192,7 @@ class Pipeline:
         if self._activator is None:
             if row.is_unfinished:
                 raise _cannot_activate()
-            return rules.Conclude(rules.delivered(step.row, now, keep_sealed=True))
+            return rules.Conclude(rules.left_to_the_user(step.row, now))
         if instead is None:
             return step
         if instead.reason is Reason.SIGN_IN_REFUSED and step.row.before_reason is not None:
@@ -210,7 +210,11 @@ class Pipeline:
 
     def is_free(self, row: Enrolment) -> bool:
         """Whether the row may be claimed now."""
-        return self._claim_expiry.seconds_left(row) <= 0
+        return self.free_in(row) <= 0
+
+    def free_in(self, row: Enrolment) -> float:
+        """Seconds until the row may be claimed, unless its worker finishes it before."""
+        return self._claim_expiry.seconds_left(row)
 
     def waits_for_message(self, row: Enrolment) -> bool:
         """Whether an unfinished row is better left to its message, while that may still come."""
@@ -360,10 +364,7 @@ class Pipeline:
         )
         activation = None
         if activator is not None:
-            # Who was signed in just now, and got a Session to set TOTP up, has no active factor.
-            brought = claim.request.kind if claim.request is not None else request.kind
-            has_none = request.kind is CredentialKind.SESSION and brought in SIGNS_IN
-            replaces = (request.replace or claim.row.before is not None) and not has_none
+            replaces = rules.may_have_a_factor(claim.row, request)
             activation = activator.prepared(request, issued, sealed.session_expires_at, replaces=replaces)
         row = rules.recorded(claim.row, sealed, self._clock.utc(), activation)
         try:
@@ -410,6 +411,7 @@ class Pipeline:
 
         def waits_for_channel(error: BaseException) -> None:
             self._stats.waiting_for = f"the channel: {error}"
+            claim.row = rules.not_delivered(claim.row, self._clock.utc())
             self._deliveries.failed(row.username, error)
 
         async def pause(seconds: float) -> None:
@@ -433,10 +435,10 @@ class Pipeline:
         except RecordRefused as refused:
             self._stats.waiting_for = ""
             self._deliveries.refused(row.username, refused.code)
-            return await self._settle(rules.refused_delivery(row, refused.code, self._clock.utc()), claim)
+            return await self._settle(rules.refused_delivery(claim.row, refused.code, self._clock.utc()), claim)
         except _WindowLost:
             self._stats.waiting_for = ""
-            return await self._settle_or_sign_in_again(rules.voided(row, self._clock.utc()), claim, scope)
+            return await self._settle_or_sign_in_again(rules.voided(claim.row, self._clock.utc()), claim, scope)
         except _Stopped:
             self._stats.waiting_for = ""
             return await self._stopped(claim, scope)

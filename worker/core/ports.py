@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from worker.core.errors import WorkerError
+from worker.core.figures import Minute
 from worker.core.model import (
     Counts,
     CustomChallenge,
@@ -57,6 +58,35 @@ class Backlog:
 
     waiting: int
     expired: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingUsers:
+    """The users for whom requests wait, each once, by what the ledger has of them at the same moment."""
+
+    messages: int
+    """Requests that wait, leased ones included: more than users, where several wait for one."""
+    new: int
+    """Users without a row."""
+    unfinished: int
+    """Users somebody still has to finish."""
+    again: int = 0
+    """Users who need a session, failed or were not activated: they are tried again."""
+    done: int = 0
+    """All others who have an outcome: most of their requests are duplicates."""
+    on_roster: int = 0
+    """Of the new ones, those who are on the roster."""
+    are_exact: bool = True
+    """Whether all were looked at; else ``new`` is what is left of the messages without those of ``unfinished``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How many workers are alive."""
+
+    alive: int
+    are_exact: bool
+    """Whether that is known; else these are the workers who hold a claim that has not run out yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +233,10 @@ class QueueStats(Protocol):
         """How many waiting requests carry a Session, not an access token; ``None`` where nobody can know."""
         ...
 
+    def watched_for(self) -> float | None:
+        """Seconds for which a queue that looks empty is still watched until it counts as empty; ``None``: not now."""
+        ...
+
 
 class Ledger(Protocol):
     """Every user's row: the only source of truth, and the outbox.
@@ -258,6 +292,25 @@ class LedgerStats(Protocol):
 
 class CountedLedger(Ledger, LedgerStats, Protocol):
     """A ledger to work on and to count."""
+
+
+class LookedAt(Protocol):
+    """The ledger, for those who watch a rollout from outside or from within: cheap enough to ask every second."""
+
+    async def counts_and_waiting(self, most: int) -> tuple[Counts, WaitingUsers | None]:
+        """``LedgerStats.counts``, and who waits on the queue at the same moment; ``None`` where that is elsewhere.
+
+        ``most``: how many messages may be looked at one by one, at 2 µs each.
+        """
+        ...
+
+    async def workers(self) -> Workers:
+        """The workers of this rollout that are alive."""
+        ...
+
+    async def allowed(self) -> float | None:
+        """Requests/s that the shared pace allows all workers now; ``None`` where none seems to have sent of late."""
+        ...
 
 
 class Beginning(Protocol):
@@ -325,6 +378,21 @@ class Roster(Protocol):
 
     async def roster_count(self) -> int:
         """How many ``unrequested`` yields."""
+        ...
+
+
+class FigureStore(Protocol):
+    """Where the workers' figures over time are kept."""
+
+    async def put_figures(self, worker: str, minute: Minute) -> None:
+        """Keep that worker's figures of that minute, instead of earlier ones of the same worker and minute."""
+        ...
+
+    def figures(self) -> AsyncIterator[Minute]:
+        """Each minute of which there are figures, those of all workers together, oldest first.
+
+        What cannot be read, because it is damaged or of a later version, is left out.
+        """
         ...
 
 

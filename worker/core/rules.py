@@ -1,8 +1,9 @@
 """What may happen to a user next: the rules of claiming, fencing and concluding, without any I/O.
 
 ``next_step`` and ``without_request`` say what to do, with the row to write for it; the others make the next row of a
-user, or answer a question about one. The pipeline writes a row on the condition that no other worker was faster; where
-one was, it asks these rules again about the row that is in the ledger now.
+user, or answer a question about one. Every row that they make tells what happened (``Enrolment.events``). The pipeline
+writes a row on the condition that no other worker was faster; where one was, it asks these rules again about the row
+that is in the ledger now.
 """
 
 from __future__ import annotations
@@ -10,19 +11,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from worker.core import history
+from worker.core.answers import answer
+from worker.core.history import and_then
 from worker.core.model import (
     ENROLLED,
     EXPIRED,
     NOT_ACTIVATED,
     SIGNS_IN,
     Activation,
+    AlreadyEnrolled,
     CredentialKind,
+    CustomChallenge,
     Enrolment,
+    NotEnrolled,
+    PoolFault,
+    Preferred,
     Reason,
+    Refused,
     Request,
     Sealed,
+    SignedIn,
     State,
+    Verified,
 )
+
+_TOLD_OTHERWISE = (Verified, Preferred, AlreadyEnrolled, NotEnrolled, CustomChallenge)
+"""Answers that lead to an event of their own, or to another request."""
 
 MAX_CRASHES = 3
 """A user over whom so many workers died is not called again: twice may be chance, and each try may cost a worker."""
@@ -111,9 +126,9 @@ def next_step(
     if (left := seconds_until_free(row)) > 0:
         return Wait(left)
     if row.state is State.SEALED:
-        return Deliver(_claimed(row, me))
+        return Deliver(_claimed(row, me, "to deliver"))
     if row.state is State.IN_PROGRESS:
-        return _call_or_conclude(request, _settle_interrupted_replacement(_after_takeover(row), request), me)
+        return _call_or_conclude(request, _settle_interrupted_replacement(_after_takeover(row, me.now), request), me)
     if row.is_unfinished:
         return _activate(row, me)
     if has_enough(row):
@@ -125,7 +140,7 @@ def next_step(
     if isinstance(step, Call) and _goes_on(row, request):
         # Why the activation did not get through stands again if this request changes nothing about it.
         pending = fresh._replace(reason=Reason.ACTIVATION_PENDING, before_reason=row.reason, detail=None, since=me.now)
-        return Activate(_claimed(pending._replace(request_id=request.id, kind=request.kind), me))
+        return Activate(_claimed(pending._replace(request_id=request.id, kind=request.kind), me, "to activate"))
     return step
 
 
@@ -173,10 +188,10 @@ def without_request(
     if (left := seconds_until_free(row)) > 0:
         return Wait(left)
     if row.state is State.SEALED:
-        return Deliver(_claimed(row, me))
+        return Deliver(_claimed(row, me, "to deliver"))
     if row.state is not State.IN_PROGRESS:
         return _activate(row, me)
-    abandoned = _after_takeover(row)._replace(request_id=None)
+    abandoned = _after_takeover(row, me.now)._replace(request_id=None)
     return Conclude(conclude(abandoned, State.NEEDS_SESSION, Reason.REQUEST_LOST, me.now))
 
 
@@ -208,27 +223,28 @@ def call_instead(outcome: Enrolment, claimed: Enrolment, request: Request, me: C
 
 
 def _activate(row: Enrolment, me: Claimant) -> Activate | Conclude:
-    row = _after_takeover(row)
+    row = _after_takeover(row, me.now)
     if row.crashes >= MAX_CRASHES:
         detail = Reason.WORKER_CRASHED.value
         return Conclude(not_activated(row, Reason.VERIFY_UNKNOWN, me.now, detail=detail))
     if row.activation is None:  # an older version of this program, which knows no activation, has written the row
         return Conclude(not_activated(row, Reason.VERIFY_UNKNOWN, me.now))
-    return Activate(_claimed(row, me))
+    return Activate(_claimed(row, me, "to activate"))
 
 
 def _new_row(request: Request, now: float) -> Enrolment:
     return Enrolment(username=request.username, state=State.IN_PROGRESS, since=now, generation=0)
 
 
-def _after_takeover(row: Enrolment) -> Enrolment:
+def _after_takeover(row: Enrolment, now: float) -> Enrolment:
     """The row once an expired claim on it is ignored: its worker may have called, and counts as dead.
 
     A row that was given back (``worker`` is ``None``) says itself whether a call was made.
     """
     if row.worker is None:
         return row
-    return _doubted(row._replace(crashes=row.crashes + 1))
+    events = and_then(row.events, now, history.TAKEN_OVER)
+    return _doubted(row._replace(crashes=row.crashes + 1, events=events))
 
 
 def _doubted(row: Enrolment) -> Enrolment:
@@ -245,8 +261,14 @@ def _settle_interrupted_replacement(row: Enrolment, request: Request) -> Enrolme
     return row._replace(settled=row.settled.add(row.request_id))
 
 
-def _claimed(row: Enrolment, me: Claimant) -> Enrolment:
-    return row._replace(worker=me.worker, lease_until=me.now + me.lease)
+def _claimed(row: Enrolment, me: Claimant, why: str) -> Enrolment:
+    """A row whose ``worker`` is still somebody's was taken over."""
+    events = row.events
+    if row.state is State.SEALED and row.worker is not None:
+        events = and_then(events, me.now, history.TAKEN_OVER)
+    return row._replace(
+        worker=me.worker, lease_until=me.now + me.lease, events=and_then(events, me.now, history.CLAIMED, why)
+    )
 
 
 def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
@@ -270,6 +292,7 @@ def _call_or_conclude(request: Request, row: Enrolment, me: Claimant) -> Step:
             generation=max(int(me.now * 1000), row.generation + 1),
             worker=me.worker,
             lease_until=me.now + me.lease,
+            events=and_then(row.events, me.now, history.CLAIMED, "" if row.before is None else "to replace"),
         )
     )
 
@@ -308,15 +331,23 @@ def conclude(
     if row.doubt and (row.before is not None or reason in MAY_MEAN_IT_WORKED or state is State.SKIPPED):
         state, reason, detail = State.NEEDS_SESSION, Reason.REPLY_LOST, None
     elif row.before is not None:
-        return _as_before(row, now, late_effect_for)
-    return _finished(row, state, reason, now, late_effect_for)._replace(detail=detail)
+        return _as_before(row, now, late_effect_for, outcome(state, reason, detail))
+    return _finished(row, state, reason, now, late_effect_for, detail=detail)
 
 
-def _as_before(row: Enrolment, now: float, late_effect_for: float) -> Enrolment:
-    """The outcome of a request that surely issued nothing, where the user has a secret."""
+def _as_before(row: Enrolment, now: float, late_effect_for: float, why: str) -> Enrolment:
+    """The outcome of a request that surely issued nothing, where the user has a secret. ``why``: what became of it."""
     assert row.before is not None
     reason = Reason.ALREADY_ENROLLED if row.before is State.SKIPPED else row.before_reason
-    return _finished(row, row.before, reason, now, late_effect_for)._replace(activation=row.activation)
+    told = and_then(row.events, now, history.AS_BEFORE, why)
+    finished = _finished(row, row.before, reason, now, late_effect_for)
+    return finished._replace(activation=row.activation, events=told)
+
+
+def outcome(state: State, reason: Reason | None, detail: str | None = None) -> str:
+    """An outcome in one line, for a history."""
+    words = state.value if reason is None else f"{state.value}: {reason.value}"
+    return f"{words} ({detail})" if detail else words
 
 
 def enrolled_already(row: Enrolment, now: float, *, replace: bool) -> Enrolment:
@@ -341,6 +372,16 @@ def enrolled_already(row: Enrolment, now: float, *, replace: bool) -> Enrolment:
     return conclude(row, State.SKIPPED, Reason.ALREADY_ENROLLED, now)
 
 
+def may_have_a_factor(row: Enrolment, usable: Request) -> bool:
+    """Whether an earlier secret may be the active TOTP factor of a user who is just called for.
+
+    ``usable``: the request with the credential of the call. Whoever was signed in, and got a Session to set TOTP up,
+    has none.
+    """
+    has_none = usable.kind is CredentialKind.SESSION and row.kind in SIGNS_IN
+    return (usable.replace or row.before is not None) and not has_none
+
+
 def recorded(row: Enrolment, sealed: Sealed, now: float, activation: Activation | None = None) -> Enrolment:
     """The secret exists, sealed: from now on this is the one to deliver, and the one to verify (``activation``)."""
     return row._replace(
@@ -351,7 +392,31 @@ def recorded(row: Enrolment, sealed: Sealed, now: float, activation: Activation 
         before=None,
         before_reason=None,
         activation=activation,
+        events=and_then(row.events, now, history.SEALED, str(sealed.generation)),
     )
+
+
+def answered(row: Enrolment, operation: str, reply: object, now: float) -> Enrolment:
+    """The row in memory, which holds what Cognito answered until it is written again.
+
+    ``operation``: AWS's name for it; empty for the enrolment itself. What leads to an event of its own is not told.
+    """
+    if isinstance(reply, _TOLD_OTHERWISE):
+        return row
+    if isinstance(reply, SignedIn):
+        return row._replace(events=and_then(row.events, now, history.SIGNED_IN, reply.kind.value))
+    detail = answer(reply)
+    if isinstance(reply, Refused):
+        detail = reply.reason.value
+    elif isinstance(reply, PoolFault):
+        detail = f"{detail} {reply.code}"
+    detail = f"{detail} to {operation}" if operation else detail
+    return row._replace(events=and_then(row.events, now, history.ANSWERED, detail))
+
+
+def not_delivered(row: Enrolment, now: float) -> Enrolment:
+    """The channel was away; the row in memory, like ``answered``."""
+    return row._replace(events=and_then(row.events, now, history.NOT_DELIVERED))
 
 
 def delivered(row: Enrolment, now: float, *, keep_sealed: bool = False, activates: bool = False) -> Enrolment:
@@ -362,19 +427,31 @@ def delivered(row: Enrolment, now: float, *, keep_sealed: bool = False, activate
     """
     row = row if keep_sealed else _erased(row)
     if not activates or row.activation is None:
-        return _finished(row, State.DELIVERED, None, now)
-    return row._replace(state=State.DELIVERED, reason=Reason.ACTIVATION_PENDING, since=now, crashes=0)
+        return _finished(row, State.DELIVERED, None, now, what=history.DELIVERED)
+    return row._replace(
+        state=State.DELIVERED,
+        reason=Reason.ACTIVATION_PENDING,
+        since=now,
+        crashes=0,
+        events=and_then(row.events, now, history.DELIVERED),
+    )
 
 
-def verified(row: Enrolment) -> Enrolment:
+def verified(row: Enrolment, now: float) -> Enrolment:
     """The delivered secret is verified, and the preference is still to be set."""
     assert row.activation is not None
-    return row._replace(activation=row.activation._replace(verified=True))
+    events = and_then(row.events, now, history.VERIFIED)
+    return row._replace(activation=row.activation._replace(verified=True), events=events)
 
 
 def active(row: Enrolment, now: float) -> Enrolment:
     """The delivered secret is verified, and preferred where that was asked: nothing is left to do."""
-    return _finished(row, State.ACTIVE, None, now)
+    return _finished(row, State.ACTIVE, None, now, what=history.ACTIVE)
+
+
+def left_to_the_user(row: Enrolment, now: float) -> Enrolment:
+    """A worker that does not activate concerned itself with a delivered user whose activation did not get through."""
+    return _finished(row, State.DELIVERED, None, now)
 
 
 def not_activated(
@@ -387,7 +464,7 @@ def not_activated(
     kept = row.activation
     if kept is not None and kept.kind is not CredentialKind.ACCESS_TOKEN:
         kept = kept._replace(blob=b"") if kept.replaces else None
-    return _finished(row, State.DELIVERED, reason, now, late_effect_for)._replace(activation=kept, detail=detail)
+    return _finished(row, State.DELIVERED, reason, now, late_effect_for, detail=detail)._replace(activation=kept)
 
 
 def code_sent(row: Enrolment) -> Enrolment:
@@ -426,18 +503,24 @@ def dismissed(username: str, row: Enrolment | None, why: str, now: float) -> Enr
     """A person says that the user is not to be enrolled. A late effect of an earlier call is waited for as before."""
     row = row or Enrolment(username, State.SKIPPED, now, generation=0)
     return _erased(row)._replace(
-        state=State.SKIPPED, reason=Reason.DISMISSED, detail=why, since=now, activation=None, before_reason=None
+        state=State.SKIPPED,
+        reason=Reason.DISMISSED,
+        detail=why,
+        since=now,
+        activation=None,
+        before_reason=None,
+        events=and_then(row.events, now, history.DISMISSED, why),
     )
 
 
 def refused_delivery(row: Enrolment, code: str, now: float) -> Enrolment:
     """The channel refused the record for good. The secret in it is the newest, so an earlier one counts no more."""
-    return _finished(row, State.FAILED, Reason.DELIVERY_REFUSED, now)._replace(detail=code)
+    return _finished(row, State.FAILED, Reason.DELIVERY_REFUSED, now, detail=code)
 
 
 def unrecordable(row: Enrolment, code: str, now: float) -> Enrolment:
     """The ledger refused the record for good: a secret was issued that nobody has, so an earlier one counts no more."""
-    return _finished(row, State.FAILED, Reason.RECORD_TOO_LARGE, now)._replace(detail=code)
+    return _finished(row, State.FAILED, Reason.RECORD_TOO_LARGE, now, detail=code)
 
 
 def too_late_to_verify(row: Enrolment, min_validity: float, now: float) -> bool:
@@ -464,6 +547,7 @@ def released(
         lease_until=_late_effect_until(now, late_effect_for),
         since=now,
         crashes=row.crashes + crashed,
+        events=and_then(row.events, now, history.GIVEN_BACK, "after a bug" if crashed else "in doubt" if doubt else ""),
     )
     if doubt:
         row = _doubted(row)
@@ -480,7 +564,8 @@ def in_doubt(row: Enrolment, request_id: str | None, now: float, *, late_effect_
     Nobody can say whether that or a later one is valid, so the user must sign in again. The worker that overtook does
     not know of this yet, and may still call for ``late_effect_for`` seconds.
     """
-    return _finished(row._replace(request_id=request_id), State.NEEDS_SESSION, Reason.REPLY_LOST, now, late_effect_for)
+    row = row._replace(request_id=request_id)
+    return _finished(row, State.NEEDS_SESSION, Reason.REPLY_LOST, now, late_effect_for, what=history.DOUBTED)
 
 
 def _late_effect_until(now: float, late_effect_for: float) -> float:
@@ -489,8 +574,17 @@ def _late_effect_until(now: float, late_effect_for: float) -> float:
 
 
 def _finished(
-    row: Enrolment, state: State, reason: Reason | None, now: float, late_effect_for: float = 0.0
+    row: Enrolment,
+    state: State,
+    reason: Reason | None,
+    now: float,
+    late_effect_for: float = 0.0,
+    *,
+    detail: str | None = None,
+    what: str = history.CONCLUDED,
 ) -> Enrolment:
+    """The outcome; ``what``: the event that brought it."""
+    told = "" if what == state else outcome(state, reason, detail)
     return row._replace(
         state=state,
         reason=reason,
@@ -505,7 +599,8 @@ def _finished(
         request_id=None,
         settled=row.settled if row.request_id is None else row.settled.add(row.request_id),
         sealed=row.sealed if state in ENROLLED else _erased(row).sealed,
-        detail=None,
+        detail=detail,
+        events=and_then(row.events, now, what, told),
     )
 
 

@@ -67,8 +67,8 @@ class SignIn:
         self.refused = refused
         """What is known of those who were refused."""
         self._lane = Lane(pacer, refusals)
-        self._begin = Operation(sign_ins.begin, self._lane, awaits_channel=True, signs_in=True)
-        self._look = Operation(sign_ins.look, Lane(None, refusals), signs_in=True)
+        self._begin = Operation("InitiateAuth", sign_ins.begin, self._lane, awaits_channel=True, signs_in=True)
+        self._look = Operation("GetUser", sign_ins.look, Lane(None, refusals), signs_in=True)
 
     async def sign_in(self, request: Request, claim: Claim, scope: CancellationScope, *, looks: bool) -> SignInResult:
         """Sign the user in with the request's ticket or password.
@@ -106,7 +106,7 @@ class SignIn:
             async def send(request: Request) -> SignInReply:
                 return await self._sign_ins.answer(request, challenge)
 
-            answer = Operation(send, self._lane, goes_first=True, signs_in=True)
+            answer = Operation("RespondToAuthChallenge", send, self._lane, goes_first=True, signs_in=True)
             reply = await self._caller.attempt(answer, request, claim, scope)
         if isinstance(reply, TryAgain) and reply.trouble is Trouble.LOCKED:
             return Later(self.refused.locked(request.username))

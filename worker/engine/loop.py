@@ -127,7 +127,7 @@ class WorkerLoop:
         watchdog = asyncio.create_task(
             watch(
                 self._clock,
-                lambda: self._breaker.waiting_for or self._deliveries.waiting_for,
+                lambda: self.waiting_for,
                 self._stats,
                 self._shutdown,
                 self._config.watchdog,
@@ -174,6 +174,7 @@ class WorkerLoop:
                 self._found_nobody = most > 0 and not leases
             for lease in leases:
                 await self._start_or_keep(lease)
+            self._stats.claimed_elsewhere = None if leases or self._tasks else self._takeover.claimed_elsewhere
             if leases:
                 continue
             if not self._tasks and await self._is_finished(follow, nobody_left):
@@ -191,6 +192,25 @@ class WorkerLoop:
                 )
                 return
             await self._pause()
+
+    # --- asked by those who watch -------------------------------------------------------------------------------------
+
+    @property
+    def under_way(self) -> int:
+        """How many users are worked on."""
+        return len(self._tasks)
+
+    @property
+    def knows_time(self) -> bool:
+        """Whether deadlines can be judged (``EndpointTime.known``): before that nobody is called."""
+        return self._time.known
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What keeps calls from leaving at this moment, in words; ``None`` where nothing does."""
+        return self._breaker.waiting_for or self._deliveries.waiting_for
+
+    # --- how many messages --------------------------------------------------------------------------------------------
 
     def _messages_wanted(self) -> int:
         """How many messages to lease now: limited by free slots, and by what is possible."""
@@ -247,7 +267,7 @@ class WorkerLoop:
         if not self._warned_of_sessions and lease.request.kind is CredentialKind.SESSION:
             self._warned_of_sessions = True
             log.warning("sessions_without_handoff", cure=HANDOFF_CURE)
-        self._users.add(lease.request.username)
+        self._begins(lease.request.username)
         slot = self._admission.take()
         leased_at = self._clock.monotonic()
 
@@ -279,18 +299,20 @@ class WorkerLoop:
         if lease.request.expires_at > self._clock.utc() or self._must_wait(lease.request.username):
             await self._start_or_keep(lease)  # it lives where the queue knows it by another deadline than its own
             return None
-        self._users.add(lease.request.username)
+        self._begins(lease.request.username)
         scope = CancellationScope()
         return self._tasks.start(Kind.EXPIRED, self._work_on(lease, scope), scope)
 
     async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
         username, rests_for, is_settled = lease.request.username, 0.0, False
+        began = self._clock.monotonic()
         try:
             verdict = await self._pipeline.enrol(lease.request, scope)
-            self._stats.postponed(username, now=isinstance(verdict, Postpone))
+            began = self._stats.postponed(username, now=isinstance(verdict, Postpone), began=began)
             match verdict:
                 case Done(state, reason):
                     self._settled += 1
+                    self._stats.finished_after(self._clock.monotonic() - began)
                     if self._failure_rate and (stop := self._failure_rate.settled(state, reason)):
                         self._shutdown.request(stop)
                     await self._queue.acknowledge(lease)
@@ -322,9 +344,15 @@ class WorkerLoop:
             else:
                 self._release(username, rests_for)
 
+    def _begins(self, username: str) -> None:
+        """The work on the user begins."""
+        self._users.add(username)
+        self._stats.in_flight = len(self._users)
+
     def _release(self, username: str, rests_for: float = 0.0) -> None:
         """Nobody works on the user any more; their other messages may be tried after so many seconds."""
         self._users.discard(username)
+        self._stats.in_flight = len(self._users)
         self._refusals.ended(username)
         self._others.released(username, rests_for)
         if rests_for > 0:
@@ -419,10 +447,14 @@ class WorkerLoop:
             return False
         return self._takeover.is_last or not self._pipeline.waits_for_message(row)
 
+    def free_in(self, row: Enrolment) -> float:
+        """See ``takeover.Work``."""
+        return self._pipeline.free_in(row)
+
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
         """See ``takeover.Work``."""
         scope = CancellationScope()
-        self._users.add(row.username)
+        self._begins(row.username)
         return self._tasks.start(Kind.TAKEOVER, self._finish(row, scope, self._takeover.is_last), scope)
 
     async def _finish(self, row: Enrolment, scope: CancellationScope, is_last: bool) -> None:

@@ -63,6 +63,7 @@ class OverloadWarning:
         found = await self._queue.deadlines(now)
         waiting = sum(number for _, number in found.buckets)
         lost = must_be_lost(found.buckets, now, self._users_per_second)
+        self._stats.to_expire = lost
         expired = sum(self._stats.reasons[reason] for reason in set(EXPIRED.values()))
         if not found.are_all:
             lost, waiting = lost + expired - self._expired, waiting + expired - self._expired

@@ -15,7 +15,10 @@ from typing import Protocol
 from worker.core.errors import RowUnreadable
 from worker.core.model import UNFINISHED, Enrolment, State
 from worker.core.ports import Clock, Ledger
+from worker.core.stats import ClaimedElsewhere
 
+NAMED = 3
+"""Workers that are named at most where the run waits for their users."""
 AT_ONCE = 256
 """Rows that are finished at the same time: as many as one commit, one sync of the channel's file or one request takes
 at most (``adapters.batching``). With 64, the 20,000 sealed rows of a dead worker took 5.6 s instead of 2.2."""
@@ -38,6 +41,10 @@ class Work(Protocol):
         """Whether no worker claims the row, this one included, and it is not better left to its message."""
         ...
 
+    def free_in(self, row: Enrolment) -> float:
+        """Seconds until the row may be claimed, by its claim alone."""
+        ...
+
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
         """Begin to finish the row."""
         ...
@@ -57,6 +64,8 @@ class Takeover:
         """Rows that the pass left to other workers, or that cannot be read."""
         self.unreadable: RowUnreadable | None = None
         """A row that the latest pass could not read."""
+        self.claimed_elsewhere: ClaimedElsewhere | None = None
+        """The users whom the latest pass left to others, where it looked for everybody."""
         self._rests_until = 0.0
         """When the next pass may begin (monotonic seconds)."""
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -114,6 +123,7 @@ class Takeover:
         """Finish the rows in these states that no worker claims any more; return how many rows there are."""
         found = 0
         self.unreadable = None
+        users, workers, until = 0, set[str](), 0.0
         try:
             async with aclosing(self._ledger.unfinished()) as rows:
                 async for row in rows:
@@ -126,7 +136,13 @@ class Takeover:
                     else:
                         self._room.release()
                         self._left += 1
+                        users += 1
+                        until = max(until, self._work.free_in(row))
+                        if row.worker is not None and len(workers) < NAMED:
+                            workers.add(row.worker)
         except RowUnreadable as unreadable:
             self.unreadable = unreadable
             found, self._left = found + 1, self._left + 1
+        waited_for = ClaimedElsewhere(users, tuple(sorted(workers)), self._clock.utc() + until)
+        self.claimed_elsewhere = waited_for if users and self.is_last else None
         return found

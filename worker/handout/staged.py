@@ -173,15 +173,19 @@ def _stranger_in(folder: Path) -> str:
     entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     if not entries:
         return ""
-    index = folder / INDEX
-    with suppress(OSError):
-        if not index.is_symlink() and index.open("rb").read(len(INDEX_BEGINS)) == INDEX_BEGINS:
-            ours = (".svg", ".png")
-            for entry in entries:
-                if entry.name != INDEX and not (entry.name.endswith(ours) and entry.is_file(follow_symlinks=False)):
-                    return entry.name
-            return ""
-    return next((entry.name for entry in entries if entry.name != INDEX), INDEX)
+    if not _is_our_index(folder / INDEX):
+        return next((entry.name for entry in entries if entry.name != INDEX), INDEX)
+    for entry in entries:
+        image = entry.name.endswith((".svg", ".png")) and entry.is_file(follow_symlinks=False)
+        if entry.name != INDEX and not image:
+            return entry.name
+    return ""
+
+
+def _is_our_index(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        return not path.is_symlink() and file.read(len(INDEX_BEGINS)) == INDEX_BEGINS
+    return False
 
 
 def _swap_folder(hidden: Path, place: Path) -> None:

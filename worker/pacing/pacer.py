@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Self
@@ -47,8 +47,11 @@ class SharedPacer:
     Raises what the ledger raises, except ``LedgerUnavailable``: while the ledger is unavailable it waits.
     """
 
-    def __init__(self, store: PaceStore, configured: float, clock: Clock) -> None:
-        self._store, self._configured, self._clock = store, configured, clock
+    def __init__(
+        self, store: PaceStore, configured: float, clock: Clock, adapted: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """``adapted`` is told the shared rate, in requests/s, whenever this worker learns of it."""
+        self._store, self._configured, self._clock, self._adapted = store, configured, clock, adapted
         self._limiter = RateLimiter(configured)
         self._turn = asyncio.Lock()
         """Held by the one caller of ``acquire`` whose turn it is."""
@@ -130,6 +133,7 @@ class SharedPacer:
             self._cut_learnt_at = self._clock.monotonic()
         self._pace = pace
         self._limiter.set(pace.rate)
+        self._adapted(pace.rate)
 
     def _want_slice(self) -> None:
         """Have the next slice reserved, as soon as the last one begins."""

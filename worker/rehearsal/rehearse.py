@@ -7,6 +7,7 @@ left and whom another request may help. ``proof`` compares what came of it with 
 from __future__ import annotations
 
 import asyncio
+import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -15,14 +16,17 @@ from typing import TextIO
 
 from worker.app.run import RunOptions, run_async, run_worker
 from worker.app.stores import open_stores
-from worker.core.errors import ExitCode
+from worker.core.errors import ExitCode, UsageError
 from worker.core.model import NOT_ACTIVATED, State
 from worker.rehearsal.fake_cognito.client import FakeCognito, start_fake_cognito
 from worker.rehearsal.proof import Proof, prove, show
-from worker.rehearsal.scenario import Scenario
+from worker.rehearsal.scenario import CHANNEL, Scenario
 from worker.rehearsal.script import migration_script
 from worker.sealing import age
 from worker.settings import Settings
+
+IDENTITY = "identity.txt"
+"""The name of the file with the rehearsal's own identity."""
 
 
 async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bool) -> int:
@@ -31,7 +35,7 @@ async def rehearse(scenario: Scenario, folder: Path, out: TextIO, *, as_json: bo
     Return 0 if every promise was kept, 1 if not, or the exit code of a run that was stopped.
     """
     text, recipient = age.keygen("rehearsal")
-    identity = folder / "identity.txt"
+    identity = folder / IDENTITY
     age.write_identity(identity, text)
     started = time.monotonic()
     async with start_fake_cognito(scenario.fake_cognito()) as fake_cognito:
@@ -83,10 +87,26 @@ async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito
         return await run_worker(settings, RunOptions(says_new=False), until=all_pushed)
 
 
+def _make_empty(keep: Path) -> None:
+    """Make the folder. Raises ``UsageError`` where that cannot be, or where it holds an earlier rehearsal."""
+    try:
+        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot make {keep}: {error.strerror}", "name another folder with --keep DIR") from None
+    if (keep / IDENTITY).exists():
+        raise UsageError(f"{keep} holds an earlier rehearsal", "name another folder with --keep DIR, or remove it")
+
+
 def rehearse_in(scenario: Scenario, keep: Path | None, out: TextIO, *, as_json: bool) -> int:
     """Rehearse in the folder ``keep``, or else in a temporary one; return the exit code."""
     if keep is not None:
-        keep.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return run_async(rehearse(scenario, keep, out, as_json=as_json))
+        _make_empty(keep)
+        code = run_async(rehearse(scenario, keep, out, as_json=as_json))
+        if not as_json:
+            identity, sealed = (shlex.quote(str(keep / name)) for name in (IDENTITY, CHANNEL))
+            out.write(
+                f"kept in {keep}; to see what people get: mfa-worker open -i {identity} -o secrets.jsonl {sealed}\n"
+            )
+        return code
     with tempfile.TemporaryDirectory(prefix="mfa-worker-rehearsal-") as folder:
         return run_async(rehearse(scenario, Path(folder), out, as_json=as_json))

@@ -14,12 +14,16 @@ from worker.core.errors import UsageError
 from worker.rehearsal.fake_cognito.client import FakeCognito
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.rehearsal.fake_cognito.faults import FaultError, FaultPlan
+from worker.rehearsal.own_settings import OwnSettings
 from worker.requests.ticket import new_key
 from worker.settings import Settings, load
 from worker.settings.types import Seconds
 
 ORIGINS = ("usernames", "passwords", "tokens", "sessions")
 """What a rollout may begin with (``--from``)."""
+
+CHANNEL = "enrolments.jsonl"
+"""The name of the file with the sealed secrets, in the rehearsal's folder."""
 
 PASSWORD = "Rehearsal-9 {username}"  # noqa: S105 - of users who do not exist
 """The password of every user of the fake Cognito; ``{username}`` stands for the name."""
@@ -61,6 +65,8 @@ class Scenario:
     """The seed of the random numbers that choose the faults."""
     overrides: tuple[str, ...] = ()
     """Settings of the worker, as ``SECTION.KEY=VALUE``."""
+    recipients: tuple[str, ...] = ()
+    """Who can open what is sealed, beside whoever has the rehearsal's identity."""
 
     @property
     def signs_in(self) -> bool:
@@ -101,9 +107,9 @@ class Scenario:
             "cognito.session_handoff": "true",
             "rate.requests_per_second": self.rate,
             "queue.path": folder / "rehearsal.db",
-            "channel.path": folder / "enrolments.jsonl",
+            "channel.path": folder / CHANNEL,
             "channel.min_validity": min(30.0, self.session_validity / 6),
-            "seal.recipients": json.dumps([recipient]),
+            "seal.recipients": json.dumps([recipient, *self.recipients]),
             "otp.issuer": "Rehearsal",
         }
         if self.signs_in:
@@ -137,17 +143,20 @@ def planned(
     session_validity: str | None,
     faults: Sequence[str],
     overrides: Sequence[str],
+    rate: float | None = None,
+    activate: bool = False,
+    own: OwnSettings | None = None,
     **plain: Any,
 ) -> Scenario:
-    """Return the scenario that the options of the command line describe. Raises ``UsageError``."""
+    """Return the scenario that the options of the command line describe, and else ``own``. Raises ``UsageError``."""
     try:
         FaultPlan(faults)
-        validity = TypeAdapter(Seconds).validate_python(session_validity or Scenario().session_validity)
+        validity = TypeAdapter(Seconds).validate_python(session_validity or (own or Scenario()).session_validity)
     except FaultError as error:
         raise UsageError(str(error)) from None
     except ValidationError as error:
         raise UsageError(f"--session-validity {error.errors()[0]['msg']}", "such as 180s or 3m") from None
-    begins = _origin(origin, credential, session_validity)
+    begins = _origin(origin, credential, session_validity, own)
     if begins == "sessions" and mfa == "optional":
         raise UsageError(
             "a pool with an optional second factor gives no Session for the call: --from sessions needs --mfa required",
@@ -158,7 +167,10 @@ def planned(
         mfa=mfa or ("required" if begins == "sessions" else "optional"),
         session_validity=validity,
         faults=tuple(faults),
-        overrides=tuple(overrides),
+        rate=rate or (own or Scenario()).rate,
+        activate=activate or (own is not None and own.activate),
+        recipients=() if own is None else own.recipients,
+        overrides=(*(() if own is None else own.overrides), *overrides),
         **plain,
     )
 
@@ -167,11 +179,12 @@ _OLDER: Mapping[str, str] = {"token": "tokens", "session": "sessions"}
 """The values of ``--credential``, and those of ``--from`` that mean the same."""
 
 
-def _origin(origin: str | None, credential: str | None, session_validity: str | None) -> str:
+def _origin(origin: str | None, credential: str | None, session_validity: str | None, own: OwnSettings | None) -> str:
     meant = None if credential is None else _OLDER[credential]
     if origin is not None and meant not in (None, origin):
         raise UsageError(
             f"--from {origin} and --credential {credential} contradict each other",
             f"leave out --credential; --from {meant} means the same",
         )
-    return origin or meant or ("sessions" if session_validity else "tokens")
+    by_settings = None if own is None or session_validity else own.origin
+    return origin or meant or by_settings or ("sessions" if session_validity else "tokens")

@@ -48,7 +48,8 @@ async def migration_script(
             for batch in _batches(usernames, min(BATCH, most)):
                 while (await stores.queue.backlog()).waiting + len(batch) > most:  # noqa: ASYNC110
                     await asyncio.sleep(0.2)
-                await _push(stores, await _requests(scenario, fake_cognito, batch))
+                requests = await _requests(scenario, fake_cognito, batch)
+                await _push(stores, _with_account(requests, settings.otp.account))
         all_pushed.set()
 
     try:
@@ -73,6 +74,13 @@ async def _requests(scenario: Scenario, fake_cognito: FakeCognito, usernames: Se
         ]
     kind: Any = scenario.origin.removesuffix("s")
     return [credential.request() for credential in await fake_cognito.sign_in(usernames, credential=kind)]
+
+
+def _with_account(requests: Sequence[dict[str, Any]], account: str) -> Iterator[dict[str, Any]]:
+    """Add the attribute that ``otp.account`` names, which is required."""
+    for request in requests:
+        named = {} if account == "username" else {"attributes": {account: f"{request['username']}@example.org"}}
+        yield {**request, **named}
 
 
 def password_of(username: str) -> str:

@@ -2,7 +2,11 @@
 
     python -m worker.settings.document > docs/settings.md
 
-A test compares the page with what this prints.
+With ``keys`` it prints the names of the settings alone, which the shell completes, and which take long to be imported:
+
+    python -m worker.settings.document keys > worker/cli/settings_keys.txt
+
+Tests compare both files with what this prints.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from worker.settings.sections import every_setting
-from worker.settings.sources import variable
+from worker.settings.sources import fields, variable
 from worker.settings.types import IS_SECONDS, Section, TypeName, shown
 
 _HEAD = """\
@@ -54,6 +58,11 @@ _LIMITS = {"gt": "more than", "ge": "at least", "le": "at most"}
 def page() -> str:
     """The whole page, in Markdown."""
     return "\n".join([_HEAD, *_sections(every_setting())])
+
+
+def keys() -> str:
+    """The name of every setting, one a line."""
+    return "".join(f"{key}\n" for key, _ in fields(every_setting()))
 
 
 def _sections(settings: type[BaseSettings]) -> Iterator[str]:
@@ -103,4 +112,4 @@ def _default(field: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    sys.stdout.write(keys() if sys.argv[1:] == ["keys"] else page())

@@ -252,6 +252,25 @@ class LogSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """What a running worker shows to a monitoring system over HTTP (docs/metrics.md)."""
+
+    port: int = Field(
+        default=0,
+        ge=0,
+        le=65_535,
+        description="the port on which run answers /metrics (Prometheus), /healthz and /readyz; 0: none. It needs the "
+        "extra metrics, and each worker of one host needs a port of its own",
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        min_length=1,
+        max_length=253,
+        description="the address to listen on: with 127.0.0.1 this machine alone can ask, with 0.0.0.0 (or ::) whoever "
+        "reaches it, without a password. Nothing there is secret, and nobody is named",
+    )
+
+
 class Settings(BaseSettings):
     """All sections. ``load`` creates a subclass with the keys of all channels (see ``settings.channels``)."""
 
@@ -277,6 +296,7 @@ class Settings(BaseSettings):
     otp: OtpSettings = OtpSettings()
     retry: RetrySettings = RetrySettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
     aws: AwsSettings = AwsSettings()
 
     _file: Path | None = PrivateAttr(None)

@@ -30,6 +30,8 @@ PREFIX = "MFA_WORKER_"
 """Prefix of the environment variables that are settings."""
 CONFIG = f"{PREFIX}CONFIG"
 """The environment variable that names the settings file."""
+USUAL = Path("mfa-worker.toml")
+"""The usual name of the settings file. It is not read unless somebody names it."""
 LIST = "config/mfa-worker.toml and docs/settings.md, in the project, explain every setting"
 """The hint of error messages: where all settings are explained."""
 
@@ -113,8 +115,15 @@ def complain(layers: Layers, cls: type[BaseSettings], error: ValidationError | N
     ]
     if problems:
         many = f"{len(problems)} settings are wrong" if len(problems) > 1 else "a setting is wrong"
-        hint = LIST if layers.file else f"no settings file was read: name one with --config FILE or {CONFIG}. {LIST}"
+        hint = LIST if layers.file else f"no settings file was read: {_which_file()}"
         raise UsageError("\n  ".join([f"{many}:", *problems]), hint)
+
+
+def _which_file() -> str:
+    """What to do where no settings file was named."""
+    if USUAL.is_file():
+        return f"name {USUAL}, which is here, with --config {USUAL}, or export {CONFIG}={USUAL.absolute()}"
+    return f"name one with --config FILE or {CONFIG}, or write one: mfa-worker init"
 
 
 # Sources
@@ -126,7 +135,8 @@ def _toml(path: Path) -> dict[str, Any]:
         return read_toml(path)
     except OSError as error:
         raise UsageError(
-            f"the settings file {name} cannot be read: {error.strerror}", "name another with --config"
+            f"the settings file {name} cannot be read: {error.strerror}",
+            "name another with --config FILE, or write one: mfa-worker init --folder DIR",
         ) from None
     except NotText as error:
         raise UsageError(f"the settings file {name} {_shown(str(error), 200)}", "correct it there") from None

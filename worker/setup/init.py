@@ -50,7 +50,8 @@ def wanted_resources(settings: Settings) -> Wanted:
     if not found:
         raise UsageError(
             "nothing of this rollout is on AWS: queue and ledger are files, which run creates",
-            "set queue.kind, ledger.kind or channel.kind",
+            "next: mfa-worker check. On AWS, set queue.kind, ledger.kind or channel.kind; for another rollout on "
+            "this host: mfa-worker init --folder DIR",
         )
     return found
 

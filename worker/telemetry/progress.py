@@ -1,52 +1,90 @@
-"""Shows the progress of a run: a bar on a terminal, elsewhere a log line now and then.
+"""Shows the progress of a run: a panel on a terminal, elsewhere a log line now and then.
 
-It only reads the run's statistics. If showing them fails, the run goes on.
+It only reads the run's statistics, and looks at ledger and queue. If showing them fails, the run goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TextIO
 
 import structlog
 
-from worker.core.errors import WorkerError
+from worker.core.errors import Interrupted, WorkerError
 from worker.core.model import State
+from worker.core.ports import Backlog
 from worker.core.stats import RunStats
-from worker.telemetry.logs import clean
-from worker.telemetry.report import left as time_left
+from worker.core.time_left import Rest, is_quiet, seconds_left
+from worker.telemetry.look import Look, Looks
+from worker.telemetry.report import duration
+from worker.telemetry.snapshot import Pace, Snapshot
 
 log = structlog.get_logger()
 
 REDRAW = 0.5
-"""Seconds between two drawings of the bar: each costs about a millisecond, and people do not need more."""
+"""Seconds between two drawings of the panel: each costs about two milliseconds, and a terminal that is resized is soon
+filled again."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at ledger and queue at least."""
+LAST_LOOK = 2.0
+"""Seconds that the look for the last picture may take."""
+COST = 50
+"""A look is followed by a pause of so many times what it took."""
+FEW_CALLS = 20
+"""Calls below which it says little yet how many of them were made again."""
+TROUBLE_OVER = 3.0
+"""Seconds without a word of it after which an outage is over: single calls are let through to see whether it is."""
 
-Waiting = Callable[[], Awaitable[int | None]]
-"""Counts the waiting messages, leased ones included; returns ``None`` if that is not possible, as with a pipe."""
+Looking = Callable[[], Awaitable[Look]]
+"""Looks at ledger and queue. May raise ``WorkerError``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What of the settings and the command line the panel has to know."""
+
+    quota: float
+    """Requests/s of all workers."""
+    users_per_second: float
+    """Users/s for whom that suffices."""
+    calls: int = 1
+    """Requests that a user costs at least."""
+    source: str | None = None
+    """Where the requests come from if not from the queue, so that nobody knows how many there are."""
+    is_wave: bool = False
+    """Whether only some users are worked on."""
+    follow: bool = False
+    """Whether the run stays when the queue is empty."""
+    empty_after: float = 0.0
+    """Seconds for which a queue is watched that looks empty."""
+    grace: float = 0.0
+    """Seconds for which users who were begun are waited for at the end."""
 
 
 @asynccontextmanager
 async def show(
     stats: RunStats,
-    waiting: Waiting,
+    look: Looking,
+    plan: Plan,
+    stopping: Callable[[], tuple[WorkerError | None, bool]],
     *,
-    quota: float,
-    calls: int = 1,
     interval: float,
     stream: TextIO | None = None,
 ) -> AsyncIterator[None]:
     """Show the progress while the body of the ``async with`` runs; errors in here never reach the body.
 
-    ``waiting`` is called every ``interval`` seconds; ``quota`` is the configured rate in requests/s, of which a user
-    costs ``calls``; ``stream`` is standard error by default.
+    ``stopping`` tells why the run is being stopped, and whether in a hurry. ``interval``: seconds between two log
+    lines, where there is no terminal; ``stream`` is standard error by default.
     """
     out = stream or sys.stderr
-    view = _View(stats, waiting, quota, calls)
-    drawing = asyncio.create_task(_bar(view, interval, out) if out.isatty() else _lines(view, interval))
+    view = View(stats, look, plan, stopping)
+    drawing = asyncio.create_task(_panel(view, out) if can_draw(out) else _lines(view, interval))
     try:
         yield
     finally:
@@ -56,68 +94,179 @@ async def show(
             log.warning("progress_failed", cause=failure)
 
 
+def can_draw(out: TextIO) -> bool:
+    """Whether that is a terminal on which lines can be drawn anew."""
+    return out.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
 @dataclass(slots=True)
-class _View:
-    """The numbers that the bar and the log lines show."""
+class View:
+    """What is known of the run and of the whole rollout."""
 
     stats: RunStats
-    waiting: Waiting
-    quota: float
-    calls: int
-    counted: int | None = None
-    """How many messages waited when they were last counted."""
-    finished_at_count: int = 0
-    """How many messages were finished at that moment."""
+    look: Looking
+    plan: Plan
+    stopping: Callable[[], tuple[WorkerError | None, bool]] = lambda: (None, False)
+    looks: Looks = field(default_factory=Looks)
+    _trouble: str = ""
+    _trouble_began: float = 0.0
+    """When the outage began (UTC seconds)."""
+    _trouble_seen: float = 0.0
+    """When it was spoken of last (monotonic seconds)."""
+    _began: float = field(default_factory=time.monotonic)
 
-    async def count(self) -> None:
-        """Count the waiting messages again; if that fails, the last count stays."""
-        try:
-            self.counted = await self.waiting()
-        except WorkerError:
-            return
-        self.finished_at_count = self.finished
-
-    @property
-    def finished(self) -> int:
-        """How many messages of this run are finished."""
-        return self.stats.done + self.stats.duplicates
+    async def count(self) -> float:
+        """Look at ledger and queue, and return how many seconds it took; if that fails, the last look stays."""
+        began = time.monotonic()
+        with suppress(WorkerError):
+            self.looks.add(await self.look())
+        return time.monotonic() - began
 
     @property
-    def outdated(self) -> bool:
-        """Whether all messages that were counted are finished, so that a new count may find more."""
-        return self.counted is not None and self.finished >= self.finished_at_count + self.counted
+    def left(self) -> int | None:
+        """Users who are left, as far as is known."""
+        last = self.looks.last
+        return None if last is None or self.plan.source or self.plan.is_wave else last.left
 
-    @property
-    def total(self) -> int | None:
-        """How many messages this run has, as far as is known; ``None`` if they cannot be counted."""
-        return None if self.counted is None else max(self.finished, self.finished_at_count + self.counted)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds until all messages are finished at the present speed; ``None`` if that is not known.
-
-        It is not where all should be finished by now: whoever is left is waited for, and no speed tells how long.
-        """
-        speed = self.stats.users_per_second
-        if self.total is None or self.outdated or speed <= 0:
+    def rest(self, trouble: str) -> Rest | None:
+        """What is left to do; ``None`` where nobody can know."""
+        last, left = self.looks.last, self.left
+        if last is None or left is None or self.plan.follow or trouble or self.stopping()[0] is not None:
             return None
-        left = (self.total - self.finished) / speed
-        return None if self.stats.since_outcome > max(1.0, left) else left
+        stats, elsewhere = self.stats, self.stats.claimed_elsewhere
+        again = min(stats.troubles.total(), stats.requests)
+        possible = self.plan.users_per_second * (1 - again / (stats.requests + FEW_CALLS))
+        if last.allowed is not None:
+            possible *= min(1.0, last.allowed / self.plan.quota)
+        seen, seen_for = stats.users_per_second, stats.users_seen_for
+        if self.looks.users_per_second > seen:
+            seen, seen_for = self.looks.users_per_second, self.looks.seen_for
+        to_expire = max(stats.to_expire, last.backlog.expired)
+        watched_for = last.watched_for if left == 0 else None
+        return Rest(
+            max(1.0, left - to_expire) if left else 0.0,
+            possible,
+            seen,
+            seen_for,
+            quiet=min(stats.since_outcome, self.looks.quiet(self._began)),
+            first_at=max(0.0, elsewhere.until - time.time()) if elsewhere else 0.0,
+            then=self.plan.empty_after if watched_for is None else watched_for,
+        )
+
+    def trouble(self) -> str:
+        """What an outage is about, in words; empty where there is none."""
+        now = time.monotonic()
+        if self.stats.waiting_for:
+            if not self._trouble:
+                self._trouble_began = time.time()
+            self._trouble, self._trouble_seen = self.stats.waiting_for, now
+        elif self._trouble and (now - self._trouble_seen > TROUBLE_OVER or self.stats.since_outcome < 1.0):
+            self._trouble = ""
+        return self._trouble
+
+    def snapshot(self, *, has_ended: bool = False) -> Snapshot:
+        """Everything that the panel shows."""
+        stats, plan, last, trouble = self.stats, self.plan, self.looks.last, self.trouble()
+        rest = self.rest(trouble)
+        return Snapshot(
+            now=time.time(),
+            counts=last.counts if last else None,
+            done=last.done if last else 0,
+            total=None if last is None or self.left is None else last.done + last.left,
+            is_about=bool(last and last.is_about),
+            pace=Pace(
+                stats.requests_per_second,
+                plan.quota,
+                last.allowed if last else None,
+                max(stats.users_per_second, self.looks.users_per_second),
+                plan.calls,
+                stats.sign_ins_per_second,
+                stats.throttles,
+            ),
+            backlog=last.backlog if last else Backlog(0),
+            seconds_left=None if rest is None or has_ended else seconds_left(rest),
+            elapsed=stats.elapsed,
+            waits=tuple(self.waits(trouble, rest)),
+            is_trouble=bool(trouble),
+            workers=last.workers if last else None,
+            to_expire=stats.to_expire,
+            stopping="" if has_ended else self._stopping(),
+            has_ended=has_ended,
+        )
+
+    def _stopping(self) -> str:
+        reason, hurries = self.stopping()
+        if reason is None:
+            return ""
+        if hurries:
+            return "calls are cut off; what was begun is given back for the next run"
+        text = f"users who were begun are finished, in at most {duration(self.plan.grace)}"
+        return f"{text}; Ctrl-C again cuts their calls off" if isinstance(reason, Interrupted) else f"{reason}; {text}"
+
+    def waits(self, trouble: str, rest: Rest | None) -> list[str]:
+        """Return what the run waits for, in words: an outage first, where there is one."""
+        stats, last, waits = self.stats, self.looks.last, []
+        if trouble:
+            lasted = duration(time.time() - self._trouble_began)
+            waits.append(f"{trouble} (since {_time_of_day(self._trouble_began)}, {lasted})")
+        if elsewhere := stats.claimed_elsewhere:
+            users = "1 user whom" if elsewhere.users == 1 else f"{elsewhere.users:,} users whom"
+            workers = f"worker{'' if len(elsewhere.workers) == 1 else 's'} {', '.join(elsewhere.workers)}".strip()
+            waits.append(
+                f"{users} {workers if elsewhere.workers else 'an earlier call'} still claims: taken over at "
+                f"{_time_of_day(elsewhere.until)}, unless finished before"
+            )
+        if stats.tried_again_later:
+            users = "1 user who is" if stats.tried_again_later == 1 else f"{stats.tried_again_later:,} users who are"
+            waits.append(f"{users} refused while others get through; they are tried again")
+        if last is not None and last.watched_for is not None and not trouble:
+            waits.append(
+                f"the queue, which looks empty; SQS counts are approximate, so it is watched for "
+                f"{last.watched_for:.0f} s more"
+            )
+        if not waits and self.plan.follow and self.left == 0:
+            waits.append("more requests (--follow)")
+        if not waits and rest is not None and rest.users > 0 and is_quiet(rest):
+            waits.append(self._for_whom())
+        return waits
+
+    def _for_whom(self) -> str:
+        """What keeps a run that has no outcome for a while, where nothing else is known."""
+        last = self.looks.last
+        assert last is not None
+        if last.counts.unfinished:
+            users = "1 user who is" if last.counts.unfinished == 1 else f"{last.counts.unfinished:,} users who are"
+            return f"{users} under way: answers, retries, or another worker"
+        return (
+            f"{last.backlog.waiting:,} requests that are leased by another worker, or by one that ended: they come "
+            "again when their visibility is over (queue.visibility)"
+        )
 
 
-async def _lines(view: _View, interval: float) -> None:
+def _time_of_day(utc: float) -> str:
+    """Return the local time of day."""
+    return time.strftime("%H:%M:%S", time.localtime(utc))
+
+
+async def _lines(view: View, interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
         await view.count()
-        stats, left = view.stats, view.seconds_left
+        stats, last, trouble = view.stats, view.looks.last, view.trouble()
+        rest = view.rest(trouble)
+        left = None if rest is None else seconds_left(rest)
+        waits_here = last is not None and not (view.plan.source or view.plan.follow or view.plan.is_wave)
         log.info(
             "progress",
             done=stats.done,
-            waiting=view.counted,
+            waiting=last.backlog.waiting if last is not None and waits_here else None,
             users_per_second=round(stats.users_per_second, 1),
             requests_per_second=round(stats.requests_per_second, 1),
-            quota=view.quota,
+            quota=view.plan.quota,
+            **({"allowed": round(last.allowed, 1)} if last is not None and last.allowed is not None else {}),
             **({"sign_ins_per_second": round(stats.sign_ins_per_second, 1)} if stats.sign_ins else {}),
+            users_done=None if last is None else last.done,
+            users_left=view.left,
             seconds_left=None if left is None else max(1, round(left)),
             needs_session=stats.states[State.NEEDS_SESSION],
             failed=stats.states[State.FAILED],
@@ -126,55 +275,31 @@ async def _lines(view: _View, interval: float) -> None:
             throttled=stats.throttles,
             **({"tried_again_later": stats.tried_again_later} if stats.tried_again_later else {}),
             **({"waiting_for": stats.waiting_for} if stats.waiting_for else {}),
+            **({"waits": waits} if (waits := view.waits("", rest)) else {}),
         )
 
 
-async def _bar(view: _View, interval: float, out: TextIO) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+async def _panel(view: View, out: TextIO) -> None:
+    from worker.telemetry.drawing import Drawing
 
-    columns = (
-        TextColumn("{task.fields[count]}", markup=False),
-        BarColumn(),
-        TextColumn("{task.fields[rest]}", markup=False),
-    )
-    redirect = out is sys.stderr  # then rich prints log lines above the bar
-    bar = Progress(
-        *columns, console=Console(file=out), auto_refresh=False, redirect_stdout=False, redirect_stderr=redirect
-    )
-    task = bar.add_task("", total=None, count="", rest="")
-
-    def draw() -> None:
-        count, rest = _bar_texts(view)
-        bar.update(task, total=view.total, completed=view.finished, count=count, rest=rest)
-        bar.refresh()
-
-    with bar:
+    with Drawing(out) as drawing:
+        looking = asyncio.create_task(_keep_looking(view))
         try:
             while True:
-                await view.count()
-                for _ in range(max(1, round(interval / REDRAW))):
-                    draw()
-                    await asyncio.sleep(REDRAW)
-                    if view.outdated:
-                        break
+                drawing.draw(view.snapshot())
+                await asyncio.sleep(REDRAW)
+                if looking.done():
+                    looking.result()
         finally:
-            draw()
+            looking.cancel()
+            await asyncio.wait([looking])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_LOOK):
+                    await view.count()
+            drawing.draw(view.snapshot(has_ended=True))
 
 
-def _bar_texts(view: _View) -> tuple[str, str]:
-    """Return the texts before and after the bar."""
-    stats, left = view.stats, view.seconds_left
-    count = f"{view.finished:,}" + ("" if view.total is None else f" of {view.total:,}")
-    rest = [
-        f"{stats.requests_per_second:.1f} of {view.quota:g} requests/s",
-        f"{stats.users_per_second:.1f} users/s" if view.calls > 1 else "",
-        f"{stats.sign_ins_per_second:.1f} sign-ins/s" if stats.sign_ins else "",
-        f"{time_left(left)} left" if left is not None else "",
-        f"{stats.states[State.NEEDS_SESSION]:,} need a session" if stats.states[State.NEEDS_SESSION] else "",
-        f"{stats.states[State.FAILED]:,} failed" if stats.states[State.FAILED] else "",
-        f"{stats.not_activated:,} not activated" if stats.not_activated else "",
-        f"{stats.tried_again_later:,} tried again later" if stats.tried_again_later else "",
-        f"waiting for {clean(stats.waiting_for)}" if stats.waiting_for else "",
-    ]
-    return count, " · ".join(part for part in rest if part)
+async def _keep_looking(view: View) -> None:
+    while True:
+        took = await view.count()
+        await asyncio.sleep(max(LOOK_EVERY, COST * took))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from worker.adapters.private_files import look_private, write_private
+from worker.core.causes import Why, why
 from worker.core.errors import DependencyUnavailable, UsageError
 from worker.core.forecast import a_user_costs
 from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, Reason, State
@@ -28,38 +30,15 @@ _WORDS = {
     State.DELIVERED: "delivered",
     State.ACTIVE: "active",
     State.SKIPPED: "skipped",
-    State.NEEDS_SESSION: "need a session",
+    State.NEEDS_SESSION: "need a new sign-in",
     State.FAILED: "failed",
     State.SEALED: "sealed but not delivered",
     State.IN_PROGRESS: "in progress",
 }
 """The name of each state in the table, in the table's order."""
 
-_CURES = {
-    Reason.SIGN_IN_REFUSED: (
-        "these credentials are not tried again: is the ticket key the one that the pool's trigger has, or the password "
-        "right? Push new ones"
-    ),
-    Reason.CHALLENGE_UNANSWERABLE: (
-        "the sign-in asks for what no worker has (detail says what): sign them in yourself, and push the token"
-    ),
-    Reason.CREDENTIAL_EXPIRED: "push them again with tickets that live longer (--valid-for), or with new passwords",
-    Reason.VERIFY_REFUSED: "Cognito refused codes or Session: is this machine's clock right? Push new credentials",
-    Reason.VERIFY_UNKNOWN: "push new credentials: their next sign-in shows whether the secret is verified",
-    Reason.VERIFY_TOKEN_EXPIRED: "push new credentials: the secret stays the same, and is verified then",
-    Reason.PREFERENCE_REFUSED: "verified, but not preferred: see the detail, then push new credentials",
-    Reason.REFUSED: (
-        "Cognito refused these users while others got through. ResourceNotFoundException: sign them in through an app "
-        "client that exists; ForbiddenException: a rule of the pool's WAF matches their requests"
-    ),
-    Reason.THROTTLED_ALONE: (
-        "Cognito limits these users alone (attempt limit exceeded): let some hours pass, then push new requests"
-    ),
-    Reason.RECORD_TOO_LARGE: "push them again with fewer attributes, or deliver through a channel that takes more",
-    Reason.DELIVERY_REFUSED: "mend what the channel's code names, then push them again",
-    Reason.USER_NOT_FOUND: "they are no longer in the pool: mfa-worker dismiss takes them off the list",
-}
-"""What to do about users whose reason does not say it, for people."""
+_MOST_CAUSES = 5
+"""Causes of one reason that are told apart by their details: codes of AWS are few, but what a channel says may vary."""
 
 
 def status(counts: Counts, backlog: Backlog) -> dict[str, Any]:
@@ -155,15 +134,19 @@ def write(path: Path, report: Mapping[str, Any]) -> None:
 def verdict(counts: Counts, backlog: Backlog) -> str:
     """Return one sentence: in which states the users are, and what to do about those who are not enrolled."""
     parts = [
-        f"{counts.states[state]:,} {word}{_why(counts, state)}"
-        for state, word in _WORDS.items()
-        if counts.states.get(state)
+        f"{number:,} {_word(state, number)}{_why(counts, state)}"
+        for state in _WORDS
+        if (number := counts.states.get(state))
     ]
     statements = [
         f"{counts.accepted:,} accepted" + (f" = {' + '.join(parts)}" if parts else ""),
         *_next_steps(counts, backlog),
     ]
     return "; ".join(statements) + "."
+
+
+def _word(state: State, number: int) -> str:
+    return "needs a new sign-in" if state is State.NEEDS_SESSION and number == 1 else _WORDS[state]
 
 
 def _why(counts: Counts, state: State) -> str:
@@ -174,28 +157,62 @@ def _why(counts: Counts, state: State) -> str:
 
 def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
     if backlog.waiting:
-        wait = "1 request waits" if backlog.waiting == 1 else f"{backlog.waiting:,} requests wait"
-        yield f"{wait}, run again for {'it' if backlog.waiting == 1 else 'them'}"
+        wait, them = (
+            ("1 request waits", "it") if backlog.waiting == 1 else (f"{backlog.waiting:,} requests wait", "them")
+        )
+        yield f"{wait}, run again for {them}"
     if counts.dead_letters:
-        are = "1 request is a dead letter" if counts.dead_letters == 1 else f"{counts.dead_letters:,} are dead letters"
-        yield f"{are}, received too often and not done: mend why, then bring them back: mfa-worker redrive"
+        are, them = ("1 request is a dead letter", "it")
+        if counts.dead_letters > 1:
+            are, them = f"{counts.dead_letters:,} requests are dead letters", "them"
+        yield f"{are}, received too often and not done: mend why, then bring {them} back: mfa-worker redrive"
     if counts.dead_letters is None:
         yield "dead letters were not looked at"
     if counts.unfinished:
         yield "run again to finish those under way"
     not_active = sum(counts.reasons.get(reason, 0) for reason in NOT_ACTIVATED)
-    for state, number, cure in (
-        (State.NEEDS_SESSION, counts.states.get(State.NEEDS_SESSION), "they need a new credential"),
-        (State.FAILED, counts.states.get(State.FAILED), "see why"),
+    for state, number, what in (
+        (State.NEEDS_SESSION, counts.states.get(State.NEEDS_SESSION), "list those who need a new sign-in"),
+        (State.FAILED, counts.states.get(State.FAILED), "list those who failed"),
         (State.DELIVERED, not_active, f"the activation of {not_active:,} is left to you"),
     ):
         if number:
-            yield f"{cure}: mfa-worker export --state {state.value}"
+            yield f"{what}: mfa-worker export --state {state.value}"
     if counts.malformed:
         yield f"{counts.malformed:,} malformed, put aside: mfa-worker status --malformed"
-    for reason, cure in _CURES.items():
-        if counts.reasons.get(reason):
-            yield f"{reason.value}: {cure}"
+
+
+Reasons = Mapping[tuple[str, str | None, str | None], int]
+"""How many users there are by state, reason and detail."""
+
+
+def reasons_of(counts: Counts) -> Reasons:
+    """Return what is to be explained of the counts: the reasons of everybody who is not simply done or skipped."""
+    found: dict[tuple[str, str | None, str | None], int] = {}
+    for reason, number in counts.reasons.items():
+        state = STATE_OF.get(reason)  # of a reason of a later version nobody knows the state
+        if not number or state is State.SKIPPED:
+            continue
+        codes = counts.codes.get(reason, {})
+        found |= {(state or "", reason, code): users for code, users in codes.items()}
+        found[state or "", reason, None] = number - sum(codes.values())
+    return found
+
+
+def explained(reasons: Reasons) -> Iterator[str]:
+    """Yield two lines for each cause: how many users, the reason and the cause; then what to do about it."""
+    numbers: Counter[tuple[str, Why]] = Counter()
+    for (state, reason, detail), number in reasons.items():
+        if number > 0:
+            numbers[reason or state, why(state, reason, detail)] += number
+    told: Counter[str] = Counter()
+    for (name, (cause, cure)), number in sorted(numbers.items(), key=lambda each: (-each[1], each[0])):
+        told[name] += 1
+        if told[name] <= _MOST_CAUSES:
+            yield f"{number:>7,} {name}: {cause}"
+            yield f"{'':8}{cure}"
+        elif told[name] == _MOST_CAUSES + 1:
+            yield f"{'':8}and more of {name}: mfa-worker status --json has them all, under codes"
 
 
 def print_table(
@@ -207,10 +224,10 @@ def print_table(
     quota: float | None = None,
     calls: int = 1,
 ) -> None:
-    """Print a table: states, reasons, the backlog and the verdict; with ``stats`` also the speed of that run.
+    """Print a table: states, reasons, the backlog; each reason's cause and cure; and the verdict.
 
-    With ``quota`` (requests/s) it also shows how long everybody takes at least who waits and lives, or whose activation
-    is under way; ``calls``: how many requests a user costs.
+    With ``stats`` it shows the speed of that run too; with ``quota`` (requests/s) also how long everybody takes at
+    least who waits and lives, or whose activation is under way; ``calls``: how many requests a user costs.
     """
     rows = [(word, counts.states.get(state, 0)) for state, word in _WORDS.items()]
     rows = [(word, number) for word, number in rows if number] or [("delivered", 0)]
@@ -232,6 +249,7 @@ def print_table(
         lines.append(_speed(stats))
     if quota and (requests := _requests_left(counts, backlog, calls)) > 0:
         lines.append(f"{left(requests / quota)} left at {quota:g} requests/s{a_user_costs(quota, calls)}")
+    lines += explained(reasons_of(counts))
     stream.write("\n".join([*lines, verdict(counts, backlog)]) + "\n")
     stream.flush()
 
@@ -260,8 +278,13 @@ def _speed(stats: RunStats) -> str:
     speed = stats.done / seconds if seconds > 0 else 0.0
     throttled = f", {stats.throttles:,} of them throttled" if stats.throttles else ""
     signed_in = f", {stats.sign_ins:,} to sign in" if stats.sign_ins else ""
-    users = f"{stats.done:,} users in {duration(seconds)} ({speed:.1f}/s)"
-    return f"this run: {users}, {stats.requests:,} requests{throttled}{signed_in}"
+    users = f"{several(stats.done, 'user')} in {duration(seconds)} ({speed:.1f}/s)"
+    return f"this run: {users}, {several(stats.requests, 'request')}{throttled}{signed_in}"
+
+
+def several(number: int, what: str) -> str:
+    """Return ``1 user``, ``2,000 users``."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
 from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
-from worker.core.ports import Beginning, Ledger, LedgerStats, Roster
+from worker.core.ports import Beginning, FigureStore, Ledger, LedgerStats, LookedAt, Roster
 from worker.pacing.pace import PaceStore
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def forget_the_tally(connection: sqlite3.Connection) -> None:
             connection.execute(f"DROP {kind} {name}")
 
 
-class WholeLedger(Ledger, LedgerStats, Beginning, Roster, PaceStore, Protocol):
+class WholeLedger(Ledger, LedgerStats, LookedAt, Beginning, Roster, PaceStore, FigureStore, Protocol):
     """All that a ledger is asked for."""
 
     @property

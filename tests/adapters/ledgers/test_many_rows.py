@@ -177,6 +177,9 @@ class Loop:
         self._ledger = ledger
         self.tasks: list[asyncio.Task[None]] = []
 
+    def free_in(self, row: Enrolment) -> float:
+        return 0.0
+
     def is_free(self, row: Enrolment) -> bool:
         return True
 

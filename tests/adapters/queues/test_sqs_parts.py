@@ -196,6 +196,19 @@ def test_a_look_during_which_something_happened_counts_for_nothing() -> None:
     assert evidence.is_certain()
 
 
+def test_it_is_known_for_how_long_a_queue_that_looks_empty_is_still_watched() -> None:
+    evidence = Emptiness(60.0)
+    assert evidence.watched_for(0.0) is None
+    looks(evidence, *range(10, 21))
+    assert evidence.watched_for(20.0) == 50.0
+    evidence.disturb(21.0)
+    assert evidence.watched_for(21.0) is None
+    looks(evidence, *range(22, 100))
+    assert evidence.watched_for(100.0) == 0.0  # a whole poll is missing
+    evidence.polled(90.0)
+    assert evidence.watched_for(100.0) is None
+
+
 def test_looking_is_rare_however_often_it_is_asked() -> None:
     evidence, made = Emptiness(60.0), 0
     for half_second in range(240):

@@ -235,3 +235,16 @@ def test_a_worker_notices_that_its_lock_file_was_removed(ledger: Path, take_away
             (folder / "me").touch()
         with pytest.raises(PersonMustAct, match="was removed while it ran"):
             alive.check()
+
+
+def test_the_living_are_counted_and_the_dead_are_not(ledger: Path, start: Start) -> None:
+    watcher = Liveness(ledger, "watcher")
+    assert watcher.alive() == 0
+    start("one")
+    two = start("two")
+    assert watcher.alive() == 2
+    with Liveness(ledger, "three") as _:
+        assert watcher.alive() == 3
+    two.kill()
+    two.wait()
+    assert watcher.alive() == 1

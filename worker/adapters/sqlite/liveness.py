@@ -129,6 +129,13 @@ class Liveness:
         names = [file.name for file in self._folder.iterdir() if _WORKER.match(file.name)]
         return any(name != self._worker and not self.is_dead(name) for name in names)
 
+    def alive(self) -> int:
+        """How many workers are alive, this one included if it has its lock."""
+        if not self._folder.is_dir():
+            return 0
+        names = [file.name for file in self._folder.iterdir() if _WORKER.match(file.name)]
+        return sum(self._lock is not None if name == self._worker else not self.is_dead(name) for name in names)
+
     def _may_be_locked(self, worker: str) -> bool:
         try:
             other = os.open(self._file(worker), os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from worker.adapters.ledgers.found import RECIPIENT
 from worker.app.repair.users import versions
 from worker.app.stores import Purpose, open_stores
-from worker.core import rules
+from worker.core import history, rules
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.model import Enrolment, Lost, Reason, State
 from worker.core.text import Named
@@ -70,4 +70,4 @@ def _without(row: Enrolment, now: float) -> Enrolment:
         row = rules.in_doubt(row, row.request_id, now, late_effect_for=0.0)
     elif row.reason is Reason.ACTIVATION_PENDING:
         row = row._replace(reason=Reason.VERIFY_UNKNOWN, since=now, worker=None, lease_until=0.0)
-    return row._replace(activation=None)
+    return row._replace(activation=None, events=history.and_then(row.events, now, history.IDENTITY_LOST))

@@ -22,7 +22,19 @@ from worker.core.errors import WorkerError
 from worker.core.model import State
 from worker.core.ports import Found
 from worker.settings import Settings
-from worker.setup.checks import activation, aws, beginning, delivered, host, pool, requests, rollout, sealing, waiting
+from worker.setup.checks import (
+    activation,
+    aws,
+    beginning,
+    delivered,
+    host,
+    metrics,
+    pool,
+    requests,
+    rollout,
+    sealing,
+    waiting,
+)
 from worker.setup.checks.show import show
 
 __all__ = ["Finding", "Level", "check", "dry_run", "show"]
@@ -77,7 +89,16 @@ async def _examine(
     seen = seen_on_aws | seen_in_files
     about_the_channel = await asyncio.to_thread(delivered.look, settings, seen)
     sealed = sealing.look(settings.seal.recipients, identities)
-    findings = [*sealed, *rollout.look(settings), *on_this_host, *in_files, *about_the_channel, *cognito, *on_aws]
+    findings = [
+        *sealed,
+        *rollout.look(settings),
+        *on_this_host,
+        *metrics.look(settings),
+        *in_files,
+        *about_the_channel,
+        *cognito,
+        *on_aws,
+    ]
     return findings, seen
 
 

@@ -2,18 +2,19 @@
 
 Each user is one item, changed only by conditional writes (``writes``); a sparse index finds the unfinished ones
 (``reads``). More items contain the workers' counts (``counters``), the shared pace (``pace``), the table's own id
-(``identity``), and the stamp, which says to which rollout the table belongs (``rollout``). ``schema`` defines the
-table, ``rows`` converts rows to items and back.
+(``identity``), the figures over time (``figures``), and the stamp, which says to which rollout the table belongs
+(``rollout``). ``schema`` defines the table, ``rows`` converts rows to items and back.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
+from worker.adapters.ledgers.dynamodb.figures import DynamoFigures
 from worker.adapters.ledgers.dynamodb.identity import Identity
 from worker.adapters.ledgers.dynamodb.pace import SIGN_IN_PACE, SharedPace
 from worker.adapters.ledgers.dynamodb.reads import Reads
@@ -22,8 +23,9 @@ from worker.adapters.ledgers.dynamodb.rows import ROSTER, Item, to_enrolment, to
 from worker.adapters.ledgers.dynamodb.writes import Writes
 from worker.adapters.ledgers.found import refuse
 from worker.core.errors import RowUnreadable, WorkerError
+from worker.core.figures import Minute
 from worker.core.model import Counts, Enrolment, Listed, State, WriteResult
-from worker.core.ports import Found
+from worker.core.ports import Found, WaitingUsers, Workers
 from worker.pacing.pace import Pace, PaceStore
 
 if TYPE_CHECKING:
@@ -31,10 +33,13 @@ if TYPE_CHECKING:
 
 MAX_ITEM = 400 * 1024
 """The most bytes of an item, names and values together (DynamoDB developer guide, quotas)."""
+MOST_CLAIMS = 500
+"""Rows of unfinished users that are read to see which workers are alive: some workers hold 64 users each. They cost
+as many read units as they have kilobytes."""
 BESIDE_THE_RECORD = 48 * 1024
 """The most bytes of an item beside the sealed record: 13 KB of settled requests, a username and a request id of 1 KB
-each, a version, and the names; and what activation needs, an access token of 16 KiB (``requests.message``) or a
-Session, with the secret, sealed."""
+each, 12 KB of events (ten details of 100 characters, which JSON may write as 12 bytes each), a version, and the names;
+and what activation needs, an access token of 16 KiB (``requests.message``) or a Session, with the secret, sealed."""
 
 
 class DynamoLedger:
@@ -61,6 +66,7 @@ class DynamoLedger:
         self._pace = SharedPace(dynamodb, table, monotonic)
         self._sign_in_pace = SharedPace(dynamodb, table, monotonic, key=SIGN_IN_PACE)
         self._identity = Identity(dynamodb, table)
+        self._figures = DynamoFigures(dynamodb, table, self._reads)
 
     async def look(self, *, must_exist: bool = False) -> Found:
         """See ``ports.Beginning``.
@@ -159,6 +165,28 @@ class DynamoLedger:
         """
         return counts(await self._counters.recount(self._reads.count))
 
+    async def counts_and_waiting(self, most: int) -> tuple[Counts, WaitingUsers | None]:  # noqa: ARG002
+        """See ``ports.LookedAt``; no queue is in the table."""
+        return await self.counts(), None
+
+    async def workers(self) -> Workers:
+        """See ``ports.LookedAt``: by the claims, so a worker without users is missing, and a dead one is counted
+        until its claims run out.
+        """
+        found, seen = set[str](), 0
+        with suppress(RowUnreadable):
+            async with aclosing(self.unfinished()) as rows:
+                async for row in rows:
+                    if row.worker is not None and row.lease_until > time.time():
+                        found.add(row.worker)
+                    if (seen := seen + 1) == MOST_CLAIMS:
+                        break
+        return Workers(len(found), are_exact=False)
+
+    async def allowed(self) -> float | None:
+        """See ``ports.LookedAt``."""
+        return await self._pace.allowed()
+
     async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         """See ``ports.LedgerStats``. Every item of the table is read."""
         async with aclosing(self._reads.in_state(state)) as pages:
@@ -188,6 +216,16 @@ class DynamoLedger:
     async def roster_count(self) -> int:
         """See ``ports.Roster``; from the workers' counts, and exact after ``recount``."""
         return max(0, (await self._counters.read()).sums[ROSTER])
+
+    # --- ports.FigureStore --------------------------------------------------------------------------------------------
+
+    async def put_figures(self, worker: str, minute: Minute) -> None:
+        """See ``ports.FigureStore``."""
+        await self._figures.put(worker, minute)
+
+    def figures(self) -> AsyncIterator[Minute]:
+        """See ``ports.FigureStore``."""
+        return self._figures.read()
 
     # --- ports.Recoverable --------------------------------------------------------------------------------------------
 

@@ -85,15 +85,18 @@ class Reads:
 
     async def users(self, usernames: Sequence[str]) -> dict[str, Item]:
         """The items of up to ``BATCH`` different users, by username; users without an item are left out."""
-        found: dict[str, Item] = {}
-        left: Any = {self._table: {"Keys": [user_key(username) for username in usernames], "ConsistentRead": True}}
+        return {username_of(item): item for item in await self.items([user_key(username) for username in usernames])}
+
+    async def items(self, keys: Sequence[Item]) -> list[Item]:
+        """The items with up to ``BATCH`` different keys, in no particular order; those that are not there left out."""
+        found: list[Item] = []
+        left: Any = {self._table: {"Keys": list(keys), "ConsistentRead": True}}
 
         async def ask_for_what_is_left() -> None:
             nonlocal left
             with faults(LedgerUnavailable, "the ledger"):
                 answer = await self._dynamodb.batch_get_item(RequestItems=left)
-                for item in answer["Responses"].get(self._table, ()):
-                    found[username_of(item)] = item
+                found.extend(answer["Responses"].get(self._table, ()))
             left = answer.get("UnprocessedKeys")
             if left:
                 raise _AnsweredInPart(
@@ -111,12 +114,21 @@ class Reads:
         pages = [self._index_page(shard, None) for shard in SHARDS]
         while pages:
             asked = await asyncio.gather(*pages)
-            names = [name for names, _, _ in asked for name in names]
-            for start in range(0, len(names), BATCH):
-                found = await self.users(names[start : start + BATCH])
-                for item in found.values():
+            keys = [{KEY: {"S": key}} for keys, _, _ in asked for key in keys]
+            for start in range(0, len(keys), BATCH):
+                for item in await self.items(keys[start : start + BATCH]):
                     yield item
             pages = [self._index_page(shard, after) for _, shard, after in asked if after]
+
+    async def keys_in(self, shard: str) -> AsyncGenerator[str, None]:
+        """The keys of all items in that partition of the index."""
+        after: Any = None
+        while True:
+            keys, _, after = await self._index_page(shard, after)
+            for key in keys:
+                yield key
+            if not after:
+                return
 
     async def _index_page(self, shard: str, after: Any) -> tuple[list[str], str, Any]:
         request: dict[str, Any] = {"ExclusiveStartKey": after} if after else {}
@@ -131,7 +143,7 @@ class Reads:
                 Limit=PAGE,
                 **request,
             )
-            return [username_of(item) for item in answer["Items"]], shard, answer.get("LastEvaluatedKey")
+            return [item[KEY]["S"] for item in answer["Items"]], shard, answer.get("LastEvaluatedKey")
 
     async def in_state(self, state: State) -> AsyncGenerator[list[Item], None]:
         """Every item in that state, in pages: its ``key``, ``reason``, ``detail`` and ``row``."""

@@ -14,6 +14,7 @@ from zlib import crc32
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
 from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
 from worker.adapters.ledgers.reading import readable
+from worker.core import history
 from worker.core.model import Activation, CredentialKind, Enrolment, Listed, Reason, Sealed, State
 from worker.core.settled import load as load_settled
 
@@ -87,7 +88,10 @@ def to_item(row: Enrolment) -> Item:
         blob, *plain = row.activation
         fields["activation"] = plain
         item[ACTIVATION] = {"B": blob}
-    item[ROW] = {"S": json.dumps(fields, separators=(",", ":"))}
+    text = json.dumps(fields, separators=(",", ":"))
+    if row.events:
+        text = f'{text[:-1]},"events":{history.dump(row.events)}}}'
+    item[ROW] = {"S": text}
     return item
 
 
@@ -121,6 +125,7 @@ def _converted(item: Item) -> Enrolment:
         kind=read_kind(fields.get("kind")),
         settled=load_settled(fields.get("settled", ())),
         detail=item[DETAIL]["S"] if DETAIL in item else None,
+        events=history.load(fields.get("events")),
     )
     if "activation" in fields:
         kind, expires_at, *flags = fields["activation"]

@@ -8,13 +8,15 @@ from typing import Any, NamedTuple
 KEY = "key"
 """Partition key (S): ``user#<username>`` for a user's row, other prefixes for what the workers share."""
 SHARD = "shard"
-"""Attribute (S) of unfinished rows only: the partition key of the sparse index, spread over several partitions."""
+"""Attribute (S) of unfinished rows, which are spread over several partitions of the sparse index, and of the items with
+the figures over time (``figures``), which have a partition of their own: its partition key."""
 ROLLOUT = "rollout"
 """The key of the item that records which rollout the ledger belongs to."""
 COUNTS_KEY = "counts"
 """The key of the item with the counts of all workers."""
 UNFINISHED = "unfinished"
-"""The sparse index: ``SHARD`` and ``KEY`` of every row in progress or sealed, or whose activation is under way."""
+"""The sparse index: ``SHARD`` and ``KEY`` of every row in progress or sealed, or whose activation is under way; and of
+the figures."""
 
 
 def definition(name: str) -> dict[str, Any]:

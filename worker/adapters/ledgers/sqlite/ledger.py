@@ -15,6 +15,8 @@ from worker.adapters.ledgers.found import refuse, refuse_another
 from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
 from worker.adapters.ledgers.reading import known_state, readable
 from worker.adapters.ledgers.sqlite import tally
+from worker.adapters.ledgers.sqlite.figures import SCHEMA as FIGURES_SCHEMA
+from worker.adapters.ledgers.sqlite.figures import SqliteFigures
 from worker.adapters.ledgers.sqlite.look import look
 from worker.adapters.ledgers.sqlite.mark import SCHEMA as MARK_SCHEMA
 from worker.adapters.ledgers.sqlite.mark import Mark
@@ -22,7 +24,10 @@ from worker.adapters.ledgers.sqlite.pace import SCHEMA as PACE_SCHEMA
 from worker.adapters.ledgers.sqlite.pace import SqlitePace
 from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.liveness import Liveness
+from worker.adapters.sqlite.waiting import users_waiting
+from worker.core import history
 from worker.core.errors import LedgerUnavailable, RowUnreadable, WorkerError
+from worker.core.figures import Minute
 from worker.core.model import (
     Activation,
     Counts,
@@ -36,7 +41,7 @@ from worker.core.model import (
     WriteResult,
     Written,
 )
-from worker.core.ports import Found
+from worker.core.ports import Found, WaitingUsers, Workers
 from worker.core.settled import load as load_settled
 from worker.pacing.pace import Pace, PaceStore
 
@@ -46,7 +51,7 @@ CREATE TABLE IF NOT EXISTS users (
     generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
     NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
     sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT,
-    detail TEXT, activation BLOB
+    detail TEXT, activation BLOB, events TEXT
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
 CREATE INDEX IF NOT EXISTS activation_pending ON users (username) WHERE reason = 'activation_pending';
@@ -77,12 +82,14 @@ _COLUMNS = (
     "blob",
     "detail",
     "activation",
+    "events",
     "replaces",
 )
 """The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
 replaces, is only written: the condition of the write compares it."""
-_LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB"}
-"""Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened."""
+_LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB", "events": "TEXT"}
+"""Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened. A
+worker of an earlier version beside us leaves in them what stands there."""
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _UNFINISHED = f"""
 {_SELECT} INDEXED BY unfinished WHERE state IN ('in_progress', 'sealed') AND username > ?1
@@ -116,6 +123,7 @@ class SqliteLedger:
         self._mark = mark
         self._pace = SqlitePace(database, "shared_pace")
         self._sign_in_pace = SqlitePace(database, "sign_in_pace")
+        self._figures = SqliteFigures(database, gather)
         self._put: Work = _put if mark is None else partial(_put_marked, mark=mark)
         if mark is not None:
             database.after_commit(self._put, mark.committed)
@@ -147,7 +155,7 @@ class SqliteLedger:
         refuse(found, stamp, str(self._database.path), "ledger.path", must_exist=must_exist)
         self._stamp = stamp
         self._is_stamped = found.has_users and found.stamp.items() >= stamp.items()
-        await self._database.open(_SCHEMA + PACE_SCHEMA + MARK_SCHEMA, LedgerUnavailable)
+        await self._database.open(_SCHEMA + PACE_SCHEMA + MARK_SCHEMA + FIGURES_SCHEMA, LedgerUnavailable)
         await self._database.write(_add_later_columns, None, LedgerUnavailable)
         await self._database.write(tally.begin, None, LedgerUnavailable)
         if self._mark is not None:
@@ -228,6 +236,18 @@ class SqliteLedger:
         """See ``ports.LedgerStats``; the same as ``counts``, which the database keeps exact in every transaction."""
         return await self.counts()
 
+    async def counts_and_waiting(self, most: int) -> tuple[Counts, WaitingUsers | None]:
+        """See ``ports.LookedAt``; a queue in another file is not looked at."""
+        return await self._database.read(lambda found: _counts_and_waiting(found, most), LedgerUnavailable)
+
+    async def workers(self) -> Workers:
+        """See ``ports.LookedAt``: by their locks on this host."""
+        return Workers(self._liveness.alive(), are_exact=True)
+
+    async def allowed(self) -> float | None:
+        """See ``ports.LookedAt``."""
+        return await self._pace.allowed()
+
     async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         """See ``ports.LedgerStats``."""
         query = f"SELECT username, reason, since, detail FROM users WHERE state = '{state.value}' AND username > ?1"  # noqa: S608
@@ -254,6 +274,14 @@ class SqliteLedger:
     async def roster_count(self) -> int:
         """See ``ports.Roster``."""
         return await self._database.read(tally.unrequested, LedgerUnavailable)
+
+    async def put_figures(self, worker: str, minute: Minute) -> None:
+        """See ``ports.FigureStore``."""
+        await self._figures.put(worker, minute)
+
+    def figures(self) -> AsyncIterator[Minute]:
+        """See ``ports.FigureStore``."""
+        return self._figures.read()
 
     async def refusal(self) -> WorkerError | None:
         """See ``ports.Recoverable``."""
@@ -426,6 +454,14 @@ def _counts(connection: sqlite3.Connection) -> Counts:
     return Counts(states, reasons, counted.get("duplicates", 0), counted.get("malformed", 0), codes)
 
 
+def _counts_and_waiting(connection: sqlite3.Connection, most: int) -> tuple[Counts, WaitingUsers | None]:
+    connection.execute("BEGIN")  # one moment for all queries
+    try:
+        return _counts(connection), users_waiting(connection, most)
+    finally:
+        connection.execute("COMMIT")
+
+
 def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -> Sequence[None]:
     connection.executemany(
         "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
@@ -502,6 +538,7 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
         ),
         row.detail,
         _packed(row.activation),
+        history.dump(row.events) if row.events else None,
         replaces,
     )
 
@@ -533,6 +570,7 @@ def _converted(row: Sequence[Any]) -> Enrolment:
         sealed=sealed,
         detail=row[19],
         activation=_unpacked(row[20]) if row[20] is not None else None,
+        events=history.load(json.loads(row[21])) if row[21] else (),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import astuple
 from worker.adapters.sqlite.database import Database, Work
 from worker.core.errors import LedgerUnavailable
 from worker.pacing.pace import Pace
+from worker.pacing.schedule import FORGET_AFTER
 
 Change = Callable[[Pace | None], Pace | None]
 """See ``pacing.pace.PaceStore.change_pace``."""
@@ -39,6 +40,12 @@ class SqlitePace:
     async def read_pace(self) -> Pace | None:
         """See ``pacing.pace.PaceStore``."""
         return await self._database.read(self._found, LedgerUnavailable)
+
+    async def allowed(self) -> float | None:
+        """See ``ports.LookedAt``."""
+        pace = await self.read_pace()
+        is_used = pace is not None and self.shared_time() - pace.reserved_until < FORGET_AFTER
+        return pace.rate if pace is not None and is_used else None
 
     async def change_pace(self, change: Change) -> Pace | None:
         """See ``pacing.pace.PaceStore``; ``change`` is called once, in the writing transaction."""

@@ -329,6 +329,10 @@ class SqliteQueue:
         """See ``ports.QueueStats``."""
         return await self._database.read(_sessions, QueueUnavailable)
 
+    def watched_for(self) -> float | None:
+        """See ``ports.QueueStats``; this queue is known to be empty at once."""
+        return None
+
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._visibility / 3)

@@ -54,6 +54,12 @@ class Emptiness:
         if self._began is None:
             self._began = began
 
+    def watched_for(self, now: float) -> float | None:
+        """Seconds until the evidence may be complete, where the counts were zero so far; else ``None``."""
+        if self._began is None or self.is_certain():
+            return None
+        return max(0.0, self._began + self._empty_after - now)
+
     def is_certain(self) -> bool:
         """Whether the evidence is complete: the queue is empty."""
         return (

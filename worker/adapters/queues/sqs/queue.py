@@ -398,6 +398,10 @@ class SqsQueue:
             self._counting.recovered()
         return self._emptiness.is_certain()
 
+    def watched_for(self) -> float | None:
+        """See ``ports.QueueStats``, and ``emptiness``."""
+        return self._emptiness.watched_for(time.monotonic())
+
     # --- ports.Producer and ports.QueueStats --------------------------------------------------------------------------
 
     async def push(self, requests: Iterable[tuple[Request, bytes]]) -> Pushed:

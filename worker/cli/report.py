@@ -1,0 +1,52 @@
+"""The command ``report``: the page for people who read no terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from worker.cli.options import configured, sources
+from worker.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+
+
+@click.command()
+@click.option("--html", "page", metavar="FILE", help="The page's file; an older page there is replaced.")
+@click.option(
+    "--usernames", is_flag=True, help="Name the users who are left, with their reasons. Without it nobody is named."
+)
+@configured
+def report(settings: Settings, page: str | None, usernames: bool) -> None:
+    """Write a page that says how the rollout stands: who is left and why, what happened when, and what to do next.
+
+    It is one HTML file, for every browser and for paper, and may be made while workers run.
+    """
+    from worker.app.report_page import write_page
+    from worker.app.run import run_async
+    from worker.core.text import escape
+
+    if page is None:
+        raise UsageError(
+            "report writes a page, and nobody said where",
+            "mfa-worker report --html report.html (for scripts: mfa-worker status --json)",
+        )
+    if page in ("-", ""):
+        raise UsageError(
+            "the page is written to a file of its own, whole and private, and not to standard output",
+            "mfa-worker report --html report.html",
+        )
+    path = Path(page)
+    said = run_async(write_page(settings, path, command=_beginning(settings), usernames=usernames))
+    click.echo(f"{escape(str(path))}: {said}")
+
+
+def _beginning(settings: Settings) -> list[str]:
+    """Return how a command begins that reads the same settings as this one."""
+    context = click.get_current_context()
+    file = ["-c", str(settings.file)] if settings.file is not None else []
+    _, given, _ = sources(context, None, context.params.get("overrides") or ())
+    return ["mfa-worker", *file, *(part for each in given for part in ("--set", each))]

@@ -191,7 +191,7 @@ def waiting(desk: Desk) -> Iterator[subprocess.Popen[bytes]]:
         stderr=subprocess.DEVNULL,
     )
     until = time.monotonic() + 30
-    while len(list(desk.folder.glob(f"{PREFIX}*"))) < 2 and time.monotonic() < until:
+    while not list(desk.folder.glob(f"{PREFIX}*/index.csv")) and time.monotonic() < until:
         time.sleep(0.02)
     yield process
     process.kill()

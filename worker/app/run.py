@@ -18,6 +18,7 @@ import structlog
 from worker.app import beginning, older
 from worker.app.looking import ONE_BY_ONE_IN_A_RUN, Looking
 from worker.app.monitoring import Observe, monitored
+from worker.app.observing import observed
 from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_of, stamp
 from worker.app.wiring import open_worker
 from worker.app.written_files import refuse_wrong_files
@@ -139,6 +140,7 @@ async def _work(
     try:
         async with (
             open_intake(settings, stores, options.source, refused, wave) as queue,
+            observed(settings, stores, stats, queue),
             open_worker(
                 settings,
                 stores,

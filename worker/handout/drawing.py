@@ -34,8 +34,8 @@ _PLACE = re.compile(r"┌─ (\S+:\d+):\d+")
 MODULE = 8
 """Pixels of a module, the smallest square of a QR code."""
 MASK = 4
-"""The mask pattern of all QR codes. Trying all eight, as the standard does it (ISO/IEC 18004), takes 7 ms a code instead
-of 1.8; for otpauth URIs this one is the best or nearly so: 1.3 % above the best penalty score on average (measured)."""
+"""The mask pattern of all QR codes. Trying all eight, as the standard does it (ISO/IEC 18004), takes 7 ms a code, not
+1.8; for otpauth URIs this one is the best or nearly so: 1.3 % above the best penalty score on average (measured)."""
 
 
 def qr_code(uri: str) -> Any:

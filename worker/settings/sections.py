@@ -250,6 +250,11 @@ class LogSettings(Section):
     interval: Seconds = Field(
         default=10.0, description="how often a line says how far the run is; on a terminal there is a bar instead"
     )
+    metrics: Literal["none", "emf"] = Field(
+        default="none",
+        description="emf: besides, a line a minute in the embedded metric format of CloudWatch, which makes metrics of "
+        "it where the log goes to CloudWatch Logs; always JSON, at any level",
+    )
 
 
 class MetricsSettings(Section):

@@ -42,13 +42,16 @@ class Staged:
         self._hidden: dict[Path, int] = {}
         """What was made, with the descriptor that holds its lock."""
         self._places: dict[Path, Path] = {}
+        self._files: list[BinaryIO] = []
 
     def file(self, folder: Path) -> tuple[Path, BinaryIO]:
         """Make a private file under a hidden name in ``folder``; ``place`` says what becomes of it."""
         handle, name = tempfile.mkstemp(prefix=PREFIX, dir=folder)
         path = Path(name)
         self._hold(path, os.dup(handle))
-        return path, os.fdopen(handle, "w+b")
+        file = os.fdopen(handle, "w+b")
+        self._files.append(file)
+        return path, file
 
     def folder(self, place: Path) -> Path:
         """Make a private folder under a hidden name, which takes the place of ``place`` at the end."""
@@ -72,7 +75,10 @@ class Staged:
             sync_folder(folder)
 
     def close(self) -> None:
-        """Remove what did not take a place, and what was replaced."""
+        """Close all files, and remove what did not take a place and what was replaced."""
+        for file in self._files:
+            with suppress(OSError):  # a full disk: what was not written yet is not wanted any more
+                file.close()
         for path, lock in self._hidden.items():
             _remove(path)
             os.close(lock)

@@ -84,7 +84,7 @@ async def _left(scenario: Scenario, settings: Settings) -> AsyncIterator[str]:
 async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str]) -> int:
     all_pushed = asyncio.Event()
     async with migration_script(scenario, settings, fake_cognito, usernames, all_pushed):
-        return await run_worker(settings, RunOptions(says_new=False), until=all_pushed)
+        return await run_worker(settings, RunOptions(rehearses=True), until=all_pushed)
 
 
 def _make_empty(keep: Path) -> None:

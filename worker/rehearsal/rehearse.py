@@ -109,4 +109,7 @@ def rehearse_in(scenario: Scenario, keep: Path | None, out: TextIO, *, as_json: 
             )
         return code
     with tempfile.TemporaryDirectory(prefix="mfa-worker-rehearsal-") as folder:
-        return run_async(rehearse(scenario, Path(folder), out, as_json=as_json))
+        code = run_async(rehearse(scenario, Path(folder), out, as_json=as_json))
+    if code != ExitCode.DONE and not as_json:
+        out.write("what it wrote is gone; to look closer, rehearse again and keep it: --keep DIR\n")
+    return code

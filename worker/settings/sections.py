@@ -248,7 +248,12 @@ class LogSettings(Section):
         description="json (an object a line), console (for people), or auto: console on a terminal and json elsewhere",
     )
     interval: Seconds = Field(
-        default=10.0, description="how often a line says how far the run is; on a terminal there is a bar instead"
+        default=10.0, description="how often a line says how far the run is; on a terminal there is a panel instead"
+    )
+    metrics: Literal["none", "emf"] = Field(
+        default="none",
+        description="emf: besides, a line a minute in the embedded metric format of CloudWatch, which makes metrics of "
+        "it where the log goes to CloudWatch Logs; always JSON, at any level",
     )
 
 

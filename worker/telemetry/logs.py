@@ -6,9 +6,11 @@ cleans every string: what looks like a credential becomes ``***``, and character
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
+from collections.abc import Mapping
 from typing import Literal, TextIO
 
 import structlog
@@ -86,6 +88,15 @@ def configure(
     root.handlers[:] = [_ToStructlog(logging.WARNING)]
     root.setLevel(logging.WARNING)  # whatever ``level`` is: libraries write whole requests into their debug logs
     logging.captureWarnings(capture=True)
+
+
+def json_line(values: Mapping[str, object], stream: TextIO | None = None) -> None:
+    """Write one JSON object, cleaned like every line, whatever the format and the level of the log are.
+
+    ``stream``: standard error by default.
+    """
+    cleaned = _Cleaner(margin="")(None, "info", dict(values))
+    _Lines(stream).msg(json.dumps(cleaned))
 
 
 class _Cleaner:

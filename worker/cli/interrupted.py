@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from worker.core.errors import Interrupted
 
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _AFTERWARDS: Mapping[str, str] = {
     "run": "nobody was begun; run the same command again",
@@ -27,19 +28,22 @@ _AFTERWARDS: Mapping[str, str] = {
 
 
 def end_by_signals_as_by_ctrl_c() -> None:
-    """From now on these signals raise what Ctrl-C raises; one that is ignored, as under ``nohup``, stays so."""
+    """From now on these signals raise what Ctrl-C raises; one that is ignored, as under ``nohup``, stays so.
+
+    Ctrl-C has a handler too, since asyncio replaces Python's own by one which lets a read that waits go on waiting.
+    """
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _as_ctrl_c)
+            signal.signal(number, _interrupt)
 
 
-def _as_ctrl_c(_number: int, _frame: object) -> None:
-    signal.raise_signal(signal.SIGINT)
+def _interrupt(_number: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def ignore_signals() -> None:
     """The command is at its end: a further signal must not take the place of its exit code."""
-    for number in (signal.SIGINT, *_SIGNALS):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -222,6 +222,9 @@ async def _worked(fake_cognito: FakeCognito, rows: int, keep: Path | None, *, sa
             first = await asyncio.to_thread(rollout.run, "status")
             usage = await asyncio.to_thread(rollout.run, "status")
             say("status", f"{usage} (the first time {first.net:.2f} s)", usage.net <= 1)
+            page = str(rollout.database.with_name("report.html"))
+            usage = await asyncio.to_thread(rollout.run, "report", "--html", page)
+            say("report page", str(usage), usage.net <= 2)
             took = await asyncio.to_thread(_read_one, rollout)
             say("one row read", f"{took:.2f} s", took <= 1)
             exported = rows * 4 // 5

@@ -15,7 +15,7 @@ HEIGHT = 168.0
 """Pixels of a chart without its axis."""
 ROW = 32.0
 """Pixels of a row of the answers."""
-DIFFERS = 0.03
+DIFFERS = 0.05
 """From which part on two curves differ enough that both are drawn."""
 
 
@@ -121,7 +121,7 @@ def latency(series: Series, timeline: Timeline) -> Chart | None:
 
 
 KINDS = {
-    "issued": "a secret",
+    "issued": "secret issued",
     "verified": "code verified",
     "preferred": "TOTP preferred",
     "signed_in": "signed in",

@@ -106,8 +106,9 @@ def series(minutes: Sequence[Minute]) -> Series | None:
     stretches = [Stretch(*each) for each in zip(edges[::2], edges[1::2], strict=True)]
     drawn = sum(each.minutes for each in stretches)
     step = next((each for each in STEPS if drawn <= each * MOST_POINTS), -(-drawn // MOST_POINTS))
-    total = Point(all_of_it, len(minutes), merged(minutes))
-    return Series(list(_points(minutes, step)), stretches, gaps, step, total)
+    points = list(_points(minutes, step))
+    total = Point(all_of_it, len(minutes), merged(point.sums for point in points))
+    return Series(points, stretches, gaps, step, total)
 
 
 def _gaps(minutes: Sequence[Minute]) -> Iterator[Stretch]:

@@ -15,8 +15,8 @@ from typing import NoReturn
 
 import click
 
+from worker.adapters.core_dumps import forbid_core_dumps
 from worker.cli import completion, repair, report, requests, run, secrets, setup, status
-from worker.cli.core_dumps import forbid_core_dumps
 from worker.cli.first import next_steps
 from worker.cli.group import Commands, help_
 from worker.cli.interrupted import end_by_signals_as_by_ctrl_c, ignore_signals, interrupted
@@ -54,7 +54,7 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
 for command in (
     *(run.run, run.rehearse),
     *(requests.push, status.status, requests.export, report.report),
-    *(secrets.keygen, secrets.open_),
+    *(secrets.keygen, secrets.open_, secrets.letters_template),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(setup.init, setup.check, setup.config),
     *(completion.completion, help_),

@@ -37,6 +37,7 @@ from worker.rehearsal.fake_cognito.client import FakeCognito, serve_fake_cognito
 from worker.rehearsal.fake_cognito.config import FakeCognitoConfig
 from worker.sealing import age
 from worker.settings import Settings
+from worker.setup.first_settings import Answers, settings_text
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "config").rglob("*.md"))]
@@ -192,9 +193,8 @@ def with_keys(text: str, recipients: list[str]) -> str:
 
 
 def settings_as_printed(text: str) -> dict[str, Any]:
-    """The settings of a block, and of the README's those that it lacks."""
-    (readme,) = (block.text for block in blocks(ROOT / "README.md") if block.language == "toml")
-    whole = tomllib.loads(with_keys(readme, [age.keygen("today")[1] for _ in range(2)]))
+    """The settings of a block, and of those that ``init`` writes whatever it lacks."""
+    whole = tomllib.loads(settings_text(Answers(POOL, "Example"), [age.keygen("today")[1]], has_key=False))
     for section, keys in tomllib.loads(text).items():
         whole[section] = {**whole.get(section, {}), **keys}
     return whole
@@ -227,31 +227,27 @@ async def sign_in(fake_cognito: FakeCognito, *usernames: str, **how: Any) -> str
     return "".join(f"{json.dumps(each.request())}\n" for each in signed_in)
 
 
-async def test_the_rehearsals_of_the_readme_prove_what_it_promises(tmp_path: Path, typed: str) -> None:
-    reader = Reader(tmp_path, typed, {})
-    (block,) = (block for block in blocks(ROOT / "README.md") if " rehearse " in block.text and not block.mark)
-    out, _ = await reader.types(block.text)
-    assert out.count("every promise held") == block.text.count("mfa-worker rehearse ") > 1
-
-
-async def test_the_readme_from_keys_to_opened_secrets(tmp_path: Path, typed: str, fake_cognito: FakeCognito) -> None:
+async def test_the_readme_from_a_clone_to_letters(tmp_path: Path, typed: str, fake_cognito: FakeCognito) -> None:
     """With the real program: what the README says is what somebody new does."""
-    reader = Reader(tmp_path, typed, env_of(fake_cognito), real=True)
-    printed = ""
+    reader = Reader(tmp_path, typed, {}, real=True)
+    (tmp_path / "requests.jsonl").write_text(await sign_in(fake_cognito, "0a1b…", "ben"), "utf-8")
+    rehearsals, proofs = 0, 0
     for block in blocks(ROOT / "README.md"):
-        if block.language == "toml":
-            recipient = printed.strip()
-            spare = age.keygen("today")[1]
-            (tmp_path / "mfa-worker.toml").write_text(with_keys(block.text, [recipient, spare]), "utf-8")
-            (tmp_path / "requests.jsonl").write_text(await sign_in(fake_cognito, "0a1b…", "ben"), "utf-8")
-        elif block.language == "sh" and not block.mark and " rehearse " not in block.text:
-            printed, _ = await reader.types(block.text)
-    secrets = map(json.loads, (tmp_path / "secrets.jsonl").read_text("utf-8").splitlines())
+        if block.language == "sh" and not block.mark:
+            if "mfa-worker init" in block.text:
+                await reader.types(f"export {' '.join('='.join(each) for each in env_of(fake_cognito).items())}")
+            out, _ = await reader.types(block.text)
+            rehearsals += block.text.count("mfa-worker rehearse ")
+            proofs += out.count("every promise held")
+    assert rehearsals == proofs > 2
+    out, _ = await reader.types("mfa-worker open -i identity.key enrolments.jsonl")
+    secrets = list(map(json.loads, out.splitlines()))
     truth = await fake_cognito.truth()
     assert {each["username"]: each["secret_code"] for each in secrets} == {
         name: user.secrets[-1].secret_code for name, user in truth.items()
     }
     assert json.loads((tmp_path / "report.json").read_text())["verdict"] == "2 accepted = 2 delivered."
+    assert (tmp_path / "rollout.html").stat().st_size > 10_000
 
 
 async def prepared(folder: Path, typed: str, fake_cognito: FakeCognito) -> Reader:

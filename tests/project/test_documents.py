@@ -115,11 +115,11 @@ def parse(command: click.Command, arguments: list[str]) -> None:
 
 def test_the_command_lines_are_found() -> None:
     found = [" ".join(param.values[0]) for param in COMMANDS]  # type: ignore[arg-type]
-    assert "keygen -o identity.key" in found
+    assert "init --pool eu-central-1_AbCdEfGhI --issuer Example" in found
     assert "push --keep-fresh" in found
     assert "export --state needs_session" in found
     assert "run --only pilot.txt" in found
-    assert any(line.startswith("rehearse --users 500 --rate 100 ") for line in found)
+    assert any(line.startswith("rehearse --users 50 --from usernames ") for line in found)
 
 
 @pytest.mark.parametrize("arguments", [["rnu"], ["run", "--tolerat", "1%"], ["config", "shw"], ["export"]])

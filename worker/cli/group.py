@@ -29,6 +29,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "Hand out": {
         "open": "Decrypt the secrets: as lines, letters, QR codes or CSV.",
+        "letters-template": "Copy the template of the letters, to change it.",
         "redeliver": "Deliver sealed records again.",
     },
     "Repair": {

@@ -87,7 +87,7 @@ def _write_first_settings(pool: str | None, issuer: str | None, recipients: tupl
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nnothing was made", err=True)
         raise click.Abort from None
-    click.echo(f"made {settings}: settings for the pool {told.pool} in {told.region}; its comments explain it")
+    click.echo(f"made {settings}: settings for {told.pool}, explained by its comments")
     for key in keys:
         click.echo(f"made {key}: opens every secret of this rollout. Before the first real run, move it to where")
         click.echo("  letters are printed, off this machine, and keep a copy: if it is lost, so is every secret")

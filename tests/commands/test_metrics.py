@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.support.aws_rollout import aws_rollout_in
+from tests.support.emulators import Emulator
 from tests.support.metrics import Samples, ask, free_port, samples, total, until_served, value
 from tests.support.processes import until
 from tests.support.rollout import Rollout
+from worker.adapters.checks.findings import Level
 from worker.app.run import RunOptions, run_worker
 from worker.core.errors import UsageError
+from worker.settings import load
+from worker.setup.checks import metrics
 
 CALL = "AssociateSoftwareToken"
 
@@ -26,6 +34,8 @@ def port(rollout: Rollout) -> int:
 
 
 async def scraped(port: int) -> Samples:
+    """The page, which is made once a second: to ask for it without a pause only takes time from what is waited for."""
+    await asyncio.sleep(0.2)
     return samples((await ask(port, "/metrics")).text)
 
 
@@ -74,6 +84,50 @@ async def test_what_is_scraped_agrees_with_the_ledger_and_with_what_cognito_saw(
     assert (served["url"], served["to"]) == (f"http://127.0.0.1:{port}/metrics", "this machine alone")
 
 
+async def test_on_aws_the_rollout_is_counted_in_the_table_and_the_queue(
+    tmp_path: Path, ministack: Emulator, aws_credentials: None
+) -> None:
+    async with aws_rollout_in(tmp_path, ministack, "secretsmanager") as rollout:
+        port = free_port()
+        rollout.configure(metrics={"port": port})
+        await rollout.push(await rollout.sign_in("ana", "ben"))
+        running = rollout.start("run", "--follow")
+        await until_served(port)
+
+        async def is_counted() -> bool:
+            found = await scraped(port)
+            enrolled = value(found, "mfa_worker_rollout_users", state="delivered", reason="")
+            return (enrolled, value(found, "mfa_worker_rollout_backlog_requests")) == (2, 0)
+
+        await until(is_counted)
+        assert value(await scraped(port), "mfa_worker_rollout_dead_letters") == 0
+        assert (await ask(port, "/readyz")).text == "ready\n"
+        running.signal(signal.SIGTERM)
+        ended = await running.ended()
+        assert ended.logged("metrics_not_counted") == []
+
+
+@pytest.mark.parametrize("option", ["--input", "--only"])
+async def test_a_run_of_a_file_or_a_wave_is_counted_too(rollout: Rollout, port: int, option: str) -> None:
+    requests = await rollout.sign_in("ana", "ben")
+    lines: list[str] = [json.dumps(each) for each in requests]
+    if option == "--only":
+        await rollout.push(requests)
+        lines = ["ana"]
+    rollout.configure(cognito={"call_timeout": 10.0}, ledger={"lease": 30.0})
+    await rollout.fake_cognito.set_latency(2.5)  # a page of metrics may be a second old
+    running = rollout.start("run", option, rollout.file(lines))
+    await until_served(port)
+
+    async def is_counted() -> bool:
+        return value(await scraped(port), "mfa_worker_rollout_counted_timestamp_seconds") is not None
+
+    await until(is_counted)
+    ended = await running.ended()
+    assert ended.code == (0 if option == "--input" else 5), ended.err
+    assert ended.logged("metrics_not_counted") == []
+
+
 async def test_it_still_answers_while_it_drains(rollout: Rollout, port: int) -> None:
     await rollout.fake_cognito.set_latency(1.0)
     await rollout.push(await rollout.sign_in(*(f"user-{number}" for number in range(20)), credential="session"))
@@ -120,18 +174,10 @@ async def test_a_taken_port_is_a_usage_error_and_nothing_was_touched(rollout: Ro
     assert not rollout.channel.exists()
 
 
-@pytest.mark.parametrize("value", ["-1", "65536", "http"])
-async def test_what_is_no_port_is_refused_with_the_setting(rollout: Rollout, value: str) -> None:
-    ended = await rollout.run("--set", f"metrics.port={value}")
-    assert ended.code == 2
-    assert "metrics.port" in ended.err
-
-
-async def test_an_address_of_another_machine_is_refused(rollout: Rollout, port: int) -> None:
-    ended = await rollout.run("--set", "metrics.host=192.0.2.1")
-    assert ended.code == 2
-    assert "metrics.host" in ended.err
-    assert not rollout.ledger.exists()
+@pytest.mark.parametrize("wrong", ["port=-1", "port=65536", "port=http", "host="])
+def test_what_is_no_port_or_address_is_refused_with_the_setting(wrong: str) -> None:
+    with pytest.raises(UsageError, match=r"metrics\.(port|host) \(from --set"):
+        load(None, ["cognito.user_pool_id=eu-central-1_AbCdEfGhI", f"metrics.{wrong}"], {})
 
 
 async def test_without_the_extra_the_line_that_installs_it_is_named_before_anything_is_touched(
@@ -147,12 +193,12 @@ async def test_without_the_extra_the_line_that_installs_it_is_named_before_anyth
 
 
 async def test_check_says_whether_the_port_is_free_and_who_could_ask(rollout: Rollout, port: int) -> None:
-    free = await rollout.command("check")
-    assert f"port {port} is free; this machine alone can ask" in free.out
+    (free,) = metrics.look(rollout.settings())
+    assert (free.level, free.said) == (Level.OK, f"port {port} is free; this machine alone can ask")
     with socket.create_server(("127.0.0.1", port)):
-        taken = await rollout.command("check")
-    assert f"metrics.port {port} is taken on 127.0.0.1" in taken.out
-    assert taken.code == free.code
+        checked = await rollout.command("check")
+    assert f"metrics.port {port} is taken on 127.0.0.1" in checked.out
+    assert not any(line.startswith("FAILS") and "metrics" in line for line in checked.out.splitlines())
 
 
 async def test_a_rehearsal_can_be_watched_too(rollout: Rollout) -> None:

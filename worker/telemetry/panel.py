@@ -135,6 +135,8 @@ def _so_far(snapshot: Snapshot) -> Text:
     pending = counts.reasons.get(Reason.ACTIVATION_PENDING, 0)
     not_activated = sum(counts.reasons.get(reason, 0) for reason in NOT_ACTIVATED)
     found = {**counts.states, State.DELIVERED: counts.states.get(State.DELIVERED, 0) - pending - not_activated}
+    if not snapshot.is_trouble:  # else everybody passes through that state within a moment, which is no news
+        found[State.IN_PROGRESS] = found.get(State.IN_PROGRESS, 0) + found.pop(State.SEALED, 0)
     parts = [Text(f"{found[state]:,} {words}", style) for state, words, style in _STATES if found.get(state, 0) > 0]
     if pending:
         parts.append(Text(f"{pending:,} being activated"))
@@ -175,8 +177,10 @@ def _rate(snapshot: Snapshot) -> Text:
         parts.append(Text(f"slowed down to {pace.allowed:.1f} calls/s, as Cognito throttles", "yellow"))
     elif pace.throttled:
         parts.append(Text(f"{pace.throttled:,} throttled"))
-    if snapshot.workers is not None and (snapshot.workers.alive > 1 or pace.calls_per_second is None):
-        parts.append(Text(workers(snapshot.workers)))
+    found = snapshot.workers
+    is_worth_it = found is not None and (found.alive > 1 or pace.calls_per_second is None)
+    if is_worth_it and found and (found.alive or found.are_exact or not pace.users_per_second):
+        parts.append(Text(workers(found)))
     return Text(" · ").join(parts)
 
 

@@ -60,7 +60,7 @@ class Wanted:
                 look_at_file(path, option)
         self._refuse_one_in_another()
         if self.style is not None:
-            self.style.try_out()
+            self.style.sample()
         warn_if_open(list(self.paths.values()))
 
     def _refuse_one_in_another(self) -> None:
@@ -134,8 +134,6 @@ class _Outputs:
         if self._codes is not None:
             stack.callback(self._codes.close)
         self._letters = Letters(wanted.letters, staged) if wanted.letters is not None else None
-        if self._letters is not None:
-            stack.callback(self._letters.close)
         self._drawing: Drawing | None = None
         if self._codes is not None or self._letters is not None:
             job = wanted.style.job(tagged=False) if wanted.style is not None else None

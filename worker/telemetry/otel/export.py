@@ -99,7 +99,7 @@ async def _joined(threads: list[_Thread], seconds: float) -> None:
 
 
 class _said_once(logging.Handler):  # noqa: N801 - used like a function
-    """While it is entered, the first failure that OpenTelemetry logs is said in our words; no other is, also not later."""
+    """While it is entered, the first failure that OpenTelemetry logs is said in our words; no other is, ever."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(logging.WARNING)

@@ -169,7 +169,7 @@ def test_a_template_without_a_file_says_where_to_get_it(mine: Path, missing: str
 
 
 def test_another_language_is_another_file(mine: Path) -> None:
-    with pytest.raises(UsageError, match=r"fr\.toml \(languages: de, en\)"):
+    with pytest.raises(UsageError, match=r"fr\.toml \(--language takes de, en\)"):
         load(mine, "fr")
     (mine / "fr.toml").write_bytes((mine / "en.toml").read_bytes())
     assert load(mine, "fr").language == "fr"

@@ -67,9 +67,9 @@ def load(folder: Path | None, language: str) -> Template:
     for name in (PAGE, FIELDS, f"{language}.toml"):
         if not (root / name).is_file():
             have = ", ".join(sorted(path.stem for path in root.glob("*.toml") if path.name != FIELDS)) or "none"
+            where = "what comes along" if folder is None else f"--template {escape(str(folder))}"
             raise UsageError(
-                f"--template {escape(str(folder))} has no file {name}"
-                + (f" (languages: {have})" if name not in (PAGE, FIELDS) else ""),
+                f"{where} has no file {name}" + (f" (--language takes {have})" if name not in (PAGE, FIELDS) else ""),
                 "copy the folder that comes along, and change that: mfa-worker letters-template DIR",
             )
     fields = _read(root / FIELDS, _toml(OURS / FIELDS), own="own")

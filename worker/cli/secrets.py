@@ -158,9 +158,7 @@ def _wanted(
 
     for option, place in (("--qr", qr), ("--letters", letters), ("--csv", csv)):
         if place == STANDARD:
-            raise click.UsageError(
-                f"{option} writes a place of its own, private and whole: name one, not standard output"
-            )
+            raise click.UsageError(f"{option} writes a place of its own, and not standard output: name one")
     if png and qr is None:
         raise click.UsageError("--png is the form of QR codes: name a folder with --qr DIR")
     for option, value in (("--language", language), ("--template", template), ("--until", until)):

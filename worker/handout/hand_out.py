@@ -95,23 +95,26 @@ def hand_out(opening: Opening, chosen: Chosen, wanted: Wanted, lines: Take | Non
 
         code = opening(take, progress)
         said = outputs.finish()
-        staged.commit()
         progress.close()
-        sys.stderr.writelines(f"{line}\n" for line in said)
+        if outputs.count or not (code or chosen.missing):
+            staged.commit()
+            sys.stderr.writelines(f"{line}\n" for line in said)
+        elif wanted.any:
+            sys.stderr.write(f"no record was opened: {' and '.join(map(_shown, wanted.paths.values()))} not written\n")
         return max(code, outputs.report(), _say_missing(chosen, outputs.count, wanted))
 
 
 def _say_missing(chosen: Chosen, count: int, wanted: Wanted) -> ExitCode:
     code = ExitCode.DONE
+    if chosen.older:
+        names = shortened([escape(name) for name in chosen.older])
+        sys.stderr.write(f"their newest secret is older than --since: {', '.join(names)}\n")
     if missing := chosen.missing:
         sys.stderr.write(f"no record of {len(missing):,} of the users that --user names:\n")
         sys.stderr.writelines(f"  {words}\n" for words in shortened([escape(name) for name in missing]))
         sys.stderr.write("  → a username is the one of the request, exactly; mfa-worker show USER says what is known\n")
         code = ExitCode.SOME_LEFT_OUT
-    if chosen.older:
-        names = shortened([escape(name) for name in chosen.older])
-        sys.stderr.write(f"their newest secret is older than --since: {', '.join(names)}\n")
-    if wanted.letters is not None and not count:
+    elif wanted.letters is not None and not count:
         sys.stderr.write(f"nobody was chosen: {escape(str(wanted.letters))} was not written\n")
         code = ExitCode.SOME_LEFT_OUT
     return code

@@ -2,8 +2,8 @@
 
 A plain username (small letters, digits, and ``. _ @ + -``) is its own file name. Any other becomes what can be read of
 it, ``~``, and 16 hex digits of its SHA-256. No plain username has a ``~``, so the two kinds never meet, and none has
-a capital letter, so file systems that ignore case keep them apart. None begins like a formula, so it stands in the index
-as it is.
+a capital letter, so file systems that ignore case keep them apart.
+None begins like a formula, so it stands in the index as it is.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from worker.handout.cells import text_of
 from worker.handout.progress import Progress
 from worker.handout.staged import PREFIX
 
-NAMES = ["ada", "Ada", "../../up", "=1+1", "con", "😀\u202e\x00", "a" * 128]
+NAMES = ["ada", "Ada", "../../up", "=1+1", "@SUM(1)", "con", "😀\u202e\x00", "a" * 128]
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -136,6 +136,9 @@ def test_a_folder_with_anything_else_in_it_is_refused(desk: Desk, stranger: str)
         (("--until", "2026-12-31"), "--letters"),
         (("--csv", "all.csv", "--show"), "leave --show out"),
         (("--csv", "all.csv", "-o", "-"), "leave -o - out"),
+        (("--csv", "-"), "--csv writes a place of its own"),
+        (("--qr", "-"), "--qr writes a place of its own"),
+        (("--letters", "-"), "--letters writes a place of its own"),
         (("--csv", "all.csv", "--letters", "all.csv"), "both to be written"),
         (("--csv", "all.csv", "-o", "all.csv"), "the file of -o"),
         (("--qr", "codes", "--csv", "codes/all.csv"), "there is no folder"),

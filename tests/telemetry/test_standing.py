@@ -126,5 +126,12 @@ def test_a_watcher_gets_the_same_as_a_picture_a_line_or_json(trouble: str) -> No
         assert said["seconds_left"] == pytest.approx(35, abs=1)
 
 
+def test_after_one_look_a_watcher_is_told_no_speed() -> None:
+    running = replace(LOOK, workers=ONE)
+    assert "users/s" not in standing.line(stands(running))
+    assert standing.as_json(stands(running))["users_per_second"] is None
+    assert standing.as_json(stands(running, later(running)))["users_per_second"] == 25.0
+
+
 def test_before_there_is_a_ledger_a_watcher_sees_what_is_waited_for() -> None:
     assert standing.waiting("a ledger").waits == ("a ledger",)

@@ -156,6 +156,9 @@ def _wanted(
     from worker.handout.chosen import day
     from worker.handout.hand_out import Wanted
 
+    for option, place in (("--qr", qr), ("--letters", letters), ("--csv", csv)):
+        if place == STANDARD:
+            raise click.UsageError(f"{option} writes a place of its own, and not standard output: name one")
     if png and qr is None:
         raise click.UsageError("--png is the form of QR codes: name a folder with --qr DIR")
     for option, value in (("--language", language), ("--template", template), ("--until", until)):

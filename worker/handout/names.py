@@ -3,6 +3,7 @@
 A plain username (small letters, digits, and ``. _ @ + -``) is its own file name. Any other becomes what can be read of
 it, ``~``, and 16 hex digits of its SHA-256. No plain username has a ``~``, so the two kinds never meet, and none has
 a capital letter, so file systems that ignore case keep them apart.
+None begins like a formula, so it stands in the index as it is.
 """
 
 from __future__ import annotations
@@ -23,5 +24,5 @@ def file_name(username: str, ending: str) -> str:
     if _PLAIN.fullmatch(username) and not _RESERVED.fullmatch(username):
         return username + ending
     plain = unicodedata.normalize("NFKD", username).encode("ascii", "ignore").decode("ascii").lower()
-    readable = re.sub(r"[^a-z0-9@-]+", "_", plain).strip("_-")[:_READABLE] or "user"
+    readable = re.sub(r"[^a-z0-9@-]+", "_", plain).strip("_-@")[:_READABLE] or "user"
     return f"{readable}~{hashlib.sha256(username.encode()).hexdigest()[:16]}{ending}"

@@ -208,14 +208,18 @@ def line(standing: Standing, trouble: str = "") -> str:
     about = "about " if snapshot.is_about else ""
     left = f"; {time_left(snapshot.seconds_left)} left" if snapshot.seconds_left else ""
     waits = f"; waits for {snapshot.waits[0]}" if snapshot.waits else ""
+    rate = f"{snapshot.pace.users_per_second:.1f} users/s, " if standing.looks.seen_for else ""
     return (
         f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {snapshot.done:,} of {about}{snapshot.total:,} users ({counts}); "
-        f"{snapshot.pace.users_per_second:.1f} users/s, {report.workers(snapshot.workers)}{left}{waits}"
+        f"{rate}{report.workers(snapshot.workers)}{left}{waits}"
     )
 
 
 def as_json(standing: Standing, trouble: str = "") -> dict[str, Any]:
-    """Return a line of ``status --watch --json``: what ``status --json`` says, and what two looks show."""
+    """Return a line of ``status --watch --json``: what ``status --json`` says, and what two looks show.
+
+    After the first look the speed is ``None``: it takes two to tell it.
+    """
     snapshot, look = standing.snapshot(trouble), standing.look
     left = snapshot.seconds_left
     return {
@@ -223,7 +227,7 @@ def as_json(standing: Standing, trouble: str = "") -> dict[str, Any]:
         **report.status(look.counts, look.backlog),
         "users_done": look.done,
         "users_left": look.left,
-        "users_per_second": round(standing.looks.users_per_second, 1),
+        "users_per_second": round(standing.looks.users_per_second, 1) if standing.looks.seen_for else None,
         "allowed": None if look.allowed is None else round(look.allowed, 1),
         "workers": None if look.workers is None else look.workers.alive,
         "seconds_left": None if left is None else round(left),

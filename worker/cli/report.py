@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.options import configured, sources
+from worker.cli.options import as_typed, configured
 from worker.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,13 +40,5 @@ def report(settings: Settings, page: str | None, usernames: bool) -> None:
             "mfa-worker report --html report.html",
         )
     path = Path(page)
-    said = run_async(write_page(settings, path, command=_beginning(settings), usernames=usernames))
+    said = run_async(write_page(settings, path, command=as_typed(settings), usernames=usernames))
     click.echo(f"{escape(str(path))}: {said}")
-
-
-def _beginning(settings: Settings) -> list[str]:
-    """Return how a command begins that reads the same settings as this one."""
-    context = click.get_current_context()
-    file = ["-c", str(settings.file)] if settings.file is not None else []
-    _, given, _ = sources(context, None, context.params.get("overrides") or ())
-    return ["mfa-worker", *file, *(part for each in given for part in ("--set", each))]

@@ -69,7 +69,7 @@ async def test_why_a_user_got_two_letters_has_an_answer(rollout: Rollout) -> Non
     first = await two_letters(rollout)
     ended = await rollout.command("show", "ana")
     assert f"Sent earlier  generation {first['generation']}, delivered 20" in ended.out
-    assert f"in {rollout.channel}, and in the ledger, sealed" in ended.out
+    assert f"in {rollout.channel}, and in the ledger, sealed" in " ".join(ended.out.split())
     assert f"mfa-worker -c {rollout.config} open --user ana -i KEYFILE" in ended.out
     failed = await rollout.command("show", "eve")
     assert "failed: invalid_parameter, since 20" in failed.out

@@ -103,10 +103,9 @@ def lines(known: Known, command: Sequence[str], *, makes_tickets: bool, width: i
 
 def unknown(known: Known, command: Sequence[str], pool: str) -> Iterator[str]:
     """Yield what to say where nobody knows the user, and what to look at next."""
-    name = escape(known.username)
-    yield f"nobody knows {name!r}: no worker has had a request for that user"
+    yield f"nobody knows {known.username!r}: no worker has had a request for that user"
     if known.similar is not None:
-        yield f"  → did you mean {escape(known.similar)!r}? {_line(command, 'show', *_safe(known.similar))}"
+        yield f"  → did you mean {known.similar!r}? {_line(command, 'show', *_safe(known.similar))}"
         return
     if "@" in known.username or known.username.startswith("+"):
         attribute = "email" if "@" in known.username else "phone_number"

@@ -106,6 +106,7 @@ class Process:
         env: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
         stdout: int | None = None,
+        stderr: int | None = None,
         limits: Callable[[], object] | None = None,
     ) -> Process:
         """Start a command in that folder, without the settings of whoever runs the tests.
@@ -123,7 +124,7 @@ class Process:
             streams = (
                 nothing.fileno() if stdin == subprocess.DEVNULL else stdin,
                 to_out.fileno() if stdout is None else stdout,
-                to_err.fileno(),
+                to_err.fileno() if stderr is None else stderr,
             )
             if command is None and limits is None:
                 forked = fork_server().start(arguments, script=script, folder=folder, env=env, streams=streams)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.support.processes import WITHIN, Ended, Process, until
-from worker.app import commands
+from worker.app import commands, standing
 from worker.rehearsal.fake_cognito.client import FakeCognito, serve_fake_cognito
 from worker.rehearsal.fake_cognito.config import CredentialKind, FakeCognitoConfig
 from worker.rehearsal.fake_cognito.triggers import Trigger
@@ -151,7 +151,8 @@ class Rollout:
 
     async def status(self) -> dict[str, Any]:
         """What ``status --json`` says, without a process of its own."""
-        return report.status(*await commands.status(self.settings()))
+        look = (await standing.standing(self.settings(), measures=False)).look
+        return report.status(look.counts, look.backlog)
 
     def has_ledger(self) -> bool:
         """Whether a command made one already."""

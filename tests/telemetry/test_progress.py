@@ -20,8 +20,8 @@ from worker.core.ports import Backlog, WaitingUsers, Workers
 from worker.core.stats import ClaimedElsewhere, RunStats
 from worker.telemetry import logs, progress
 from worker.telemetry.look import Look, Looks
-from worker.telemetry.progress import Plan, View
-from worker.telemetry.snapshot import Snapshot
+from worker.telemetry.progress import View
+from worker.telemetry.snapshot import Plan, Snapshot
 
 PLAN = Plan(quota=20.0, users_per_second=20.0, grace=20.0)
 

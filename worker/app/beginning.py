@@ -83,12 +83,16 @@ def say_exposed(settings: Settings) -> None:
         log.warning("secret_exposed", cause=cause, cure=EXPOSED_CURE)
 
 
+class NoLedger(UsageError):  # noqa: N818 - it names what is missing
+    """There is no ledger to read on this host, yet."""
+
+
 async def existing(settings: Settings, ledger: Beginning) -> Found:
     """Return what the ledger says of itself. Raises ``UsageError`` if there is none to read."""
     since = time.monotonic()
     while not (found := await ledger.look(must_exist=settings.ledger.must_exist)).exists:
         if time.monotonic() - since > MAKING or not await asyncio.to_thread(settings.ledger.path.exists):
-            raise UsageError(
+            raise NoLedger(
                 f"there is no ledger at {ledger_name(settings)}",
                 "the first push or run begins one (mfa-worker push FILE); if there was one, correct ledger.path or "
                 "--config, or restore it",

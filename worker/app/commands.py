@@ -1,4 +1,4 @@
-"""What the commands ``push``, ``status`` and ``export`` do, without the command line."""
+"""What the commands ``push`` and ``export`` do, without the command line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from worker.app.stores import Purpose, Stores, open_stores, parser_of
 from worker.app.tickets import Progress, Tickets
 from worker.core.causes import UNREQUESTED
 from worker.core.errors import Malformed, QueueUnavailable, UsageError
-from worker.core.model import Counts, Listed, Reason, Request, State
-from worker.core.ports import Backlog, Pushed, PutAside
+from worker.core.model import Listed, Reason, Request, State
+from worker.core.ports import Pushed, PutAside
 from worker.core.record import rfc3339
 from worker.requests.feed import BATCH, Feed
 from worker.requests.lines import Line, read_lines
@@ -159,15 +159,6 @@ def told(aside: Sequence[PutAside] | None, settings: Settings) -> Iterator[str]:
         yield f"  {settings.queue.dead_letter_url}"
     else:
         yield "this queue keeps no list: set queue.dead_letter_url; the log of each run says malformed_deleted"
-
-
-async def status(settings: Settings) -> tuple[Counts, Backlog]:
-    """Return how many users are in each state, and the backlog. Raises ``UsageError`` if there is no ledger."""
-    async with open_stores(settings, Purpose.EXISTING) as stores:
-        say_new(settings, stores.found)
-        await older.warn(settings, stores)
-        counts = replace(await stores.counts(), unrequested=await stores.ledger.roster_count())
-        return counts, await stores.queue.backlog()
 
 
 def state(text: str) -> State:

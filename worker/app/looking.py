@@ -11,6 +11,7 @@ from worker.core.errors import WorkerError
 from worker.core.ports import Backlog, Workers
 from worker.settings import Settings
 from worker.telemetry.look import Look
+from worker.telemetry.snapshot import Plan
 
 ONE_BY_ONE = 200_000
 """Waiting messages up to which ``status`` looks at each, to count users once: half a second."""
@@ -19,6 +20,17 @@ ONE_BY_ONE_IN_A_RUN = 5_000
 SELDOM = 30.0
 """Seconds between two looks at what costs a request each on AWS and changes slowly: the workers and the dead letters.
 """
+
+
+def plan_of(settings: Settings) -> Plan:
+    """Return what of the settings a panel has to know."""
+    return Plan(
+        quota=settings.rate.effective,
+        users_per_second=settings.users_per_second,
+        calls=settings.calls_per_user,
+        empty_after=settings.queue.empty_after if settings.queue.kind == "sqs" else 0.0,
+        grace=settings.run.grace,
+    )
 
 
 class Looking:

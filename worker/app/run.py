@@ -9,14 +9,14 @@ import signal
 import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
 from worker.app import beginning, older
-from worker.app.looking import ONE_BY_ONE_IN_A_RUN, Looking
+from worker.app.looking import ONE_BY_ONE_IN_A_RUN, Looking, plan_of
 from worker.app.monitoring import Observe, monitored
 from worker.app.observing import observed
 from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_of, stamp
@@ -155,7 +155,12 @@ async def _work(
             progress.show(
                 stats,
                 Looking(settings, stores, ONE_BY_ONE_IN_A_RUN),
-                _plan(settings, options),
+                replace(
+                    plan_of(settings),
+                    source=options.source,
+                    is_wave=options.only is not None,
+                    follow=options.follow,
+                ),
                 lambda: (shutdown.reason, shutdown.hurry.is_set()),
                 interval=settings.log.interval,
             ),
@@ -198,20 +203,6 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
         )
     read = {"--input": options.source, "--only": options.only}
     refuse_wrong_files(settings, delivers=True, report=options.report, read=read)
-
-
-def _plan(settings: Settings, options: RunOptions) -> progress.Plan:
-    """Return what the progress has to know of this run."""
-    return progress.Plan(
-        quota=settings.rate.effective,
-        users_per_second=settings.users_per_second,
-        calls=settings.calls_per_user,
-        source=options.source,
-        is_wave=options.only is not None,
-        follow=options.follow,
-        empty_after=settings.queue.empty_after if settings.queue.kind == "sqs" else 0.0,
-        grace=settings.run.grace,
-    )
 
 
 def _exit_code(

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import click
 
-from worker.cli import completion, repair, report, requests, run, secrets, setup, show
+from worker.cli import completion, repair, report, requests, run, secrets, setup, show, status
 from worker.cli.core_dumps import forbid_core_dumps
 from worker.cli.first import next_steps
 from worker.cli.group import Commands, help_
@@ -52,7 +52,7 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
 
 for command in (
     *(run.run, run.rehearse),
-    *(requests.push, requests.status, requests.export, report.report, show.show),
+    *(requests.push, status.status, requests.export, report.report, show.show),
     *(secrets.keygen, secrets.open_),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(setup.init, setup.check, setup.config),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,27 +123,6 @@ def _refuse_what_contradicts(
     with suppress(OSError):  # whoever reads it says what is wrong
         if ticket_key is not None and any(Path(each).samefile(ticket_key) for each in (usernames, file) if each):
             raise click.UsageError("the key's file is the one with the users: the key would be pushed as a username")
-
-
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-@click.option("--malformed", is_flag=True, help="List the malformed messages too, by reason and digest.")
-@configured
-def status(settings: Settings, as_json: bool, malformed: bool) -> None:
-    """Count the users in each of the ledger's states, and the requests that wait."""
-    from worker.app import commands
-    from worker.app.run import run_async
-    from worker.telemetry import report
-
-    counts, backlog = run_async(commands.status(settings))
-    aside = run_async(commands.malformed(settings)) if malformed else None
-    if as_json:
-        listed = {"put_aside": None if aside is None else [asdict(each) for each in aside]} if malformed else {}
-        click.echo(json.dumps({**report.status(counts, backlog), **listed}))
-        return
-    report.print_table(counts, backlog, None, sys.stdout, quota=settings.rate.effective, calls=settings.calls_per_user)
-    if malformed:
-        report.print_lines(commands.told(aside, settings), sys.stdout)
 
 
 @click.command()

@@ -248,7 +248,7 @@ class LogSettings(Section):
         description="json (an object a line), console (for people), or auto: console on a terminal and json elsewhere",
     )
     interval: Seconds = Field(
-        default=10.0, description="how often a line says how far the run is; on a terminal there is a bar instead"
+        default=10.0, description="how often a line says how far the run is; on a terminal there is a panel instead"
     )
     metrics: Literal["none", "emf"] = Field(
         default="none",

@@ -21,7 +21,10 @@ class Drawing:
     def __init__(self, out: TextIO) -> None:
         self._console = Console(file=out)
         self._live = Live(
-            console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=out is sys.stderr
+            console=self._console,
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=out is sys.stderr or (out is sys.stdout and sys.stderr.isatty()),
         )
         self._drawn: Sequence[int] = ()
         """How many columns each line of the picture takes that stands there."""

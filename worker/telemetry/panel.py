@@ -19,7 +19,7 @@ from worker.core.causes import why
 from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, Reason, State
 from worker.core.time_left import LEAST
 from worker.telemetry.logs import clean
-from worker.telemetry.report import duration
+from worker.telemetry.report import duration, workers
 from worker.telemetry.snapshot import Snapshot
 
 WIDEST = 110
@@ -70,7 +70,8 @@ class Panel:
 
 def _lines(snapshot: Snapshot, width: int, zone: tzinfo | None, most: int) -> Iterator[RenderableType]:
     """Yield the lines, at most so many; each is a renderable of one row."""
-    head = [*_bar(snapshot, width), *_wrapped(_how_far(snapshot, zone), width, 0)]
+    how_far = _wrapped(_how_far(snapshot, zone), width, 0) if snapshot.counts or not snapshot.waits else []
+    head = [*_bar(snapshot, width), *how_far]
     if snapshot.has_ended:
         yield from head[:most]
         return
@@ -78,7 +79,7 @@ def _lines(snapshot: Snapshot, width: int, zone: tzinfo | None, most: int) -> It
         _labelled("stopping", Text(snapshot.stopping, style="bold yellow"), width) if snapshot.stopping else [],
         _waits(snapshot, width),
         _labelled("so far", _so_far(snapshot), width) if snapshot.counts else [],
-        _labelled("rate", _rate(snapshot), width),
+        _labelled("rate", _rate(snapshot), width) if snapshot.pace.quota else [],
         list(_reasons(snapshot.counts, width)) if snapshot.counts else [],
     ]
     room = most - len(head)
@@ -92,7 +93,7 @@ def _lines(snapshot: Snapshot, width: int, zone: tzinfo | None, most: int) -> It
         room -= len(taken)
     stopping, waits, so_far, rate, reasons = shown
     yield from head
-    if room > 0 and any(shown):
+    if head and room > 0 and any(shown):
         yield Text()
     for lines in (so_far, rate, waits, stopping, reasons):
         yield from lines
@@ -175,14 +176,8 @@ def _rate(snapshot: Snapshot) -> Text:
     elif pace.throttled:
         parts.append(Text(f"{pace.throttled:,} throttled"))
     if snapshot.workers is not None and (snapshot.workers.alive > 1 or pace.calls_per_second is None):
-        parts.append(Text(_workers(snapshot.workers.alive, are_exact=snapshot.workers.are_exact)))
+        parts.append(Text(workers(snapshot.workers)))
     return Text(" · ").join(parts)
-
-
-def _workers(alive: int, *, are_exact: bool) -> str:
-    if alive == 0:
-        return "no worker runs" if are_exact else "no worker holds a user"
-    return f"{'' if are_exact else 'about '}{alive} worker{'' if alive == 1 else 's'}"
 
 
 def _waits(snapshot: Snapshot, width: int) -> list[Text]:

@@ -23,7 +23,7 @@ from worker.core.stats import RunStats
 from worker.core.time_left import Rest, is_quiet, seconds_left
 from worker.telemetry.look import Look, Looks
 from worker.telemetry.report import duration
-from worker.telemetry.snapshot import Pace, Snapshot
+from worker.telemetry.snapshot import Pace, Plan, Snapshot
 
 log = structlog.get_logger()
 
@@ -43,28 +43,6 @@ TROUBLE_OVER = 3.0
 
 Looking = Callable[[], Awaitable[Look]]
 """Looks at ledger and queue. May raise ``WorkerError``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What of the settings and the command line the panel has to know."""
-
-    quota: float
-    """Requests/s of all workers."""
-    users_per_second: float
-    """Users/s for whom that suffices."""
-    calls: int = 1
-    """Requests that a user costs at least."""
-    source: str | None = None
-    """Where the requests come from if not from the queue, so that nobody knows how many there are."""
-    is_wave: bool = False
-    """Whether only some users are worked on."""
-    follow: bool = False
-    """Whether the run stays when the queue is empty."""
-    empty_after: float = 0.0
-    """Seconds for which a queue is watched that looks empty."""
-    grace: float = 0.0
-    """Seconds for which users who were begun are waited for at the end."""
 
 
 @asynccontextmanager

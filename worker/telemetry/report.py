@@ -19,7 +19,7 @@ from worker.core.causes import Why, why
 from worker.core.errors import DependencyUnavailable, UsageError
 from worker.core.forecast import a_user_costs
 from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, Reason, State
-from worker.core.ports import Backlog
+from worker.core.ports import Backlog, Workers
 from worker.core.stats import RunStats
 from worker.telemetry.logs import clean
 
@@ -140,7 +140,7 @@ def verdict(counts: Counts, backlog: Backlog) -> str:
     ]
     statements = [
         f"{counts.accepted:,} accepted" + (f" = {' + '.join(parts)}" if parts else ""),
-        *_next_steps(counts, backlog),
+        *next_steps(counts, backlog),
     ]
     return "; ".join(statements) + "."
 
@@ -155,8 +155,9 @@ def _why(counts: Counts, state: State) -> str:
     return f" ({', '.join(found)})" if found else ""
 
 
-def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
-    if backlog.waiting:
+def next_steps(counts: Counts, backlog: Backlog, *, says_run: bool = True) -> Iterator[str]:
+    """Yield what is left for a person to do; ``says_run``: also that another run is needed."""
+    if backlog.waiting and says_run:
         wait, them = (
             ("1 request waits", "it") if backlog.waiting == 1 else (f"{backlog.waiting:,} requests wait", "them")
         )
@@ -168,7 +169,7 @@ def _next_steps(counts: Counts, backlog: Backlog) -> Iterator[str]:
         yield f"{are}, received too often and not done: mend why, then bring {them} back: mfa-worker redrive"
     if counts.dead_letters is None:
         yield "dead letters were not looked at"
-    if counts.unfinished:
+    if counts.unfinished and says_run:
         yield "run again to finish those under way"
     not_active = sum(counts.reasons.get(reason, 0) for reason in NOT_ACTIVATED)
     for state, number, what in (
@@ -229,8 +230,7 @@ def print_table(
     With ``stats`` it shows the speed of that run too; with ``quota`` (requests/s) also how long everybody takes at
     least who waits and lives, or whose activation is under way; ``calls``: how many requests a user costs.
     """
-    rows = [(word, counts.states.get(state, 0)) for state, word in _WORDS.items()]
-    rows = [(word, number) for word, number in rows if number] or [("delivered", 0)]
+    rows = states(counts)
     rows += [("accepted", counts.accepted), ("waiting", backlog.waiting)]
     for reason, number in sorted(counts.reasons.items()):
         if number:
@@ -252,6 +252,21 @@ def print_table(
     lines += explained(reasons_of(counts))
     stream.write("\n".join([*lines, verdict(counts, backlog)]) + "\n")
     stream.flush()
+
+
+def states(counts: Counts) -> list[tuple[str, int]]:
+    """Return the states that occur, in words, and how many users are in each."""
+    rows = [(word, counts.states.get(state, 0)) for state, word in _WORDS.items()]
+    return [(word, number) for word, number in rows if number] or [("delivered", 0)]
+
+
+def workers(found: Workers | None) -> str:
+    """Return how many workers are alive, in words."""
+    if found is None:
+        return "nobody knows how many workers"
+    if found.alive == 0:
+        return "no worker runs" if found.are_exact else "no worker holds a user"
+    return f"{'' if found.are_exact else 'about '}{several(found.alive, 'worker')}"
 
 
 def _requests_left(counts: Counts, backlog: Backlog, calls: int) -> int:

@@ -10,6 +10,28 @@ from worker.core.model import Counts
 from worker.core.ports import Backlog, Workers
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What of the settings and the command line the panel has to know."""
+
+    quota: float
+    """Requests/s of all workers."""
+    users_per_second: float
+    """Users/s for whom that suffices."""
+    calls: int = 1
+    """Requests that a user costs at least."""
+    source: str | None = None
+    """Where the requests come from if not from the queue, so that nobody knows how many there are."""
+    is_wave: bool = False
+    """Whether only some users are worked on."""
+    follow: bool = False
+    """Whether the run stays when the queue is empty."""
+    empty_after: float = 0.0
+    """Seconds for which a queue is watched that looks empty."""
+    grace: float = 0.0
+    """Seconds for which users who were begun are waited for at the end."""
+
+
 class Pace(NamedTuple):
     """How fast it goes."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.rows import NASTY_NAMES, activation, enrolments, row, sealed, usernames
 from worker.core.history import and_then
-from worker.core.model import Event, Reason, State
+from worker.core.model import Enrolment, Event, Reason, State
 from worker.requests.usernames import usernames as named_in
 from worker.telemetry.one_user import Known, as_json, lines, next_commands, unknown
 
@@ -24,8 +24,8 @@ def told(known: Known, **options: bool) -> str:
 
 
 @given(usernames, enrolments, st.none() | st.integers(0, 2), st.booleans())
-def test_any_row_can_be_shown_on_any_terminal(name: str, stands: object, waiting: int | None, dead: bool) -> None:
-    stands = stands._replace(username=name)  # type: ignore[attr-defined]
+def test_any_row_can_be_shown_on_any_terminal(name: str, stands: Enrolment, waiting: int | None, dead: bool) -> None:
+    stands = stands._replace(username=name)
     known = Known(name, NOW, stands, worker_is_dead=dead, waiting=waiting, place="s3://x", source="s3://x")
     for line in lines(known, COMMAND, makes_tickets=True, width=20):
         assert line.isprintable()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from tests.support.browser import browser
 from tests.support.processes import Process
 from worker.report.page import render
 from worker.sealing import age
+from worker.telemetry.panel import Panel
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 """Where the pictures are."""
@@ -49,6 +51,12 @@ async def _first_steps(work: Path) -> bytes:
         said = ended.out or ended.err
         shown += [terminal.typed(" ".join(["mfa-worker", *arguments])), terminal.said(said.replace(str(work), "…")), ""]
     return terminal.picture("from nothing to a rehearsed rollout", shown[:-1]).encode()
+
+
+async def _run(_work: Path) -> bytes:
+    """What a terminal shows while the worker runs."""
+    panel = Panel(samples.RUN, UTC)
+    return terminal.picture("while it runs", [terminal.typed("mfa-worker run"), "", panel], 84).encode()
 
 
 async def _page(work: Path, *, scrolled_to: str = "", dark: bool = False) -> bytes:
@@ -96,6 +104,7 @@ class Picture(NamedTuple):
 
 PICTURES: dict[str, Picture] = {
     "first-steps.svg": Picture(_first_steps),
+    "run.svg": Picture(_run),
     "page.png": Picture(_page, browser=True),
     "page-dark.png": Picture(partial(_page, scrolled_to="over-time", dark=True), browser=True),
 }

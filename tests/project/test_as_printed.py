@@ -246,7 +246,6 @@ async def test_the_readme_from_a_clone_to_letters(tmp_path: Path, typed: str, fa
     assert {each["username"]: each["secret_code"] for each in secrets} == {
         name: user.secrets[-1].secret_code for name, user in truth.items()
     }
-    assert json.loads((tmp_path / "report.json").read_text())["verdict"] == "2 accepted = 2 delivered."
     assert (tmp_path / "rollout.html").stat().st_size > 10_000
 
 

@@ -34,6 +34,15 @@ AT_ONCE = 8
 120/s ("Quotas in Amazon Cognito", UserAuthentication)."""
 
 
+STOPS = {
+    *("AccessDeniedException", "ExpiredTokenException", "InvalidClientTokenId", "InvalidSignatureException"),
+    *("ResourceNotFoundException", "UnrecognizedClientException"),
+    *("CredentialRetrievalError", "NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"),
+    *("EndpointConnectionError", "SSOTokenLoadError", "UnauthorizedSSOTokenError"),
+}
+"""What concerns everybody: this process's AWS credentials, its permissions, the pool, the app client, the network."""
+
+
 async def sign_in(cognito: Any, pool: str, client_id: str, username: str) -> dict[str, str]:
     """The user's credential: an access token, or the Session of a sign-in that has to set up TOTP first.
 
@@ -57,6 +66,13 @@ async def sign_in(cognito: Any, pool: str, client_id: str, username: str) -> dic
     raise ValueError(f"Cognito asks for {answer.get('ChallengeName')}")
 
 
+CURE = (
+    "see who this process is (aws sts get-caller-identity), whether it may use the pool (aws cognito-idp "
+    "describe-user-pool --user-pool-id POOL), and --client-id; then start it again: who is done is passed over"
+)
+"""What to do where Cognito answers nobody."""
+
+
 async def usernames(cognito: Any, pool: str, file: Path | None) -> AsyncIterator[str]:
     """Everybody to enrol: the lines of a file, or all confirmed users of the pool."""
     if file is not None:
@@ -68,6 +84,11 @@ async def usernames(cognito: Any, pool: str, file: Path | None) -> AsyncIterator
         for user in page["Users"]:
             if user["UserStatus"] == "CONFIRMED" and user["Enabled"]:
                 yield user["Username"]
+
+
+def code_of(error: BotoCoreError | ClientError) -> str:
+    """What AWS or its SDK calls the error; it repeats no credential, as a message might."""
+    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__
 
 
 class Migration:
@@ -106,10 +127,14 @@ class Migration:
             await self._feed.push({"username": username, **credential}, wait=False)
         except Malformed as malformed:
             self._leave_out(username, f"the request {malformed}")
-        except (ClientError, BotoCoreError, ValueError) as error:
+        except ValueError as error:
             self._feed.give_up()
-            code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-            self._leave_out(username, code)
+            self._leave_out(username, str(error))
+        except (ClientError, BotoCoreError) as error:
+            self._feed.give_up()
+            if code_of(error) in STOPS:  # the next user would meet the same
+                raise
+            self._leave_out(username, code_of(error))
         else:
             self.pushed += 1
 
@@ -141,6 +166,8 @@ def main() -> int:
     parser.add_argument("--client-id", required=True, help="the app client to sign users in with")
     parser.add_argument("--users", type=Path, help="a file of usernames, one a line (default: all of the pool)")
     asked = parser.parse_args()
+    if "MIGRATION_ANSWER" not in os.environ:
+        parser.error("MIGRATION_ANSWER is not set: it is the answer to your pool's challenge, see sign_in in this file")
     try:
         failed = asyncio.run(migrate(load(asked.config, [], os.environ), asked.client_id, asked.users))
     except KeyboardInterrupt:
@@ -148,6 +175,12 @@ def main() -> int:
     except WorkerError as error:
         sys.stderr.write(f"migration: {error}\n  → {error.hint}\n")
         return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"migration: cannot read {error.filename}: {error.strerror}\n  → name another file: --users\n")
+        return ExitCode.USAGE
+    except (BotoCoreError, ClientError) as error:
+        sys.stderr.write(f"migration: Cognito cannot be asked: {code_of(error)}\n  → {CURE}\n")
+        return ExitCode.PERSON_MUST_ACT
     return ExitCode.SOME_LEFT_OUT if failed else ExitCode.DONE
 
 

@@ -30,7 +30,7 @@ SHIPPED = [
     "ledger.kind=dynamodb",
     "ledger.table=mfa-worker",
     "channel.kind=s3",
-    "channel.bucket=example-mfa-worker",
+    "channel.bucket=mfa-worker-123456789012",
 ]
 """Of these settings ``config/cloudformation.json`` is the template."""
 

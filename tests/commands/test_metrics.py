@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.support.aws_rollout import aws_rollout_in
+from tests.support.emulators import Emulator
 from tests.support.metrics import Samples, ask, free_port, samples, total, until_served, value
 from tests.support.processes import until
 from tests.support.rollout import Rollout
@@ -72,6 +76,50 @@ async def test_what_is_scraped_agrees_with_the_ledger_and_with_what_cognito_saw(
     assert ended.code == 1
     (served,) = ended.logged("metrics_served")
     assert (served["url"], served["to"]) == (f"http://127.0.0.1:{port}/metrics", "this machine alone")
+
+
+async def test_on_aws_the_rollout_is_counted_in_the_table_and_the_queue(
+    tmp_path: Path, ministack: Emulator, aws_credentials: None
+) -> None:
+    async with aws_rollout_in(tmp_path, ministack, "secretsmanager") as rollout:
+        port = free_port()
+        rollout.configure(metrics={"port": port})
+        await rollout.push(await rollout.sign_in("ana", "ben"))
+        running = rollout.start("run", "--follow")
+        await until_served(port)
+
+        async def is_counted() -> bool:
+            found = await scraped(port)
+            enrolled = value(found, "mfa_worker_rollout_users", state="delivered", reason="")
+            return (enrolled, value(found, "mfa_worker_rollout_backlog_requests")) == (2, 0)
+
+        await until(is_counted)
+        assert value(await scraped(port), "mfa_worker_rollout_dead_letters") == 0
+        assert (await ask(port, "/readyz")).text == "ready\n"
+        running.signal(signal.SIGTERM)
+        ended = await running.ended()
+        assert ended.logged("metrics_not_counted") == []
+
+
+@pytest.mark.parametrize("option", ["--input", "--only"])
+async def test_a_run_of_a_file_or_a_wave_is_counted_too(rollout: Rollout, port: int, option: str) -> None:
+    requests = await rollout.sign_in("ana", "ben")
+    lines: list[str] = [json.dumps(each) for each in requests]
+    if option == "--only":
+        await rollout.push(requests)
+        lines = ["ana"]
+    rollout.configure(cognito={"call_timeout": 10.0}, ledger={"lease": 30.0})
+    await rollout.fake_cognito.set_latency(2.5)  # a page of metrics may be a second old
+    running = rollout.start("run", option, rollout.file(lines))
+    await until_served(port)
+
+    async def is_counted() -> bool:
+        return value(await scraped(port), "mfa_worker_rollout_counted_timestamp_seconds") is not None
+
+    await until(is_counted)
+    ended = await running.ended()
+    assert ended.code == (0 if option == "--input" else 5), ended.err
+    assert ended.logged("metrics_not_counted") == []
 
 
 async def test_it_still_answers_while_it_drains(rollout: Rollout, port: int) -> None:

@@ -135,3 +135,24 @@ async def test_what_stops_a_command_of_the_worker_stops_the_script_by_the_same_c
     assert ended.code == 75
     assert "no-such-folder" in ended.err
     assert "Traceback" not in ended.err
+
+
+async def test_without_credentials_it_stops_at_once_with_cause_and_cure(rollout: Rollout) -> None:
+    async with sign_ins(rollout, ["ana"]):
+        users = rollout.file(["ana", "ben"])
+        env = {"MIGRATION_ANSWER": ANSWER, "AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": "/none"}
+        for arguments in ((), ("--users", users)):
+            ended = await rollout.start("--client-id", "app", *arguments, script=SCRIPT, env=env).ended()
+
+            assert ended.code == 3, ended.err
+            assert "migration: Cognito cannot be asked: NoCredentialsError\n  → see who this process is" in ended.err
+            assert "Traceback" not in ended.err
+            assert "not signed in" not in ended.err
+
+
+async def test_what_it_needs_is_named_before_anything_is_done(rollout: Rollout) -> None:
+    no_answer = await rollout.start("--client-id", "app", script=SCRIPT).ended()
+    no_file = await migrate(rollout, "--users", str(rollout.folder / "none.txt")).ended()
+
+    assert (no_answer.code, "MIGRATION_ANSWER is not set" in no_answer.err) == (2, True)
+    assert (no_file.code, "none.txt: No such file or directory\n  → name another" in no_file.err) == (2, True)

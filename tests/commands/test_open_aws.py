@@ -28,7 +28,7 @@ from worker.core.model import Sealed
 from worker.core.ports import Channel
 from worker.core.record import record_line
 from worker.sealing.age import AgeSealer, keygen, write_identity
-from worker.sealing.open import open_sources
+from worker.sealing.open import as_lines, open_sources
 
 TEXT, RECIPIENT = keygen("now")
 OTHER_TEXT, OTHER_RECIPIENT = keygen("now")
@@ -61,7 +61,7 @@ class Opener:
         """The generation that came out for each user, and how it ended."""
         out = io.StringIO()
         identities = [self.folder / key for key in keys]
-        code = await asyncio.to_thread(open_sources, sources, identities, out, target=target, into=into)
+        code = await asyncio.to_thread(open_sources, sources, identities, as_lines(out), target=target, into=into)
         found = [json.loads(text) for text in out.getvalue().splitlines()]
         assert all(each == record(each["username"], each["generation"]) for each in found)
         users = {each["username"]: each["generation"] for each in found}

@@ -28,6 +28,7 @@ class Bench:
         self.rows: dict[str, Enrolment] = {}
         self.read_rows = 0
         self.others: set[str] = set()
+        self.claimed_for = 90.0
         self.at_work = self.most_at_work = 0
         self.away = False
         self.tasks: list[asyncio.Task[None]] = []
@@ -54,7 +55,7 @@ class Bench:
             yield each
 
     def free_in(self, row: Enrolment) -> float:
-        return 0.0
+        return self.claimed_for if row.username in self.others else 0.0
 
     def is_free(self, row: Enrolment) -> bool:
         return row.username not in self.others
@@ -104,6 +105,24 @@ def test_many_are_finished_together_but_no_more_than_that(bench: Bench) -> None:
         bench.left(3 * AT_ONCE)
         await bench.passed()
         assert bench.most_at_work == AT_ONCE
+
+    play(bench, story())
+
+
+def test_it_is_known_for_whom_the_run_waits_and_until_when(bench: Bench) -> None:
+    async def story() -> None:
+        bench.left(5)
+        for name in list(bench.rows)[:2]:
+            bench.rows[name] = bench.rows[name]._replace(worker="another")
+            bench.others.add(name)
+        await bench.passed()
+        waited_for = bench.takeover.claimed_elsewhere
+        assert waited_for is not None
+        assert (waited_for.users, waited_for.workers) == (2, ("another",))
+        assert waited_for.until == pytest.approx(bench.virtual.utc() + bench.claimed_for)
+        bench.others = set()
+        await bench.passed()
+        assert bench.takeover.claimed_elsewhere is None
 
     play(bench, story())
 

@@ -42,6 +42,28 @@ OPERATIONS = {
     "batch/job-definition.json": ("batch", "RegisterJobDefinition"),
 }
 
+NAMES = {
+    "queue.url": "mfa-worker",
+    "queue.dead_letter_url": "mfa-worker-dead-letters",
+    "channel.url": "mfa-worker-delivered",
+    "channel.bucket": "mfa-worker-123456789012",
+}
+"""What the examples call the things on AWS: whoever mixes two documents must not end with two queues."""
+
+
+@pytest.mark.parametrize(
+    "path", [*MANIFESTS, *sorted(CONFIG.rglob("*.md"))], ids=lambda path: str(path.relative_to(CONFIG))
+)
+def test_every_document_calls_a_queue_and_a_bucket_by_the_same_name(path: Path) -> None:
+    text = path.read_text("utf-8")
+    queues = set(re.findall(r"https://sqs\.[a-z0-9-]+\.amazonaws\.com/\d+/([\w.-]+)", text))
+    assert queues <= {NAMES["queue.url"], NAMES["queue.dead_letter_url"], NAMES["channel.url"]}
+    assert set(re.findall(r"mfa-worker-[a-z]*letters|[\w-]*malformed(?=\"|`)", text)) <= {
+        NAMES["queue.dead_letter_url"]
+    }
+    assert set(re.findall(r'bucket"? ?[=:] "([\w.-]+)"', text, re.IGNORECASE)) <= {NAMES["channel.bucket"]}
+
+
 # --- valid ------------------------------------------------------------------------------------------------------------
 
 

@@ -24,7 +24,7 @@ from worker.core.errors import ExitCode, UsageError
 from worker.core.model import Sealed
 from worker.core.record import is_line, record_line
 from worker.sealing.age import AgeSealer, keygen, write_identity
-from worker.sealing.open import open_files, open_sources
+from worker.sealing.open import as_lines, open_files, open_sources
 
 TEXT, RECIPIENT = keygen("now")
 SEALER = AgeSealer([RECIPIENT])
@@ -248,19 +248,19 @@ def test_files_are_sources_too_and_ask_nothing_of_aws(tmp_path: Path, identity: 
     path = tmp_path / "secrets.jsonl"
     path.write_bytes(delivered("ana", 1) + delivered("ana", 2))
     out = io.StringIO()
-    assert open_sources([str(path), str(path)], [identity], out) is ExitCode.DONE
+    assert open_sources([str(path), str(path)], [identity], as_lines(out)) is ExitCode.DONE
     assert json.loads(out.getvalue()) == record("ana", 2)
 
 
 @pytest.mark.parametrize(("names", "into"), [(["sqs:https://queue"], None), (["secrets.jsonl"], Path("file"))])
 def test_a_queue_and_a_file_for_it_belong_together(identity: Path, names: list[str], into: Path | None) -> None:
     with pytest.raises(UsageError, match="belong together"):
-        open_sources(names, [identity], io.StringIO(), into=into)
+        open_sources(names, [identity], as_lines(io.StringIO()), into=into)
 
 
 def test_an_identity_that_is_missing_shows_before_anything_is_fetched(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="identity"):
-        open_sources(["sqs:https://queue"], [tmp_path / "missing"], io.StringIO(), into=tmp_path / "file")
+        open_sources(["sqs:https://queue"], [tmp_path / "missing"], as_lines(io.StringIO()), into=tmp_path / "file")
     assert not (tmp_path / "file").exists()
 
 

@@ -229,6 +229,23 @@ def test_auto_is_readable_on_a_terminal_and_json_elsewhere() -> None:
         assert out.getvalue().startswith("{") is is_json
 
 
+@pytest.mark.parametrize("name_and_value", [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_there_are_no_colours_where_nobody_wants_them(
+    name_and_value: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for coloured in (True, False):
+        configure("auto", "info", out := Terminal())
+        structlog.get_logger().info("x")
+        assert ("\x1b" in out.getvalue()) is coloured
+        monkeypatch.setenv(*name_and_value)
+
+
 def test_without_a_stream_it_writes_to_what_stderr_is_at_that_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     configure("json", "info")
     log = structlog.get_logger()

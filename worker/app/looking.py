@@ -17,7 +17,7 @@ ONE_BY_ONE = 200_000
 """Waiting messages up to which ``status`` looks at each, to count users once: half a second."""
 ONE_BY_ONE_IN_A_RUN = 5_000
 """The same while a run is under way, whose reads wait meanwhile: some ten milliseconds."""
-SELDOM = 30.0
+SELDOM = 10.0
 """Seconds between two looks at what costs a request each on AWS and changes slowly: the workers and the dead letters.
 """
 

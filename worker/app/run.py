@@ -23,7 +23,15 @@ from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_
 from worker.app.wiring import open_worker
 from worker.app.written_files import refuse_wrong_files
 from worker.core.clock import SystemClock
-from worker.core.errors import DependencyUnavailable, ExitCode, Interrupted, PersonMustAct, UsageError, WorkerError
+from worker.core.errors import (
+    DependencyUnavailable,
+    ExitCode,
+    Interrupted,
+    MaxUsersReached,
+    PersonMustAct,
+    UsageError,
+    WorkerError,
+)
 from worker.core.model import Counts
 from worker.core.ports import Backlog, Queue
 from worker.core.stats import RunStats
@@ -47,6 +55,9 @@ GC_THRESHOLD = 20_000
 without it, but with many users under way it looked at what they need again and again: 71 µs of CPU a user, flat out,
 and 3 µs with this (measured). As many objects are some megabytes."""
 
+_DRAINING = "draining", "nobody is begun any more, and whoever was begun is finished; a second signal cuts that short"
+"""What the first signal does, for scripts and for people."""
+
 Result = TypeVar("Result")
 
 
@@ -68,8 +79,9 @@ class RunOptions:
     """The share of bad outcomes above which the run stops, because a person must look at them."""
     new_rollout: bool = False
     """Whether a rollout is meant to begin, even where the channel holds records already."""
-    says_new: bool = True
-    """Whether to say that a rollout begins; a rehearsal does not, whose every ledger is new."""
+    rehearses: bool = False
+    """Whether this is a run of a rehearsal: its ledger is always new, it prints its own result, and what to do next is
+    not what a real run needs."""
 
 
 def run_async(main: Coroutine[Any, Any, Result]) -> Result:
@@ -96,12 +108,12 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
         monitored(settings, stats, shutdown) as observe,
         open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores,
     ):
-        if options.says_new:
+        if not options.rehearses:
             beginning.say_new(settings, stores.found)
             beginning.say_exposed(settings)
         if refusal := await older.refusal(settings, stores):
             raise refusal
-        with _signals(shutdown), _tuned_interpreter(), stores.alive:
+        with _signals(shutdown, _interrupted(options)), _tuned_interpreter(), stores.alive:
             try:
                 counts, backlog = await _work(
                     settings, options, stores, shutdown, stats, follow, wave, refused, observe
@@ -109,13 +121,16 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
             except (DependencyUnavailable, PersonMustAct) as unavailable:  # the states of the users are not known
                 shutdown.request(unavailable)
                 reason = shutdown.reason or unavailable
-                log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(reason.exit_code))  # noqa: TRY400
+                _say_stopped(reason)
                 report.print_lines(refused.lines(), sys.stderr)
                 return ExitCode.BUG if stats.bugs else reason.exit_code
         malformed = refused.total + stores.queue.malformed_found
         code = _exit_code(shutdown.reason, stats.bugs, counts, backlog, options.tolerate, malformed)
         report.print_lines(refused.lines(), sys.stderr)
-        _print_result(shutdown.reason, code, counts, backlog, stats)
+        if not options.rehearses:
+            _print_table(counts, backlog, stats)
+        if shutdown.reason is not None and code is shutdown.reason.exit_code:
+            _say_stopped(shutdown.reason)
         if options.report is not None:
             report.write(
                 options.report,
@@ -222,31 +237,43 @@ def _exit_code(
     return ExitCode.SOME_LEFT_OUT if malformed or left_out else ExitCode.DONE
 
 
-def _print_result(
-    reason: WorkerError | None, code: ExitCode, counts: Counts, backlog: Backlog, stats: RunStats
-) -> None:
+def _print_table(counts: Counts, backlog: Backlog, stats: RunStats) -> None:
     with suppress(OSError):  # where standard error cannot be written, there is still the exit code
         report.print_table(counts, backlog, stats, sys.stderr)
-    if reason is not None and code is reason.exit_code:
-        log.error("stopped", cause=str(reason), cure=reason.hint, exit_code=int(code))
+
+
+def _say_stopped(reason: WorkerError) -> None:
+    """Log why the run ended before its work was done: no error where somebody asked for that."""
+    about = {"cause": str(reason), "cure": reason.hint, "exit_code": int(reason.exit_code)}
+    if isinstance(reason, MaxUsersReached | Interrupted):
+        log.info("stopped", **about)
+    else:
+        log.error("stopped", **about)
+
+
+def _interrupted(options: RunOptions) -> Interrupted:
+    if options.rehearses:
+        return Interrupted("the rehearsal was interrupted", "begin it again; with fewer --users it is shorter")
+    return Interrupted("interrupted with work left", "run the same command again to go on")
 
 
 @contextmanager
-def _signals(shutdown: Shutdown) -> Iterator[None]:
+def _signals(shutdown: Shutdown, interrupted: Interrupted) -> Iterator[None]:
     """Handle signals: the first one lets users who were begun finish, the second one cuts off calls.
 
     SIGHUP comes when a terminal is closed; under ``nohup`` it stays ignored.
     """
     loop = asyncio.get_running_loop()
-    interrupted = Interrupted("interrupted with work left", "run the same command again to go on")
 
     def interrupt(name: str) -> None:
-        log.warning("signal", signal=name, effect="hurrying" if shutdown.reason else "draining")
+        effect, means = ("hurrying", "calls are cut off") if shutdown.reason else _DRAINING
+        log.warning("signal", signal=name, effect=effect, means=means)
         shutdown.interrupt(interrupted)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
     for number in numbers:
         loop.add_signal_handler(number, interrupt, number.name)
     try:
@@ -254,8 +281,9 @@ def _signals(shutdown: Shutdown) -> Iterator[None]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
-            if isinstance(shutdown.reason, Interrupted):  # a further signal must not cut off what the run has to tell
-                signal.signal(number, signal.SIG_IGN)
+            # a further signal must not cut off what an interrupted run has to tell
+            was_interrupted = isinstance(shutdown.reason, Interrupted)
+            signal.signal(number, signal.SIG_IGN if was_interrupted else before[number] or signal.SIG_DFL)
 
 
 @contextmanager

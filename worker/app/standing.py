@@ -25,9 +25,9 @@ EVERY = 1.0
 """Seconds between two looks of ``status --watch`` at least."""
 EVERY_ON_AWS = 2.0
 """The same where a look is three requests to AWS: some 100,000 requests a day, ten cents."""
-COST = 20
-"""A look is followed by a pause of so many times what it took: at a million rows, too, it costs a twentieth of a core.
-"""
+COST, LONGEST_PAUSE = 20, 5.0
+"""A look is followed by a pause of so many times what it took, but of no more than so many seconds: at a million rows,
+too, it costs a twentieth of a core."""
 ASK_AGAIN = 1.0
 """Seconds until a ledger is looked for again that does not exist yet."""
 
@@ -99,7 +99,7 @@ async def _looks(settings: Settings, stores: Stores, ended: asyncio.Event) -> As
         for each in stores.watched:
             each.check()
         yield (found if found.looks.last else None), trouble
-        await _pause(ended, max(every, COST * (time.monotonic() - began)))
+        await _pause(ended, max(every, min(COST * (time.monotonic() - began), LONGEST_PAUSE)))
 
 
 async def _pause(ended: asyncio.Event, seconds: float) -> None:

@@ -15,10 +15,11 @@ from typing import NoReturn
 
 import click
 
+from worker.adapters.core_dumps import forbid_core_dumps
 from worker.cli import completion, repair, report, requests, run, secrets, setup, show, status
-from worker.cli.core_dumps import forbid_core_dumps
 from worker.cli.first import next_steps
 from worker.cli.group import Commands, help_
+from worker.cli.interrupted import end_by_signals_as_by_ctrl_c, ignore_signals, interrupted
 from worker.cli.options import CONFIG, SET
 from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
 
@@ -53,7 +54,7 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
 for command in (
     *(run.run, run.rehearse),
     *(requests.push, status.status, requests.export, report.report, show.show),
-    *(secrets.keygen, secrets.open_),
+    *(secrets.keygen, secrets.open_, secrets.letters_template),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(setup.init, setup.check, setup.config),
     *(completion.completion, help_),
@@ -63,13 +64,14 @@ for command in (
 
 def main() -> NoReturn:
     """Run a command and end the process with its exit code."""
-    forbid_core_dumps()
-    _complete_streams()
     try:
+        end_by_signals_as_by_ctrl_c()
+        forbid_core_dumps()
+        _complete_streams()
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Abort:
-        code = ExitCode.INTERRUPTED
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        code = _print_error(interrupted(sys.argv[1:]))
     except click.ClickException as error:
         if isinstance(error, click.MissingParameter) and isinstance(error.param, click.Option):
             error = click.MissingParameter(error.param.help, error.ctx, error.param)  # says what to write there
@@ -87,6 +89,7 @@ def main() -> NoReturn:
             code = _print_error(DependencyUnavailable("cannot write: the disk is full", "free space"))
         else:
             code = _report_bug()
+    ignore_signals()  # Python takes a moment to end, and the exit code says what was done
     sys.exit(int(code or 0))
 
 

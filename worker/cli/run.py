@@ -26,13 +26,20 @@ if TYPE_CHECKING:
     callback=small_pipe,
     help="Read requests from a file, or from standard input (-).",
 )
-@click.option("--follow", is_flag=True, help="Stay when the queue is empty.")
+@click.option("--follow", is_flag=True, help="Go on when the queue is empty, and wait for more requests.")
 @click.option(
     "--max-users", type=click.IntRange(min=1), metavar="N", help="Stop after N users (exit 5 if work is left)."
 )
-@click.option("--tolerate", default="0", metavar="SHARE", help="Failures that still exit 0, such as 0.5%.")
 @click.option(
-    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the reconciliation to this file, as JSON."
+    "--tolerate",
+    default="0",
+    metavar="SHARE",
+    help="Exit 0 although users failed or need a new sign-in, up to this share of all, such as 0.5%.",
+)
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what became of everybody to this file, as JSON.",
 )
 @click.option(
     "--only",
@@ -43,12 +50,14 @@ if TYPE_CHECKING:
 @click.option(
     "--stop-if-failing",
     metavar="SHARE",
-    help="Stop (exit 3) when more than this share of the latest 200 users failed or need a session, such as 5%.",
+    help="Stop (exit 3) when more than this share of the latest 200 users failed or need a new sign-in, such as 5%.",
 )
 @click.option(
     "--new-rollout", is_flag=True, help="Say once that a rollout begins with a new ledger beside older secrets."
 )
-@click.option("--dry-run", is_flag=True, help="Touch nothing: say what would go wrong, and what the requests are like.")
+@click.option(
+    "--dry-run", is_flag=True, help="Change nothing: say what would go wrong, and what the requests are like."
+)
 @configured
 def run(
     settings: Settings,
@@ -62,9 +71,16 @@ def run(
     new_rollout: bool,
     dry_run: bool,
 ) -> int:
-    """Finish what the ledger holds unfinished, drain the queue, reconcile, and exit."""
+    """Enrol everybody who waits on the queue, say what became of them, and end.
+
+    Whoever an earlier run left unfinished is finished first. Interrupted at any moment, it goes on when it is run
+    again. Exits 0 where everybody is done, 1 where somebody is left to you, 4 where it was interrupted;
+    docs/operations.md has all exit codes.
+    """
     from worker.app.run import RunOptions, run_async, run_worker
 
+    failing = None if stop_if_failing is None else _share(stop_if_failing, "--stop-if-failing")
+    tolerated = _share(tolerate, "--tolerate")
     if source == "-":
         say_if_terminal()
     if dry_run:
@@ -73,8 +89,6 @@ def run(
         findings = run_async(checks.dry_run(settings, source))
         checks.show(findings, sys.stdout, as_json=False)
         return ExitCode.USAGE if any(finding.fails for finding in findings) else ExitCode.DONE
-    failing = None if stop_if_failing is None else _share(stop_if_failing, "--stop-if-failing")
-    tolerated = _share(tolerate, "--tolerate")
     options = RunOptions(source, follow, max_users, tolerated, report, only, failing, new_rollout)
     return run_async(run_worker(settings, options))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +14,15 @@ from worker.core.errors import ExitCode
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import AwsTarget
+    from worker.handout.hand_out import Wanted
+    from worker.sealing.newest import Progress, Take
     from worker.settings import Settings
 
 STANDARD = Path("-")
 """The name that stands for standard input, or output."""
+
+PLACE = click.Path(path_type=Path)
+"""The type of a path that the command itself looks at."""
 
 
 class Open(click.Command):
@@ -50,6 +55,17 @@ class Open(click.Command):
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE", help="Where secrets go, 0600."
 )
+@click.option("--user", "users", multiple=True, metavar="NAME", help="Only this user; may be repeated.")
+@click.option(
+    "--since", metavar="TIME", help="Only secrets issued since then: 2026-11-25, 2026-11-25T08:00Z, or 24h ago."
+)
+@click.option("--qr", type=PLACE, metavar="DIR", help="A QR code of each user, SVG, and index.csv.")
+@click.option("--png", is_flag=True, help="QR codes as PNG.")
+@click.option("--letters", type=PLACE, metavar="FILE.pdf", help="A letter to each user, a page each.")
+@click.option("--language", metavar="en|de", help="The letters' language; default: en.")
+@click.option("--template", type=PLACE, metavar="DIR", help="How letters look: a copy by letters-template.")
+@click.option("--until", metavar="DATE", help="The letters ask people to be done by then: 2026-12-31.")
+@click.option("--csv", type=PLACE, metavar="FILE", help="A row a user: secret, URI, attributes.")
 @click.option(
     "--into",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -61,22 +77,39 @@ class Open(click.Command):
 @click.pass_context
 def open_(
     context: click.Context,
+    /,
     files: tuple[str, ...],
     identities: tuple[Path, ...],
     show: bool,
     output: Path | None,
+    users: tuple[str, ...],
+    since: str | None,
     into: Path | None,
     config: Path | None,
     overrides: tuple[str, ...],
+    **asked: Any,
 ) -> int:
     """Open sealed records: one JSON object a line, the newest of each user.
 
     FILE may also be SOURCES. Without any, the configured channel's, or standard input where no settings are given.
+    With --qr, --letters or --csv nothing goes to standard output.
     """
-    from worker.sealing.open import open_sources
-    from worker.sealing.output import close_to_others, private_output, refuse_used
+    import time
 
-    if output in (None, STANDARD):
+    from worker.handout.chosen import Chosen
+    from worker.handout.chosen import since as moment
+    from worker.handout.hand_out import hand_out
+    from worker.sealing.open import as_lines, open_sources
+    from worker.sealing.output import close_to_others, ends_as_interrupt, private_output, refuse_used
+
+    chosen = Chosen(users, None if since is None else moment(since, time.time()))
+    wanted = _wanted(**asked)
+    if wanted.any and (show or output == STANDARD):
+        raise click.UsageError(
+            f"{' and '.join(wanted.paths)} write files, and nothing goes to standard output then: "
+            f"leave {'--show' if show else '-o -'} out"
+        )
+    if output in (None, STANDARD) and not wanted.any:
         output = None
         if sys.stdout.isatty() and not show:
             raise click.UsageError(
@@ -90,14 +123,61 @@ def open_(
     if "-" in names and STANDARD in identities:
         raise click.UsageError("standard input cannot be both the identity and what is opened: name one as a file")
     target = None if settings is None else _target(settings)
-    if output is None:
-        return open_sources(names, identities, sys.stdout, target=target, into=into)
     config = path or (Path(environ["MFA_WORKER_CONFIG"]) if environ.get("MFA_WORKER_CONFIG") else None)
-    refuse_used(output, _used(names, identities, into, config, settings))
-    code = ExitCode.DONE
-    with private_output(output, unless=lambda: code is not ExitCode.DONE) as out:
-        code = open_sources(names, identities, out, target=target, into=into)
+    used = list(_used(names, identities, into, config, settings))
+    for option, place in wanted.paths.items():
+        refuse_used(place, [*used, *([("the file of -o", output)] if output else [])], option)
+    if output is not None:
+        refuse_used(output, used)
+
+    def opening(take: Take, progress: Progress) -> ExitCode:
+        return open_sources(names, identities, take, target=target, into=into, users=chosen.hashes, progress=progress)
+
+    with ends_as_interrupt():
+        wanted.check()
+        if output is None:
+            return hand_out(opening, chosen, wanted, None if wanted.any else as_lines(sys.stdout))
+        code = ExitCode.DONE
+        with private_output(output, unless=lambda: code is not ExitCode.DONE) as out:
+            code = hand_out(opening, chosen, wanted, as_lines(out))
     return code
+
+
+def _wanted(
+    qr: Path | None,
+    png: bool,
+    letters: Path | None,
+    language: str | None,
+    template: Path | None,
+    until: str | None,
+    csv: Path | None,
+) -> Wanted:
+    """Return what is to be handed out. Raises ``UsageError`` where options contradict each other."""
+    from worker.handout.chosen import day
+    from worker.handout.hand_out import Wanted
+
+    if png and qr is None:
+        raise click.UsageError("--png is the form of QR codes: name a folder with --qr DIR")
+    for option, value in (("--language", language), ("--template", template), ("--until", until)):
+        if value is not None and letters is None:
+            raise click.UsageError(f"{option} is about letters: name a file with --letters FILE.pdf")
+    style = None
+    if letters is not None:
+        from worker.handout.letters import Style
+        from worker.handout.template import load as load_template
+
+        style = Style(load_template(template, language or "en"), None if until is None else day(until))
+    return Wanted(qr, "png" if png else "svg", letters, style, csv)
+
+
+@click.command(name="letters-template")
+@click.argument("folder", metavar="DIR", type=PLACE)
+def letters_template(folder: Path) -> None:
+    """Copy the folder that says how letters look, to be changed and named with open --letters … --template DIR."""
+    from worker.handout.template import copy_ours
+
+    copy_ours(folder)
+    click.echo(f"change {folder}/letter.toml (who you are), en.toml and de.toml (the words), letter.typ (the page)")
 
 
 def _used(

@@ -15,6 +15,7 @@ from typing import TextIO
 
 from worker.adapters import channels
 from worker.app.stores import Stores, open_stores
+from worker.core.causes import why
 from worker.core.model import ENROLLED, Counts, State
 from worker.rehearsal.fake_cognito.client import FakeCognito, Stats
 from worker.rehearsal.fake_cognito.operations import Category
@@ -32,6 +33,8 @@ class Proof:
     """Users who were pushed."""
     states: dict[str, int] = field(default_factory=dict)
     """How many users are in each of the ledger's states."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """How many there are for each of its reasons."""
     signed_in_again: int = 0
     """How many users were pushed again because they were left; a user may count several times."""
     unaccounted: int = 0
@@ -92,6 +95,7 @@ async def prove(
         enrolled = active | await _users_in(stores, State.DELIVERED)
         waiting = (await stores.queue.backlog()).waiting
     proof.states = {state.value: number for state, number in counts.states.items()}
+    proof.reasons = {reason: number for reason, number in sorted(counts.reasons.items()) if number}
     proof.unaccounted = max(0, proof.users - counts.accepted - waiting)
     delivered = channels.kind_of(settings.channel).source(settings.channel)
     newest = _delivered_secrets(Path(delivered), identity)
@@ -157,10 +161,11 @@ def show(proof: Proof, out: TextIO, *, as_json: bool) -> None:
 
 
 def _rows(proof: Proof) -> list[tuple[str, str]]:
-    states = ", ".join(f"{number:,} {state}" for state, number in sorted(proof.states.items()))
+    states = ", ".join(f"{number:,} {state}" for state, number in sorted(proof.states.items()) if number)
     used = f"{proof.quota_used:.1%} of the quota used, " if proof.quota_used is not None else ""
     rows = [
         ("users", f"{proof.users:,}: {states}"),
+        *(("", f"{number:,} {reason}: {why('', reason).cause}") for reason, number in proof.reasons.items()),
         ("signed in again", f"{proof.signed_in_again:,}"),
         (
             "requests",

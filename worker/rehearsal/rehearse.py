@@ -84,7 +84,7 @@ async def _left(scenario: Scenario, settings: Settings) -> AsyncIterator[str]:
 async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito, usernames: Iterable[str]) -> int:
     all_pushed = asyncio.Event()
     async with migration_script(scenario, settings, fake_cognito, usernames, all_pushed):
-        return await run_worker(settings, RunOptions(says_new=False), until=all_pushed)
+        return await run_worker(settings, RunOptions(rehearses=True), until=all_pushed)
 
 
 def _make_empty(keep: Path) -> None:
@@ -109,4 +109,7 @@ def rehearse_in(scenario: Scenario, keep: Path | None, out: TextIO, *, as_json: 
             )
         return code
     with tempfile.TemporaryDirectory(prefix="mfa-worker-rehearsal-") as folder:
-        return run_async(rehearse(scenario, Path(folder), out, as_json=as_json))
+        code = run_async(rehearse(scenario, Path(folder), out, as_json=as_json))
+    if code != ExitCode.DONE and not as_json:
+        out.write("what it wrote is gone; to look closer, rehearse again and keep it: --keep DIR\n")
+    return code

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
@@ -32,6 +33,11 @@ _CURE = (
     "request with replace"
 )
 """What to do about records that were not opened."""
+
+Take = Callable[[Record], None]
+"""Takes each record that was opened."""
+Progress = Callable[[str, int, int | None], None]
+"""Is told what is done ("read", "opened"), how many are done, and how many there are, if that is known."""
 
 
 class NoRecord(Exception):  # noqa: N818 - it is what was found
@@ -53,11 +59,23 @@ class _At:
 
 
 class Newest:
-    """The passes over all sources. Users go by the SHA-256 of their names. ``out`` gets a JSON object for each."""
+    """The passes over all sources. Users go by the SHA-256 of their names. ``take`` gets the record of each.
 
-    def __init__(self, opener: AgeOpener, out: TextIO) -> None:
+    ``users``: only these are opened; ``None``: all.
+    """
+
+    def __init__(
+        self,
+        opener: AgeOpener,
+        take: Take,
+        *,
+        users: Collection[bytes] | None = None,
+        progress: Progress = lambda _what, _done, _all: None,
+    ) -> None:
         self._opener = opener
-        self._out = out
+        self._take = take
+        self._users = users
+        self._progress = progress
         self._sources: list[Source] = []
         self._newest: dict[bytes, _At] = {}
         self._withheld: dict[bytes, int] = {}
@@ -65,31 +83,39 @@ class Newest:
         self._hidden: set[bytes] = set()
         """Users whose newest record is none, so that an older one has to be looked for."""
         self._unopened = Named()
+        self._read = 0
+        """How many blocks the first pass has seen."""
 
     def look_through(self, source: Source) -> None:
         """The first pass: find the newest record of each user. Raises ``UsageError`` for a file of another kind."""
         self._sources.append(source)
         has_records = False
         for block in source.blocks():
+            self._read += 1
+            self._progress("read", self._read, None)
             try:
                 user, generation = self._address(block.content)
             except (NoRecord, Unopened) as error:
-                self._add(source, block.number, block.content, str(error))
-                if isinstance(error, Unopened):
-                    has_records = True
-                    if torn := _torn(block.content):
-                        self._withhold(*torn)
+                torn = _torn(block.content) if isinstance(error, Unopened) else None
+                has_records |= isinstance(error, Unopened)
+                if torn is None or self._wanted(torn[0]):
+                    self._add(source, block.number, block.content, str(error))
+                if torn:
+                    self._withhold(*torn)
                 continue
             has_records = True
+            if not self._wanted(user):
+                continue
             known = self._newest.get(user)
             if known is None or known.generation < generation:
                 self._newest[user] = _At(generation, source, block.offset, block.number)
         if not has_records:
             source.refuse_other_kinds()
 
-    def write(self) -> None:
-        """The second pass, and the third where it is needed: open and write the newest of each user."""
-        for user, at in self._newest.items():
+    def open_all(self) -> None:
+        """The second pass, and the third where it is needed: open the newest of each user."""
+        for done, (user, at) in enumerate(self._newest.items()):
+            self._progress("opened", done, len(self._newest))
             if self._withheld.get(user, 0) > at.generation:
                 continue  # a newer one is torn, and is named already
             content = b""
@@ -103,8 +129,8 @@ class Newest:
                 self._withhold(user, at.generation)
                 self._add(at.source, at.number, content, str(error))
             else:
-                self._write(record)
-        self._write_older()
+                self._take(record)
+        self._open_older()
 
     def report(self, to: TextIO) -> ExitCode:
         """Say what was not opened, and what the key files hold that was not used."""
@@ -121,16 +147,18 @@ class Newest:
         for source in self._sources:
             source.close()
 
-    def _write_older(self) -> None:
-        """For those whose newest is none, or failed: find the newest that opens and is not withheld, and write it."""
+    def _open_older(self) -> None:
+        """For those whose newest is none, or failed: find the newest that opens and is not withheld."""
         wanted = self._hidden | (self._withheld.keys() & self._newest.keys())
         best: dict[bytes, _At] = {}
         for source in self._sources if wanted else ():
             for block in source.blocks():
                 with suppress(NoRecord, Unopened):
                     user, generation = self._address(block.content)
+                    if user not in wanted:
+                        continue
                     tried, found = self._newest[user], best.get(user)
-                    if user not in wanted or (tried.source, tried.offset) == (source, block.offset):
+                    if (tried.source, tried.offset) == (source, block.offset):
                         continue
                     if generation < self._withheld.get(user, 0) or (found and found.generation >= generation):
                         continue
@@ -138,7 +166,10 @@ class Newest:
                         best[user] = _At(generation, source, block.offset, block.number)
         for user, at in best.items():
             if at.generation >= self._withheld.get(user, 0):
-                self._write(self._record(at.source.again(at.offset), (user, at.generation)))
+                self._take(self._record(at.source.again(at.offset), (user, at.generation)))
+
+    def _wanted(self, user: bytes) -> bool:
+        return self._users is None or user in self._users
 
     def _opens(self, content: bytes, address: Address) -> bool:
         """Whether this is a record that opens; one that may be newer than others, and does not, withholds these."""
@@ -181,9 +212,6 @@ class Newest:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise NoRecord("what is sealed in it is no record") from None
         return record
-
-    def _write(self, record: Record) -> None:
-        self._out.write(json.dumps(record) + "\n")
 
     def _add(self, source: Source, number: int, content: bytes, why: str) -> None:
         place = f"{source.name}:{number}" if number else source.name

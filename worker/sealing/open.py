@@ -7,34 +7,58 @@ then opens the newest of each user.
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from worker.adapters import channels
 from worker.core.errors import ExitCode, UsageError
+from worker.core.record import Record
 from worker.core.text import escape
 from worker.sealing.age import AgeOpener
 from worker.sealing.blocks import Source, opened
-from worker.sealing.newest import Newest
+from worker.sealing.newest import Newest, Progress, Take
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import AwsTarget
     from worker.adapters.channels.kind import ChannelKind
 
 
+TELL_EVERY = 0.5
+"""Seconds between two looks at how much was copied from a channel."""
+
+
+def no_progress(_what: str, _done: int, _all: int | None) -> None:
+    """Show nothing."""
+
+
+def as_lines(out: TextIO) -> Take:
+    """Write each record to ``out``, as a JSON object on a line."""
+
+    def take(record: Record) -> None:
+        out.write(json.dumps(record) + "\n")
+
+    return take
+
+
 def open_sources(
     names: Sequence[str],
     identities: Sequence[Path],
-    out: TextIO,
+    take: Take,
     *,
     target: AwsTarget | None = None,
     into: Path | None = None,
+    users: Collection[bytes] | None = None,
+    progress: Progress = no_progress,
 ) -> ExitCode:
-    """Open the newest record of each user in all the sources together, and write it to ``out``.
+    """Open the newest record of each user in all the sources together, and give it to ``take``.
+
+    ``users``: the SHA-256 of the names of those who are wanted; ``None``: all.
 
     A source is a file (see ``open_files``) or begins with a channel's scheme, such as ``s3://``. If a channel's records
     can only be moved (see ``ChannelKind``), they are moved to the end of the file ``into`` and opened from there. AWS
@@ -51,10 +75,11 @@ def open_sources(
     with ExitStack() as stack:
         fetched: Mapping[str, Source] = {}
         if remote:
-            fetched = asyncio.run(_fetch(remote, stack, target, into))
+            fetched = asyncio.run(_fetch(remote, stack, target, into, progress))
         if into is not None:
             wanted = list(dict.fromkeys([*(name for name in wanted if name not in moved), str(into)]))
-        return _open((fetched.get(name) or opened(name) for name in wanted), opener, out)
+        newest = Newest(opener, take, users=users, progress=progress)
+        return _open((fetched.get(name) or opened(name) for name in wanted), newest)
 
 
 def _into_misused() -> UsageError:
@@ -68,7 +93,11 @@ def _into_misused() -> UsageError:
 
 
 async def _fetch(
-    sources: Mapping[str, ChannelKind[Any]], stack: ExitStack, target: AwsTarget | None, into: Path | None
+    sources: Mapping[str, ChannelKind[Any]],
+    stack: ExitStack,
+    target: AwsTarget | None,
+    into: Path | None,
+    progress: Progress,
 ) -> dict[str, Source]:
     """Copy the records of each source into a temporary file of lines, or move them to the end of ``into``.
 
@@ -87,11 +116,30 @@ async def _fetch(
                     sys.stderr.write(f"{said}\n")
                 continue
             file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - sealed records only
-            if not await kind.copy_records(where, aws, file):
+            async with _told(file, progress):
+                found_any = await kind.copy_records(where, aws, file)
+            if not found_any:
                 raise UsageError(f"there is no sealed record in {source}", "name what the worker delivered to")
             file.seek(0)
             found[source] = Source(escape(source), file)
     return found
+
+
+@asynccontextmanager
+async def _told(file: BinaryIO, progress: Progress) -> AsyncIterator[None]:
+    """Say while the body runs how many kilobytes are in the file."""
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(TELL_EVERY)
+            progress("kB copied", os.fstat(file.fileno()).st_size // 1000, None)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
 
 
 def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) -> ExitCode:
@@ -100,13 +148,12 @@ def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) ->
     A file contains lines, or is a single age file. Return exit code 1 if a record could not be opened. Raises
     ``UsageError`` for a file that cannot be read, or an identity file without an identity.
     """
-    return _open(map(opened, names), AgeOpener(identities), out)
+    return _open(map(opened, names), Newest(AgeOpener(identities), as_lines(out)))
 
 
-def _open(sources: Iterable[Source], opener: AgeOpener, out: TextIO) -> ExitCode:
-    newest = Newest(opener, out)
+def _open(sources: Iterable[Source], newest: Newest) -> ExitCode:
     with closing(newest):
         for source in sources:
             newest.look_through(source)
-        newest.write()
+        newest.open_all()
     return newest.report(sys.stderr)

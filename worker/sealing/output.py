@@ -51,12 +51,12 @@ def close_to_others(stream: TextIO, what: str, command: str) -> None:
         )
 
 
-def refuse_used(output: Path, used: Iterable[tuple[str, Path]]) -> None:
+def refuse_used(output: Path, used: Iterable[tuple[str, Path]], option: str = "-o") -> None:
     """Raise ``UsageError`` if ``output`` is one of the files in ``used``, by whatever name; each with words for it."""
     for words, path in used:
         if _same(output, path):
             raise UsageError(
-                f"the secrets would be written over {escape(str(path))}, {words}", "name another file with -o"
+                f"the secrets would be written over {escape(str(path))}, {words}", f"name another one with {option}"
             )
 
 
@@ -74,7 +74,7 @@ def private_output(output: Path, *, unless: Callable[[], bool]) -> Iterator[Text
     process removes what was written so far. Raises ``UsageError`` if the file cannot be made.
     """
     with ExitStack() as stack:
-        stack.enter_context(_as_interrupts())
+        stack.enter_context(ends_as_interrupt())
         stack.enter_context(suppress(_Nothing))
         try:
             file = stack.enter_context(writing_private(output, what="the secrets"))
@@ -94,7 +94,7 @@ class _Nothing(Exception):  # noqa: N818 - no error
 
 
 @contextmanager
-def _as_interrupts() -> Iterator[None]:
+def ends_as_interrupt() -> Iterator[None]:
     """Let the signals that end the process raise ``KeyboardInterrupt``, as Ctrl-C does."""
     before = {each: signal.signal(each, signal.default_int_handler) for each in _ENDINGS}
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -65,9 +66,10 @@ def configure(
     """
     terminal = (stream or sys.stderr).isatty()
     console = format == "console" or (format == "auto" and terminal)
+    coloured = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(
-            colors=terminal, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
+            colors=coloured, sort_keys=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
         )
         if console
         else structlog.processors.JSONRenderer()

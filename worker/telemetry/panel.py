@@ -175,8 +175,10 @@ def _rate(snapshot: Snapshot) -> Text:
         parts.append(Text(f"slowed down to {pace.allowed:.1f} calls/s, as Cognito throttles", "yellow"))
     elif pace.throttled:
         parts.append(Text(f"{pace.throttled:,} throttled"))
-    if snapshot.workers is not None and (snapshot.workers.alive > 1 or pace.calls_per_second is None):
-        parts.append(Text(workers(snapshot.workers)))
+    found = snapshot.workers
+    is_worth_it = found is not None and (found.alive > 1 or pace.calls_per_second is None)
+    if is_worth_it and found and (found.alive or found.are_exact or not pace.users_per_second):
+        parts.append(Text(workers(found)))
     return Text(" · ").join(parts)
 
 

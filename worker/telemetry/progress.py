@@ -34,8 +34,9 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at ledger and queue at least."""
 LAST_LOOK = 2.0
 """Seconds that the look for the last picture may take."""
-COST = 50
-"""A look is followed by a pause of so many times what it took."""
+COST, LONGEST_PAUSE = 50, 5.0
+"""A look is followed by a pause of so many times what it took, but of no more than so many seconds: on AWS a look takes
+time and hardly any work."""
 FEW_CALLS = 20
 """Calls below which it says little yet how many of them were made again."""
 TROUBLE_OVER = 3.0
@@ -280,4 +281,4 @@ async def _panel(view: View, out: TextIO) -> None:
 async def _keep_looking(view: View) -> None:
     while True:
         took = await view.count()
-        await asyncio.sleep(max(LOOK_EVERY, COST * took))
+        await asyncio.sleep(max(LOOK_EVERY, min(COST * took, LONGEST_PAUSE)))

@@ -40,9 +40,11 @@ def test_a_name_is_listened_to_on_each_of_its_addresses() -> None:
 def test_a_taken_port_is_refused_with_a_free_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(UsageError, match=f"metrics.port {port} is taken on 127.0.0.1: by another worker") as caught:
+        with pytest.raises(
+            UsageError, match=f"metrics.port {port} is taken on 127.0.0.1, perhaps by another worker"
+        ) as caught:
             listen("127.0.0.1", port)
-        suggested = int(caught.value.hint.partition("--set metrics.port=")[2].partition(" ")[0])
+        suggested = int(caught.value.hint.partition("--set metrics.port=")[2].partition(":")[0])
         assert suggested != port
         for each in listen("127.0.0.1", suggested):
             each.close()

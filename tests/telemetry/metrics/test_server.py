@@ -115,6 +115,10 @@ async def test_a_client_that_never_ends_its_request_is_dropped(port: int, monkey
     assert await sent(port, b"") == b""
 
 
+async def test_an_old_client_that_names_no_host_is_answered(port: int) -> None:
+    assert b" 200 OK" in await sent(port, b"GET /healthz HTTP/1.0\r\n\r\n")
+
+
 async def test_each_connection_ends_with_its_answer(port: int) -> None:
     answer = await sent(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
     assert answer.count(b"HTTP/1.1 200") == 1

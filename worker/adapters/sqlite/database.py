@@ -271,6 +271,11 @@ def _explained(error: sqlite3.Error | OSError, path: Path, unavailable: type[Dep
         return unavailable(
             f"{path}: {error.strerror}", f"make the folder {path.parent}, or correct the path in settings"
         )
+    if isinstance(error, PermissionError) or code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return unavailable(
+            f"{path} cannot be written: {getattr(error, 'strerror', None) or error}",
+            f"make {path} and its folder writable for this user (id -un), or name another file in the settings",
+        )
     return unavailable(
         f"{path}: {error}",
         "free space, or make file and folder writable for this user, then run again: what was confirmed is kept",

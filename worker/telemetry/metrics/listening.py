@@ -51,9 +51,8 @@ def _refusal(error: OSError, host: str, port: int) -> UsageError:
     if error.errno == errno.EADDRINUSE:
         free = next((each for each in range(port + 1, min(port + SUGGESTED, 65_535)) if _is_free(host, each)), None)
         return UsageError(
-            f"metrics.port {port} is taken on {host}: by another worker of this host?",
-            "give each worker of a host a port of its own: "
-            f"--set metrics.port={free or 'PORT'} (0: no metrics), or end the other one",
+            f"metrics.port {port} is taken on {host}, perhaps by another worker",
+            f"mfa-worker run --set metrics.port={free or 'PORT'}: each worker of a host needs its own (0: none)",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return UsageError(

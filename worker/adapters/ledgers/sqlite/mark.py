@@ -14,6 +14,7 @@ needs these names: it calls their old secret *delivered*. The file is private (0
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -240,9 +241,10 @@ class Mark:
             return False
 
     def _unavailable(self, error: OSError) -> LedgerUnavailable:
-        return LedgerUnavailable(
-            f"{self.path}: {error.strerror}", "free space, or make the folder writable, then run again: nothing is lost"
-        )
+        cure = f"make {self.path.parent} writable for this user, then run again"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            cure = "free space, then run again: nothing is lost"
+        return LedgerUnavailable(f"the ledger's mark {self.path} cannot be written: {error.strerror}", cure)
 
     def close(self) -> None:
         """Make the number durable, and close the file."""

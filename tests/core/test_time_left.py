@@ -45,6 +45,7 @@ def test_it_is_never_negative_and_never_nothing_while_somebody_is_left(rest: Res
 
 @given(rests, st.floats(0.1, 0.9))
 def test_with_fewer_users_it_is_never_longer(rest: Rest, part: float) -> None:
+    rest = replace(rest, quiet=0.0)
     more, fewer = seconds_left(rest), seconds_left(replace(rest, users=rest.users * part))
     assert more is None or (fewer is not None and fewer <= more)
 
@@ -74,6 +75,12 @@ def test_nobody_knows_it_where_nobody_is_finished_for_long() -> None:
     assert seconds_left(Rest(users=1_500, possible=0)) is None
     assert not is_quiet(Rest(users=15, possible=0.1, quiet=30))  # at one user in ten seconds that is nothing special
     assert seconds_left(Rest(users=3, possible=25, quiet=60, first_at=30)) == pytest.approx(30.12)  # that is why
+
+
+def test_the_last_ones_who_should_be_done_have_no_time_left_to_show() -> None:
+    assert seconds_left(Rest(users=3, possible=25, quiet=1.0)) == LEAST
+    assert seconds_left(Rest(users=3, possible=25, quiet=2.0)) is None
+    assert seconds_left(Rest(users=3, possible=0.5, quiet=2.0)) == pytest.approx(6)
 
 
 class Run:

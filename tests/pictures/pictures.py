@@ -107,5 +107,6 @@ PICTURES: dict[str, Picture] = {
     "run.svg": Picture(_run),
     "page.png": Picture(_page, browser=True),
     "page-dark.png": Picture(partial(_page, scrolled_to="over-time", dark=True), browser=True),
+    "letter.png": Picture(_letter),
 }
 """Every picture, by the name of its file."""

@@ -246,7 +246,8 @@ async def test_the_readme_from_a_clone_to_letters(tmp_path: Path, typed: str, fa
     assert {each["username"]: each["secret_code"] for each in secrets} == {
         name: user.secrets[-1].secret_code for name, user in truth.items()
     }
-    assert (tmp_path / "rollout.html").stat().st_size > 10_000
+    for made in ("rehearsal/letters.pdf", "letters.pdf", "rollout.html"):
+        assert (tmp_path / made).stat().st_size > 10_000
 
 
 async def prepared(folder: Path, typed: str, fake_cognito: FakeCognito) -> Reader:

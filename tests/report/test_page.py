@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.report_samples import SAMPLES, finished, many_reasons, named
 from worker.core.model import Counts, Listed, Reason, State
+from worker.core.ports import Backlog
 from worker.report.facts import Left
 from worker.report.page import render
 from worker.report.steps import steps
@@ -113,7 +114,7 @@ def test_what_somebody_wrote_is_shown_only_where_users_may_be_named(detail: str)
 
 @pytest.mark.parametrize("reason", Reason)
 def test_each_reason_has_its_cause_and_its_cure(reason: Reason) -> None:
-    facts = replace(many_reasons(), counts=Counts({State.FAILED: 1}, {reason: 1}))
+    facts = replace(SAMPLES["empty"](), counts=Counts({State.FAILED: 1}, {reason: 1}))
 
     text = read(render(facts)).text
     assert reason in text
@@ -121,7 +122,7 @@ def test_each_reason_has_its_cause_and_its_cure(reason: Reason) -> None:
 
 
 def test_a_reason_of_a_later_version_is_shown_too() -> None:
-    facts = replace(many_reasons(), counts=Counts({State.FAILED: 1}, {"moon_phase": 1}))
+    facts = replace(SAMPLES["empty"](), counts=Counts({State.FAILED: 1}, {"moon_phase": 1}))
 
     assert "moon_phase" in read(render(facts)).text
 
@@ -134,10 +135,33 @@ def test_users_beyond_those_that_are_named_are_counted_with_the_command_that_lis
 
 
 def test_of_users_without_figures_the_page_says_how_many() -> None:
-    text = re.sub(r"\s+", " ", read(render(SAMPLES["fourteen_hours"]())).text)
+    facts = SAMPLES["fourteen_hours"]()
+    known = sum(minute.settled.total() for minute in facts.minutes)
 
-    assert "The figures over time hold 977,775 outcomes, and the ledger 999,700 users with one" in text
-    assert "The figures over time hold" not in read(render(finished())).text
+    said = f"hold {known:,} outcomes, and the ledger {facts.counts.accepted:,} users with one"
+    assert said in read(render(facts)).text
+    assert "and the ledger" not in read(render(finished())).text
+
+
+def test_the_time_that_the_rest_takes_is_told_by_the_last_minutes_and_only_while_somebody_works() -> None:
+    facts = SAMPLES["trouble"]()
+    speed = sum(each.settled.total() for each in facts.minutes[-3:]) / 180
+
+    soon = replace(facts, made_at=60.0 * (facts.minutes[-1].minute + 1), minutes=facts.minutes[-3:])
+    assert (
+        f"At the pace of the last minutes, {speed:.3g}/s, what waits takes about 7\u00a0min more."
+        in read(render(soon)).text
+    )
+    assert "At the pace" not in read(render(replace(soon, made_at=soon.made_at + 120))).text
+    assert "At the pace" not in read(render(replace(soon, backlog=Backlog(0)))).text
+
+
+def test_who_is_under_way_for_long_is_named_only_where_users_may_be() -> None:
+    facts = SAMPLES["trouble"]()
+
+    assert "user-0" not in read(render(facts)).text
+    assert "user-0" in read(render(replace(facts, left=[]))).text
+    assert "for more than a few seconds" in read(render(replace(facts, under_way=[]))).text
 
 
 def test_the_commands_can_be_pasted_whatever_the_settings_file_is_called() -> None:

@@ -15,18 +15,22 @@ from worker.report import charts
 from worker.report.series import MOST_POINTS, Stretch, series
 from worker.report.timeline import WIDTH, Timeline
 
+LATER = 4e9
+"""UTC seconds after everything here."""
+
 
 def at(*minutes: int, users: int = 3) -> list[Minute]:
     return [minute(BEGAN + each, random.Random(each), users=users) for each in minutes]
 
 
 def test_without_minutes_there_is_nothing_to_draw() -> None:
-    assert series([]) is None
+    assert series([], 0) is None
 
 
 @pytest.mark.parametrize("minutes", [2, 199, 201, 840, 10_080])
 def test_however_long_it_took_there_are_few_points_and_nobody_is_lost(minutes: int) -> None:
-    found = series([Minute(BEGAN + n, settled=at(0)[0].settled) for n in range(minutes)])
+    settled = at(0)[0].settled
+    found = series([Minute(BEGAN + n, settled=settled) for n in range(minutes)], LATER)
 
     assert found is not None
     assert len(found.points) <= MOST_POINTS + 1
@@ -34,7 +38,7 @@ def test_however_long_it_took_there_are_few_points_and_nobody_is_lost(minutes: i
 
 
 def test_a_long_gap_takes_no_more_room_than_a_short_one_and_both_are_told() -> None:
-    found = series(at(*range(60), *range(70, 100), *range(5_000, 5_060)))
+    found = series(at(*range(60), *range(70, 100), *range(5_000, 5_060)), LATER)
 
     assert found is not None
     assert list(found.gaps) == [Stretch(BEGAN + 60, BEGAN + 70), Stretch(BEGAN + 100, BEGAN + 5_000)]
@@ -46,7 +50,7 @@ def test_a_long_gap_takes_no_more_room_than_a_short_one_and_both_are_told() -> N
 
 @given(st.sets(st.integers(0, 20_000), min_size=1, max_size=60))
 def test_on_the_axis_time_only_goes_forward_and_labels_do_not_meet(minutes: set[int]) -> None:
-    found = series([Minute(BEGAN + each) for each in minutes])
+    found = series([Minute(BEGAN + each) for each in minutes], LATER)
 
     assert found is not None
     timeline = Timeline(found)
@@ -58,7 +62,8 @@ def test_on_the_axis_time_only_goes_forward_and_labels_do_not_meet(minutes: set[
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_chart_stays_within_its_frame_and_its_table_says_the_same(name: str) -> None:
-    found = series(SAMPLES[name]().minutes)
+    facts = SAMPLES[name]()
+    found = series(facts.minutes, facts.made_at)
     if found is None:
         return
     timeline = Timeline(found)
@@ -73,7 +78,17 @@ def test_a_chart_stays_within_its_frame_and_its_table_says_the_same(name: str) -
 
 
 def test_answers_of_a_later_version_are_shown_by_their_own_name() -> None:
-    found = series([Minute(BEGAN, attempts=at(0)[0].attempts + type(at(0)[0].attempts)({"NewCall:moon": 2}))])
+    found = series([Minute(BEGAN, attempts=at(0)[0].attempts + type(at(0)[0].attempts)({"NewCall:moon": 2}))], LATER)
 
     assert found is not None
     assert [row.words for row in charts.answers(found, Timeline(found))][-1] == "moon"
+
+
+def test_the_minute_that_is_not_over_is_counted_and_not_drawn() -> None:
+    found = series(at(0, 1, 2), 60 * (BEGAN + 2) + 30)
+
+    assert found is not None
+    assert [point.time.begins for point in found.points] == [BEGAN, BEGAN + 1]
+    assert found.total.enrolled == 9
+    assert found.total.worked == 2.5
+    assert found.total.time.minutes == 2

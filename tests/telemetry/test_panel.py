@@ -138,6 +138,13 @@ def test_where_users_are_activated_the_panel_adds_up_and_says_what_a_user_costs(
     assert "slowed down to 12.5 calls/s, as Cognito throttles" in text
 
 
+def test_sealed_secrets_are_news_only_while_something_is_away() -> None:
+    counts = Counts({State.DELIVERED: 5, State.SEALED: 2, State.IN_PROGRESS: 3}, {})
+    assert "5 delivered · 5 under way" in "\n".join(shown(replace(MIDDLE, counts=counts), 80))
+    away = "\n".join(shown(replace(OUTAGE, counts=counts), 80))
+    assert "5 delivered · 2 sealed, not delivered · 3 under way" in away
+
+
 def test_before_the_first_look_and_where_there_is_nobody_it_says_so() -> None:
     assert shown(Snapshot(NOW, None, pace=Pace(0.0, 25.0)), 80)[0] == "Looking at the ledger…"
     assert "nobody yet" in "\n".join(shown(replace(MIDDLE, counts=Counts({}, {}), total=0, done=0), 80))

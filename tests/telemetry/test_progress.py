@@ -231,8 +231,25 @@ def test_whoever_is_refused_alone_and_what_others_hold_is_waited_for(stats: RunS
     view = View(stats, nothing, PLAN, never, _began=time.monotonic() - 60)
     view.looks.add(look(908, delivered=1))
     (said,) = view.snapshot().waits
-    assert "908 requests that are leased by another worker, or by one that ended" in said
+    assert said.startswith("908 requests leased by another worker, or by one that ended")
     assert view.snapshot().seconds_left is None
+
+
+def test_the_last_ones_have_no_time_but_a_reason(stats: RunStats, clock: Clock) -> None:
+    for _ in range(40):
+        clock.now += 0.05
+        stats.settled(State.DELIVERED)
+    view = View(stats, nothing, PLAN, never, _began=time.monotonic() - 60)
+    view.looks.add(look(WaitingUsers(2, 0, 2), delivered=40, in_progress=2))
+    assert view.snapshot().seconds_left == 1.0
+    clock.now += 2.0
+    stats.in_flight = 2
+    assert view.snapshot().seconds_left is None
+    assert view.snapshot().waits == ("2 users under way: answers, or the pause before another try",)
+    stats.in_flight = 0
+    assert view.snapshot().waits == ()
+    clock.now += 4.0
+    assert view.snapshot().waits == ("2 users under way at another worker, or at one that ended",)
 
 
 def test_a_run_that_stops_says_what_it_still_does(stats: RunStats) -> None:

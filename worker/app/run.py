@@ -18,7 +18,7 @@ import structlog
 from worker.app import beginning, older
 from worker.app.looking import ONE_BY_ONE_IN_A_RUN, Looking, plan_of
 from worker.app.monitoring import Observe, monitored
-from worker.app.observing import observed
+from worker.app.observing import observed, refuse_without_otel
 from worker.app.stores import Purpose, Stores, open_intake, open_stores, parser_of, stamp
 from worker.app.wiring import open_worker
 from worker.app.written_files import refuse_wrong_files
@@ -155,7 +155,7 @@ async def _work(
     try:
         async with (
             open_intake(settings, stores, options.source, refused, wave) as queue,
-            observed(settings, stores, stats, queue),
+            observed(settings, stores, stats, queue) as observer,
             open_worker(
                 settings,
                 stores,
@@ -165,6 +165,7 @@ async def _work(
                 max_users=options.max_users,
                 wave=wave,
                 failure_rate=None if options.stop_if_failing is None else FailureRate(options.stop_if_failing),
+                observer=observer,
             ) as loop,
             observe(stores, queue, loop),
             progress.show(
@@ -206,6 +207,7 @@ async def _last_known(stores: Stores, queue: Queue, reason: WorkerError) -> tupl
 def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
     """Raise ``UsageError`` for what can be seen to be wrong before the ledger is touched."""
     AgeSealer(settings.seal.recipients)
+    refuse_without_otel(settings)
     if options.source not in (None, "-") and not os.access(options.source, os.R_OK):
         why = "permission denied" if os.path.lexists(options.source) else "there is no such file"
         raise UsageError(f"cannot read {options.source}: {why}", "name a file of requests, one JSON object a line")

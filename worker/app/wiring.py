@@ -19,7 +19,7 @@ from worker.app.watching import watch_files
 from worker.core.config import ActivationMode, WorkerConfig
 from worker.core.errors import UsageError
 from worker.core.model import Secret
-from worker.core.ports import Queue
+from worker.core.ports import Observer, Queue
 from worker.core.record import RecordFormat
 from worker.core.record_size import RecordSize
 from worker.core.resilience.call_attempts import RetryPolicy
@@ -58,6 +58,7 @@ async def open_worker(
     max_users: int | None = None,
     wave: Wave | None = None,
     failure_rate: FailureRate | None = None,
+    observer: Observer | None = None,
 ) -> AsyncIterator[WorkerLoop]:
     """Open a worker with these settings; see ``engine.assembly.assemble``.
 
@@ -111,6 +112,7 @@ async def open_worker(
             sign_ins=provider if sign_in_pacer is not None else None,
             sign_in_pacer=sign_in_pacer,
             own_sealer=stores.own,
+            observer=observer,
         )
         yield assemble(ports, config, shutdown, stats, wave=wave, failure_rate=failure_rate)
 

@@ -309,7 +309,9 @@ class Caller:
                 self._deliveries.call_ends(request.username, issued=issued)
         scope.forbid_stop()
         self._stats.waiting_for = ""
-        self._stats.answered(operation.name, answer(reply), self._clock.monotonic() - sent_at)
+        label = answer(reply)
+        self._stats.answered(operation.name, label, self._clock.monotonic() - sent_at)
+        scope.way.passed(operation.name, sent_at, label)
         told_as = "" if operation.effect is Effect.ISSUES else operation.name
         claim.row = rules.answered(claim.row, told_as, reply, self._clock.utc())
         self._breaker.record_reply(request.username, reply, number, signs_in=operation.signs_in)

@@ -134,6 +134,7 @@ class Pipeline:
             if isinstance(step, rules.Wait):
                 return GiveBack(min(step.seconds, LOOK_AGAIN_AFTER))
             result = await self._ledger.put(step.row, row)
+            scope.way.passed("claim", started, "lost" if isinstance(result, Lost) else "")
             if isinstance(result, Lost):
                 row = result.row
                 continue
@@ -242,6 +243,7 @@ class Pipeline:
                     step = rules.Conclude(rules.given_up(step.row, self._clock.utc(), detail=code or None))
         started = self._clock.monotonic()
         result = await self._ledger.put(step.row, row)
+        scope.way.passed("claim", started, "lost" if isinstance(result, Lost) else "")
         if isinstance(result, Lost):
             return
         if isinstance(step, rules.Conclude):
@@ -358,7 +360,7 @@ class Pipeline:
         self, request: Request, issued: Issued, claim: Claim, scope: CancellationScope
     ) -> Verdict:
         config, activator = self._config, self._activator
-        generation, hands_over = claim.row.generation, activator is None
+        generation, hands_over, started = claim.row.generation, activator is None, self._clock.monotonic()
         sealed = seal_record(
             request, issued, generation, claim.sent_at, config.record, self._sealer, hands_over_session=hands_over
         )
@@ -367,6 +369,8 @@ class Pipeline:
             replaces = rules.may_have_a_factor(claim.row, request)
             activation = activator.prepared(request, issued, sealed.session_expires_at, replaces=replaces)
         row = rules.recorded(claim.row, sealed, self._clock.utc(), activation)
+        scope.way.passed("seal", started)
+        started = self._clock.monotonic()
         try:
             result = await self._ledger.put(row, claim.row)
         except RecordRefused as refused:
@@ -380,6 +384,7 @@ class Pipeline:
                 return GiveBack(LOOK_AGAIN_AFTER)
             claim.doubt = True
             return await self._overtaken(claim)
+        scope.way.passed("record", started)
         claim.row, claim.doubt = result.row, False
         return await self._go_on(claim, scope)
 
@@ -421,6 +426,7 @@ class Pipeline:
             except asyncio.CancelledError:
                 raise _Stopped from None
 
+        started, answer = self._clock.monotonic(), "not_delivered"
         try:
             await retry(
                 deliver,
@@ -432,7 +438,9 @@ class Pipeline:
                 before_pause=waits_for_channel,
                 sleep=pause,
             )
+            answer = "delivered"
         except RecordRefused as refused:
+            answer = "refused"
             self._stats.waiting_for = ""
             self._deliveries.refused(row.username, refused.code)
             return await self._settle(rules.refused_delivery(claim.row, refused.code, self._clock.utc()), claim)
@@ -444,8 +452,12 @@ class Pipeline:
             return await self._stopped(claim, scope)
         finally:
             self._deliveries.ends(row.username)
+            scope.way.passed("deliver", started, answer)
         self._stats.waiting_for = ""
-        return await self._delivered(claim)
+        started = self._clock.monotonic()
+        verdict = await self._delivered(claim)
+        scope.way.passed("settle", started)
+        return verdict
 
     async def _delivered(self, claim: Claim) -> Verdict | None:
         row, keeps, activates = claim.row, self._config.keep_sealed, self._activator is not None
@@ -494,11 +506,13 @@ class Pipeline:
     # --- delivered: activate ------------------------------------------------------------------------------------------
 
     async def _activate(self, claim: Claim, scope: CancellationScope) -> Verdict:
-        scope.claim = claim.row
+        scope.claim, started = claim.row, self._clock.monotonic()
         try:
             return await self._activated(claim, scope)
         except asyncio.CancelledError:
             return await self._stopped(claim, scope)
+        finally:
+            scope.way.passed("activate", started)
 
     async def _activated(self, claim: Claim, scope: CancellationScope) -> Verdict:
         assert self._activator is not None

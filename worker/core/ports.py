@@ -504,6 +504,26 @@ class Pacer(Protocol):
         ...
 
 
+class Way(Protocol):
+    """One user's way through the pipeline, for whoever watches it. Raises nothing."""
+
+    def passed(self, step: str, began: float, answer: str = "") -> None:
+        """A step is done that began then (monotonic seconds); ``answer``: what came of it, in one word."""
+        ...
+
+    def ended(self, outcome: str) -> None:
+        """The work on the user is over."""
+        ...
+
+
+class Observer(Protocol):
+    """Watches users' ways. Where there is none, nothing is done for it."""
+
+    def begins(self, username: str, work: str) -> Way | None:
+        """The work on this user begins; ``None``: this one is not watched. Raises nothing."""
+        ...
+
+
 class Clock(Protocol):
     """Time, injected: tests and simulations bring their own. Pauses are the event loop's business."""
 

@@ -19,6 +19,9 @@ QUIET = 5.0
 holds them up."""
 QUIET_USERS = 4
 """The same in users at the allowed rate, whichever is longer: at one user in ten seconds, five seconds say nothing."""
+TAIL = 1.5
+"""Seconds without an outcome from which on nobody knows when the last ones are done who should be done by then: they
+are tried again, or others hold them."""
 LEAST = 1.0
 """Seconds that are left at least while anybody is."""
 
@@ -50,10 +53,8 @@ def seconds_left(rest: Rest) -> float | None:
     """
     if rest.users <= 0:
         return max(0.0, rest.first_at) + max(0.0, rest.then)
-    if rest.first_at <= 0 and is_quiet(rest):
-        return None
     speed = users_per_second(rest)
-    if speed <= 0:
+    if speed <= 0 or (rest.first_at <= 0 and is_quiet(rest)):
         return None
     return max(LEAST, max(0.0, rest.first_at) + rest.users / speed) + max(0.0, rest.then)
 
@@ -65,5 +66,8 @@ def users_per_second(rest: Rest) -> float:
 
 
 def is_quiet(rest: Rest) -> bool:
-    """Whether so long nobody was finished that something must hold them up."""
-    return rest.quiet > max(QUIET, QUIET_USERS / rest.possible if rest.possible > 0 else QUIET)
+    """Whether nobody was finished for so long that something must hold them up, or that all should be done."""
+    speed = users_per_second(rest)
+    if speed <= 0:
+        return rest.quiet > QUIET
+    return rest.quiet > min(max(QUIET, QUIET_USERS / speed), max(TAIL, rest.users / speed))

@@ -17,6 +17,7 @@ from worker.core.pipeline import Pipeline
 from worker.core.ports import (
     Channel,
     CountedLedger,
+    Observer,
     OwnSealer,
     Pacer,
     Provider,
@@ -62,6 +63,8 @@ class Ports:
     """The same: the pace of sign-ins, which have a quota of their own."""
     own_sealer: OwnSealer | None = None
     """Where the worker activates."""
+    observer: Observer | None = None
+    """Where somebody watches."""
 
 
 def assemble(
@@ -165,4 +168,5 @@ def assemble(
         config=config,
         failure_rate=failure_rate,
         sign_in_takes=(lambda: 0.0) if sign_ins is None else sign_ins.takes,
+        observer=ports.observer,
     )

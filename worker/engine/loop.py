@@ -22,12 +22,12 @@ import structlog
 from worker.core.clock import EndpointClock
 from worker.core.config import WorkerConfig
 from worker.core.errors import LedgerUnavailable, MaxUsersReached, RowUnreadable, WorkerError
-from worker.core.model import CredentialKind, Done, Duplicate, Enrolment, GiveBack, Postpone, State
+from worker.core.model import CredentialKind, Done, Duplicate, Enrolment, GiveBack, Postpone, State, Verdict
 from worker.core.pipeline import LOOK_AGAIN_AFTER, Pipeline
-from worker.core.ports import CountedLedger, Lease, Queue, TimeSource
+from worker.core.ports import CountedLedger, Lease, Observer, Queue, TimeSource
 from worker.core.resilience.backoff import Outage
 from worker.core.resilience.breaker import CircuitBreaker
-from worker.core.resilience.cancellation import CancellationScope
+from worker.core.resilience.cancellation import UNWATCHED, CancellationScope
 from worker.core.resilience.deliveries import Deliveries
 from worker.core.resilience.refusals import Refusals
 from worker.core.rules import too_late
@@ -81,6 +81,7 @@ class WorkerLoop:
         config: WorkerConfig,
         failure_rate: FailureRate | None = None,
         sign_in_takes: Callable[[], float] = lambda: 0.0,
+        observer: Observer | None = None,
     ) -> None:
         self._queue = queue
         self._ledger = ledger
@@ -94,6 +95,7 @@ class WorkerLoop:
         self._shutdown = shutdown
         self._config = config
         self._failure_rate = failure_rate
+        self._observer = observer
         self._time = EndpointTime(time_source, clock, stats, shutdown, config.endpoint_patience)
         self._tasks = Tasks(shutdown.wake.set)
         self._users: set[str] = set()
@@ -279,7 +281,7 @@ class WorkerLoop:
             if slot.release() and too_late(lease.request, self._clock.utc()):  # it died on the way to its call
                 self._lead_time.took(leased_at)
 
-        scope = CancellationScope(on_call=called)
+        scope = self._scope(lease.request.username, "enrol", on_call=called)
         task = self._tasks.start(Kind.MESSAGE, self._work_on(lease, scope), scope)
         task.add_done_callback(lambda _: ended())
 
@@ -300,15 +302,23 @@ class WorkerLoop:
             await self._start_or_keep(lease)  # it lives where the queue knows it by another deadline than its own
             return None
         self._begins(lease.request.username)
-        scope = CancellationScope()
+        scope = self._scope(lease.request.username, "expire")
         return self._tasks.start(Kind.EXPIRED, self._work_on(lease, scope), scope)
 
+    def _scope(self, username: str, work: str, *, on_call: Callable[[], None] = lambda: None) -> CancellationScope:
+        """The scope of one user's task; ``work``: what it does, for whoever watches."""
+        scope = CancellationScope(on_call)
+        if self._observer is not None:
+            scope.way = self._observer.begins(username, work) or UNWATCHED
+        return scope
+
     async def _work_on(self, lease: Lease, scope: CancellationScope) -> None:
-        username, rests_for, is_settled = lease.request.username, 0.0, False
+        username, rests_for, is_settled, outcome = lease.request.username, 0.0, False, "error"
         began = self._clock.monotonic()
         try:
             verdict = await self._pipeline.enrol(lease.request, scope)
             began = self._stats.postponed(username, now=isinstance(verdict, Postpone), began=began)
+            outcome = _outcome(verdict)
             match verdict:
                 case Done(state, reason):
                     self._settled += 1
@@ -339,6 +349,7 @@ class WorkerLoop:
             rests_for = BUG_PAUSE
             await self._contain_bug(lease, scope)
         finally:
+            scope.way.ended(outcome)
             if is_settled and (lease.has_others or username in self._others) and self._shutdown.reason is None:
                 self._tasks.start(Kind.MESSAGE, self._settle_others(username), CancellationScope())
             else:
@@ -453,7 +464,7 @@ class WorkerLoop:
 
     def finish(self, row: Enrolment) -> asyncio.Task[None]:
         """See ``takeover.Work``."""
-        scope = CancellationScope()
+        scope = self._scope(row.username, "finish")
         self._begins(row.username)
         return self._tasks.start(Kind.TAKEOVER, self._finish(row, scope, self._takeover.is_last), scope)
 
@@ -466,4 +477,20 @@ class WorkerLoop:
             self._stats.bugs += 1
             log.exception("bug", username=row.username)
         finally:
+            scope.way.ended("finished")
             self._release(row.username)
+
+
+def _outcome(verdict: Verdict) -> str:
+    """In one word, or ``state:reason``."""
+    match verdict:
+        case Done(state, None):
+            return state.value
+        case Done(state, reason):
+            return f"{state.value}:{reason}"
+        case Duplicate():
+            return "duplicate"
+        case GiveBack():
+            return "given_back"
+        case Postpone():
+            return "postponed"

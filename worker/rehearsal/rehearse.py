@@ -102,11 +102,9 @@ def rehearse_in(scenario: Scenario, keep: Path | None, out: TextIO, *, as_json: 
     if keep is not None:
         _make_empty(keep)
         code = run_async(rehearse(scenario, keep, out, as_json=as_json))
-        if not as_json:
-            identity, sealed = (shlex.quote(str(keep / name)) for name in (IDENTITY, CHANNEL))
-            out.write(
-                f"kept in {keep}; to see what people get: mfa-worker open -i {identity} -o secrets.jsonl {sealed}\n"
-            )
+        if not as_json and (keep / CHANNEL).exists():
+            identity, letters, sealed = (shlex.quote(str(keep / name)) for name in (IDENTITY, "letters.pdf", CHANNEL))
+            out.write(f"what people get: mfa-worker open -i {identity} --letters {letters} {sealed}\n")
         return code
     with tempfile.TemporaryDirectory(prefix="mfa-worker-rehearsal-") as folder:
         code = run_async(rehearse(scenario, Path(folder), out, as_json=as_json))

@@ -100,21 +100,22 @@ def latency(series: Series, timeline: Timeline) -> Chart | None:
     scale = Scale(max(_p95(p) or 0.0 for p in points), timeline, HEIGHT)
     shapes = [
         Shape("band", scale.band(points, _median, _p95), ""),
-        Shape("p95", scale.line(points, _p95), "95 % were answered within this time"),
+        Shape("p95", scale.line(points, _p95), "95\u00a0% were answered within this time"),
         Shape("median", scale.line(points, _median), "half were answered within this time (median)"),
     ]
     slowest = max((p for p in points if p.sums.latency.total), key=lambda p: _p95(p) or 0.0)
     described = (
         f"{many(series.total.sums.latency.total, 'answer')}: half within {duration(_median(series.total) or 0)}, "
-        f"95 % within {duration(_p95(series.total) or 0)}; slowest from {day_and_time(60 * slowest.time.begins)} UTC, "
-        f"when 95 % took up to {duration(_p95(slowest) or 0)}. These are read from histograms, and good to a third."
+        f"95\u00a0% within {duration(_p95(series.total) or 0)}; slowest from "
+        f"{day_and_time(60 * slowest.time.begins)} UTC, when 95\u00a0% took up to {duration(_p95(slowest) or 0)}. "
+        "These are read from histograms, and good to a third."
     )
     rows = [
         [_when(p), f"{p.sums.latency.total:,}", duration(_median(p) or 0), duration(_p95(p) or 0)]
         for p in points
         if p.sums.latency.total
     ]
-    headings = ["From (UTC)", "Answers", "Median", "95 %"]
+    headings = ["From (UTC)", "Answers", "Median", "95\u00a0%"]
     return Chart(
         "latency", "How long Cognito took to answer", described, shapes, scale.lines(seconds=True), headings, rows
     )
@@ -177,9 +178,9 @@ def _named(kind: str) -> str:
 
 def _share(number: int, total: int) -> str:
     if not number:
-        return "0 %"
+        return "0\u00a0%"
     share = 100 * number / total
-    return f"{share:.0f} %" if share >= 10 else f"{share:.1f} %" if share >= 0.1 else "< 0.1 %"
+    return f"{share:.0f}\u00a0%" if share >= 10 else f"{share:.1f}\u00a0%" if share >= 0.1 else "< 0.1\u00a0%"
 
 
 def _when(point: Point) -> str:

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from worker.core.causes import COMMAND, DEAD_LETTERS, MALFORMED, UNREQUESTED, Why, why
+from worker.core.figures import SECONDS
 from worker.core.model import STATE_OF, Reason, State
 from worker.core.text import escape as as_text
 from worker.report import charts, words
@@ -29,6 +31,10 @@ from worker.report.timeline import Timeline
 from worker.report.verdict import done, verdict
 from worker.telemetry.logs import clean
 
+LOOKED_BACK = 5
+"""Minutes from which the present pace is told: enough that one in which a worker started does not decide."""
+LONG_WAIT = 10.0
+"""Seconds from which on it is worth telling that a user is under way; a call takes less than one."""
 MOST_GAPS = 6
 """So many times without figures are listed in a line below the charts."""
 
@@ -86,10 +92,44 @@ class Cause(NamedTuple):
 
 def render(facts: Facts) -> str:
     """Return the page."""
-    figures = series(facts.minutes)
+    figures = series(facts.minutes, facts.made_at)
     timeline = Timeline(figures) if figures else None
     style = files(__package__).joinpath("page.css").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    found = verdict(facts.counts, facts.backlog)
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            facts=facts,
+            generator=Markup(GENERATOR),  # noqa: S704 - our own
+            style=Markup(style),  # noqa: S704 - our own file
+            digest=digest,
+            verdict=found,
+            done=done(facts.counts),
+            parts=list(_parts(facts)),
+            apart=list(_apart(facts)),
+            series=figures,
+            timeline=timeline,
+            enrolments=charts.enrolments(figures, timeline) if figures and timeline else None,
+            answers=charts.answers(figures, timeline) if figures and timeline else (),
+            answer_table=charts.answer_table(figures) if figures else None,
+            latency=charts.latency(figures, timeline) if figures and timeline else None,
+            gaps=list(_gaps(figures)) if figures else (),
+            causes=list(_causes(facts)),
+            long_waits=[user for user in facts.under_way if facts.made_at - user.since >= LONG_WAIT],
+            steps=list(steps(facts)),
+            export_of=export_of,
+            states=STATES,
+            under_way={**STATES, State.DELIVERED: "delivered, activation under way"},
+            missing=_missing(facts, figures),
+            pace=_pace(facts),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("worker.report", ""),
         autoescape=True,
@@ -107,30 +147,7 @@ def render(facts: Facts) -> str:
         safe_text=clean,
     )
     environment.filters["commands"] = _marked
-    found = verdict(facts.counts, facts.backlog)
-    return environment.get_template("page.html.jinja").render(
-        facts=facts,
-        generator=Markup(GENERATOR),  # noqa: S704 - our own
-        style=Markup(style),  # noqa: S704 - our own file
-        digest=digest,
-        verdict=found,
-        done=done(facts.counts),
-        parts=list(_parts(facts)),
-        apart=list(_apart(facts)),
-        series=figures,
-        timeline=timeline,
-        enrolments=charts.enrolments(figures, timeline) if figures and timeline else None,
-        answers=charts.answers(figures, timeline) if figures and timeline else (),
-        answer_table=charts.answer_table(figures) if figures else None,
-        latency=charts.latency(figures, timeline) if figures and timeline else None,
-        gaps=list(_gaps(figures)) if figures else (),
-        causes=list(_causes(facts)),
-        steps=list(steps(facts)),
-        export_of=export_of,
-        states=STATES,
-        under_way={**STATES, State.DELIVERED: "delivered, activation under way"},
-        missing=_missing(facts, figures),
-    )
+    return environment
 
 
 def _parts(facts: Facts) -> Iterator[Part]:
@@ -208,6 +225,18 @@ def _gaps(figures: Series) -> Iterator[str]:
         yield f"{begins} to {ends} ({words.duration(60 * gap.minutes)})"
     if more := len(figures.gaps) - len(longest):
         yield f"and {more:,} shorter"
+
+
+def _pace(facts: Facts) -> str:
+    """Say how long what waits will take at the present pace; empty where nothing waits, or nobody is at work."""
+    now = int(facts.made_at // SECONDS)
+    settled = [minute.settled.total() for minute in facts.minutes if now - LOOKED_BACK <= minute.minute < now]
+    waiting = facts.backlog.waiting - facts.backlog.expired
+    if waiting <= 0 or not sum(settled) or facts.minutes[-1].minute < now - 1:
+        return ""
+    speed = sum(settled) / SECONDS / len(settled)
+    said = f"At the pace of the last minutes, {words.rate(speed)}, what waits takes"
+    return f"{said} about {words.duration(max(60, waiting / speed))} more."
 
 
 def _missing(facts: Facts, figures: Series | None) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from worker.core.figures import Minute, merged
+from worker.core.figures import SECONDS, Minute, merged
 from worker.core.model import ENROLLED
 
 MOST_POINTS = 200
@@ -45,7 +45,7 @@ class Point(NamedTuple):
     """What happened in one step of time."""
 
     time: Stretch
-    worked: int
+    worked: float
     """In how many of its minutes something happened."""
     sums: Minute
     """These minutes together."""
@@ -86,7 +86,7 @@ class Series:
     step: int
     """Minutes of a point."""
     total: Point
-    """All of it together."""
+    """The time that is drawn, and all figures together."""
 
     @property
     def long_gaps(self) -> Sequence[Stretch]:
@@ -94,11 +94,18 @@ class Series:
         return [Stretch(one.ends, other.begins) for one, other in pairwise(self.stretches)]
 
 
-def series(minutes: Sequence[Minute]) -> Series | None:
-    """Return the figures as they are drawn; ``None`` where there are none."""
+def series(minutes: Sequence[Minute], now: float) -> Series | None:
+    """Return the figures as they are drawn; ``None`` where there are none.
+
+    ``now``: when the page is made (UTC seconds). The minute that is not over then is counted, and not drawn, because it
+    would look slow; unless there is no other.
+    """
     if not minutes:
         return None
     minutes = sorted(minutes, key=lambda each: each.minute)
+    every, worked = merged(minutes), float(len(minutes))
+    if len(minutes) > 1 and minutes[-1].minute >= now // SECONDS:
+        minutes, worked = minutes[:-1], worked - 1 + now % SECONDS / SECONDS
     all_of_it = Stretch(minutes[0].minute, minutes[-1].minute + 1)
     gaps = list(_gaps(minutes))
     long = max(SHORTEST_LONG_GAP, LONG_GAP * all_of_it.minutes)
@@ -107,8 +114,7 @@ def series(minutes: Sequence[Minute]) -> Series | None:
     drawn = sum(each.minutes for each in stretches)
     step = next((each for each in STEPS if drawn <= each * MOST_POINTS), -(-drawn // MOST_POINTS))
     points = list(_points(minutes, step))
-    total = Point(all_of_it, len(minutes), merged(point.sums for point in points))
-    return Series(points, stretches, gaps, step, total)
+    return Series(points, stretches, gaps, step, Point(all_of_it, worked, every))
 
 
 def _gaps(minutes: Sequence[Minute]) -> Iterator[Stretch]:

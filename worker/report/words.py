@@ -10,6 +10,10 @@ def many(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+HARD_SPACE = "\u00a0"
+"""Keeps a number and its unit on one line."""
+
+
 def rate(per_second: float) -> str:
     """Return ``19.9/s``."""
     return f"{per_second:,.0f}/s" if per_second >= 100 else f"{per_second:.3g}/s"
@@ -18,21 +22,21 @@ def rate(per_second: float) -> str:
 def duration(seconds: float) -> str:
     """Return ``85 ms``, ``1.2 s``, ``42 s``, ``7 min``, ``2 h 5 min``, ``3 d 4 h``."""
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.0f}{HARD_SPACE}ms"
     if seconds < 120:
-        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.2g}{HARD_SPACE}s" if seconds < 10 else f"{seconds:.0f}{HARD_SPACE}s"
     minutes = round(seconds / 60)
     for unit, each, smaller, part in (("d", 1_440, "h", 60), ("h", 60, "min", 1)):
         if minutes >= each:
             rest = minutes % each // part
-            return f"{minutes // each} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{minutes} min"
+            return f"{minutes // each}{HARD_SPACE}{unit}" + (f" {rest}{HARD_SPACE}{smaller}" if rest else "")
+    return f"{minutes}{HARD_SPACE}min"
 
 
 def day_and_time(seconds: float) -> str:
     """Return ``26 Nov 14:05``."""
     moment = _moment(seconds)
-    return f"{moment.day} {moment:%b %H:%M}"
+    return f"{moment.day} {moment:%b %H:%M}".replace(" ", HARD_SPACE)
 
 
 def full(seconds: float) -> str:

@@ -28,6 +28,7 @@ from worker.settings.sources import PREFIX, complain, fields, gather
 from worker.settings.stores import AwsSettings, ChannelSettings, LedgerSettings, QueueSettings
 from worker.settings.types import (
     IS_SECONDS,
+    Collector,
     Endpoint,
     FileIfAny,
     Hidden,
@@ -276,6 +277,20 @@ class MetricsSettings(Section):
     )
 
 
+class OtelSettings(Section):
+    """Traces and metrics by OpenTelemetry (docs/metrics.md)."""
+
+    endpoint: Collector = Field(
+        default=None,
+        description="where a collector takes OTLP over HTTP, such as http://127.0.0.1:4318: run sends traces of users' "
+        "ways (by pseudonyms) and metrics there. Without it nothing is sent. It needs the extra otel; headers, "
+        "certificates and the like come from the variables OTEL_EXPORTER_OTLP_…",
+    )
+    sample: Share = Field(
+        default=1.0, description="the share of users who are traced, each in all their runs or in none"
+    )
+
+
 class Settings(BaseSettings):
     """All sections. ``load`` creates a subclass with the keys of all channels (see ``settings.channels``)."""
 
@@ -302,6 +317,7 @@ class Settings(BaseSettings):
     retry: RetrySettings = RetrySettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    otel: OtelSettings = OtelSettings()
     aws: AwsSettings = AwsSettings()
 
     _file: Path | None = PrivateAttr(None)

@@ -87,6 +87,21 @@ def _endpoint(value: str | None) -> str | None:
     return value.rstrip("/")
 
 
+def _collector(value: str | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        host = None
+    if not host or url.scheme not in ("http", "https") or url.username is not None or url.query or url.fragment:
+        raise ValueError("should be a URL that begins with http or https, such as http://127.0.0.1:4318")
+    if url.path.rstrip("/").endswith(("/v1/traces", "/v1/metrics")):
+        raise ValueError("should end before /v1/traces and /v1/metrics, which are added")
+    return value.rstrip("/")
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name or IP address is this machine's loopback."""
     try:
@@ -135,6 +150,8 @@ Endpoint = Annotated[
     Optional, AfterValidator(_endpoint), TypeName("URL without a path: https, or http on loopback only")
 ]
 """A URL without a path: https, or http on loopback."""
+Collector = Annotated[Optional, AfterValidator(_collector), TypeName("URL, http or https")]
+"""A URL to which no credential of a user is ever sent."""
 File = Annotated[Path, AfterValidator(_file), TypeName("path of a file")]
 """The path of a file. ``load`` makes it absolute (see ``settings.paths``)."""
 FileIfAny = Annotated[Path | None, AfterValidator(lambda value: value and _file(value)), TypeName("path of a file")]

@@ -135,6 +135,8 @@ def _so_far(snapshot: Snapshot) -> Text:
     pending = counts.reasons.get(Reason.ACTIVATION_PENDING, 0)
     not_activated = sum(counts.reasons.get(reason, 0) for reason in NOT_ACTIVATED)
     found = {**counts.states, State.DELIVERED: counts.states.get(State.DELIVERED, 0) - pending - not_activated}
+    if not snapshot.is_trouble:  # else everybody passes through that state within a moment, which is no news
+        found[State.IN_PROGRESS] = found.get(State.IN_PROGRESS, 0) + found.pop(State.SEALED, 0)
     parts = [Text(f"{found[state]:,} {words}", style) for state, words, style in _STATES if found.get(state, 0) > 0]
     if pending:
         parts.append(Text(f"{pending:,} being activated"))

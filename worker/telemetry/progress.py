@@ -20,9 +20,9 @@ from worker.core.errors import Interrupted, WorkerError
 from worker.core.model import State
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
-from worker.core.time_left import Rest, is_quiet, seconds_left
+from worker.core.time_left import QUIET, Rest, is_quiet, seconds_left
 from worker.telemetry.look import Look, Looks
-from worker.telemetry.report import duration
+from worker.telemetry.report import duration, several
 from worker.telemetry.snapshot import Pace, Plan, Snapshot
 
 log = structlog.get_logger()
@@ -206,20 +206,20 @@ class View:
         if not waits and self.plan.follow and self.left == 0:
             waits.append("more requests (--follow)")
         if not waits and rest is not None and rest.users > 0 and is_quiet(rest):
-            waits.append(self._for_whom())
+            waits += self._last_ones(rest)
         return waits
 
-    def _for_whom(self) -> str:
+    def _last_ones(self, rest: Rest) -> list[str]:
         """What keeps a run that has no outcome for a while, where nothing else is known."""
+        if number := self.stats.in_flight:
+            return [f"{several(number, 'user')} under way: answers, or the pause before another try"]
         last = self.looks.last
-        assert last is not None
+        if last is None or rest.quiet <= QUIET:
+            return []
         if last.counts.unfinished:
-            users = "1 user who is" if last.counts.unfinished == 1 else f"{last.counts.unfinished:,} users who are"
-            return f"{users} under way: answers, retries, or another worker"
-        return (
-            f"{last.backlog.waiting:,} requests that are leased by another worker, or by one that ended: they come "
-            "again when their visibility is over (queue.visibility)"
-        )
+            return [f"{several(last.counts.unfinished, 'user')} under way at another worker, or at one that ended"]
+        others = "another worker, or by one that ended, whose requests come again when their visibility is over"
+        return [f"{several(last.backlog.waiting, 'request')} leased by {others} (queue.visibility)"]
 
 
 def _time_of_day(utc: float) -> str:

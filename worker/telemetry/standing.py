@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from worker.core.forecast import a_user_costs
 from worker.core.ports import WaitingUsers
-from worker.core.time_left import Rest, is_quiet, seconds_left
+from worker.core.time_left import QUIET, Rest, is_quiet, seconds_left
 from worker.telemetry import report
 from worker.telemetry.look import Look, Looks
 from worker.telemetry.report import duration, several
@@ -85,7 +85,7 @@ class Standing:
             return
         if self.runs is False:
             yield "a worker: none runs. Begin one: mfa-worker run"
-        elif is_quiet(rest):
+        elif is_quiet(rest) and rest.quiet > QUIET:
             yield f"an outcome: nobody was finished for {duration(rest.quiet)}; the log of the workers says why"
 
 

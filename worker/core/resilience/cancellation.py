@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from worker.core.model import Enrolment
+from worker.core.ports import Way
 
 
 class _Phase(Enum):
@@ -23,18 +24,36 @@ class _Phase(Enum):
     FINISHING = auto()
 
 
+class _Nobody:
+    """``Way`` of a user whom nobody watches."""
+
+    __slots__ = ()
+
+    def passed(self, step: str, began: float, answer: str = "") -> None:
+        """Nobody is told."""
+
+    def ended(self, outcome: str) -> None:
+        """Nobody is told."""
+
+
+UNWATCHED: Way = _Nobody()
+"""One for all of them: whoever is not watched costs nothing."""
+
+
 class CancellationScope:
     """Controls the cancellation of one user's task. Whoever starts that task must set ``task``.
 
     ``on_call`` is called whenever a request to Cognito leaves that is no sign-in.
     """
 
-    __slots__ = ("_hurry", "_on_call", "_phase", "_stop", "claim", "task")
+    __slots__ = ("_hurry", "_on_call", "_phase", "_stop", "claim", "task", "way")
 
     def __init__(self, on_call: Callable[[], None] = lambda: None) -> None:
         self.claim: Enrolment | None = None
         """The last row written with our claim to call, once there is one."""
         self.task: asyncio.Task[None] | None = None
+        self.way: Way = UNWATCHED
+        """Who watches this user's way."""
         self._on_call = on_call
         self._phase = _Phase.FINISHING
         self._stop = False

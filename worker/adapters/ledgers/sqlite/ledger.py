@@ -467,7 +467,8 @@ def _counts_and_waiting(connection: sqlite3.Connection, most: int) -> tuple[Coun
     try:
         return _counts(connection), users_waiting(connection, most)
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")
 
 
 def _count(connection: sqlite3.Connection, numbers: Sequence[tuple[int, int]]) -> Sequence[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import os
 import pty
@@ -25,11 +26,12 @@ async def terminal(rollout: Rollout, *arguments: str) -> AsyncIterator[tuple[Pro
     ours, theirs = pty.openpty()
     environment = {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}
     drawn: list[str] = []
+    decoder = codecs.getincrementaldecoder("utf-8")()  # a piece may end within a character
     loop = asyncio.get_running_loop()
 
     def came() -> None:
         try:
-            drawn.append(os.read(ours, 65_536).decode())
+            drawn.append(decoder.decode(os.read(ours, 65_536)))
         except OSError:  # the last process that had the terminal open has ended
             loop.remove_reader(ours)
 
@@ -45,7 +47,7 @@ async def terminal(rollout: Rollout, *arguments: str) -> AsyncIterator[tuple[Pro
 
 async def until(drawn: list[str], text: str) -> None:
     """Wait until the text was drawn."""
-    await until_true(lambda: text in plain("".join(drawn)), WITHIN)
+    await until_true(lambda: text in " ".join(plain("".join(drawn)).split()), WITHIN)  # wherever a line is broken
 
 
 def plain(text: str) -> str:

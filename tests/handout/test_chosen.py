@@ -74,3 +74,13 @@ def test_since_goes_by_the_newest_secret_and_never_gives_an_older_one(desk: Desk
     assert desk.open("--since", "2025-11-25T12:00Z", "--user", "ana") == 0
     assert desk.out == ""
     assert "older than --since: ana" in desk.err
+
+
+def test_where_nobody_has_a_record_older_files_stay_as_they_were(desk: Desk) -> None:
+    desk.delivered(line_of("ana"))
+    (desk.folder / "all.csv").write_text("older")
+
+    assert desk.open("--user", "nobody", "--csv", "all.csv", "--qr", "codes") == 1
+    assert "no record was opened: codes and all.csv not written" in desk.err
+    assert (desk.folder / "all.csv").read_text() == "older"
+    assert desk.left() == {"all.csv"}

@@ -54,7 +54,7 @@ AT_80 = """\
 ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╸
 593 of 1,501 users · 40 % · 36 s left · ends about 08:00
 
-so far    540 delivered · 49 need a session · 4 failed · 12 under way · 3
+so far    540 delivered · 49 need a new sign-in · 4 failed · 12 under way · 3
           duplicates
 rate      24.9 of 25 calls/s
 why       40 session_expired: The Session died before the user's turn came.

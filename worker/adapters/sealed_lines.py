@@ -25,7 +25,10 @@ def refuse_other_files(path: Path, what: str) -> None:
     except FileNotFoundError:
         return
     if not _is_sealed_line(first):
-        raise UsageError(f"{what} is {path}, which holds something else than sealed lines", "name another file")
+        raise UsageError(
+            f"{what} is {path}, which holds something else than sealed lines",
+            "name a file of its own for it, or one that does not exist yet",
+        )
 
 
 def _is_sealed_line(line: bytes) -> bool:

@@ -168,7 +168,10 @@ def state(text: str) -> State:
     except ValueError:
         names = [*(state.value for state in State), UNREQUESTED]
         near = difflib.get_close_matches(text, names, 1) or [", ".join(names)]
-        raise UsageError(f"there is no state {text!r}", f"did you mean {near[0]}?") from None
+        raise UsageError(
+            f"there is no state {text!r}",
+            f"did you mean {near[0]}? mfa-worker export --state {near[0].partition(',')[0]}",
+        ) from None
 
 
 async def export(settings: Settings, wanted: State, out: TextIO) -> Reasons:

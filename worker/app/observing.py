@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from worker.app import figures
 from worker.app.stores import Stores
-from worker.core.errors import WorkerError
+from worker.core.errors import UsageError, WorkerError
 from worker.core.ports import Observer, Queue
 from worker.core.stats import RunStats
 from worker.extras import require
@@ -56,8 +56,11 @@ async def observed(settings: Settings, stores: Stores, stats: RunStats, queue: Q
 def refuse_without_otel(settings: Settings) -> None:
     """Raise ``UsageError`` where the settings name a collector, and the extra is missing."""
     if settings.otel.endpoint is not None:
-        require("otel", "opentelemetry", "otel.endpoint")
-        require("otel", "opentelemetry.exporter.otlp.proto.http", "otel.endpoint")
+        try:
+            require("otel", "opentelemetry.sdk", "otel.endpoint")
+            require("otel", "opentelemetry.exporter.otlp.proto.http", "otel.endpoint")
+        except ModuleNotFoundError:  # other packages bring a part of it along
+            raise UsageError("otel.endpoint needs the extra otel", "pip install 'mfa-worker[otel]'") from None
 
 
 async def _key(stores: Stores) -> bytes:

@@ -212,7 +212,9 @@ def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
         why = "permission denied" if os.path.lexists(options.source) else "there is no such file"
         raise UsageError(f"cannot read {options.source}: {why}", "name a file of requests, one JSON object a line")
     if options.source and options.only:
-        raise UsageError("--only chooses among what is on the queue, not in --input", "push the requests first")
+        raise UsageError(
+            "--only chooses among what is on the queue, not in --input", "push the requests first: mfa-worker push FILE"
+        )
     if options.new_rollout and settings.ledger.must_exist:
         raise UsageError(
             "--new-rollout begins a rollout, and ledger.must_exist = true says that it has begun",

@@ -150,7 +150,9 @@ def _explained(path: Path, key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(f"{key} is {path}: {error.strerror}", f"correct {key}") from None
+        raise UsageError(
+            f"{key} is {path}: {error.strerror}", f"correct {key}; mfa-worker config show says where it is set"
+        ) from None
 
 
 def _refuse_those_moved(settings: Settings, in_use: Mapping[Path, str]) -> None:

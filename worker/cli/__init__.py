@@ -86,7 +86,11 @@ def main() -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the last handler: every other exception is a bug
         if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
             _discard_output()
-            code = _print_error(DependencyUnavailable("cannot write: the disk is full", "free space"))
+            code = _print_error(
+                DependencyUnavailable(
+                    "cannot write: the disk is full", "free space (df -h), then run the same command again"
+                )
+            )
         else:
             code = _report_bug()
     ignore_signals()  # Python takes a moment to end, and the exit code says what was done

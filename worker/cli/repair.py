@@ -154,8 +154,8 @@ def redrive(settings: Settings) -> int:
 def dismiss(settings: Settings, file: str, why: str) -> int:
     """Say that users are not to be enrolled: they become skipped, and no longer hold up exit code 0.
 
-    FILE names them one a line; lines of "export" will do too. Only users who need a session, failed or have no row can
-    be dismissed. A request that comes for one of them later, or waits on the queue now, enrols them after all.
+    FILE names them one a line; lines of "export" will do too. Only users who need a new sign-in, failed or have no row
+    can be dismissed. A request that comes for one of them later, or waits on the queue now, enrols them after all.
     """
     from worker.app.repair.dismiss import dismiss as dismissed
     from worker.app.run import run_async

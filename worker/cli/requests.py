@@ -116,13 +116,18 @@ def _refuse_what_contradicts(
     if valid_for is not None and usernames is None:
         raise click.UsageError("--valid-for is for tickets that are made here: name the users with --usernames FILE")
     if ticket_key is not None and usernames is None and file is None and roster is not None:
-        raise click.UsageError("--ticket-key is for requests: name them, or users with --usernames FILE")
+        raise click.UsageError(
+            "--ticket-key is for requests, and none is named: mfa-worker push --usernames FILE --ticket-key KEYFILE"
+        )
     read = [usernames or file or (None if roster else "-"), roster, ticket_key]
     if read.count("-") > 1:
         raise click.UsageError("standard input cannot be two things at once: name one of them as a file")
     with suppress(OSError):  # whoever reads it says what is wrong
         if ticket_key is not None and any(Path(each).samefile(ticket_key) for each in (usernames, file) if each):
-            raise click.UsageError("the key's file is the one with the users: the key would be pushed as a username")
+            raise click.UsageError(
+                "the key's file is the one with the users, and the key would be pushed as a username: name with "
+                "--ticket-key what keygen --ticket made"
+            )
 
 
 @click.command()

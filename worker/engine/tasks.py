@@ -73,7 +73,12 @@ class Tasks:
         self._stop(hurry=True)
         await asyncio.wait({all_ended}, timeout=HURRY_TIMEOUT)
         if self._tasks:
-            log.error("left_behind", users=len(self._tasks), cure="the next run takes them over")
+            log.error(
+                "left_behind",
+                users=len(self._tasks),
+                cause="time was up, and they were still under way",
+                cure="nothing is to be mended: the next run takes them over",
+            )
         all_ended.cancel()
 
     def _stop(self, *, hurry: bool) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import worker
 from worker.core.errors import DependencyUnavailable
 
-PART = 100
+PART = 60
 """Users in a part: a child needs some 0.7 MB of memory for a letter, and a third of a second to start (measured)."""
 AT_ONCE = max(1, min(2, os.cpu_count() or 1))
 """Child processes at a time: more of them would take too much memory, and opening the records takes as long."""

@@ -60,7 +60,7 @@ class Wanted:
                 look_at_file(path, option)
         self._refuse_one_in_another()
         if self.style is not None:
-            self.style.try_out()
+            self.style.sample()
         warn_if_open(list(self.paths.values()))
 
     def _refuse_one_in_another(self) -> None:
@@ -95,23 +95,26 @@ def hand_out(opening: Opening, chosen: Chosen, wanted: Wanted, lines: Take | Non
 
         code = opening(take, progress)
         said = outputs.finish()
-        staged.commit()
         progress.close()
-        sys.stderr.writelines(f"{line}\n" for line in said)
+        if outputs.count or not (code or chosen.missing):
+            staged.commit()
+            sys.stderr.writelines(f"{line}\n" for line in said)
+        elif wanted.any:
+            sys.stderr.write(f"no record was opened: {' and '.join(map(_shown, wanted.paths.values()))} not written\n")
         return max(code, outputs.report(), _say_missing(chosen, outputs.count, wanted))
 
 
 def _say_missing(chosen: Chosen, count: int, wanted: Wanted) -> ExitCode:
     code = ExitCode.DONE
+    if chosen.older:
+        names = shortened([escape(name) for name in chosen.older])
+        sys.stderr.write(f"their newest secret is older than --since: {', '.join(names)}\n")
     if missing := chosen.missing:
         sys.stderr.write(f"no record of {len(missing):,} of the users that --user names:\n")
         sys.stderr.writelines(f"  {words}\n" for words in shortened([escape(name) for name in missing]))
         sys.stderr.write("  → a username is the one of the request, exactly; mfa-worker show USER says what is known\n")
         code = ExitCode.SOME_LEFT_OUT
-    if chosen.older:
-        names = shortened([escape(name) for name in chosen.older])
-        sys.stderr.write(f"their newest secret is older than --since: {', '.join(names)}\n")
-    if wanted.letters is not None and not count:
+    elif wanted.letters is not None and not count:
         sys.stderr.write(f"nobody was chosen: {escape(str(wanted.letters))} was not written\n")
         code = ExitCode.SOME_LEFT_OUT
     return code
@@ -134,8 +137,6 @@ class _Outputs:
         if self._codes is not None:
             stack.callback(self._codes.close)
         self._letters = Letters(wanted.letters, staged) if wanted.letters is not None else None
-        if self._letters is not None:
-            stack.callback(self._letters.close)
         self._drawing: Drawing | None = None
         if self._codes is not None or self._letters is not None:
             job = wanted.style.job(tagged=False) if wanted.style is not None else None

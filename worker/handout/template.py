@@ -64,14 +64,19 @@ def load(folder: Path | None, language: str) -> Template:
             f"--template: there is no folder {escape(str(folder))}",
             "copy the one that comes along, and change that: mfa-worker letters-template DIR",
         )
-    for name in (PAGE, FIELDS, f"{language}.toml"):
+    for name in (PAGE, FIELDS):
         if not (root / name).is_file():
-            have = ", ".join(sorted(path.stem for path in root.glob("*.toml") if path.name != FIELDS)) or "none"
             raise UsageError(
-                f"--template {escape(str(folder))} has no file {name}"
-                + (f" (languages: {have})" if name not in (PAGE, FIELDS) else ""),
+                f"--template {escape(str(folder))} has no file {name}",
                 "copy the folder that comes along, and change that: mfa-worker letters-template DIR",
             )
+    have = sorted(path.stem for path in root.glob("*.toml") if path.name != FIELDS)
+    if language not in have:
+        raise UsageError(
+            f"--language {escape(language)}: the template has no file {escape(language)}.toml",
+            f"there are: {', '.join(have) or 'none'}; for another, copy the folder and translate en.toml: "
+            "mfa-worker letters-template DIR",
+        )
     fields = _read(root / FIELDS, _toml(OURS / FIELDS), own="own")
     words = _read(root / f"{language}.toml", _toml(OURS / "en.toml"), own="")
     _check_fields(root / FIELDS, fields)

@@ -130,9 +130,15 @@ class Scenario:
         fitting = {"usernames": {"custom_auth"}, "passwords": {"user_password", "admin_user_password"}}
         if self.signs_in and flow not in fitting[self.origin]:
             fits = " or ".join(sorted(fitting[self.origin]))
-            raise UsageError(f"--from {self.origin} and sign_in.flow={flow} contradict each other", f"set {fits}")
+            raise UsageError(
+                f"--from {self.origin} and sign_in.flow={flow} contradict each other",
+                f"leave out sign_in.flow, or set {fits}",
+            )
         if self.activate and settings.activation.mode == "none":
-            raise UsageError("--activate and activation.mode=none contradict each other", "leave out one of them")
+            raise UsageError(
+                "--activate and activation.mode=none contradict each other",
+                "leave out one of them: --activate, or that setting",
+            )
 
 
 def planned(
@@ -153,9 +159,11 @@ def planned(
         FaultPlan(faults)
         validity = TypeAdapter(Seconds).validate_python(session_validity or (own or Scenario()).session_validity)
     except FaultError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error), "all faults, and what each does: mfa-worker rehearse --fault help") from None
     except ValidationError as error:
-        raise UsageError(f"--session-validity {error.errors()[0]['msg']}", "such as 180s or 3m") from None
+        raise UsageError(
+            f"--session-validity {error.errors()[0]['msg']}", "write a duration, such as --session-validity 3m"
+        ) from None
     begins = _origin(origin, credential, session_validity, own)
     if begins == "sessions" and mfa == "optional":
         raise UsageError(

@@ -56,10 +56,13 @@ def _recipient(number: int, text: str) -> pyrage.x25519.Recipient:
     except pyrage.RecipientError:  # the text may be a secret key, so no message repeats it
         if "AGE-SECRET-KEY" in text.upper():
             raise UsageError(
-                "a secret key stands in seal.recipients", "put the recipient there, and keep the key away"
+                "a secret key stands in seal.recipients, where everybody who reads the settings sees it",
+                "make a new pair (mfa-worker keygen -o FILE), write the public key that it prints (age1…) there, and "
+                "throw the old key away",
             ) from None
         raise UsageError(
-            f"number {number} of seal.recipients is no age recipient", "a recipient begins with age1; keygen prints it"
+            f"number {number} of seal.recipients is no age recipient",
+            "write a public key there, which begins with age1: mfa-worker keygen -o FILE prints it",
         ) from None
 
 
@@ -97,7 +100,7 @@ def write_identity(file: Path, text: str, what: str = "an identity") -> None:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise UsageError(f"{file} exists, and {what} is never overwritten", "choose another name") from None
+        raise UsageError(f"{file} exists, and {what} is never overwritten", "choose another name: -o FILE") from None
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}", "choose a folder that exists and is yours") from None
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:

@@ -15,5 +15,5 @@ def refuse_key_log(environment: Mapping[str, str]) -> None:
     if environment.get("SSLKEYLOGFILE"):
         raise UsageError(
             "SSLKEYLOGFILE is set: the keys of TLS connections, which carry sessions and secrets, would go to a file",
-            "unset SSLKEYLOGFILE",
+            "take it out of the environment, then run the same command again: unset SSLKEYLOGFILE",
         )

@@ -139,7 +139,9 @@ def _toml(path: Path) -> dict[str, Any]:
             "name another with --config FILE, or write one: mfa-worker init --folder DIR",
         ) from None
     except NotText as error:
-        raise UsageError(f"the settings file {name} {_shown(str(error), 200)}", "correct it there") from None
+        raise UsageError(
+            f"the settings file {name} {_shown(str(error), 200)}", "correct that line, then: mfa-worker config show"
+        ) from None
 
 
 def _nested(cls: type[BaseSettings], given: Iterable[_Text]) -> dict[str, Any]:

@@ -154,6 +154,8 @@ async def written(
         writing.cancel()
         (failure,) = await asyncio.gather(writing, return_exceptions=True)
         if isinstance(failure, Exception):
-            log.warning("metrics_not_written", cause=failure)
+            log.warning(
+                "metrics_not_written", cause=failure, cure="the run goes on without these lines; report it as a bug"
+            )
         else:
             json_line(document(since.take(None), dimensions, clock.utc()), stream)

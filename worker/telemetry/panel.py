@@ -37,7 +37,7 @@ _STATES = (
     (State.DELIVERED, "delivered", "green"),
     (State.ACTIVE, "active", "green"),
     (State.SKIPPED, "skipped", ""),
-    (State.NEEDS_SESSION, "need a session", "yellow"),
+    (State.NEEDS_SESSION, "need a new sign-in", "yellow"),
     (State.FAILED, "failed", "red"),
     (State.SEALED, "sealed, not delivered", ""),
     (State.IN_PROGRESS, "under way", ""),

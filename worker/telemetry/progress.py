@@ -70,7 +70,7 @@ async def show(
         drawing.cancel()
         (failure,) = await asyncio.gather(drawing, return_exceptions=True)
         if isinstance(failure, Exception):
-            log.warning("progress_failed", cause=failure)
+            log.warning("progress_failed", cause=failure, cure="the run goes on; mfa-worker status shows how far it is")
 
 
 def can_draw(out: TextIO) -> bool:

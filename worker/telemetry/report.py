@@ -105,11 +105,17 @@ def refuse_other_files(path: Path) -> None:
         found = look_private(path, what="the report", forbidden=0)
         is_free = found is None or not found.st_size or (found.st_size < _LARGEST and _is_report(path.read_bytes()))
     except OSError as error:
-        raise UsageError(f"the report cannot be written to {path}: {error.strerror}", "name another --report") from None
+        raise UsageError(
+            f"the report cannot be written to {path}: {error.strerror}",
+            "name a file in a folder of yours: --report FILE",
+        ) from None
     if not is_free:
         raise UsageError(f"--report would overwrite {path}, which is no report", "name a file that does not exist yet")
     if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"the report cannot be written: {path.parent} is not writable", "name another --report")
+        raise UsageError(
+            f"the report cannot be written: {path.parent} is not writable",
+            "name a file in a folder of yours: --report FILE",
+        )
 
 
 def _is_report(data: bytes) -> bool:

@@ -123,7 +123,12 @@ class Database:
         for each in (self.path, *beside(self.path)):
             with suppress(FileNotFoundError):
                 if close_to_others(each):
-                    log.warning("file_closed_to_others", path=str(each), cause="it could be read by every user")
+                    log.warning(
+                        "file_closed_to_others",
+                        path=str(each),
+                        cause="it could be read by every user of this host, and has the mode 0600 now",
+                        cure="if somebody else may have read it, treat the credentials in it as known",
+                    )
 
     def _prepare(self, schema: str) -> None:
         """Connect, and make the tables; may be repeated."""

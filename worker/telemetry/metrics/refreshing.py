@@ -64,7 +64,11 @@ class Refreshing:
             try:
                 await self.refresh()
             except Exception as bug:  # noqa: BLE001 - see above
-                log.warning("metrics_not_counted", cause=bug)
+                log.warning(
+                    "metrics_not_counted",
+                    cause=bug,
+                    cure="the run goes on, and its metrics stay as they are; report it as a bug",
+                )
                 return
             await asyncio.sleep(max(EVERY, COST * (self._clock.monotonic() - began)))
 

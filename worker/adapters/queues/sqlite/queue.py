@@ -340,7 +340,7 @@ class SqliteQueue:
                 await self._database.write(_renew, (self._holder, time.time() + self._visibility), QueueUnavailable)
                 await self._database.write(_free_leases_of_the_dead, self._is_dead, QueueUnavailable)
             except WorkerError as failed:  # a lost lease is harmless: the claim protects the user
-                log.warning("heartbeat_failed", cause=str(failed))
+                log.warning("heartbeat_failed", cause=str(failed), cure=failed.hint)
 
 
 async def bodies(path: Path) -> AsyncGenerator[Sequence[bytes]]:

@@ -28,6 +28,9 @@ AT_ONCE = 8
 _TIMEOUT = 5.0
 """Seconds for one batch: the next round tries again anyway."""
 
+HARMLESS = "nothing: it is tried again, and who is in work keeps their claim; if it lasts: mfa-worker check"
+"""What to do about a lease that was not renewed."""
+
 
 class Heartbeat:
     """Renews the visibility (seconds) of the messages ``in_flight`` with ``change`` (ChangeMessageVisibilityBatch).
@@ -116,7 +119,7 @@ class Heartbeat:
                 log.debug("lease_lost", message_id=message.key[0], code=failure.code)
                 message.hidden_until = message.received_at = -math.inf
             else:
-                log.warning("heartbeat_failed", messages=1, cause=failure.code)
+                log.warning("heartbeat_failed", messages=1, cause=failure.code, cure=HARMLESS)
 
     def _failed(self, messages: int, unavailable: DependencyUnavailable) -> None:
         log.warning("heartbeat_failed", messages=messages, cause=str(unavailable), cure=unavailable.hint)

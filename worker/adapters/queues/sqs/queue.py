@@ -299,7 +299,13 @@ class SqsQueue:
                 self._in_flight.remember(key)
                 self._deletes.add((key, message["ReceiptHandle"]))
                 if self._dead_letter_url is None:
-                    log.warning("malformed_deleted", reason=reason, digest=found, cure="set queue.dead_letter_url")
+                    log.warning(
+                        "malformed_deleted",
+                        reason=reason,
+                        digest=found,
+                        cause="the queue has nowhere to put a malformed message aside",
+                        cure="set queue.dead_letter_url, mend what writes the requests, and push it again",
+                    )
             elif message.get("Attributes", {}).get("ApproximateReceiveCount", "1") != "1":
                 continue
             await self._count_malformed(1)

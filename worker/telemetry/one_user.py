@@ -211,7 +211,7 @@ def _secret(known: Known, row: Enrolment) -> Iterator[tuple[str, str]]:
         return
     yield "Secret", f"generation {sealed.generation}, attempt {sealed.attempt_id}, made {sealed.associated_at}"
     for generation, event in _sent_earlier(row, sealed.generation):
-        yield "Sent earlier", f"generation {generation}, {event.what} {_time(event.at)}: no longer valid"
+        yield "Sent earlier", f"generation {escape(generation)}, {event.what} {_time(event.at)}: no longer valid"
     in_ledger = "in the ledger, sealed" if sealed.blob else ""
     if row.state is State.SEALED:
         yield "It lies", f"{in_ledger}; not delivered yet"

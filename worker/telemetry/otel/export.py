@@ -99,7 +99,7 @@ async def _joined(threads: list[_Thread], seconds: float) -> None:
 
 
 class _said_once(logging.Handler):  # noqa: N801 - used like a function
-    """While it is entered, the first failure that OpenTelemetry logs is said in words of ours, and no other."""
+    """While it is entered, the first failure that OpenTelemetry logs is said in our words; no other is, ever."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__(logging.WARNING)
@@ -109,12 +109,11 @@ class _said_once(logging.Handler):  # noqa: N801 - used like a function
         self._logger = logging.getLogger("opentelemetry")
 
     def __enter__(self) -> None:
-        self._logger.addHandler(self)
+        self._logger.handlers[:] = [self]
         self._logger.propagate = False
 
     def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-        self._logger.propagate = True
+        self._has_spoken = True  # what a thread says that nobody waits for is of no interest
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called in any thread."""

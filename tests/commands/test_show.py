@@ -68,6 +68,7 @@ async def two_letters(rollout: Rollout) -> dict[str, Any]:
 async def test_why_a_user_got_two_letters_has_an_answer(rollout: Rollout) -> None:
     first = await two_letters(rollout)
     ended = await rollout.command("show", "ana")
+    assert "Attempts      at least 2 by workers, 11 answers of Cognito's\n" in ended.out
     assert f"Sent earlier  generation {first['generation']}, delivered 20" in ended.out
     assert f"in {rollout.channel}, and in the ledger, sealed" in " ".join(ended.out.split())
     assert f"mfa-worker -c {rollout.config} open --user ana -i KEYFILE" in ended.out

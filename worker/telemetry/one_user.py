@@ -19,7 +19,7 @@ from worker.core.causes import UNREQUESTED, why
 from worker.core.model import ENROLLED, NEVER, SIGNS_IN, Enrolment, Event, State
 from worker.core.record import rfc3339
 from worker.core.text import escape
-from worker.telemetry.report import duration, several
+from worker.core.words import duration, several
 
 LABEL = 14
 """Characters of the column on the left."""

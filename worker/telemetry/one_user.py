@@ -183,8 +183,7 @@ def _told(known: Known) -> Iterator[tuple[str, str]]:
         told = why(row.state.value, row.reason and row.reason.value, row.detail)
         yield "Why", escape(told.cause)
         yield "What to do", escape(told.cure)
-        if row.events:
-            yield "Attempts", _attempts(row.events)
+        yield from _attempts(row.events)
         yield from _secret(known, row)
         if row.before is not None:
             yield "Had before", f"the user is {row.before.value} with an earlier secret, which is being replaced"
@@ -206,12 +205,13 @@ def _told(known: Known) -> Iterator[tuple[str, str]]:
         yield "Queue", "no request of this user waits"
 
 
-def _attempts(events: Sequence[Event]) -> str:
+def _attempts(events: Sequence[Event]) -> Iterator[tuple[str, str]]:
     """How often a worker took the user up, and how often Cognito answered, as far as the events tell."""
     claims = sum(event.times for event in events if event.what in (history.CLAIMED, history.TAKEN_OVER))
     answers = sum(event.times for event in events if event.what == history.ANSWERED)
     least = "at least " if len(events) == history.MOST else ""
-    return f"{least}{claims} by workers, {several(answers, 'answer')} of Cognito's"
+    if events:
+        yield "Attempts", f"{least}{claims} by workers, {several(answers, 'answer')} of Cognito's"
 
 
 def _secret(known: Known, row: Enrolment) -> Iterator[tuple[str, str]]:

@@ -62,7 +62,7 @@ async def test_each_user_gets_a_ticket_that_the_key_made(rollout: Rollout, key_f
     assert first[2] == second[2]
     assert -3 <= first[2] - before - 5400 <= 60
     expires = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(first[2]))
-    assert ended.out.splitlines()[1] == f"the tickets expire at {expires} UTC, in 1.5 hours"
+    assert ended.out.splitlines()[1] == f"the tickets expire at {expires} UTC, in 90 min"
     assert "line 5: holds a tab" in ended.err
     for said in (made, ended):
         assert text(key_file) not in said.out + said.err
@@ -83,8 +83,8 @@ async def test_it_says_when_what_waits_outlives_the_tickets(rollout: Rollout, ke
     ended = await push(rollout, "".join(f"user-{number}\n" for number in range(300)), "--valid-for", "5m")
     assert ended.code == 0
     (warning,) = ended.logged("tickets_too_short")
-    assert "300 users wait, and at 1 calls/s, 2 calls a user: 0.5 users/s they need 10 minutes" in warning["cause"]
-    assert "expire in 5 minutes: about 15" in warning["cause"]
+    assert "300 users wait, and at 1 calls/s, 2 calls a user: 0.5 users/s they need 10 min" in warning["cause"]
+    assert "expire in 5 min: about 15" in warning["cause"]
     assert "--valid-for" in warning["cure"]
     assert not (await push(rollout, "cleo\n", "--valid-for", "3h")).logged("tickets_too_short")
 

@@ -54,7 +54,7 @@ AT_80 = """\
 ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╸
 593 of 1,501 users · 40 % · 36 s left · ends about 08:00
 
-so far    540 delivered · 49 need a new sign-in · 4 failed · 12 under way · 3
+so far    540 delivered · 49 need a new sign-in · 4 failed · 12 in progress · 3
           duplicates
 rate      24.9 of 25 calls/s
 why       40 session_expired: The Session died before the user's turn came.
@@ -140,9 +140,9 @@ def test_where_users_are_activated_the_panel_adds_up_and_says_what_a_user_costs(
 
 def test_sealed_secrets_are_news_only_while_something_is_away() -> None:
     counts = Counts({State.DELIVERED: 5, State.SEALED: 2, State.IN_PROGRESS: 3}, {})
-    assert "5 delivered · 5 under way" in "\n".join(shown(replace(MIDDLE, counts=counts), 80))
+    assert "5 delivered · 5 in progress" in "\n".join(shown(replace(MIDDLE, counts=counts), 80))
     away = "\n".join(shown(replace(OUTAGE, counts=counts), 80))
-    assert "5 delivered · 2 sealed, not delivered · 3 under way" in away
+    assert "5 delivered · 2 sealed but not delivered · 3 in progress" in away
 
 
 def test_before_the_first_look_and_where_there_is_nobody_it_says_so() -> None:

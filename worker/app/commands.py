@@ -22,13 +22,14 @@ from worker.core.errors import Malformed, QueueUnavailable, UsageError
 from worker.core.model import Listed, Reason, Request, State
 from worker.core.ports import Pushed, PutAside
 from worker.core.record import rfc3339
+from worker.core.words import several
 from worker.requests.feed import BATCH, Feed
 from worker.requests.lines import Line, read_lines
 from worker.requests.message import Parser
 from worker.requests.refused import Aside, Refused, safe_reason
 from worker.requests.usernames import named_lines, why_not
 from worker.settings import Settings
-from worker.telemetry.report import Reasons, explained, several
+from worker.telemetry.report import Reasons, explained
 
 
 @dataclass(slots=True)

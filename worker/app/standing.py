@@ -14,6 +14,7 @@ from worker.app.beginning import NoLedger, ledger_name, say_new
 from worker.app.looking import ONE_BY_ONE, Looking, plan_of
 from worker.app.stores import Purpose, Stores, open_stores
 from worker.core.errors import DependencyUnavailable
+from worker.core.words import time_of_day
 from worker.settings import Settings
 from worker.telemetry.look import Look, Looks
 from worker.telemetry.standing import Standing
@@ -95,7 +96,7 @@ async def _looks(settings: Settings, stores: Stores, ended: asyncio.Event) -> As
             trouble = ""
         except DependencyUnavailable as away:
             since = since if trouble else time.time()
-            trouble = f"{away} (since {time.strftime('%H:%M:%S', time.localtime(since))})"
+            trouble = f"{away} (since {time_of_day(since)})"
         for each in stores.watched:
             each.check()
         yield (found if found.looks.last else None), trouble

@@ -16,6 +16,7 @@ import structlog
 from worker.core.errors import DependencyUnavailable, Malformed, UsageError
 from worker.core.forecast import a_user_costs
 from worker.core.model import CredentialKind, Request
+from worker.core.words import duration
 from worker.requests.lines import Line
 from worker.requests.message import Parser
 from worker.requests.named_users import NamedUsers
@@ -75,7 +76,7 @@ class Tickets:
         if self.not_after is None:
             return ""
         expire = datetime.fromtimestamp(self.not_after, UTC)
-        return f"the tickets expire at {expire:%Y-%m-%d %H:%M:%S} UTC, in {hours(self._valid_for or 0.0)}"
+        return f"the tickets expire at {expire:%Y-%m-%d %H:%M:%S} UTC, in {duration(self._valid_for or 0.0)}"
 
     async def warn_if_too_short(self, stores: Stores, accepted: int) -> None:
         """Warn where what waits needs longer, at the present pace, than the tickets live that were made here."""
@@ -93,18 +94,11 @@ class Tickets:
             users = a_user_costs(rate, calls) or ": as many users/s"
             log.warning(
                 "tickets_too_short",
-                cause=f"{waiting:,} users wait, and at {rate:g} calls/s{users} they need {hours(needed)}, but the "
-                f"tickets expire in {hours(lives)}: about {late:,} users will not have had their turn",
+                cause=f"{waiting:,} users wait, and at {rate:g} calls/s{users} they need {duration(needed)}, but the "
+                f"tickets expire in {duration(lives)}: about {late:,} users will not have had their turn",
                 cure="push them again with a longer --valid-for (whoever is done is a duplicate), or raise "
                 "rate.requests_per_second as far as the quota allows",
             )
-
-
-def hours(seconds: float) -> str:
-    """Return a time as people say it: in hours, or in minutes or seconds where it is short."""
-    if seconds >= 5400:
-        return f"{seconds / 3600:,.1f} hours"
-    return f"{seconds / 60:,.0f} minutes" if seconds >= 90 else f"{seconds:,.0f} seconds"
 
 
 class Progress:

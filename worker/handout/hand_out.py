@@ -14,6 +14,7 @@ from typing import Any
 from worker.core.errors import ExitCode, UsageError
 from worker.core.record import Record
 from worker.core.text import Named, escape, shortened
+from worker.core.words import several
 from worker.extras import require
 from worker.handout.chosen import Chosen
 from worker.handout.codes import Codes
@@ -169,16 +170,16 @@ class _Outputs:
             self._drawing.finish()
         if self._table is not None:
             self._table.finish()
-            said.append(f"{self._table.count:,} {_plural(self._table.count, 'row')} in {_shown(self._wanted.csv)}")
+            said.append(f"{several(self._table.count, 'row')} in {_shown(self._wanted.csv)}")
         if self._codes is not None:
             self._codes.finish()
-            said.append(f"{self._codes.count:,} {_plural(self._codes.count, 'QR code')} in {_shown(self._wanted.qr)}")
+            said.append(f"{several(self._codes.count, 'QR code')} in {_shown(self._wanted.qr)}")
         if self._letters is not None:
             places = self._letters.finish()
             self._older = self._letters.older_files(places)
             if places:
                 where = _shown(places[0]) + (f" … {_shown(places[-1])}" if len(places) > 1 else "")
-                said.append(f"{self._letters.count:,} {_plural(self._letters.count, 'letter')} in {where}")
+                said.append(f"{several(self._letters.count, 'letter')} in {where}")
         return said
 
     def report(self) -> ExitCode:
@@ -218,10 +219,6 @@ class _Outputs:
                 self._codes.add(name, base64.b64decode(image))
         self._drawn += len(users)
         self._progress("drawn", self._drawn, None)
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else f"{word}s"
 
 
 def _shown(path: Path | None) -> str:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from worker.core.words import time_left
+
 ON_A_TERMINAL = 0.5
 """Seconds between two lines on a terminal, each over the one before."""
 ELSEWHERE = 10.0
@@ -36,7 +38,7 @@ class Progress:
         words = f"{what} {done:,}" if of_all is None else f"{what} {done:,} of {of_all:,}"
         elapsed = now - self._began[1]
         if of_all and done and elapsed > 1:
-            words += f", about {_words(elapsed / done * (of_all - done))} left"
+            words += f", about {time_left(elapsed / done * (of_all - done))} left"
         self._say(words)
 
     def close(self) -> None:
@@ -53,7 +55,3 @@ class Progress:
         else:
             self._out.write(f"{words}\n")
         self._out.flush()
-
-
-def _words(seconds: float) -> str:
-    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"

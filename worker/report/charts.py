@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.core.words import several
 from worker.report.drawing import Scale
 from worker.report.series import Point, Series
 from worker.report.timeline import Timeline
-from worker.report.words import day_and_time, duration, many, rate
+from worker.report.words import day_and_time, rate, span
 
 HEIGHT = 168.0
 """Pixels of a chart without its axis."""
@@ -76,7 +77,7 @@ def enrolments(series: Series, timeline: Timeline) -> Chart:
     shapes.append(Shape("quota", scale.line(points, _configured), "the rate that the settings allow"))
     best = max(points, key=lambda p: p.per_second(p.enrolled))
     described = (
-        f"{many(total.enrolled, 'user')} enrolled while workers were at it for {duration(60 * total.worked)}: "
+        f"{several(total.enrolled, 'user')} enrolled while workers were at it for {span(60 * total.worked)}: "
         f"{rate(total.per_second(total.enrolled))} on average, {rate(best.per_second(best.enrolled))} at most "
         f"({day_and_time(60 * best.time.begins)} UTC), and {rate(total.per_second(total.calls))} calls on average "
         f"of the {rate(total.sums.configured)} that the settings allow."
@@ -105,13 +106,13 @@ def latency(series: Series, timeline: Timeline) -> Chart | None:
     ]
     slowest = max((p for p in points if p.sums.latency.total), key=lambda p: _p95(p) or 0.0)
     described = (
-        f"{many(series.total.sums.latency.total, 'answer')}: half within {duration(_median(series.total) or 0)}, "
-        f"95\u00a0% within {duration(_p95(series.total) or 0)}; slowest from "
-        f"{day_and_time(60 * slowest.time.begins)} UTC, when 95\u00a0% took up to {duration(_p95(slowest) or 0)}. "
+        f"{several(series.total.sums.latency.total, 'answer')}: half within {span(_median(series.total) or 0)}, "
+        f"95\u00a0% within {span(_p95(series.total) or 0)}; slowest from "
+        f"{day_and_time(60 * slowest.time.begins)} UTC, when 95\u00a0% took up to {span(_p95(slowest) or 0)}. "
         "These are read from histograms, and good to a third."
     )
     rows = [
-        [_when(p), f"{p.sums.latency.total:,}", duration(_median(p) or 0), duration(_p95(p) or 0)]
+        [_when(p), f"{p.sums.latency.total:,}", span(_median(p) or 0), span(_p95(p) or 0)]
         for p in points
         if p.sums.latency.total
     ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from worker.report.series import Point
 from worker.report.timeline import Timeline
-from worker.report.words import duration
+from worker.report.words import span
 
 LINES = 4
 """Lines across a drawing at most, above the base."""
@@ -35,7 +35,7 @@ class Scale:
         for number in range(LINES + 1):
             value = self._step * number
             if value <= self._top:
-                said = (duration(value) if value else "0 s") if seconds else f"{value:.4g}{unit}"
+                said = (span(value) if value else "0 s") if seconds else f"{value:.4g}{unit}"
                 found.append((self._y(value), said))
         return found
 

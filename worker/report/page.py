@@ -22,6 +22,7 @@ from worker.core.causes import COMMAND, DEAD_LETTERS, MALFORMED, UNREQUESTED, Wh
 from worker.core.figures import SECONDS
 from worker.core.model import STATE_OF, Reason, State
 from worker.core.text import escape as as_text
+from worker.core.words import STATES
 from worker.report import charts, words
 from worker.report.facts import Facts
 from worker.report.file import GENERATOR
@@ -38,16 +39,6 @@ LONG_WAIT = 10.0
 MOST_GAPS = 6
 """So many times without figures are listed in a line below the charts."""
 
-STATES = {
-    State.DELIVERED: "delivered",
-    State.ACTIVE: "active",
-    State.SKIPPED: "skipped",
-    State.NEEDS_SESSION: "need a new sign-in",
-    State.FAILED: "failed",
-    State.SEALED: "sealed, not delivered yet",
-    State.IN_PROGRESS: "in progress",
-}
-"""The name of each state, in the order of the page."""
 MEANINGS = {
     State.DELIVERED: "the channel confirmed the newest secret",
     State.ACTIVE: "the first code was verified too",
@@ -142,7 +133,7 @@ def _environment() -> Environment:
         time=words.full,
         period=words.period,
         machine=words.machine_time,
-        span=words.duration,
+        span=words.span,
         plain=as_text,
         safe_text=clean,
     )
@@ -222,7 +213,7 @@ def _gaps(figures: Series) -> Iterator[str]:
     longest = sorted(figures.gaps, key=lambda gap: -gap.minutes)[:MOST_GAPS]
     for gap in sorted(longest):
         begins, ends = (words.day_and_time(60 * each) for each in gap)
-        yield f"{begins} to {ends} ({words.duration(60 * gap.minutes)})"
+        yield f"{begins} to {ends} ({words.span(60 * gap.minutes)})"
     if more := len(figures.gaps) - len(longest):
         yield f"and {more:,} shorter"
 
@@ -236,7 +227,7 @@ def _pace(facts: Facts) -> str:
         return ""
     speed = sum(settled) / SECONDS / len(settled)
     said = f"At the pace of the last minutes, {words.rate(speed)}, what waits takes"
-    return f"{said} about {words.duration(max(60, waiting / speed))} more."
+    return f"{said} about {words.span(max(60, waiting / speed))} more."
 
 
 def _missing(facts: Facts, figures: Series | None) -> str:

@@ -88,11 +88,6 @@ class Series:
     total: Point
     """The time that is drawn, and all figures together."""
 
-    @property
-    def long_gaps(self) -> Sequence[Stretch]:
-        """Those that are drawn shorter than they were."""
-        return [Stretch(one.ends, other.begins) for one, other in pairwise(self.stretches)]
-
 
 def series(minutes: Sequence[Minute], now: float) -> Series | None:
     """Return the figures as they are drawn; ``None`` where there are none.

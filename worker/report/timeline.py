@@ -49,10 +49,6 @@ class Timeline:
             return WIDTH
         return place + max(0, minute - each.begins) * self._scale
 
-    def is_broken(self, one: int, other: int) -> bool:
-        """Whether a long gap lies between two minutes."""
-        return any(one <= each.ends <= other for each in self._stretches[:-1])
-
     @property
     def breaks(self) -> Sequence[tuple[float, float]]:
         """Where the long gaps stand: the left edge and the width of each, in percent."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from worker.core.model import NOT_ACTIVATED, Counts, Reason, State
 from worker.core.ports import Backlog
+from worker.core.words import several
 
 
 class Verdict(NamedTuple):
@@ -40,7 +41,7 @@ def verdict(counts: Counts, backlog: Backlog) -> Verdict:
     elif not counts.accepted:
         word, sentence = "Empty", "Nothing has begun: the ledger has no users, and no request waits."
     elif left:
-        sentence = f"Finished, but {left:,} of {_users(counts.accepted)} {_are(left)} left to a person."
+        sentence = f"Finished, but {left:,} of {several(counts.accepted, 'user')} {_are(left)} left to a person."
     elif apart:
         sentence = f"Every user in the ledger is done, but {_and(apart)}."
     else:
@@ -60,7 +61,7 @@ def _not_finished(counts: Counts, backlog: Backlog) -> tuple[str, str]:
     waits = [wait] if backlog.waiting else []
     if not counts.accepted:
         return "Not begun", f"Not begun: {wait}, and nobody was called yet."
-    parts = [f"{done(counts):,} of {_users(counts.accepted)} {_are(done(counts))} done"]
+    parts = [f"{done(counts):,} of {several(counts.accepted, 'user')} {_are(done(counts))} done"]
     for number, said in ((counts.unfinished, "under way"), (counts.left_to_a_person, "left to a person")):
         if number:
             parts.append(f"{number:,} {_are(number)} {said}")
@@ -70,7 +71,7 @@ def _not_finished(counts: Counts, backlog: Backlog) -> tuple[str, str]:
 def _left(counts: Counts) -> Iterator[str]:
     """Yield what is wrong with those who are left."""
     if number := counts.states.get(State.NEEDS_SESSION, 0):
-        yield f"{_users(number)} {'needs' if number == 1 else 'need'} a new sign-in"
+        yield f"{several(number, 'user')} {'needs' if number == 1 else 'need'} a new sign-in"
     if number := counts.states.get(State.FAILED, 0):
         yield f"{number:,} failed"
     if number := sum(counts.reasons.get(reason, 0) for reason in NOT_ACTIVATED):
@@ -84,7 +85,7 @@ def _apart(counts: Counts) -> Iterator[str]:
     if number := counts.malformed:
         yield "1 malformed message was put aside" if number == 1 else f"{number:,} malformed messages were put aside"
     if number := counts.unrequested:
-        yield f"{_users(number)} of the roster {'was' if number == 1 else 'were'} never requested"
+        yield f"{several(number, 'user')} of the roster {'was' if number == 1 else 'were'} never requested"
 
 
 def _everybody(counts: Counts) -> str:
@@ -92,19 +93,16 @@ def _everybody(counts: Counts) -> str:
     if not skipped:
         return "the one user is enrolled" if accepted == 1 else f"all {accepted:,} users are enrolled"
     if not holders:
-        return f"{_users(accepted)} {_are(accepted)} not to be enrolled"
-    return f"of {_users(accepted)} {holders:,} {_are(holders)} enrolled and {skipped:,} skipped"
+        return f"{several(accepted, 'user')} {_are(accepted)} not to be enrolled"
+    return f"of {several(accepted, 'user')} {holders:,} {_are(holders)} enrolled and {skipped:,} skipped"
 
 
 def _without_worry(counts: Counts) -> Iterator[str]:
     if number := enrolled(counts):
-        yield f"the {_users(number)} who {'holds' if number == 1 else 'hold'} the newest secret that Cognito issued"
+        hold = "holds" if number == 1 else "hold"
+        yield f"the {several(number, 'user')} who {hold} the newest secret that Cognito issued"
     if number := counts.states.get(State.SKIPPED, 0):
         yield f"the {number:,} who {_are(number)} not to be enrolled"
-
-
-def _users(number: int) -> str:
-    return "1 user" if number == 1 else f"{number:,} users"
 
 
 def _are(number: int) -> str:

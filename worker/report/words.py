@@ -1,14 +1,8 @@
-"""Numbers and times as people write them. All times are UTC."""
+"""Numbers and times as people read them on a page: finer than in a log, and none broken at the end of a line. UTC."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-
-
-def many(number: int, what: str) -> str:
-    """Return ``1 user``, ``1,501 users``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
 
 HARD_SPACE = "\u00a0"
 """Keeps a number and its unit on one line."""
@@ -19,7 +13,7 @@ def rate(per_second: float) -> str:
     return f"{per_second:,.0f}/s" if per_second >= 100 else f"{per_second:.3g}/s"
 
 
-def duration(seconds: float) -> str:
+def span(seconds: float) -> str:
     """Return ``85 ms``, ``1.2 s``, ``42 s``, ``7 min``, ``2 h 5 min``, ``3 d 4 h``."""
     if seconds < 1:
         return f"{seconds * 1000:.0f}{HARD_SPACE}ms"

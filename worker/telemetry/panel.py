@@ -17,9 +17,9 @@ from rich.text import Text
 
 from worker.core.causes import why
 from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, Reason, State
-from worker.core.time_left import LEAST
+from worker.core.words import STATES, duration, time_left
 from worker.telemetry.logs import clean
-from worker.telemetry.report import duration, workers
+from worker.telemetry.report import workers
 from worker.telemetry.snapshot import Snapshot
 
 WIDEST = 110
@@ -33,16 +33,8 @@ CODES = 3
 A_DAY = 86_400.0
 """Seconds from which on the day of the week is said with the time of day."""
 
-_STATES = (
-    (State.DELIVERED, "delivered", "green"),
-    (State.ACTIVE, "active", "green"),
-    (State.SKIPPED, "skipped", ""),
-    (State.NEEDS_SESSION, "need a new sign-in", "yellow"),
-    (State.FAILED, "failed", "red"),
-    (State.SEALED, "sealed, not delivered", ""),
-    (State.IN_PROGRESS, "under way", ""),
-)
-"""The states in the order of the panel, in words, and the colour of those that are good or bad news."""
+_COLOURS = {State.DELIVERED: "green", State.ACTIVE: "green", State.NEEDS_SESSION: "yellow", State.FAILED: "red"}
+"""The states that are good or bad news."""
 _PLAIN = str.maketrans({"·": "|", "…": "...", "–": "-", "×": "x"})
 """What a terminal without Unicode gets instead."""
 
@@ -124,7 +116,7 @@ def _how_far(snapshot: Snapshot, zone: tzinfo | None) -> Text:
         if snapshot.elapsed is not None:
             line.append(f" · ended after {duration(snapshot.elapsed)}")
     elif snapshot.seconds_left is not None and snapshot.seconds_left > 0:
-        line.append(" · ").append(f"{_time_left(snapshot.seconds_left)} left", "bold")
+        line.append(" · ").append(f"{time_left(snapshot.seconds_left)} left", "bold")
         line.append(f" · ends about {_clock_time(snapshot, zone)}")
     return line
 
@@ -137,7 +129,11 @@ def _so_far(snapshot: Snapshot) -> Text:
     found = {**counts.states, State.DELIVERED: counts.states.get(State.DELIVERED, 0) - pending - not_activated}
     if not snapshot.is_trouble:  # else everybody passes through that state within a moment, which is no news
         found[State.IN_PROGRESS] = found.get(State.IN_PROGRESS, 0) + found.pop(State.SEALED, 0)
-    parts = [Text(f"{found[state]:,} {words}", style) for state, words, style in _STATES if found.get(state, 0) > 0]
+    parts = [
+        Text(f"{found[state]:,} {words}", _COLOURS.get(state, ""))
+        for state, words in STATES.items()
+        if found.get(state, 0) > 0
+    ]
     if pending:
         parts.append(Text(f"{pending:,} being activated"))
     if not_activated:
@@ -227,10 +223,6 @@ def _percent(done: int, total: int) -> str:
     if done < total and share >= 99:
         return f"{min(share, 99.9):.1f} %"
     return f"{share:.0f} %"
-
-
-def _time_left(seconds: float) -> str:
-    return duration(max(LEAST, seconds))
 
 
 def _clock_time(snapshot: Snapshot, zone: tzinfo | None) -> str:

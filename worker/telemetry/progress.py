@@ -21,8 +21,8 @@ from worker.core.model import State
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
 from worker.core.time_left import QUIET, Rest, is_quiet, seconds_left
+from worker.core.words import duration, several, time_of_day
 from worker.telemetry.look import Look, Looks
-from worker.telemetry.report import duration, several
 from worker.telemetry.snapshot import Pace, Plan, Snapshot
 
 log = structlog.get_logger()
@@ -187,13 +187,13 @@ class View:
         stats, last, waits = self.stats, self.looks.last, []
         if trouble:
             lasted = duration(time.time() - self._trouble_began)
-            waits.append(f"{trouble} (since {_time_of_day(self._trouble_began)}, {lasted})")
+            waits.append(f"{trouble} (since {time_of_day(self._trouble_began)}, {lasted})")
         if elsewhere := stats.claimed_elsewhere:
             users = "1 user whom" if elsewhere.users == 1 else f"{elsewhere.users:,} users whom"
             workers = f"worker{'' if len(elsewhere.workers) == 1 else 's'} {', '.join(elsewhere.workers)}".strip()
             waits.append(
                 f"{users} {workers if elsewhere.workers else 'an earlier call'} still claims: taken over at "
-                f"{_time_of_day(elsewhere.until)}, unless finished before"
+                f"{time_of_day(elsewhere.until)}, unless finished before"
             )
         if stats.tried_again_later:
             users = "1 user who is" if stats.tried_again_later == 1 else f"{stats.tried_again_later:,} users who are"
@@ -220,11 +220,6 @@ class View:
             return [f"{several(last.counts.unfinished, 'user')} under way at another worker, or at one that ended"]
         others = "another worker, or by one that ended, whose requests come again when their visibility is over"
         return [f"{several(last.backlog.waiting, 'request')} leased by {others} (queue.visibility)"]
-
-
-def _time_of_day(utc: float) -> str:
-    """Return the local time of day."""
-    return time.strftime("%H:%M:%S", time.localtime(utc))
 
 
 async def _lines(view: View, interval: float) -> None:

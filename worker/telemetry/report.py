@@ -21,21 +21,11 @@ from worker.core.forecast import a_user_costs
 from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, Reason, State
 from worker.core.ports import Backlog, Workers
 from worker.core.stats import RunStats
+from worker.core.words import STATES, duration, several, time_left
 from worker.telemetry.logs import clean
 
 _LARGEST = 1_000_000
 """Bytes that a report has at most: it counts users and names none, so it has about 2,000."""
-
-_WORDS = {
-    State.DELIVERED: "delivered",
-    State.ACTIVE: "active",
-    State.SKIPPED: "skipped",
-    State.NEEDS_SESSION: "need a new sign-in",
-    State.FAILED: "failed",
-    State.SEALED: "sealed but not delivered",
-    State.IN_PROGRESS: "in progress",
-}
-"""The name of each state in the table, in the table's order."""
 
 _MOST_CAUSES = 5
 """Causes of one reason that are told apart by their details: codes of AWS are few, but what a channel says may vary."""
@@ -141,7 +131,7 @@ def verdict(counts: Counts, backlog: Backlog) -> str:
     """Return one sentence: in which states the users are, and what to do about those who are not enrolled."""
     parts = [
         f"{number:,} {_word(state, number)}{_why(counts, state)}"
-        for state in _WORDS
+        for state in STATES
         if (number := counts.states.get(state))
     ]
     statements = [
@@ -152,7 +142,7 @@ def verdict(counts: Counts, backlog: Backlog) -> str:
 
 
 def _word(state: State, number: int) -> str:
-    return "needs a new sign-in" if state is State.NEEDS_SESSION and number == 1 else _WORDS[state]
+    return "needs a new sign-in" if state is State.NEEDS_SESSION and number == 1 else STATES[state]
 
 
 def _why(counts: Counts, state: State) -> str:
@@ -254,7 +244,7 @@ def print_table(
     if stats is not None:
         lines.append(_speed(stats))
     if quota and (requests := _requests_left(counts, backlog, calls)) > 0:
-        lines.append(f"{left(requests / quota)} left at {quota:g} requests/s{a_user_costs(quota, calls)}")
+        lines.append(f"{time_left(requests / quota)} left at {quota:g} requests/s{a_user_costs(quota, calls)}")
     lines += explained(reasons_of(counts))
     stream.write("\n".join([*lines, verdict(counts, backlog)]) + "\n")
     stream.flush()
@@ -262,7 +252,7 @@ def print_table(
 
 def states(counts: Counts) -> list[tuple[str, int]]:
     """Return the states that occur, in words, and how many users are in each."""
-    rows = [(word, counts.states.get(state, 0)) for state, word in _WORDS.items()]
+    rows = [(word, counts.states.get(state, 0)) for state, word in STATES.items()]
     return [(word, number) for word, number in rows if number] or [("delivered", 0)]
 
 
@@ -301,20 +291,3 @@ def _speed(stats: RunStats) -> str:
     signed_in = f", {stats.sign_ins:,} to sign in" if stats.sign_ins else ""
     users = f"{several(stats.done, 'user')} in {duration(seconds)} ({speed:.1f}/s)"
     return f"this run: {users}, {several(stats.requests, 'request')}{throttled}{signed_in}"
-
-
-def several(number: int, what: str) -> str:
-    """Return ``1 user``, ``2,000 users``."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def duration(seconds: float) -> str:
-    """Return a number of seconds as text: ``42 s``, ``7 min``, ``5.6 h``."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3_600:.1f} h"
-
-
-def left(seconds: float) -> str:
-    """Return a number of seconds for which there is still work: at least ``1 s``."""
-    return duration(max(1.0, seconds))

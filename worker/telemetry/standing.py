@@ -14,9 +14,9 @@ from typing import Any, TextIO
 from worker.core.forecast import a_user_costs
 from worker.core.ports import WaitingUsers
 from worker.core.time_left import QUIET, Rest, is_quiet, seconds_left
+from worker.core.words import duration, several, time_left
 from worker.telemetry import report
 from worker.telemetry.look import Look, Looks
-from worker.telemetry.report import duration, several
 from worker.telemetry.snapshot import Pace, Plan, Snapshot
 
 WIDTH = 26
@@ -177,13 +177,13 @@ def _pace(standing: Standing) -> Iterator[str]:
         yield f"{report.workers(look.workers)}: {snapshot.pace.users_per_second:.1f} users/s; quota {quota}{slowed}"
         if snapshot.seconds_left is not None:
             end = datetime.fromtimestamp(time.time() + snapshot.seconds_left, UTC).astimezone()
-            yield f"{report.left(snapshot.seconds_left)} left, ends about {end:%a %H:%M}"
+            yield f"{time_left(snapshot.seconds_left)} left, ends about {end:%a %H:%M}"
         else:
             yield from snapshot.waits
     else:
         soonest = seconds_left(Rest(rest.users, rest.possible, then=rest.then))
         nobody = "no worker runs" if standing.runs is False else "no worker is to be seen"
-        yield f"{nobody}; {report.left(soonest or 0.0)} left at {quota}"
+        yield f"{nobody}; {time_left(soonest or 0.0)} left at {quota}"
 
 
 def _steps(standing: Standing) -> Iterator[str]:
@@ -206,7 +206,7 @@ def line(standing: Standing, trouble: str = "") -> str:
     snapshot = standing.snapshot(trouble)
     counts = ", ".join(f"{number:,} {word}" for word, number in report.states(standing.look.counts))
     about = "about " if snapshot.is_about else ""
-    left = f"; {report.left(snapshot.seconds_left)} left" if snapshot.seconds_left else ""
+    left = f"; {time_left(snapshot.seconds_left)} left" if snapshot.seconds_left else ""
     waits = f"; waits for {snapshot.waits[0]}" if snapshot.waits else ""
     rate = f"{snapshot.pace.users_per_second:.1f} users/s, " if standing.looks.seen_for else ""
     return (

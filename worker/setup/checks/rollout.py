@@ -8,9 +8,9 @@ from worker.adapters import channels
 from worker.adapters.checks.findings import Finding, advice, fails, not_checked, ok
 from worker.adapters.checks.seen import Seen
 from worker.core.forecast import a_user_costs
+from worker.core.words import time_left
 from worker.settings import Settings
 from worker.setup.checks import sign_in_cost
-from worker.telemetry.report import left
 
 QUOTA = 25.0
 """Requests/s that Cognito accepts by default from an account in a Region (UserResourceUpdate; "Quotas in Amazon
@@ -70,7 +70,7 @@ def _backlog(settings: Settings, seen: Seen) -> Iterator[Finding]:
         return
     rate, seconds = settings.rate.effective, seen.waiting / settings.users_per_second
     pace = f"{rate:g}/s{a_user_costs(rate, settings.calls_per_user)}"
-    said = f"{seen.waiting:,} wait: {left(seconds)} at {pace}" if seen.waiting else "nothing waits"
+    said = f"{seen.waiting:,} wait: {time_left(seconds)} at {pace}" if seen.waiting else "nothing waits"
     if seconds > 86_400.0 and settings.sign_in.flow == "none":  # a day
         cure = "push in portions: an access token lives a day at most, and 1 h by default"
         yield advice("queue", f"{said}, longer than any credential lives", cure)

@@ -18,6 +18,7 @@ from worker.adapters.queues.sqs import fitness
 from worker.adapters.queues.sqs.attributes import COUNTS
 from worker.adapters.queues.sqs.dead_letters import dead_letter_queues
 from worker.core.errors import QueueUnavailable
+from worker.core.words import duration
 from worker.settings.queue_urls import named
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _as_it_should_be(about: str, attributes: Attributes) -> Iterator[Finding]:
         yield ok(about, f"dead letters go to {target} after {policy.receives} receives")
     kept = int(attributes.get("MessageRetentionPeriod") or 0)
     if fitness.MIN_RETENTION <= kept <= fitness.RETENTION:
-        yield ok(about, f"messages are kept for {fitness.hours(kept)}")
+        yield ok(about, f"messages are kept for {duration(kept)}")
 
 
 def _hidden(visibility: float) -> Finding:

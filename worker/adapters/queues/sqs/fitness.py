@@ -16,6 +16,7 @@ from typing import Any, Final
 from worker.adapters.aws.queue import DAY
 from worker.adapters.aws.sqs import is_encrypted
 from worker.core.errors import UsageError
+from worker.core.words import duration
 from worker.settings.queue_urls import FIFO, named, same
 
 RETENTION = DAY
@@ -129,8 +130,8 @@ def dead_letter_troubles(url: str, attributes: Mapping[str, Any], of_requests: M
     kept, kept_there = (int(each.get("MessageRetentionPeriod") or 0) for each in (of_requests, attributes))
     if 0 < kept_there <= kept:
         said = (
-            f"{name} keeps messages for {hours(kept_there)}, counted from when they were first sent, and the queue of "
-            f"requests for {hours(kept)}: dead letters vanish at once"
+            f"{name} keeps messages for {duration(kept_there)}, counted from when they were first sent, and the queue "
+            f"of requests for {duration(kept)}: dead letters vanish at once"
         )
         found.append(Trouble(said, set_attributes(url, MessageRetentionPeriod=str(kept + 3 * DAY))))
     if further := redrive_policy(attributes).target:
@@ -156,10 +157,10 @@ def _times(url: str, attributes: Mapping[str, Any]) -> list[Trouble]:
     kept, delay, size = (int(attributes.get(name) or 0) for name in _TIMES)
     found = []
     if "MessageRetentionPeriod" in attributes and kept < MIN_RETENTION:
-        said = f"messages are kept for {hours(kept)}: requests vanish before they are worked on"
+        said = f"messages are kept for {duration(kept)}: requests vanish before they are worked on"
         found.append(Trouble(said, set_attributes(url, MessageRetentionPeriod=str(RETENTION)), loses=True))
     if kept > RETENTION:
-        said = f"messages are kept for {hours(kept)}, and an access token lives 24 h at most"
+        said = f"messages are kept for {duration(kept)}, and an access token lives 24 h at most"
         cure = f"credentials should not outlive their use: {set_attributes(url, MessageRetentionPeriod=str(RETENTION))}"
         found.append(Trouble(said, cure))
     if delay:
@@ -169,11 +170,6 @@ def _times(url: str, attributes: Mapping[str, Any]) -> list[Trouble]:
         said = f"messages of more than {size:,} bytes are refused, and a request may have more"
         found.append(Trouble(said, set_attributes(url, MaximumMessageSize=str(256 * 1024))))
     return found
-
-
-def hours(seconds: int) -> str:
-    """Seconds as hours, for people."""
-    return f"{seconds / 3600:.3g} h"
 
 
 def set_attributes(url: str, **attributes: Any) -> str:

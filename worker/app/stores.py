@@ -249,6 +249,21 @@ async def open_stores(
         yield Stores(worker, alive, parser, queue, ledger, found, clock, opening.watched(), own)
 
 
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[StoredLedger]:
+    """Open the ledger that is there, and no queue: to look at a user.
+
+    Raises ``UsageError`` if there is none, or it is another rollout's; ``LedgerUnavailable``, ``PersonMustAct``.
+    """
+    refuse_wrong_files(settings)
+    async with AsyncExitStack() as stack:
+        clock = EndpointClock(SystemClock())
+        ledger = await _Opening(settings, uuid.uuid4().hex[:16], parser_of(settings), clock, stack).ledger()
+        beginning.say_new(settings, await beginning.existing(settings, ledger))
+        await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist)
+        yield ledger
+
+
 def _is_ours(settings: Settings, found: Found) -> bool:
     """Whether opening the ledger will not refuse it as another rollout's: beside that one, nothing is made."""
     return not found.has_users or all(found.stamp.get(name, value) == value for name, value in stamp(settings).items())

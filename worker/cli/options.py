@@ -117,6 +117,14 @@ def sources(
     return config or common.get("config"), given, os.environ
 
 
+def as_typed(settings: Settings) -> list[str]:
+    """Return how a command begins that reads the same settings as this one."""
+    context = click.get_current_context()
+    file = ["-c", str(settings.file)] if settings.file is not None else []
+    _, given, _ = sources(context, None, context.params.get("overrides") or ())
+    return ["mfa-worker", *file, *(part for each in given for part in ("--set", each))]
+
+
 def binary(file: str) -> Any:
     """Open a file (``-``: standard input) for reading bytes. Raises ``click.UsageError`` if it cannot be read."""
     if file == "-":

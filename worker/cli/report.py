@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from worker.cli.options import configured, sources
+from worker.cli.options import as_typed, configured
 from worker.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,13 +48,5 @@ def report(settings: Settings, page: Path, usernames: bool) -> None:
     from worker.app.run import run_async
     from worker.core.text import escape
 
-    said = run_async(write_page(settings, page, command=_beginning(settings), usernames=usernames))
+    said = run_async(write_page(settings, page, command=as_typed(settings), usernames=usernames))
     click.echo(f"{escape(str(page))}: {said}")
-
-
-def _beginning(settings: Settings) -> list[str]:
-    """Return how a command begins that reads the same settings as this one."""
-    context = click.get_current_context()
-    file = ["-c", str(settings.file)] if settings.file is not None else []
-    _, given, _ = sources(context, None, context.params.get("overrides") or ())
-    return ["mfa-worker", *file, *(part for each in given for part in ("--set", each))]

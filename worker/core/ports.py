@@ -376,6 +376,10 @@ class Roster(Protocol):
         """Whoever is on the roster and has no row: no worker has seen a request for them yet."""
         ...
 
+    async def is_unrequested(self, username: str) -> bool:
+        """Whether that user is on the roster and has no row."""
+        ...
+
     async def roster_count(self) -> int:
         """How many ``unrequested`` yields."""
         ...

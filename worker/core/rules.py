@@ -437,6 +437,11 @@ def delivered(row: Enrolment, now: float, *, keep_sealed: bool = False, activate
     )
 
 
+def redelivered(row: Enrolment, now: float) -> Enrolment:
+    """A person let the record be delivered again, which changes nothing but the history."""
+    return row._replace(events=and_then(row.events, now, history.REDELIVERED))
+
+
 def verified(row: Enrolment, now: float) -> Enrolment:
     """The delivered secret is verified, and the preference is still to be set."""
     assert row.activation is not None

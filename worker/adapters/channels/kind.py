@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Generic, Protocol, TypeVar
 
+from worker.core.model import Sealed
 from worker.core.ports import Channel
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ class ChannelKind(ABC, Generic[Keys]):
     @abstractmethod
     def source(self, channel: Keys) -> str:
         """The source for ``open`` of the records that these settings deliver: a path, or begins with ``scheme``."""
+
+    def place(self, channel: Keys, username: str, sealed: Sealed) -> str:  # noqa: ARG002
+        """Where one record of a user is that was delivered, as exactly as these settings tell."""
+        return self.source(channel)
 
     def file(self, channel: Keys) -> Path | None:  # noqa: ARG002
         """The file of lines on this host that these settings append to; ``None`` where the records go elsewhere."""

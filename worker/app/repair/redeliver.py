@@ -1,18 +1,21 @@
 """``mfa-worker redeliver``: delivers again, byte for byte, what the ledger still holds sealed of delivered users.
 
-It makes no call and changes no row. Where a worker is just replacing a user's secret, the record that it delivers has
-a higher generation, so it wins whichever arrives last; such a user is left alone all the same.
+It makes no call, and changes nothing of a row but its history, which tells why the user got two letters; not even that
+where a worker has claimed the user. Where a worker is just replacing a user's secret, the record that it delivers has a
+higher generation, so it wins whichever arrives last; such a user is left alone all the same.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
-from worker.app.repair.users import Told, patiently, with_each
+from worker.app.repair.users import Told, patiently, versions, with_each
 from worker.app.stores import Purpose, open_channel, open_stores
+from worker.core import rules
 from worker.core.errors import ChannelUnavailable, RecordRefused
-from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Sealed
+from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Lost, Sealed
 from worker.core.pipeline import DELIVERY_BACKOFF
 from worker.core.resilience.backoff import retry
 from worker.settings import Settings
@@ -25,6 +28,7 @@ async def redeliver(settings: Settings, stream: BinaryIO) -> Told:
     ``ChannelUnavailable``.
     """
     async with open_stores(settings, Purpose.EXISTING) as stores, open_channel(settings) as channel:
+        version = versions(stores.worker)
 
         async def one(username: str, told: Told) -> None:
             row = await patiently(partial(stores.ledger.read, username), settings)
@@ -43,6 +47,18 @@ async def redeliver(settings: Settings, stream: BinaryIO) -> Told:
                 told.leave(username, f"the channel refuses this record for good: {refused.code}")
             else:
                 told.done += 1
+                await tell(row)
+
+        async def tell(row: Enrolment | None) -> None:
+            while row is not None and row.worker is None:
+                new = rules.redelivered(row, stores.clock.utc())._replace(version=next(version))
+                put = partial(stores.ledger.put, new, row.version)
+                with suppress(RecordRefused):  # the row is as large as it can be
+                    result = await patiently(put, settings)
+                    if isinstance(result, Lost):
+                        row = result.row
+                        continue
+                return
 
         return await with_each(stream, one)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from worker.adapters.channels.kind import ChannelKind
 from worker.adapters.channels.s3.settings import S3Settings
+from worker.core.model import Sealed
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
@@ -37,6 +38,13 @@ class S3Kind(ChannelKind[S3Settings]):
     def source(self, channel: S3Settings) -> str:
         """See ``ChannelKind``."""
         return f"s3://{channel.bucket}/{channel.prefix}"
+
+    def place(self, channel: S3Settings, username: str, sealed: Sealed) -> str:
+        """See ``ChannelKind``: the object's URI."""
+        from worker.adapters.channels.s3.keys import key_of
+
+        key = key_of(channel.prefix, username, channel.names, sealed.generation, sealed.attempt_id)
+        return f"s3://{channel.bucket}/{key}"
 
     async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
         """See ``ChannelKind``."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from worker.adapters.channels.kind import ChannelKind
 from worker.adapters.channels.secretsmanager.settings import SecretsManagerSettings
+from worker.core.model import Sealed
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
@@ -33,6 +34,13 @@ class SecretsManagerKind(ChannelKind[SecretsManagerSettings]):
     def source(self, channel: SecretsManagerSettings) -> str:
         """See ``ChannelKind``."""
         return f"secretsmanager:{channel.prefix}"
+
+    def place(self, channel: SecretsManagerSettings, username: str, sealed: Sealed) -> str:
+        """See ``ChannelKind``: the secret's name, and which of its versions."""
+        from worker.adapters.aws.naming import secret_segment
+
+        name = f"{channel.prefix}/{secret_segment(username, channel.names)}"
+        return f"the secret {name}, version {sealed.attempt_id}"
 
     async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
         """See ``ChannelKind``."""

@@ -19,7 +19,7 @@ from worker.adapters.ledgers.dynamodb.identity import Identity
 from worker.adapters.ledgers.dynamodb.pace import SIGN_IN_PACE, SharedPace
 from worker.adapters.ledgers.dynamodb.reads import Reads
 from worker.adapters.ledgers.dynamodb.rollout import HAS_USERS, RolloutItem, is_stamped, notes_of, stamp_of
-from worker.adapters.ledgers.dynamodb.rows import ROSTER, Item, to_enrolment, to_listed, username_of
+from worker.adapters.ledgers.dynamodb.rows import ROSTER, VERSION, Item, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.writes import Writes
 from worker.adapters.ledgers.found import refuse
 from worker.core.errors import RowUnreadable, WorkerError
@@ -212,6 +212,11 @@ class DynamoLedger:
         async with aclosing(self._reads.unrequested()) as usernames:
             async for username in usernames:
                 yield username
+
+    async def is_unrequested(self, username: str) -> bool:
+        """See ``ports.Roster``."""
+        item = await self._reads.user(username) or {}
+        return ROSTER in item and VERSION not in item
 
     async def roster_count(self) -> int:
         """See ``ports.Roster``; from the workers' counts, and exact after ``recount``."""

@@ -271,6 +271,14 @@ class SqliteLedger:
             for (username,) in page:
                 yield username
 
+    async def is_unrequested(self, username: str) -> bool:
+        """See ``ports.Roster``."""
+        query = f"SELECT EXISTS (SELECT 1 FROM roster WHERE username = ? AND {_HAS_NO_ROW})"  # noqa: S608 - our own
+        (found,) = await self._database.read(
+            lambda connection: connection.execute(query, (username,)).fetchone(), LedgerUnavailable
+        )
+        return bool(found)
+
     async def roster_count(self) -> int:
         """See ``ports.Roster``."""
         return await self._database.read(tally.unrequested, LedgerUnavailable)

@@ -20,6 +20,7 @@ import pytest
 
 from tests.handout.handed import SEALER, Desk, decoded, line_of, secret_of
 from tests.support.processes import COMMAND
+from tests.support.terminal import Terminal
 from worker.core.errors import UsageError
 from worker.handout.cells import text_of
 from worker.handout.progress import Progress
@@ -244,11 +245,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize(("out", "lines"), [(io.StringIO(), 2), (Terminal(), 41)])

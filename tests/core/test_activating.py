@@ -10,8 +10,9 @@ from typing import Any
 import pyotp
 import pytest
 
-from tests.support.one_user import CALL_TIMEOUT, OneUser
+from tests.support.one_user import OneUser
 from tests.support.virtual_time import EPOCH, VirtualTime
+from tests.support.worker_config import CALL_TIMEOUT
 from worker.core.activation import TIME_STEP
 from worker.core.config import ActivationMode
 from worker.core.errors import PersonMustAct

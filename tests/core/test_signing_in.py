@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.one_user import CALL_TIMEOUT, OneUser
+from tests.support.one_user import OneUser
 from tests.support.rows import row, sealed
 from tests.support.virtual_time import EPOCH, VirtualTime
+from tests.support.worker_config import CALL_TIMEOUT
 from worker.core.errors import PersonMustAct
 from worker.core.model import (
     AlreadyEnrolled,

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.virtual_time import VirtualTime
 from worker.core.errors import DependencyUnavailable
 from worker.core.model import Counts, Reason, State, Trouble
 from worker.core.ports import Backlog
 from worker.core.stats import RunStats
-from worker.telemetry import logs, report
+from worker.telemetry import report
 
 SOME_NEED_A_SESSION = (
     "2,000 accepted = 1,980 delivered + 20 need a new sign-in (12 session_expired, 8 reply_lost); "
@@ -31,45 +29,9 @@ SOME_ARE_LEFT = (
 )
 
 
-class Clock:
-    """Time that stands until it is moved."""
-
-    def __init__(self, now: float = 1_000.0) -> None:
-        self.now = now
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def utc(self) -> float:
-        return 1_700_000_000.0
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def stats(clock: Clock) -> RunStats:
-    return RunStats(clock)
-
-
-@pytest.fixture
-def log_lines() -> Iterator[io.StringIO]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    out = io.StringIO()
-    logs.configure("json", "info", out)
-    yield out
-    logging.captureWarnings(capture=False)
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+def stats(virtual: VirtualTime) -> RunStats:
+    return RunStats(virtual)
 
 
 def counts(malformed: int = 0, reasons: dict[str, int] | None = None, **states: int) -> Counts:
@@ -89,46 +51,47 @@ def test_what_is_counted_is_counted(stats: RunStats) -> None:
     assert stats.reasons == {Reason.SESSION_EXPIRED: 1}
 
 
-def test_a_steady_rate_is_what_it_is(clock: Clock, stats: RunStats) -> None:
+def test_a_steady_rate_is_what_it_is(virtual: VirtualTime, stats: RunStats) -> None:
     for _ in range(600):
-        clock.now += 0.05
+        virtual.now += 0.05
         stats.sent()
     assert stats.requests_per_second == pytest.approx(20, rel=0.01)
     assert stats.elapsed == pytest.approx(30)
 
 
-def test_the_rate_looks_back_ten_seconds_and_no_further(clock: Clock, stats: RunStats) -> None:
+def test_the_rate_looks_back_ten_seconds_and_no_further(virtual: VirtualTime, stats: RunStats) -> None:
     for _ in range(100):
         stats.settled(State.DELIVERED)
     assert stats.users_per_second == 100
-    clock.now += 5
+    virtual.now += 5
     assert stats.users_per_second == pytest.approx(19.8)
-    clock.now += 5
+    virtual.now += 5
     assert stats.users_per_second == 0
 
 
 @given(st.lists(st.floats(0, 30), max_size=30), st.floats(0, 5_000))
 def test_the_rate_is_never_more_than_there_was(pauses: list[float], began: float) -> None:
-    clock = Clock(began)
-    stats = RunStats(clock)
+    virtual = VirtualTime()
+    virtual.now = began
+    stats = RunStats(virtual)
     for pause in pauses:
-        clock.now += pause
+        virtual.now += pause
         stats.sent()
         assert 0 < stats.requests_per_second <= stats.requests
-    clock.now += 11
+    virtual.now += 11
     assert stats.requests_per_second == 0
 
 
-def test_a_watchdog_sees_for_how_long_nothing_moved(clock: Clock, stats: RunStats) -> None:
-    clock.now += 7
+def test_a_watchdog_sees_for_how_long_nothing_moved(virtual: VirtualTime, stats: RunStats) -> None:
+    virtual.now += 7
     stats.given_back()
     stats.trouble(Trouble.THROTTLED)
     assert stats.idle == 7
     for moves in (stats.sent, stats.duplicate, lambda: stats.settled(State.ACTIVE), stats.progressed):
-        clock.now += 1
+        virtual.now += 1
         moves()
         assert stats.idle == 0
-    assert stats.last_progress == clock.now
+    assert stats.last_progress == virtual.now
 
 
 def test_status_lists_every_state_but_only_the_reasons_that_occur() -> None:
@@ -181,13 +144,13 @@ def test_the_verdict_is_one_sentence_that_says_what_to_do(counted: dict[str, int
     assert report.verdict(counts(0, occurred, **counted), Backlog(waiting)) == sentence
 
 
-def test_the_table_adds_up_for_people(clock: Clock, stats: RunStats) -> None:
+def test_the_table_adds_up_for_people(virtual: VirtualTime, stats: RunStats) -> None:
     out = io.StringIO()
     for _ in range(120):
         stats.settled(State.DELIVERED)
         stats.sent()
     stats.trouble(Trouble.THROTTLED)
-    clock.now += 60
+    virtual.now += 60
     ledger_stats = counts(2, {"session_expired": 1}, delivered=1_999, needs_session=1)
     report.print_table(ledger_stats, Backlog(72_000, 5), stats, out)
     text = " ".join(out.getvalue().split())
@@ -253,13 +216,13 @@ def test_many_codes_of_one_reason_do_not_fill_the_screen() -> None:
     assert lines[-1].endswith("mfa-worker status --json has them all, under codes")
 
 
-def test_a_run_that_signs_in_says_how_many_requests_that_took(clock: Clock, stats: RunStats) -> None:
+def test_a_run_that_signs_in_says_how_many_requests_that_took(virtual: VirtualTime, stats: RunStats) -> None:
     for _ in range(2):
         stats.sign_in_sent()
     stats.looked()
     stats.sent()
     stats.settled(State.ACTIVE)
-    clock.now += 10
+    virtual.now += 10
     out = io.StringIO()
     report.print_table(counts(0, {}, active=1), Backlog(0), stats, out)
     assert "this run: 1 user in 10 s (0.1/s), 1 request, 2 to sign in" in out.getvalue()
@@ -271,14 +234,16 @@ def test_one_request_that_waits_is_one() -> None:
     assert "1 request waits, run again for it" in report.verdict(counts(0, {}), Backlog(1))
 
 
-def test_the_report_is_whole_private_and_replaces_the_one_before(tmp_path: Path, clock: Clock, stats: RunStats) -> None:
+def test_the_report_is_whole_private_and_replaces_the_one_before(
+    tmp_path: Path, virtual: VirtualTime, stats: RunStats
+) -> None:
     path = tmp_path / "report.json"
     path.write_text("old")
     path.chmod(0o644)
     stats.settled(State.NEEDS_SESSION, Reason.REPLY_LOST)
     stats.sent()
     stats.trouble(Trouble.NO_ANSWER)
-    clock.now += 2
+    virtual.now += 2
     stamp = {"region": "eu-central-1"}
     ledger_stats = counts(0, {"reply_lost": 1}, needs_session=1)
     report.write(path, report.reconciliation(ledger_stats, Backlog(0), stats, exit_code=1, stamp=stamp))

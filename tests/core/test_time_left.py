@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.virtual_time import VirtualTime
 from worker.core.model import State
 from worker.core.stats import RunStats
 from worker.core.time_left import LEAST, Rest, is_quiet, seconds_left
@@ -24,17 +25,6 @@ rests = st.builds(
     first_at=st.floats(-10, 600),
     then=st.floats(-10, 600),
 )
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def utc(self) -> float:
-        return 1_800_000_000.0 + self.now
 
 
 @given(rests)
@@ -87,7 +77,7 @@ class Run:
     """A steady run: ``real`` users/s are finished, of whom ``total`` are to be."""
 
     def __init__(self, total: int, possible: float, real: float, *, begins_after: float = 0.3) -> None:
-        self.clock, self.total, self.possible, self.real = Clock(), total, possible, real
+        self.clock, self.total, self.possible, self.real = VirtualTime(), total, possible, real
         self.stats = RunStats(self.clock)
         self.began = self.clock.now
         self.next = self.began + begins_after

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.terminal import Terminal
 from worker.adapters.checks.files import file_system
 from worker.adapters.checks.findings import Finding, Level, advice, fails, not_checked, ok
 from worker.adapters.checks.seen import Seen
@@ -361,11 +362,6 @@ FINDINGS = [
     advice("otp", "people will see a rather long sentence about their app " * 3, "name your service in otp.issuer"),
     fails("channel", "/tmp/\x1b[31mred\nnext cannot be written", "change its owner, or choose another place"),
 ]
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def test_in_a_pipe_a_finding_is_a_line_and_its_cure_another() -> None:

@@ -24,8 +24,9 @@ from typing import Any, cast
 from tests.simulation.ports import MarkingSealer, OpenSealer
 from tests.support.pace_stores import MemoryPaceStore, TickingTime
 from tests.support.totp import code_at
+from tests.support.worker_config import SESSION_VALIDITY, worker_config
 from worker.core.clock import EndpointClock
-from worker.core.config import ActivationMode, WorkerConfig
+from worker.core.config import ActivationMode
 from worker.core.model import (
     NEVER,
     Counts,
@@ -55,8 +56,6 @@ from worker.core.model import (
 )
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.ports import Backlog, Channel, CountedLedger, Deadlines, Lease, Queue, TimeAnswer
-from worker.core.record import RecordFormat
-from worker.core.resilience.call_attempts import RetryPolicy
 from worker.core.stats import RunStats
 from worker.engine.assembly import CognitoProvider, Ports, assemble
 from worker.engine.shutdown import Shutdown
@@ -66,7 +65,6 @@ QUOTA = 25.0
 """Calls/s for enrolling, verifying and preferring together (``docs/aws.md``)."""
 SIGN_INS = 60.0
 """Sign-ins/s, the default of ``sign_in.requests_per_second``."""
-SESSION_VALIDITY = 180.0
 """Seconds that a Session lives by default."""
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 """Everybody's."""
@@ -279,28 +277,15 @@ async def _run(users: int, mode: ActivationMode, ticking: TickingTime) -> Report
                 sign_in_pacer=sign_in_pacer,
                 own_sealer=MarkingSealer(),
             ),
-            WorkerConfig(
-                worker="w",
-                retry=RetryPolicy(attempts=5, base=0.2, cap=5.0, total=60.0, call_timeout=10.0),
-                record=RecordFormat("Example", session_validity=SESSION_VALIDITY),
+            worker_config(
                 activation=mode,
-                lease=60.0,
                 clock_skew=60.0,
                 min_validity=60.0,
-                keep_sealed=False,
-                ledger_patience=60.0,
-                channel_patience=60.0,
-                endpoint_patience=60.0,
                 refusal_patience=60.0,
                 rate=QUOTA,
                 concurrency=256,
                 ahead=8,
-                poll=1.0,
-                grace=10.0,
-                watchdog=300.0,
                 sweep=60.0,
-                max_users=None,
-                warn_of_sessions=False,
             ),
             shutdown := Shutdown(),
             RunStats(clock),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation import ports, wire
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY, SESSION_VALIDITY
+from tests.simulation.scenario import CALL_TIMEOUT, CLOCK_SKEW, EPOCH, LEASE, MIN_VALIDITY
+from tests.support.worker_config import worker_config
 from worker.core.clock import EndpointClock
-from worker.core.config import ActivationMode, WorkerConfig
+from worker.core.config import ActivationMode
 from worker.core.errors import Interrupted
-from worker.core.record import RecordFormat
 from worker.core.resilience.call_attempts import RetryPolicy
 from worker.core.stats import RunStats
 from worker.engine.assembly import Ports, assemble
@@ -108,10 +108,9 @@ class Process:
                 sign_in_pacer=ports.SimulatedPacer(self, 4 * self.world.scenario.rate) if signs_in else None,
                 own_sealer=ports.MarkingSealer() if activates else None,
             ),
-            WorkerConfig(
+            worker_config(
                 worker=self.name,
                 retry=RetryPolicy(attempts=5, base=0.2, cap=5.0, total=60.0, call_timeout=CALL_TIMEOUT),
-                record=RecordFormat("Example", session_validity=SESSION_VALIDITY),
                 activation=self.world.scenario.activation,
                 look_first=self.world.scenario.look_first,
                 lease=LEASE,
@@ -119,18 +118,12 @@ class Process:
                 min_validity=MIN_VALIDITY,
                 keep_sealed=self.world.scenario.seed % 3 == 0,
                 ledger_patience=20.0,
-                channel_patience=60.0,
                 endpoint_patience=120.0,
-                refusal_patience=45.0,
                 rate=self.world.scenario.rate,
                 concurrency=32 if self.world.scenario.is_quick else 4,
                 ahead=4 if self.world.scenario.is_quick else 2,
                 poll=5.0,
-                grace=10.0,
-                watchdog=300.0,
                 sweep=LEASE / 2,
-                max_users=None,
-                warn_of_sessions=False,
             ),
             self.shutdown,
             RunStats(self),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.many_users import SESSION_VALIDITY, run
+from tests.simulation.many_users import run
+from tests.support.worker_config import SESSION_VALIDITY
 
 USERS = 20_000
 LONGEST_WAIT = 5.0

@@ -15,8 +15,9 @@ from dataclasses import replace
 from typing import Any
 
 from tests.support.virtual_time import EPOCH, VirtualTime
+from tests.support.worker_config import CALL_TIMEOUT, SESSION_VALIDITY, worker_config
 from worker.core.clock import EndpointClock
-from worker.core.config import ActivationMode, WorkerConfig
+from worker.core.config import ActivationMode
 from worker.core.model import (
     NEVER,
     Activation,
@@ -47,15 +48,12 @@ from worker.core.model import (
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.pipeline import Pipeline
 from worker.core.ports import Backlog, Deadlines, Lease, TimeAnswer
-from worker.core.record import RecordFormat
 from worker.core.resilience.call_attempts import RetryPolicy
 from worker.core.resilience.cancellation import CancellationScope
 from worker.core.stats import RunStats
 from worker.engine.assembly import Ports, assemble
 from worker.engine.shutdown import Shutdown
 
-CALL_TIMEOUT = 10.0
-SESSION_VALIDITY = 180.0
 TOKEN_LIVES = 3_600.0
 BASE32 = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXPAAAA"
 
@@ -90,29 +88,12 @@ class OneUser:
         self.shutdown = Shutdown()
         self.clock = EndpointClock(virtual)
         self.stats = RunStats(virtual)
-        self.config = WorkerConfig(
+        self.config = worker_config(
             worker=worker,
             retry=RetryPolicy(attempts=4, base=0.2, cap=2.0, total=60.0, call_timeout=CALL_TIMEOUT),
-            record=RecordFormat("Example", session_validity=SESSION_VALIDITY),
             activation=mode,
             look_first=look_first,
-            lease=60.0,
-            clock_skew=2.0,
-            min_validity=30.0,
-            keep_sealed=False,
-            ledger_patience=60.0,
-            channel_patience=60.0,
-            endpoint_patience=60.0,
-            refusal_patience=45.0,
-            rate=25.0,
-            concurrency=10,
-            ahead=4,
-            poll=1.0,
             grace=5.0,
-            watchdog=300.0,
-            sweep=30.0,
-            max_users=None,
-            warn_of_sessions=False,
         )
         ports = Ports(
             queue=self,

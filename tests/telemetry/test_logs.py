@@ -17,6 +17,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.terminal import Terminal
 from worker.core.model import CredentialKind, Request, Secret
 from worker.telemetry.logs import clean, configure
 
@@ -219,10 +220,6 @@ def test_the_level_silences_what_is_below() -> None:
 
 
 def test_auto_is_readable_on_a_terminal_and_json_elsewhere() -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     for out, is_json in ((io.StringIO(), True), (Terminal(), False)):
         configure("auto", "info", out)
         structlog.get_logger().info("x", y=1)
@@ -233,10 +230,6 @@ def test_auto_is_readable_on_a_terminal_and_json_elsewhere() -> None:
 def test_there_are_no_colours_where_nobody_wants_them(
     name_and_value: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     for coloured in (True, False):

@@ -14,6 +14,8 @@ from dataclasses import replace
 import pytest
 import structlog
 
+from tests.support.terminal import Terminal
+from tests.support.virtual_time import VirtualTime
 from worker.core.errors import Interrupted, LedgerUnavailable, QueueUnavailable, WorkerError
 from worker.core.model import Counts, State, Trouble
 from worker.core.ports import Backlog, WaitingUsers, Workers
@@ -26,32 +28,9 @@ from worker.telemetry.snapshot import Plan, Snapshot
 PLAN = Plan(quota=20.0, users_per_second=20.0, grace=20.0)
 
 
-class Clock:
-    """Time that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def utc(self) -> float:
-        return 1_700_000_000.0
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def stats(clock: Clock) -> RunStats:
-    return RunStats(clock)
+def stats(virtual: VirtualTime) -> RunStats:
+    return RunStats(virtual)
 
 
 @pytest.fixture(autouse=True)
@@ -193,9 +172,9 @@ def test_an_outage_has_a_cause_a_beginning_and_no_end(stats: RunStats) -> None:
     assert said.endswith(", 0 s)")
 
 
-def test_a_probe_that_is_answered_does_not_hide_the_outage_at_once(stats: RunStats, clock: Clock) -> None:
+def test_a_probe_that_is_answered_does_not_hide_the_outage_at_once(stats: RunStats, virtual: VirtualTime) -> None:
     view = View(stats, nothing, PLAN, never)
-    clock.now += 10
+    virtual.now += 10
     stats.waiting_for = "Cognito"
     assert view.trouble() == "Cognito"
     stats.waiting_for = ""
@@ -222,12 +201,12 @@ def test_an_sqs_queue_that_looks_empty_is_watched_in_so_many_words(stats: RunSta
     assert snapshot.seconds_left == 43
 
 
-def test_whoever_is_refused_alone_and_what_others_hold_is_waited_for(stats: RunStats, clock: Clock) -> None:
+def test_whoever_is_refused_alone_and_what_others_hold_is_waited_for(stats: RunStats, virtual: VirtualTime) -> None:
     stats.postponed("ana", now=True)
     (said,) = seen(stats, look(1)).waits
     assert said == "1 user who is refused while others get through; they are tried again"
     stats.postponed("ana", now=False)
-    clock.now += 30
+    virtual.now += 30
     view = View(stats, nothing, PLAN, never, _began=time.monotonic() - 60)
     view.looks.add(look(908, delivered=1))
     (said,) = view.snapshot().waits
@@ -235,20 +214,20 @@ def test_whoever_is_refused_alone_and_what_others_hold_is_waited_for(stats: RunS
     assert view.snapshot().seconds_left is None
 
 
-def test_the_last_ones_have_no_time_but_a_reason(stats: RunStats, clock: Clock) -> None:
+def test_the_last_ones_have_no_time_but_a_reason(stats: RunStats, virtual: VirtualTime) -> None:
     for _ in range(40):
-        clock.now += 0.05
+        virtual.now += 0.05
         stats.settled(State.DELIVERED)
     view = View(stats, nothing, PLAN, never, _began=time.monotonic() - 60)
     view.looks.add(look(WaitingUsers(2, 0, 2), delivered=40, in_progress=2))
     assert view.snapshot().seconds_left == 1.0
-    clock.now += 2.0
+    virtual.now += 2.0
     stats.in_flight = 2
     assert view.snapshot().seconds_left is None
     assert view.snapshot().waits == ("2 users under way: answers, or the pause before another try",)
     stats.in_flight = 0
     assert view.snapshot().waits == ()
-    clock.now += 4.0
+    virtual.now += 4.0
     assert view.snapshot().waits == ("2 users under way at another worker, or at one that ended",)
 
 
@@ -296,8 +275,10 @@ async def test_a_terminal_on_which_nothing_can_be_drawn_anew_gets_lines(
     assert json.loads(log_lines.getvalue().splitlines()[0])["event"] == "progress"
 
 
-async def test_elsewhere_a_line_says_it_now_and_then(clock: Clock, stats: RunStats, log_lines: io.StringIO) -> None:
-    clock.now += 10
+async def test_elsewhere_a_line_says_it_now_and_then(
+    virtual: VirtualTime, stats: RunStats, log_lines: io.StringIO
+) -> None:
+    virtual.now += 10
     stats.settled(State.DELIVERED)
     hundred = look(WaitingUsers(100, 99, 1), delivered=1, in_progress=1)
     await shown(stats, [hundred, QueueUnavailable("away"), hundred], io.StringIO())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import botocore.session
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.adapters.cognito.test_answers import COMMON, bodies, headers
-from tests.support.wire import Wire, answer, listening
+from tests.support.wire import Wire, answer
 from worker.adapters.cognito.activation_answers import ADMIN_PREFER, PREFER, read_prefer, read_verify
 from worker.adapters.cognito.client import cognito
 from worker.core.clock import EndpointClock, SystemClock
@@ -54,12 +54,6 @@ def prefer_error(operation: Any, code: str, message: str = "") -> PreferReply:
 
 def request(kind: CredentialKind) -> Request:
     return Request("zoë", kind, Secret("s" * 40), id="1", expires_at=2e9)
-
-
-@pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    async with listening() as wire:
-        yield wire
 
 
 async def ask(wire: Wire, what: Any, content: object) -> Any:

@@ -7,13 +7,12 @@ import json
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from email.utils import formatdate
 
 import pytest
 
-from tests.support.wire import GOOD, SECRET, Behaviour, Wire, answer, listening, unused_port
+from tests.support.wire import GOOD, SECRET, Behaviour, Wire, answer, unused_port
 from worker.adapters.cognito.client import CognitoClient, cognito
 from worker.core.clock import AGREEING_ANSWERS, EndpointClock
 from worker.core.errors import UsageError
@@ -43,12 +42,6 @@ def request(kind: CredentialKind = SESSION, credential: str = "s" * 40) -> Reque
 def trouble(reply: Reply) -> Trouble:
     assert isinstance(reply, TryAgain)
     return reply.trouble
-
-
-@pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    async with listening() as wire:
-        yield wire
 
 
 def client(

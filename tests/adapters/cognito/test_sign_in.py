@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import botocore.session
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.adapters.cognito.test_answers import COMMON, bodies, headers
-from tests.support.wire import Wire, answer, listening, unused_port
+from tests.support.wire import Wire, answer, unused_port
 from worker.adapters.cognito.client import CognitoClient, cognito
 from worker.adapters.cognito.sign_in import SignInConfig, secret_hash
 from worker.adapters.cognito.sign_in_answers import (
@@ -84,12 +84,6 @@ def error(code: str, message: str = "", kind: CredentialKind = PASSWORD, operati
 
 def request(kind: CredentialKind, credential: str = "s" * 54, username: str = "ana") -> Request:
     return Request(username, kind, Secret(credential), id="1", expires_at=2e9)
-
-
-@pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    async with listening() as wire:
-        yield wire
 
 
 def config(flow: str = "custom_auth", secret: str | None = None) -> SignInConfig:

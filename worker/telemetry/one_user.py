@@ -157,9 +157,9 @@ def _open(known: Known, command: Sequence[str]) -> Iterator[str]:
     assert known.row is not None
     if known.is_moved:
         yield f"{_line(command, 'open', known.source, '--into')} FILE"
-        yield f"{_line(command, 'open', '--user', known.username, '-i')} KEYFILE FILE"
+        yield f"{_line(command, 'open', '--user', known.username, '-i')} KEYFILE --letters letter.pdf FILE"
     elif known.source:
-        yield f"{_line(command, 'open', '--user', known.username, '-i')} KEYFILE"
+        yield f"{_line(command, 'open', '--user', known.username, '-i')} KEYFILE --letters letter.pdf"
     if known.row.sealed is not None and known.row.sealed.blob:
         yield f"{_as_file(known.username)} | {_line(command, 'redeliver', '-')}"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.core.errors import ExitCode, UsageError
+from worker.core.key_uri import MAX_BYTES
 from worker.core.record import Record
 from worker.core.text import Named, escape, shortened
 from worker.core.words import several
@@ -193,7 +194,11 @@ class _Outputs:
     def _drawable(self, record: Record) -> User | None:
         """Return what children are told of a record; ``None`` where it has no URI that a QR code can hold."""
         uri = record.get("otpauth_uri")
-        if not isinstance(uri, str) or not uri.startswith("otpauth://") or len(uri.encode(errors="replace")) > 2_953:
+        if (
+            not isinstance(uri, str)
+            or not uri.startswith("otpauth://")
+            or len(uri.encode(errors="replace")) > MAX_BYTES
+        ):
             return None
         style = self._wanted.style
         return (

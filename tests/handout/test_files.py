@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
+import json
 import signal
 import struct
 import subprocess
@@ -16,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import click
 import pytest
 
-from tests.handout.handed import Desk, decoded, line_of, secret_of
+from tests.handout.handed import SEALER, Desk, decoded, line_of, secret_of
 from tests.support.processes import COMMAND
 from tests.support.terminal import Terminal
 from worker.core.errors import UsageError
@@ -224,19 +226,18 @@ def test_what_a_kill_leaves_is_private_and_removed_by_the_next_command(
     assert "a command left that was killed" in desk.err
 
 
-def test_a_record_without_a_uri_is_left_out_and_named(desk: Desk, tmp_path: Path) -> None:
-    import base64
-    import json
-
-    from tests.handout.handed import SEALER
-
-    record = {"username": "odd", "generation": 1, "secret_code": "JBSWY3DP"}
+@pytest.mark.parametrize(
+    "uri", [None, 7, "https://x", "otpauth://[::1", "otpauth://totp/x\ud800", "otpauth://totp/" + "x" * 3_000]
+)
+def test_a_record_without_a_uri_that_can_be_drawn_is_left_out_and_named(desk: Desk, uri: object) -> None:
+    record = {"username": "odd", "generation": 1, "secret_code": "JBSWY3DP", "otpauth_uri": uri}
     sealed = base64.b64encode(SEALER.seal(json.dumps(record).encode())).decode()
     desk.delivered(line_of("ana"), json.dumps({"username": "odd", "generation": 1, "sealed": sealed}).encode() + b"\n")
 
     assert desk.open("--qr", "codes") == 1
     assert "1 left out" in desk.err
     assert "  odd\n" in desk.err
+    assert [row["username"] for row in rows_of(desk.folder / "codes" / "index.csv")] == ["ana"]
 
 
 class Clock:

@@ -12,6 +12,7 @@ import pyotp
 import pytest
 
 from tests.handout.handed import Desk, codes_of, line_of, secret_of, texts_of
+from tests.support.disks import small_disk
 from tests.support.totp import code_at
 from worker.core.errors import UsageError
 from worker.handout import letters
@@ -219,6 +220,18 @@ def test_very_many_letters_are_several_files(desk: Desk, monkeypatch: pytest.Mon
     assert not (desk.folder / "letters.pdf").exists()
     assert "letters-0003.pdf is of an earlier command" in desk.err
     assert numbered(Path("a/b.pdf"), 12) == Path("a/b-0012.pdf")
+
+
+def test_joined_letters_on_a_full_disk_are_no_bug_and_leave_nothing(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.handout.drawn.PART", 1)
+    desk.delivered(line_of("ana"), line_of("ben"))
+    with small_disk(tmp_path / "disk", 40) as disk:
+        with pytest.raises(OSError, match="No space"):
+            desk.open("--letters", disk / "letters.pdf")
+        assert list(disk.iterdir()) == []
+    assert "ctypes" not in desk.err
 
 
 def test_where_nobody_was_chosen_there_is_no_file_to_print(desk: Desk) -> None:

@@ -182,7 +182,8 @@ def main() -> None:
     """Answer once. Whoever interrupts the command ends this process too, without a word."""
     from worker.adapters.core_dumps import forbid_core_dumps
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for each in (signal.SIGINT, signal.SIGPIPE):  # nobody is left who wants the answer
+        signal.signal(each, signal.SIG_DFL)
     forbid_core_dumps()
     json.dump(answer(json.load(sys.stdin)), sys.stdout)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from worker.core.errors import ExitCode, UsageError
-from worker.core.key_uri import MAX_BYTES
 from worker.core.record import Record
 from worker.core.text import Named, escape, shortened
 from worker.core.words import several
@@ -75,6 +75,10 @@ class Wanted:
                         "name another place for one of them",
                     )
 
+
+_URI = re.compile(r"otpauth://totp/[\x21-\x7e]{1,2938}", re.ASCII)
+"""What the worker writes, percent-encoded, and a QR code can hold: 2,953 bytes in all. Anybody can seal something else
+to the recipients, and one such record must not keep the others from being handed out."""
 
 Opening = Callable[[Take, Told], ExitCode]
 """Opens all records: gives each to the first, tells the second how far it is."""
@@ -194,11 +198,7 @@ class _Outputs:
     def _drawable(self, record: Record) -> User | None:
         """Return what children are told of a record; ``None`` where it has no URI that a QR code can hold."""
         uri = record.get("otpauth_uri")
-        if (
-            not isinstance(uri, str)
-            or not uri.startswith("otpauth://")
-            or len(uri.encode(errors="replace")) > MAX_BYTES
-        ):
+        if not isinstance(uri, str) or not _URI.fullmatch(uri):
             return None
         style = self._wanted.style
         return (

@@ -6,10 +6,11 @@ import base64
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from worker.core.errors import UsageError
@@ -192,11 +193,36 @@ class Letters:
                 part = self._pdfium.PdfDocument(self._parts.pop())
                 whole.import_pages(part)
                 part.close()
-            whole.save(file)
+            _save(whole, file)
             whole.close()
         file.close()
         self._in_file = 0
         self._files.append(hidden)
+
+
+class _Written:
+    """The file of a PDF, for the library that saves it, in whose callbacks every exception would be lost."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> None:
+        """Write all of it; after an error nothing."""
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+
+
+def _save(pdf: Any, file: BinaryIO) -> None:
+    """Write a document of pypdfium2's. Raises ``OSError``, such as for a full disk."""
+    into = _Written(file)
+    with ThreadPoolExecutor(1) as thread:  # to which no signal raises an exception
+        thread.submit(pdf.save, into).result()
+    if into.error is not None:
+        raise into.error
 
 
 def numbered(path: Path, number: int) -> Path:

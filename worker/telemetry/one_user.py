@@ -106,13 +106,8 @@ def unknown(known: Known, command: Sequence[str], pool: str) -> Iterator[str]:
         return
     if "@" in known.username or known.username.startswith("+"):
         attribute = "email" if "@" in known.username else "phone_number"
-        asked = command_line(
-            *("aws", "cognito-idp", "list-users"),
-            "--user-pool-id",
-            pool,
-            "--filter",
-            f'{attribute} = "{known.username}"',
-        )
+        wanted = f'{attribute} = "{known.username}"'
+        asked = command_line("aws", "cognito-idp", "list-users", "--user-pool-id", pool, "--filter", wanted)
         yield f"  → it may be an alias; Cognito's own username counts: {asked}"
     else:
         asked = command_line(

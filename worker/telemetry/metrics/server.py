@@ -24,8 +24,8 @@ from worker.telemetry.metrics.health import alive, not_ready, stuck
 from worker.telemetry.metrics.watched import Watched
 
 MOST_CONNECTIONS = 32
-"""Connections at once, beyond which new ones are dropped: some scrapers and probes, and far below what a process may
-have open, which the run needs for Cognito."""
+"""Connections at once, beyond which the oldest one is dropped, so that clients that hold theirs keep no probe out: some
+scrapers and probes, and far below what a process may have open, which the run needs for Cognito."""
 CONNECTION_LIVES = 10.0
 """Seconds after which a connection is closed whatever it does: as long as Prometheus waits by default
 (``scrape_timeout``)."""
@@ -129,11 +129,12 @@ class _Server(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """A client connected."""
         super().connection_made(handler, transport)
+        loop = asyncio.get_running_loop()
         if len(self._open) >= MOST_CONNECTIONS:
-            transport.abort()
-            return
+            oldest = next(iter(self._open))
+            loop.call_soon(self._open.pop(oldest).abort)  # later: its task may not have begun, and would fail
         self._open[handler] = transport
-        asyncio.get_running_loop().call_later(CONNECTION_LIVES, transport.abort)
+        loop.call_later(CONNECTION_LIVES, transport.abort)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         """A connection is closed."""

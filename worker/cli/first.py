@@ -7,11 +7,12 @@ is there, and whether the ledger that it names is.
 from __future__ import annotations
 
 import os
-import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from worker.core.shell import quoted
 
 USUAL = Path("mfa-worker.toml")
 """The name that ``init`` gives to the settings file. It is not read unless somebody names it."""
@@ -28,7 +29,7 @@ def next_steps(config: Path | None, environ: Mapping[str, str]) -> Iterator[str]
     named = config or (Path(environ[CONFIG]) if environ.get(CONFIG) else None)
     by_variables = any(name.startswith("MFA_WORKER_") and "__" in name for name in environ)
     file = named or (USUAL if USUAL.is_file() and not by_variables else None)
-    option = f" -c {shlex.quote(str(file))}" if file and (config or not named) else ""
+    option = f" -c {quoted(str(file))}" if file and (config or not named) else ""
     said, steps = _judged(file, option, environ) if file or by_variables else _nothing()
     widest = max(map(len, steps))
     yield said

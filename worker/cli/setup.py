@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ import click
 
 from worker.cli.options import CONFIG, SET, configured, load, sources
 from worker.core.errors import ExitCode
+from worker.core.shell import quoted
 
 if TYPE_CHECKING:
     from worker.settings import Settings
@@ -93,7 +93,7 @@ def _write_first_settings(pool: str | None, issuer: str | None, recipients: tupl
         click.echo("  letters are printed, off this machine, and keep a copy: if it is lost, so is every secret")
     for note in first.notes(told, os.environ):
         click.echo(f"note: {note}", err=True)
-    named = shlex.quote(str(folder / settings.name))
+    named = quoted(str(folder / settings.name))
     click.echo("\nNext:")
     click.echo(f"  mfa-worker rehearse -c {named}  # the whole job with these settings, without AWS")
     click.echo(f"  mfa-worker check -c {named}     # what would go wrong with the real pool; changes nothing")

@@ -138,9 +138,7 @@ class Activator:
         self._clock = clock
         self._stats = stats
         self._config = config
-        self._prefer = Operation(
-            "SetUserMFAPreference", provider.prefer, caller.lane, stats.sent_preference, goes_first=True
-        )
+        self._prefer = Operation("SetUserMFAPreference", provider.prefer, caller.lane, stats.sent, goes_first=True)
 
     def prepared(
         self, request: Request, issued: Issued, session_expires_at: float | None, *, replaces: bool
@@ -276,7 +274,7 @@ class Activator:
             "VerifySoftwareToken",
             send,
             self._caller.lane,
-            self._stats.sent_verification,
+            self._stats.sent,
             Effect.VERIFIES,
             goes_first=True,
         )

@@ -65,10 +65,6 @@ class RunStats:
         """Wire attempts that have to be made again, by why."""
         self.requests = 0
         """Wire attempts that count against the quota of enrolments: enrolling, verifying, preferring."""
-        self.verifications = 0
-        """How many of them were verifications."""
-        self.preferences = 0
-        """How many of them set the preferred factor."""
         self.sign_ins = 0
         """Wire attempts of sign-ins, which have a quota of their own."""
         self.looks = 0
@@ -144,16 +140,6 @@ class RunStats:
         """A wire attempt was made that counts against the quota of enrolments."""
         self.requests += 1
         self._sends.add(self.progressed())
-
-    def sent_verification(self) -> None:
-        """The same, to verify a secret."""
-        self.verifications += 1
-        self.sent()
-
-    def sent_preference(self) -> None:
-        """The same, to set the preferred factor."""
-        self.preferences += 1
-        self.sent()
 
     def sign_in_sent(self) -> None:
         """A wire attempt of a sign-in was made."""

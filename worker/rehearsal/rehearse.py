@@ -7,7 +7,6 @@ left and whom another request may help. ``proof`` compares what came of it with 
 from __future__ import annotations
 
 import asyncio
-import shlex
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable
@@ -18,6 +17,7 @@ from worker.app.run import RunOptions, run_async, run_worker
 from worker.app.stores import open_stores
 from worker.core.errors import ExitCode, UsageError
 from worker.core.model import NOT_ACTIVATED, State
+from worker.core.shell import quoted
 from worker.rehearsal.fake_cognito.client import FakeCognito, start_fake_cognito
 from worker.rehearsal.proof import Proof, prove, show
 from worker.rehearsal.scenario import CHANNEL, Scenario
@@ -103,7 +103,7 @@ def rehearse_in(scenario: Scenario, keep: Path | None, out: TextIO, *, as_json: 
         _make_empty(keep)
         code = run_async(rehearse(scenario, keep, out, as_json=as_json))
         if not as_json and (keep / CHANNEL).exists():
-            identity, letters, sealed = (shlex.quote(str(keep / name)) for name in (IDENTITY, "letters.pdf", CHANNEL))
+            identity, letters, sealed = (quoted(str(keep / name)) for name in (IDENTITY, "letters.pdf", CHANNEL))
             out.write(f"what people get: mfa-worker open -i {identity} --letters {letters} {sealed}\n")
         return code
     with tempfile.TemporaryDirectory(prefix="mfa-worker-rehearsal-") as folder:

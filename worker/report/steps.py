@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from worker.core.model import NOT_ACTIVATED, State
+from worker.core.shell import command_line, quoted
 from worker.report.facts import Facts
 
 
@@ -78,5 +78,5 @@ def _again(facts: Facts, state: State, what: str) -> Iterator[Step]:
 
 
 def _line(facts: Facts, *arguments: str, to: str = "") -> str:
-    line = shlex.join([*facts.command, *arguments])
-    return f"{line} > {shlex.quote(to)}" if to else line
+    line = command_line(*facts.command, *arguments)
+    return f"{line} > {quoted(to)}" if to else line

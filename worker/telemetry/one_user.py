@@ -7,8 +7,6 @@ shell where it stands in a command.
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from worker.core import history, rules
 from worker.core.causes import UNREQUESTED, why
 from worker.core.model import ENROLLED, NEVER, SIGNS_IN, Enrolment, Event, State
 from worker.core.record import rfc3339
+from worker.core.shell import command_line, quoted
 from worker.core.text import escape
 from worker.core.words import duration, several
 
@@ -25,8 +24,6 @@ LABEL = 14
 """Characters of the column on the left."""
 LONGEST = 100
 """Characters of a line of text: sentences are hard to read in longer ones."""
-_PLAIN = re.compile(rb"[ -&(-\[\]-~]")
-"""Bytes that stand for themselves between ``$'`` and ``'``."""
 
 
 @dataclass(slots=True)
@@ -105,26 +102,23 @@ def unknown(known: Known, command: Sequence[str], pool: str) -> Iterator[str]:
     """Yield what to say where nobody knows the user, and what to look at next."""
     yield f"nobody knows {known.username!r}: no worker has had a request for that user"
     if known.similar is not None:
-        yield f"  → did you mean {known.similar!r}? {_line(command, 'show', *_safe(known.similar))}"
+        yield f"  → did you mean {known.similar!r}? {command_line(*command, 'show', *_safe(known.similar))}"
         return
     if "@" in known.username or known.username.startswith("+"):
         attribute = "email" if "@" in known.username else "phone_number"
-        asked = _line(
-            ["aws", "cognito-idp", "list-users"],
-            "--user-pool-id",
-            pool,
-            "--filter",
-            f'{attribute} = "{known.username}"',
-        )
+        wanted = f'{attribute} = "{known.username}"'
+        asked = command_line("aws", "cognito-idp", "list-users", "--user-pool-id", pool, "--filter", wanted)
         yield f"  → it may be an alias; Cognito's own username counts: {asked}"
     else:
-        asked = _line(["aws", "cognito-idp", "admin-get-user"], "--user-pool-id", pool, "--username", known.username)
+        asked = command_line(
+            "aws", "cognito-idp", "admin-get-user", "--user-pool-id", pool, "--username", known.username
+        )
         yield f"  → is it Cognito's own username, letter by letter? {asked}"
     if known.waiting is None:
         yield "  → a request may still wait on the queue: SQS cannot be searched for one user"
     else:
         yield "  → no request of theirs waits on the queue, and they are not on the roster: push one"
-    yield f"  → is this the right ledger? {_line(command, 'config', 'show')}"
+    yield f"  → is this the right ledger? {command_line(*command, 'config', 'show')}"
 
 
 def next_commands(known: Known, command: Sequence[str], *, makes_tickets: bool) -> Iterator[str]:
@@ -133,35 +127,35 @@ def next_commands(known: Known, command: Sequence[str], *, makes_tickets: bool) 
     if row is None or row.is_unfinished:
         if row is None and not known.waiting:
             yield from _push(known.username, command, makes_tickets=makes_tickets)
-        yield _line(command, "run")
+        yield command_line(*command, "run")
         return
     if row.state in ENROLLED and row.reason is None:
         yield from _open(known, command)
         return
     if known.waiting:
-        yield _line(command, "run")
+        yield command_line(*command, "run")
     elif row.state is not State.SKIPPED:
         yield from _push(known.username, command, makes_tickets=makes_tickets)
     if row.state is not State.SKIPPED and rules.may_be_dismissed(row):
-        yield f"{_as_file(known.username)} | {_line(command, 'dismiss', '-', '--why')} TEXT"
+        yield f"{_as_file(known.username)} | {command_line(*command, 'dismiss', '-', '--why')} TEXT"
 
 
 def _push(username: str, command: Sequence[str], *, makes_tickets: bool) -> Iterator[str]:
     if makes_tickets:
-        yield f"{_as_file(username)} | {_line(command, 'push', '--usernames', '-', '--ticket-key')} KEYFILE"
+        yield f"{_as_file(username)} | {command_line(*command, 'push', '--usernames', '-', '--ticket-key')} KEYFILE"
     else:
-        yield f"{_line(command, 'push')} FILE"
+        yield f"{command_line(*command, 'push')} FILE"
 
 
 def _open(known: Known, command: Sequence[str]) -> Iterator[str]:
     assert known.row is not None
     if known.is_moved:
-        yield f"{_line(command, 'open', known.source, '--into')} FILE"
-        yield f"{_line(command, 'open', '--user', known.username, '-i')} KEYFILE FILE"
+        yield f"{command_line(*command, 'open', known.source, '--into')} FILE"
+        yield f"{command_line(*command, 'open', '--user', known.username, '-i')} KEYFILE FILE"
     elif known.source:
-        yield f"{_line(command, 'open', '--user', known.username, '-i')} KEYFILE"
+        yield f"{command_line(*command, 'open', '--user', known.username, '-i')} KEYFILE"
     if known.row.sealed is not None and known.row.sealed.blob:
-        yield f"{_as_file(known.username)} | {_line(command, 'redeliver', '-')}"
+        yield f"{_as_file(known.username)} | {command_line(*command, 'redeliver', '-')}"
 
 
 def _told(known: Known) -> Iterator[tuple[str, str]]:
@@ -293,25 +287,9 @@ def _ago(seconds: float) -> str:
 def _as_file(username: str) -> str:
     """The beginning of a pipe that names this user as a file of usernames does."""
     plain = username.isprintable() and username == username.strip() and not username.startswith("{")
-    return f"printf '%s\\n' {_quoted(username if plain else json.dumps({'username': username}))}"
+    return f"printf '%s\\n' {quoted(username if plain else json.dumps({'username': username}))}"
 
 
 def _safe(username: str) -> list[str]:
     """The username as an argument that is no option, whatever it begins with."""
     return ["--", username] if username.startswith("-") else [username]
-
-
-def _line(command: Sequence[str], *arguments: str) -> str:
-    return " ".join(map(_quoted, [*command, *arguments]))
-
-
-def _quoted(text: str) -> str:
-    """Quoted for the shell, and printable: what is not printable is written as bash, zsh and ksh read it."""
-    if text.isprintable():
-        return shlex.quote(text)
-    return "$'" + "".join(_byte(byte) for byte in text.encode()) + "'"
-
-
-def _byte(number: int) -> str:
-    one = bytes([number])
-    return one.decode() if _PLAIN.fullmatch(one) else f"\\x{number:02x}"

@@ -7,7 +7,6 @@ I/O.
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any, Final
 from worker.adapters.aws.queue import DAY
 from worker.adapters.aws.sqs import is_encrypted
 from worker.core.errors import UsageError
+from worker.core.shell import command_line
 from worker.core.words import duration
 from worker.settings.queue_urls import FIFO, named, same
 
@@ -175,5 +175,5 @@ def _times(url: str, attributes: Mapping[str, Any]) -> list[Trouble]:
 def set_attributes(url: str, **attributes: Any) -> str:
     """The command line that sets these attributes of the queue."""
     values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in attributes.items()}
-    quoted = shlex.quote(json.dumps(values))
-    return f"aws sqs set-queue-attributes --queue-url {shlex.quote(url)} --attributes {quoted}"
+    words = ("--queue-url", url, "--attributes", json.dumps(values))
+    return command_line("aws", "sqs", "set-queue-attributes", *words)

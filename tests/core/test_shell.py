@@ -1,0 +1,31 @@
+"""Commands that can be pasted into a shell, whatever a name contains."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from worker.core.shell import command_line
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "plain",
+        "two words",
+        "it's",
+        '$HOME `id` "x"',
+        "",
+        "-n",
+        "zoë",
+        "line\nbreak",
+        "\x1b[31mred",
+        "\u202eback",
+        "'\\\t\u2028",
+    ],
+)
+def test_a_shell_reads_each_word_as_it_was_and_the_line_is_printable(word: str) -> None:
+    line = command_line("printf", "%s", word)
+    assert line.isprintable()
+    assert subprocess.run(["bash", "-c", line], capture_output=True, check=True).stdout == word.encode()

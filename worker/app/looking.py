@@ -53,10 +53,13 @@ class Looking:
             backlog = Backlog(waiting.messages, min(backlog.expired, waiting.messages))
         refused, malformed = await queue.counted()
         malformed += counts.malformed
-        if time.monotonic() >= self._next:
+        is_time = time.monotonic() >= self._next
+        begins = self._workers is not None and not self._workers.alive and counts.unfinished > 0
+        if is_time:
             self._next = time.monotonic() + self._seldom
             with suppress(WorkerError):  # a role may see less than everything
                 self._dead_letters = await queue.dead_letters(malformed)
+        if is_time or begins:
             with suppress(WorkerError):
                 self._workers = await ledger.workers()
         counts = replace(

@@ -103,7 +103,7 @@ async def test_what_export_prints_can_be_pushed_back_with_a_session_added(rollou
     exported = await rollout.command("export", "--state", "needs_session")
     (user,) = map(json.loads, exported.out.splitlines())
     assert user.keys() == {"username", "state", "reason", "since"}
-    assert "needs session: 1 user\n" in exported.err
+    assert "needs_session: 1 user\n" in exported.err
     assert "1 session_spent: The Session had been used already" in exported.err
     assert "Next: add a credential to each" in exported.err
     (again,) = await rollout.sign_in(user["username"], credential="session")
@@ -112,7 +112,7 @@ async def test_what_export_prints_can_be_pushed_back_with_a_session_added(rollou
     assert pushed.code == 0
     assert (await rollout.run()).code == 0
     nobody = await rollout.command("export", "--state", "needs_session")
-    assert (nobody.out, nobody.err) == ("", "needs session: 0 users; all states: mfa-worker status\n")
+    assert (nobody.out, nobody.err) == ("", "needs_session: 0 users; all states: mfa-worker status\n")
 
 
 async def test_export_of_a_state_that_is_none_names_the_nearest(rollout: Rollout) -> None:

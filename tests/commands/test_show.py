@@ -71,7 +71,7 @@ async def test_why_a_user_got_two_letters_has_an_answer(rollout: Rollout) -> Non
     assert "Attempts      at least 2 by workers, 11 answers of Cognito's\n" in ended.out
     assert f"Sent earlier  generation {first['generation']}, delivered 20" in ended.out
     assert f"in {rollout.channel}, and in the ledger, sealed" in " ".join(ended.out.split())
-    assert f"mfa-worker -c {rollout.config} open --user ana -i KEYFILE" in ended.out
+    assert f"mfa-worker -c {rollout.config} open --user ana -i KEYFILE --letters letter.pdf" in ended.out
     failed = await rollout.command("show", "eve")
     assert "failed: invalid_parameter, since 20" in failed.out
     assert f"printf '%s\\n' eve | mfa-worker -c {rollout.config} dismiss - --why TEXT" in failed.out

@@ -119,9 +119,11 @@ def test_status_lists_every_state_but_only_the_reasons_that_occur() -> None:
         (1_250, "1,250 requests are dead letters"),
     ],
 )
-def test_dead_letters_are_in_the_status_the_table_and_the_verdict(number: int | None, said: str) -> None:
+def test_dead_letters_are_in_the_status_the_table_and_the_verdict(
+    stats: RunStats, number: int | None, said: str
+) -> None:
     counted, out = replace(counts(0, {}, delivered=5), dead_letters=number), io.StringIO()
-    report.print_table(counted, Backlog(0), None, out)
+    report.print_table(counted, Backlog(0), stats, out)
     assert said in report.verdict(counted, Backlog(0))
     assert report.status(counted, Backlog(0))["dead_letters"] == number
     assert ("\ndead letters" in out.getvalue()) is bool(number)
@@ -150,39 +152,38 @@ def test_the_table_adds_up_for_people(virtual: VirtualTime, stats: RunStats) -> 
     stats.trouble(Trouble.THROTTLED)
     virtual.now += 60
     ledger_stats = counts(2, {"session_expired": 1}, delivered=1_999, needs_session=1)
-    report.print_table(ledger_stats, Backlog(72_000, 5), stats, out, quota=20.0)
+    report.print_table(ledger_stats, Backlog(72_000, 5), stats, out)
     text = " ".join(out.getvalue().split())
-    assert "delivered 1,999 need a new sign-in 1 accepted 2,000 waiting 72,000 session_expired 1" in text
-    assert "past their deadline 5 duplicate requests 3 malformed messages 2" in text
+    assert "delivered 1,999 need a new sign-in 1 = users in the ledger 2,000 session_expired 1" in text
+    assert "requests that wait 72,000 past their deadline 5 duplicate requests 3 malformed messages 2" in text
     assert "this run: 120 users in 60 s (2.0/s), 120 requests, 1 of them throttled" in text
-    assert "60 min left at 20 requests/s" in text
+    assert text.endswith(
+        "2,000 accepted = 1,999 delivered + 1 needs a new sign-in (1 session_expired). "
+        "→ 72,000 requests wait, run again for them "
+        "→ list those who need a new sign-in: mfa-worker export --state needs_session "
+        "→ 2 malformed, put aside: mfa-worker status --malformed"
+    )
 
 
 @pytest.mark.parametrize(
-    ("waiting", "expired", "said"), [(3, 0, "1 s left at 20 requests/s"), (3_000, 3_000, None), (3_000, 1_000, "100 s")]
-)
-def test_the_table_says_how_long_those_who_live_will_take(waiting: int, expired: int, said: str | None) -> None:
-    out = io.StringIO()
-    report.print_table(counts(0, {}), Backlog(waiting, expired), None, out, quota=20.0)
-    assert (said in out.getvalue()) if said else " left" not in out.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("waiting", "pending", "said"),
+    ("counted", "waiting", "says"),
     [
-        (400_000, 0, "16.7 h left at 20 requests/s, 3 calls a user: 6.67 users/s"),
-        (2_000, 2_000, "3 min left"),
-        (0, 2_000, "3 min left"),
-        (4_000, 2_000, "8 min left"),
-        (0, 0, None),
+        ({"delivered": 2}, 0, True),
+        ({"active": 2, "failed": 1}, 0, True),
+        ({"delivered": 2}, 1, False),
+        ({"delivered": 2, "sealed": 1}, 0, False),
+        ({"skipped": 2}, 0, False),
     ],
 )
-def test_whose_activation_is_under_way_takes_time_too(waiting: int, pending: int, said: str | None) -> None:
-    """A message of theirs that still waits is not counted as another user's."""
+def test_once_a_run_is_finished_the_next_step_is_to_hand_out(
+    stats: RunStats, counted: dict[str, int], waiting: int, says: bool
+) -> None:
     out = io.StringIO()
-    reasons = {"activation_pending": pending}
-    report.print_table(counts(0, reasons, delivered=pending), Backlog(waiting), None, out, quota=20.0, calls=3)
-    assert (said in out.getvalue()) if said else " left" not in out.getvalue()
+    report.print_table(counts(0, {}, **counted), Backlog(waiting), stats, out)
+    last = out.getvalue().splitlines()[-1]
+    assert (
+        last == "→ hand out the secrets, where the key is: mfa-worker open -i KEYFILE --letters letters.pdf"
+    ) is says
 
 
 def test_the_verdict_says_how_many_are_active_and_whose_activation_is_left() -> None:
@@ -192,13 +193,13 @@ def test_the_verdict_says_how_many_are_active_and_whose_activation_is_left() -> 
     assert "the activation of 3 is left to you: mfa-worker export --state delivered" in said
 
 
-def test_each_reason_is_explained_and_told_apart_by_its_codes() -> None:
+def test_each_reason_is_explained_and_told_apart_by_its_codes(stats: RunStats) -> None:
     codes = {"refused": {"ForbiddenException": 2, "ResourceNotFoundException": 1}}
     reasons = {"refused": 3, "session_expired": 40, "dismissed": 5, "of_a_later_version": 1}
     counted = replace(counts(0, reasons, failed=3, needs_session=41, skipped=5), codes=codes)
     out = io.StringIO()
 
-    report.print_table(counted, Backlog(0), None, out)
+    report.print_table(counted, Backlog(0), stats, out)
 
     lines = out.getvalue().splitlines()
     found = [line.strip().partition(":")[0] for line in lines if line.startswith(" ") and ": " in line]

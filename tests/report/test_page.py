@@ -173,5 +173,10 @@ def test_the_commands_can_be_pasted_whatever_the_settings_file_is_called() -> No
     assert set(found) <= {unescape(each) for each in re.findall(r"<pre><code>(.*?)</code></pre>", page)}
 
 
-def test_nothing_is_left_to_do_where_everybody_is_done() -> None:
-    assert not list(steps(replace(finished(), counts=Counts({State.DELIVERED: 3}, {}))))
+def test_where_everybody_is_done_the_secrets_are_handed_out() -> None:
+    [step] = steps(replace(finished(), counts=Counts({State.DELIVERED: 3, State.SKIPPED: 1}, {})))
+    assert step.what.startswith("Hand the secrets out")
+    assert step.commands[0].endswith("open -i identity.key --letters letters.pdf")
+
+    for counts in (Counts({State.SKIPPED: 3}, {}), Counts({State.DELIVERED: 3, State.SEALED: 1}, {})):
+        assert not any("Hand" in each.what for each in steps(replace(finished(), counts=counts)))

@@ -69,5 +69,5 @@ def test_whom_nobody_has_to_worry_about_is_said_too() -> None:
     assert left == "2 users need a new sign-in and 1 has a secret that is not active as asked."
     assert aside == "1 malformed message was put aside."
     assert rest.startswith(
-        "Nobody has to worry about the 7 users who hold the newest secret that Cognito issued and the 3"
+        "Nobody has to worry about the 7 users whose delivered secret is the newest that Cognito issued and the 3"
     )

@@ -59,7 +59,7 @@ def test_where_the_secret_lies_is_told_and_how_it_is_opened() -> None:
     delivered.is_moved = True
     assert list(next_commands(delivered, ["mfa-worker"], makes_tickets=False)) == [
         "mfa-worker open sqs:URL --into FILE",
-        "mfa-worker open --user ana -i KEYFILE FILE",
+        "mfa-worker open --user ana -i KEYFILE --letters letter.pdf FILE",
         "printf '%s\\n' ana | mfa-worker redeliver -",
     ]
     assert "in the ledger, sealed; not delivered yet" in told(

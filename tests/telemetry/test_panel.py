@@ -54,8 +54,8 @@ AT_80 = """\
 ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╸
 593 of 1,501 users · 40 % · 36 s left · ends about 08:00
 
-so far    540 delivered · 49 need a new sign-in · 4 failed · 12 in progress · 3
-          duplicates
+so far    540 delivered · 49 need a new sign-in · 4 failed · 12 in progress ·
+          3 duplicates
 rate      24.9 of 25 calls/s
 why       40 session_expired: The Session died before the user's turn came.
            9 reply_lost: """
@@ -65,6 +65,17 @@ def test_at_80_columns_it_says_how_far_it_is_what_became_of_them_how_fast_and_wh
     lines = shown(MIDDLE, 80)
     assert "\n".join(lines).startswith(AT_80)
     assert any("4 refused (ResourceNotFoundException, ForbiddenException): " in line for line in lines)
+
+
+def test_one_code_has_its_own_cause_as_in_status() -> None:
+    counts = Counts(
+        {State.FAILED: 6},
+        {"credential_mismatch": 2, "refused": 4},
+        codes={"credential_mismatch": {"user": 2}, "refused": {"ForbiddenException": 3}},
+    )
+    said = " ".join(" ".join(shown(replace(MIDDLE, counts=counts), 110)).split())
+    assert "2 credential_mismatch: For this user, the access token is another user's" in said
+    assert "4 refused (ForbiddenException): Cognito refused this user each time" in said  # one came without a code
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 300])

@@ -105,7 +105,16 @@ def test_that_the_queue_is_watched_at_the_end_is_part_of_the_time() -> None:
 
 def test_where_nothing_is_left_nothing_is_said_of_it() -> None:
     done = replace(LOOK, counts=Counts({State.DELIVERED: 5}, {}), backlog=Backlog(0), waiting=WaitingUsers(0, 0, 0))
-    assert text(done) == "delivered 5\n= users in the ledger 5"
+    assert text(done) == (
+        "delivered 5\n= users in the ledger 5\n"
+        "→ hand out the secrets, where the key is: mfa-worker open -i KEYFILE --letters letters.pdf"
+    )
+
+
+def test_what_is_listed_below_is_no_step_to_do() -> None:
+    stood = stands(replace(LOOK, counts=replace(LOOK.counts, malformed=2)))
+    assert any("status --malformed" in line for line in standing.lines(stood))
+    assert not any("status --malformed" in line for line in standing.lines(stood, lists_malformed=True))
 
 
 @pytest.mark.parametrize("trouble", ["", "the ledger is away (since 08:00:00)"])

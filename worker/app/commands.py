@@ -225,7 +225,7 @@ async def export_unrequested(settings: Settings, out: TextIO) -> Reasons:
 def exported(wanted: str, reasons: Reasons) -> Iterator[str]:
     """Yield lines for people about what was exported: how many users, each reason's cause and cure, the next step."""
     number = sum(reasons.values())
-    of_them = f"{wanted.replace('_', ' ')}: {several(number, 'user')}"
+    of_them = f"{wanted}: {several(number, 'user')}"
     if not number:
         yield f"{of_them}; all states: mfa-worker status"
         return

@@ -45,7 +45,7 @@ def status(settings: Settings, as_json: bool, malformed: bool, watch: bool) -> N
         listed = {"put_aside": None if aside is None else [asdict(each) for each in aside]} if malformed else {}
         click.echo(json.dumps({**report.status(found.look.counts, found.look.backlog), **listed}))
         return
-    print_lines(found, sys.stdout)
+    print_lines(found, sys.stdout, lists_malformed=malformed)
     if malformed:
         report.print_lines(commands.told(aside, settings), sys.stdout)
 

@@ -41,7 +41,7 @@ _OF_STATE: Mapping[str, Why] = {
     ),
     State.DELIVERED: Why(
         "The channel confirmed the delivery of the user's newest secret.",
-        "Nothing; where the identity is, this opens the record: mfa-worker open -i KEYFILE",
+        "Hand it out, if that is not done yet, where the key is: mfa-worker open -i KEYFILE --letters FILE",
     ),
     State.ACTIVE: Why("The secret is delivered and verified: the user signs in with a code.", "Nothing."),
     State.NEEDS_SESSION: Why(

@@ -17,18 +17,18 @@ _DURATION = re.compile(r"[0-9.]+\s*(ms|s|m|h|d|w)", re.ASCII)
 
 
 def since(text: str, now: float) -> float:
-    """Return the UTC seconds that ``--since`` means: a time, a date (midnight, UTC), or how long ago (``24h``).
+    """Return the UTC seconds that ``--since`` means: a time, a date (midnight, UTC), or how long ago: ``24h``.
 
     A time without a zone is UTC, as everywhere in records. Raises ``UsageError`` for anything else.
     """
     text = text.strip()
     try:
-        if _DURATION.fullmatch(text):
+        if _DURATION.fullmatch(how_long := text.removesuffix("ago").rstrip()):
             from pydantic import TypeAdapter
 
             from worker.settings.types import Seconds
 
-            ago: float = TypeAdapter(Seconds).validate_python(text)
+            ago: float = TypeAdapter(Seconds).validate_python(how_long)
             return now - ago
         if _DATE.fullmatch(text):
             return epoch(f"{text}T00:00:00Z")

@@ -40,8 +40,8 @@ MOST_GAPS = 6
 """So many times without figures are listed in a line below the charts."""
 
 MEANINGS = {
-    State.DELIVERED: "the channel confirmed the newest secret",
-    State.ACTIVE: "the first code was verified too",
+    State.DELIVERED: "their newest secret is ready to be handed out",
+    State.ACTIVE: "the same, and its first code was verified",
     State.SKIPPED: "not to be enrolled",
     State.NEEDS_SESSION: "their credential can no longer be used",
     State.FAILED: "the request will not succeed as it is",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from worker.core.model import NOT_ACTIVATED, State
 from worker.core.shell import command_line, quoted
 from worker.report.facts import Facts
+from worker.report.verdict import enrolled
 
 
 class Step(NamedTuple):
@@ -51,6 +52,12 @@ def steps(facts: Facts) -> Iterator[Step]:
         yield Step(
             "See who is on the roster and was never requested, and push requests for them.",
             [_line(facts, "export", "--state", "unrequested", to="unrequested.jsonl")],
+        )
+    if enrolled(counts) and not waiting and not counts.unfinished:
+        yield Step(
+            "Hand the secrets out to whoever does not have theirs yet, on a machine that has the key and a copy of "
+            "what was delivered. This writes a letter to each user; --qr DIR writes QR codes, --csv FILE a table.",
+            [_line(facts, "open", "-i", "identity.key", "--letters", "letters.pdf")],
         )
     if not counts.accepted and not waiting:
         yield Step(

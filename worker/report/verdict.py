@@ -99,8 +99,7 @@ def _everybody(counts: Counts) -> str:
 
 def _without_worry(counts: Counts) -> Iterator[str]:
     if number := enrolled(counts):
-        hold = "holds" if number == 1 else "hold"
-        yield f"the {several(number, 'user')} who {hold} the newest secret that Cognito issued"
+        yield f"the {several(number, 'user')} whose delivered secret is the newest that Cognito issued"
     if number := counts.states.get(State.SKIPPED, 0):
         yield f"the {number:,} who {_are(number)} not to be enrolled"
 

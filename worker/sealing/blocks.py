@@ -122,7 +122,8 @@ def opened(name: str) -> Source:
             return Source(shown, _spooled(file))
     except OSError as error:
         raise UsageError(
-            f"cannot read {shown}: {error.strerror}", "name the file that the worker delivered to"
+            f"cannot read {shown}: {error.strerror}",
+            "name the file that the worker delivered to; before it delivered anybody there is none: mfa-worker status",
         ) from None
 
 

@@ -151,9 +151,9 @@ def _open(known: Known, command: Sequence[str]) -> Iterator[str]:
     assert known.row is not None
     if known.is_moved:
         yield f"{command_line(*command, 'open', known.source, '--into')} FILE"
-        yield f"{command_line(*command, 'open', '--user', known.username, '-i')} KEYFILE FILE"
+        yield f"{command_line(*command, 'open', '--user', known.username, '-i')} KEYFILE --letters letter.pdf FILE"
     elif known.source:
-        yield f"{command_line(*command, 'open', '--user', known.username, '-i')} KEYFILE"
+        yield f"{command_line(*command, 'open', '--user', known.username, '-i')} KEYFILE --letters letter.pdf"
     if known.row.sealed is not None and known.row.sealed.blob:
         yield f"{_as_file(known.username)} | {command_line(*command, 'redeliver', '-')}"
 

@@ -7,7 +7,7 @@ than the terminal is wide, or than people like to read, and nothing that names a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, tzinfo
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -70,8 +70,8 @@ def _lines(snapshot: Snapshot, width: int, zone: tzinfo | None, most: int) -> It
     parts = [
         _labelled("stopping", Text(snapshot.stopping, style="bold yellow"), width) if snapshot.stopping else [],
         _waits(snapshot, width),
-        _labelled("so far", _so_far(snapshot), width) if snapshot.counts else [],
-        _labelled("rate", _rate(snapshot), width) if snapshot.pace.quota else [],
+        _labelled("so far", _items(_so_far(snapshot), width), width) if snapshot.counts else [],
+        _labelled("rate", _items(_rate(snapshot), width), width) if snapshot.pace.quota else [],
         list(_reasons(snapshot.counts, width)) if snapshot.counts else [],
     ]
     room = most - len(head)
@@ -121,7 +121,7 @@ def _how_far(snapshot: Snapshot, zone: tzinfo | None) -> Text:
     return line
 
 
-def _so_far(snapshot: Snapshot) -> Text:
+def _so_far(snapshot: Snapshot) -> Sequence[Text]:
     assert snapshot.counts is not None
     counts = snapshot.counts
     pending = counts.reasons.get(Reason.ACTIVATION_PENDING, 0)
@@ -139,7 +139,7 @@ def _so_far(snapshot: Snapshot) -> Text:
     if not_activated:
         parts.append(Text(f"{not_activated:,} delivered, not activated", "yellow"))
     parts += [Text(words) for words in _beside(snapshot)]
-    return Text(" · ").join(parts) if parts else Text("nobody yet", "dim")
+    return parts or [Text("nobody yet", "dim")]
 
 
 def _beside(snapshot: Snapshot) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _beside(snapshot: Snapshot) -> Iterator[str]:
             yield f"{number:,} {words}"
 
 
-def _rate(snapshot: Snapshot) -> Text:
+def _rate(snapshot: Snapshot) -> Sequence[Text]:
     pace, parts = snapshot.pace, []
     is_slowed = pace.allowed is not None and pace.allowed < 0.95 * pace.quota
     if pace.calls_per_second is not None:
@@ -177,7 +177,7 @@ def _rate(snapshot: Snapshot) -> Text:
     is_worth_it = found is not None and (found.alive > 1 or pace.calls_per_second is None)
     if is_worth_it and found and (found.alive or found.are_exact or not pace.users_per_second):
         parts.append(Text(workers(found)))
-    return Text(" · ").join(parts)
+    return parts
 
 
 def _waits(snapshot: Snapshot, width: int) -> list[Text]:
@@ -197,17 +197,21 @@ def _reasons(counts: Counts, width: int) -> Iterator[Text]:
     digits = max((len(f"{number:,}") for _, number in found[:REASONS]), default=0)
     for place, (reason, number) in enumerate(found[:REASONS]):
         line = Text(f"{number:>{digits},} ").append(clean(reason), _colour(reason))
-        line.append(f"{_codes(counts, reason)}: {why(STATE_OF.get(reason, State.FAILED), reason).cause}")
+        line.append(_cause(counts, reason, number))
         yield from _labelled("why" if place == 0 else "", line, width, hanging=digits + 1)
     if len(found) > REASONS:
         yield from _labelled("", Text(f"and {len(found) - REASONS} more reasons: mfa-worker status", "dim"), width)
 
 
-def _codes(counts: Counts, reason: str) -> str:
-    """The codes that came with the reason, the most frequent first."""
+def _cause(counts: Counts, reason: str, number: int) -> str:
+    """The cause, as ``status`` says it where all have the same code; else the codes too, the most frequent first."""
+    state = STATE_OF.get(reason, State.FAILED)
     codes = sorted(counts.codes.get(reason, {}).items(), key=lambda each: (-each[1], each[0]))
+    if len(codes) == 1 and codes[0][1] == number:
+        return f": {clean(why(state, reason, codes[0][0]).cause)}"
     named = [clean(code) for code, _ in codes[:CODES]] + ["…"] * (len(codes) > CODES)
-    return f" ({', '.join(named)})" if named else ""
+    in_brackets = f" ({', '.join(named)})" if named else ""
+    return f"{in_brackets}: {why(state, reason).cause}"
 
 
 def _colour(reason: str) -> str:
@@ -229,6 +233,23 @@ def _clock_time(snapshot: Snapshot, zone: tzinfo | None) -> str:
     assert snapshot.seconds_left is not None
     end = datetime.fromtimestamp(snapshot.now + snapshot.seconds_left, zone)
     return f"{end:%a %H:%M}" if snapshot.seconds_left >= A_DAY else f"{end:%H:%M}"
+
+
+def _items(parts: Sequence[Text], width: int) -> Text:
+    """Return the parts one after the other, in lines that break between two of them."""
+    text, room = Text(), 0
+    for part in parts:
+        needed = part.cell_len + len(" · ")
+        if text and needed > room:
+            text.append(" ·\n")
+            room = width - LABEL
+        elif text:
+            text.append(" · ")
+        else:
+            room = width - LABEL
+        text.append_text(part)
+        room -= needed
+    return text
 
 
 def _labelled(label: str, text: Text, width: int, *, hanging: int = 0) -> list[Text]:

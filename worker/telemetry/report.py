@@ -17,11 +17,10 @@ from typing import Any, TextIO
 from worker.adapters.private_files import look_private, write_private
 from worker.core.causes import Why, why
 from worker.core.errors import DependencyUnavailable, UsageError
-from worker.core.forecast import a_user_costs
-from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, Reason, State
+from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, State
 from worker.core.ports import Backlog, Workers
 from worker.core.stats import RunStats
-from worker.core.words import STATES, duration, several, time_left
+from worker.core.words import STATES, duration, several
 from worker.telemetry.logs import clean
 
 _LARGEST = 1_000_000
@@ -129,16 +128,16 @@ def write(path: Path, report: Mapping[str, Any]) -> None:
 
 def verdict(counts: Counts, backlog: Backlog) -> str:
     """Return one sentence: in which states the users are, and what to do about those who are not enrolled."""
+    return "; ".join([_sum(counts), *next_steps(counts, backlog)]) + "."
+
+
+def _sum(counts: Counts) -> str:
     parts = [
         f"{number:,} {_word(state, number)}{_why(counts, state)}"
         for state in STATES
         if (number := counts.states.get(state))
     ]
-    statements = [
-        f"{counts.accepted:,} accepted" + (f" = {' + '.join(parts)}" if parts else ""),
-        *next_steps(counts, backlog),
-    ]
-    return "; ".join(statements) + "."
+    return f"{counts.accepted:,} accepted" + (f" = {' + '.join(parts)}" if parts else "")
 
 
 def _word(state: State, number: int) -> str:
@@ -179,6 +178,12 @@ def next_steps(counts: Counts, backlog: Backlog, *, says_run: bool = True) -> It
         yield f"{counts.malformed:,} malformed, put aside: mfa-worker status --malformed"
 
 
+def handing_out(counts: Counts, left: int) -> Iterator[str]:
+    """Yield how the secrets are handed out, once there are some and nobody is ``left`` for a worker to do."""
+    if not left and (counts.states.get(State.DELIVERED) or counts.states.get(State.ACTIVE)):
+        yield "hand out the secrets, where the key is: mfa-worker open -i KEYFILE --letters letters.pdf"
+
+
 Reasons = Mapping[tuple[str, str | None, str | None], int]
 """How many users there are by state, reason and detail."""
 
@@ -212,27 +217,16 @@ def explained(reasons: Reasons) -> Iterator[str]:
             yield f"{'':8}and more of {name}: mfa-worker status --json has them all, under codes"
 
 
-def print_table(
-    counts: Counts,
-    backlog: Backlog,
-    stats: RunStats | None,
-    stream: TextIO,
-    *,
-    quota: float | None = None,
-    calls: int = 1,
-) -> None:
-    """Print a table: states, reasons, the backlog; each reason's cause and cure; and the verdict.
-
-    With ``stats`` it shows the speed of that run too; with ``quota`` (requests/s) also how long everybody takes at
-    least who waits and lives, or whose activation is under way; ``calls``: how many requests a user costs.
-    """
-    rows = states(counts)
-    rows += [("accepted", counts.accepted), ("waiting", backlog.waiting)]
+def print_table(counts: Counts, backlog: Backlog, stats: RunStats, stream: TextIO) -> None:
+    """Print what a run ends with: a table, its speed, each reason's cause and cure, the verdict, what is next."""
+    rows = [(f"  {word}", number) for word, number in states(counts)]
+    rows += [("= users in the ledger", counts.accepted)]
     for reason, number in sorted(counts.reasons.items()):
         if number:
             rows.append((f"  {reason}", number))
             rows += [(f"    {code}", users) for code, users in sorted(counts.codes.get(reason, {}).items()) if users]
     others = {
+        "requests that wait": backlog.waiting,
         "past their deadline": backlog.expired,
         "duplicate requests": counts.duplicates,
         "malformed messages": counts.malformed,
@@ -241,12 +235,11 @@ def print_table(
     }
     rows += [(word, number) for word, number in others.items() if number]
     lines = [f"{word:<26}{number:>12,}" for word, number in rows]
-    if stats is not None:
-        lines.append(_speed(stats))
-    if quota and (requests := _requests_left(counts, backlog, calls)) > 0:
-        lines.append(f"{time_left(requests / quota)} left at {quota:g} requests/s{a_user_costs(quota, calls)}")
+    lines.append(_speed(stats))
     lines += explained(reasons_of(counts))
-    stream.write("\n".join([*lines, verdict(counts, backlog)]) + "\n")
+    lines.append(f"{_sum(counts)}.")
+    steps = [*next_steps(counts, backlog), *handing_out(counts, backlog.waiting + counts.unfinished)]
+    stream.write("\n".join([*lines, *(f"→ {step}" for step in steps)]) + "\n")
     stream.flush()
 
 
@@ -263,18 +256,6 @@ def workers(found: Workers | None) -> str:
     if found.alive == 0:
         return "no worker runs" if found.are_exact else "no worker holds a user"
     return f"{'' if found.are_exact else 'about '}{several(found.alive, 'worker')}"
-
-
-def _requests_left(counts: Counts, backlog: Backlog, calls: int) -> int:
-    """Requests for everybody who waits and lives, and what is left for those who were delivered: all but the first.
-
-    Whose activation is under way may still have a message: they are not counted twice.
-    """
-    alive = max(0, backlog.waiting - backlog.expired)
-    if calls == 1:
-        return alive
-    pending = counts.reasons.get(Reason.ACTIVATION_PENDING, 0)
-    return max(alive * calls - min(alive, pending), pending * (calls - 1))
 
 
 def print_lines(lines: Iterable[str], stream: TextIO) -> None:

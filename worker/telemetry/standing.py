@@ -94,8 +94,11 @@ def waiting(trouble: str) -> Snapshot:
     return Snapshot(time.time(), None, waits=(trouble,))
 
 
-def lines(standing: Standing) -> Iterator[str]:
-    """Yield the lines of ``status`` for people: a table that adds up, how fast it goes, why, and what to do."""
+def lines(standing: Standing, *, lists_malformed: bool = False) -> Iterator[str]:
+    """Yield the lines of ``status`` for people: a table that adds up, how fast it goes, why, and what to do.
+
+    ``lists_malformed``: whether a list of what was malformed follows, so that it is no step to do.
+    """
     look = standing.look
     counts, backlog = look.counts, look.backlog
     for word, number in report.states(counts):
@@ -119,7 +122,7 @@ def lines(standing: Standing) -> Iterator[str]:
     yield from _never_requested(look)
     yield from _pace(standing)
     yield from report.explained(report.reasons_of(counts))
-    yield from _steps(standing)
+    yield from (step for step in _steps(standing) if not (lists_malformed and step.endswith("status --malformed")))
 
 
 def _row(word: str, number: int, more: str = "") -> str:
@@ -191,13 +194,14 @@ def _steps(standing: Standing) -> Iterator[str]:
     steps = list(report.next_steps(look.counts, look.backlog, says_run=False))
     if look.left and not standing.runs:
         steps.insert(0, "work is left, run again: mfa-worker run")
+    steps += report.handing_out(look.counts, look.left)
     for step in steps:
         yield f"→ {step}"
 
 
-def print_lines(standing: Standing, out: TextIO) -> None:
+def print_lines(standing: Standing, out: TextIO, *, lists_malformed: bool = False) -> None:
     """Print what ``lines`` says."""
-    out.writelines(f"{line}\n" for line in lines(standing))
+    out.writelines(f"{line}\n" for line in lines(standing, lists_malformed=lists_malformed))
     out.flush()
 
 

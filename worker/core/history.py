@@ -148,7 +148,7 @@ def load(stored: Any) -> tuple[Event, ...]:
         for since, what, *more in parts:
             then += since
             if not 0 <= then < _LATEST:
-                raise ValueError
+                return ()
             detail, times = more[0] if more else "", more[1] if len(more) > 1 else 1
             events.append(Event(then / 1000, _WORDS.get(what, str(what)), str(detail), int(times)))
         return tuple(events[-MOST:])

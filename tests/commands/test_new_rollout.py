@@ -10,6 +10,10 @@ import pytest
 
 from tests.support.processes import Ended
 from tests.support.rollout import Rollout
+from worker.adapters.channels.kind import OpenableChannel
+from worker.app import beginning
+from worker.app.stores import Purpose, open_stores
+from worker.settings import Settings
 
 
 def make_away(rollout: Rollout) -> None:
@@ -121,6 +125,23 @@ async def test_a_new_ledger_beside_delivered_secrets_is_refused_and_nothing_is_m
     assert (dry.code, "holds records already" in dry.out) == (2, True)
     assert rollout.ledger.exists() is made
     assert (await rollout.fake_cognito.stats()).issued == 2
+
+
+@pytest.mark.parametrize("is_made", [False, True])
+async def test_a_worker_that_was_overtaken_while_it_began_goes_on(
+    rollout: Rollout, monkeypatch: pytest.MonkeyPatch, is_made: bool
+) -> None:
+    if is_made:
+        await rollout.push([])
+    look = beginning.refuse_beside_records
+
+    async def overtaken(settings: Settings, channel: OpenableChannel) -> None:
+        await delivered(rollout, "ana")
+        await look(settings, channel)
+
+    monkeypatch.setattr(beginning, "refuse_beside_records", overtaken)
+    async with open_stores(rollout.settings(), Purpose.RUN) as stores:
+        assert stores.found.has_users
 
 
 async def test_whoever_pushes_beside_delivered_secrets_is_told_that_run_will_refuse(rollout: Rollout) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.support.rows import happened, histories
 from worker.core import history
-from worker.core.history import LONGEST_DETAIL, MOST, and_then, dump, load
+from worker.core.history import LONGEST_DETAIL, MOST, and_then, dump, load, load_text
 from worker.core.model import Event
 
 NOW = 1_790_000_000.123
@@ -98,10 +98,19 @@ def test_what_is_stored_is_short_and_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    "damaged", [[7], [7, 8], [7, [1]], ["x", [1, "c"]], {"events": 1}, [7, [1, "c", "d", "often"]], 5]
+    "damaged",
+    [
+        *([7], [7, 8], [7, [1]], ["x", [1, "c"]], {"events": 1}, [7, [1, "c", "d", "often"]], 5),
+        *([float("nan"), [0, "c"]], [7, [float("inf"), "c"]], [10**20, [0, "c"]], [-7, [0, "c"]]),
+    ],
 )
 def test_a_history_that_cannot_be_read_counts_as_none(damaged: object) -> None:
     assert load(damaged) == ()
+
+
+@pytest.mark.parametrize("damaged", ["{", "[1, [0,", b"\xff\xfe", 7, "[" * 100_000])
+def test_nor_does_a_stored_text_that_is_damaged_keep_anybody_from_working_on_the_user(damaged: object) -> None:
+    assert load_text(damaged) == ()
 
 
 def test_a_word_of_a_later_version_is_shown_as_it_is() -> None:

@@ -219,16 +219,16 @@ async def open_stores(
                 lambda number: ledger.count(malformed=number), to_look=purpose is Purpose.EXISTING
             )
         ledger = await opening.ledger()
-        if purpose is Purpose.EXISTING:
-            found = await beginning.existing(settings, ledger)
-        else:
-            found = await ledger.look(must_exist=settings.ledger.must_exist)
-        if purpose is Purpose.RUN and found.stamp and not found.has_users:
-            found = replace(found, has_users=await ledger.has_users())
+        found = await _found(settings, ledger, purpose)
         is_meant = new_rollout or beginning.is_meant(found)
         is_told = False
         if purpose is not Purpose.EXISTING and not found.has_users and not settings.ledger.must_exist:
-            is_told = await look_at_channel(settings, purpose, is_meant=is_meant)
+            try:
+                is_told = await look_at_channel(settings, purpose, is_meant=is_meant)
+            except UsageError:
+                found = await _found(settings, ledger, purpose)
+                if not found.has_users:  # else another worker began, and delivered, since we looked
+                    raise
         own = (
             own_identity.own_identity(settings, found) if purpose is Purpose.RUN and _is_ours(settings, found) else None
         )
@@ -247,6 +247,15 @@ async def open_stores(
         queue = queue or await opening.sqlite_queue()
         alive = opening.liveness or nullcontext()
         yield Stores(worker, alive, parser, queue, ledger, found, clock, opening.watched(), own)
+
+
+async def _found(settings: Settings, ledger: StoredLedger, purpose: Purpose) -> Found:
+    if purpose is Purpose.EXISTING:
+        return await beginning.existing(settings, ledger)
+    found = await ledger.look(must_exist=settings.ledger.must_exist)
+    if purpose is Purpose.RUN and found.stamp and not found.has_users:
+        found = replace(found, has_users=await ledger.has_users())
+    return found
 
 
 @asynccontextmanager

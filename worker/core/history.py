@@ -19,6 +19,9 @@ MOST = 10
 LONGEST_DETAIL = 100
 """Characters of a detail that are kept, as many as ``dismiss --why`` takes; codes are shorter."""
 
+_LATEST = 253_402_300_800_000
+"""The year 10000 in milliseconds: no time that can be shown is later."""
+
 CLAIMED = "claimed"
 """A worker claimed the user; the detail says what for, unless it is the first secret."""
 TAKEN_OVER = "taken over"
@@ -123,6 +126,14 @@ def dump(events: tuple[Event, ...]) -> str:
     return text + "]"
 
 
+def load_text(text: Any) -> tuple[Event, ...]:
+    """The events in a stored text; ``None`` and a text that is damaged hold none, see ``load``."""
+    try:
+        return load(json.loads(text)) if text else ()
+    except (TypeError, ValueError, RecursionError):
+        return ()
+
+
 def load(stored: Any) -> tuple[Event, ...]:
     """The events of a stored array, read as JSON; ``None`` and an empty one hold none.
 
@@ -136,6 +147,8 @@ def load(stored: Any) -> tuple[Event, ...]:
         events = []
         for since, what, *more in parts:
             then += since
+            if not 0 <= then < _LATEST:
+                return ()
             detail, times = more[0] if more else "", more[1] if len(more) > 1 else 1
             events.append(Event(then / 1000, _WORDS.get(what, str(what)), str(detail), int(times)))
         return tuple(events[-MOST:])

@@ -579,7 +579,7 @@ def _converted(row: Sequence[Any]) -> Enrolment:
         sealed=sealed,
         detail=row[19],
         activation=_unpacked(row[20]) if row[20] is not None else None,
-        events=history.load(json.loads(row[21])) if row[21] else (),
+        events=history.load_text(row[21]),
     )
 
 

@@ -15,11 +15,11 @@ from tests.crash.activated import Outcome, activated, rollout_on
 from tests.support.emulators import Emulator
 
 ROLLOUTS = {
-    "from usernames": ("usernames", False, "embedded", 150),
-    "from passwords": ("passwords", False, "embedded", 150),
-    "from passwords in a pool that requires MFA": ("passwords", True, "embedded", 100),
-    "from usernames on SQS and DynamoDB": ("usernames", False, "aws", 40),
-    "from passwords on SQS and DynamoDB": ("passwords", False, "aws", 40),
+    "from usernames": ("usernames", False, "embedded", 80),
+    "from passwords": ("passwords", False, "embedded", 80),
+    "from passwords in a pool that requires MFA": ("passwords", True, "embedded", 60),
+    "from usernames on SQS and DynamoDB": ("usernames", False, "aws", 30),
+    "from passwords on SQS and DynamoDB": ("passwords", False, "aws", 30),
 }
 """What each rollout begins with, whether by Session, where its stores are, and how many users there are."""
 

@@ -17,6 +17,6 @@ async def test_kills_lose_nobody_on_sqs_and_dynamodb(
 ) -> None:
     # not S3: the emulator stores half an object where an upload was cut off, which S3 never does
     async with aws_rollout_in(tmp_path, ministack, "sqs") as rollout:
-        outcome = await long_kill(rollout, users=120, kills=4, seed=3, credential="session", rate=60)
+        outcome = await long_kill(rollout, users=80, kills=3, seed=3, credential="session", rate=60)
 
     assert outcome.holds, outcome

@@ -2,7 +2,7 @@
 
 The engine, the pipeline and the pacer are the real ones; queue, ledger, channel and Cognito are as cheap as can be and
 keep nothing of whoever is finished, so that what memory grows by is the worker's own. It shows that no Session ages in
-a queue: whoever is signed in is called for within seconds, in the last hour as in the first. CI runs 20,000 users
+a queue: whoever is signed in is called for within seconds, in the last hour as in the first. CI runs 10,000 users
 (``test_many_users``). A million take about twenty minutes of one core::
 
     python -m tests.simulation.many_users --users 1000000

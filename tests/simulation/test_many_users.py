@@ -1,4 +1,4 @@
-"""Twenty thousand users are signed in, enrolled and verified, and nobody is lost to waiting."""
+"""Ten thousand users are signed in, enrolled and verified, and nobody is lost to waiting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.many_users import run
 from tests.support.worker_config import SESSION_VALIDITY
 
-USERS = 20_000
+USERS = 10_000
 LONGEST_WAIT = 5.0
 """Seconds: a few users are signed in ahead, and a sign-in takes up to 0.6 s. A Session lives for 180."""
 

@@ -211,7 +211,7 @@ async def test_where_dead_letters_go_is_looked_at_though_no_setting_names_it(
 
     findings = await checks.check(settings, target=aws_target(moto))
 
-    assert "third keeps messages for 0.0167 h" in about(findings, "dead letters", Level.ADVICE)
+    assert "third keeps messages for 60 s" in about(findings, "dead letters", Level.ADVICE)
     assert "1 messages are in third" in about(findings, "dead letters", Level.ADVICE)
     assert "it is the dead-letter queue of others" in about(findings, "queue", Level.ADVICE)
 

@@ -72,9 +72,9 @@ async def test_a_bug_of_a_command_tells_no_secret_either(rollout: Rollout) -> No
     broken = (
         "import sys, json\n"
         "from worker import cli\n"
-        "from worker.sealing import newest\n"
+        "from worker.sealing import open as opened\n"
         "def dumps(record): secret = record['secret_code']; raise RuntimeError(secret)\n"
-        "newest.json = type('broken', (), {'loads': json.loads, 'dumps': dumps})\n"
+        "opened.json = type('broken', (), {'loads': json.loads, 'dumps': dumps})\n"
         "cli.main()"
     )
 

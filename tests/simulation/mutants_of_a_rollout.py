@@ -103,7 +103,7 @@ MUTANTS: dict[str, Apply] = {
     "verifies an older secret": made_of(Activator=KeepsTheFirstSecret),
     "verifies with the Session that the wrong code spent": made_of(Activator=UsesTheOldSession),
     "keeps a new Session to itself": made_of(Activator=DoesNotWriteTheNewSession),
-    "prefers before it has recorded the verification": Patched(rules, {"verified": lambda row: row}),
+    "prefers before it has recorded the verification": Patched(rules, {"verified": lambda row, _now: row}),
     "forgets at a takeover what may have been sent": Patched(
         rules, {"_doubted": lambda row: row._replace(doubt=True) if row.state is State.IN_PROGRESS else row}
     ),

@@ -63,7 +63,7 @@ def test_what_would_lose_or_show_requests_is_refused(attributes: dict[str, str],
     [
         (redrive(5), "maxReceiveCount is 5,", True),
         (redrive(99), "maxReceiveCount is 99,", True),
-        ({"MessageRetentionPeriod": "60"}, "0.0167 h", True),
+        ({"MessageRetentionPeriod": "60"}, "60 s", True),
         ({"MessageRetentionPeriod": "345600"}, "96 h", False),
         ({"DelaySeconds": "900"}, "900 s", False),
         ({"MaximumMessageSize": "1024"}, "1,024 bytes", False),

@@ -36,7 +36,8 @@ LIKELY: dict[str, Scenario] = {
     "calls a user delivered whose record was refused": replace(
         REPLACED, faults=(Fault("deliver", 2, Wrong.RECORD_REFUSED),)
     ),
-    "may be cancelled while it writes": Scenario((SESSION,), faults=(Fault("put", 2, Wrong.UNAVAILABLE, 5),)),
+    "may be cancelled while it writes": random_scenario(634),
+    "forgets what was left on the wire": random_scenario(482),
     "records without the version condition": TWO_WORKERS,
     "says nothing when overtaken": TWO_WORKERS,
     "trusts every clock": replace(
@@ -52,10 +53,7 @@ LIKELY: dict[str, Scenario] = {
     "takes its own write for another's": Scenario(
         (replace(SESSION, life=20.0),), faults=(Fault("put", 1, Wrong.UNAVAILABLE_DONE),)
     ),
-    "honours a replacement that another carried on": Scenario(
-        (TOKEN, replace(TOKEN, replace=True, arrives=8.0), replace(TOKEN, life=900.0, arrives=9.7)),
-        one_at_a_time=False,
-    ),
+    "honours a replacement that another carried on": random_scenario(315),
     "calls under any claim": Scenario((TOKEN,), faults=SILENT, rounds=0),
     "honours a replacement twice": replace(REPLACED, messages=(TOKEN, replace(TOKEN, replace=True, again=30.0))),
     "restores a replacement in doubt": replace(REPLACED, faults=(Fault("associate", 2, Wrong.TIMED_OUT, 20),)),
@@ -166,11 +164,11 @@ def scenarios_for(name: str) -> Iterator[Scenario]:
             Disturbance(0, "pause", 45.0),
             Disturbance(0, "hurry"),
         )
-        for disturbance, step in product(disturbances, range(1, 121)):
-            yield replace(scenario, disturbances=(replace(disturbance, step=step),))
         if scenario.marked:
             for step, back, purge in product(range(1, 121), (1, 3, 6), (True, False)):
                 yield replace(scenario, disturbances=(Disturbance(step, "restore", back=back, purge=purge),))
+        for disturbance, step in product(disturbances, range(1, 121)):
+            yield replace(scenario, disturbances=(replace(disturbance, step=step),))
     yield from map(random_scenario, range(MAX_SCENARIOS))
 
 

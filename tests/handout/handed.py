@@ -103,3 +103,8 @@ def decoded(grey: bytes, width: int) -> str:
     (found,) = zxingcpp.read_barcodes(memoryview(grey).cast("B", shape=[len(grey) // width, width]))
     assert found.format == zxingcpp.BarcodeFormat.QRCode
     return str(found.text)
+
+
+def text_of(cell: str) -> str:
+    """The text of a cell in a CSV file, got back as the documentation says: without one leading apostrophe."""
+    return cell.removeprefix("'")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.handout.cells import Rows, cell, text_of
+from tests.handout.handed import text_of
+from worker.handout.cells import Rows, cell
 
 TEXTS = st.text() | st.text(alphabet="=+-@\t\r\n'\" ,;a＝")
 

@@ -18,11 +18,10 @@ from urllib.parse import parse_qs, urlsplit
 import click
 import pytest
 
-from tests.handout.handed import SEALER, Desk, decoded, line_of, secret_of
+from tests.handout.handed import SEALER, Desk, decoded, line_of, secret_of, text_of
 from tests.support.processes import COMMAND
 from tests.support.terminal import Terminal
 from worker.core.errors import UsageError
-from worker.handout.cells import text_of
 from worker.handout.progress import Progress
 from worker.handout.staged import PREFIX
 

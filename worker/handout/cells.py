@@ -21,11 +21,6 @@ def cell(text: str) -> str:
     return f"'{text}" if text.startswith("'") or text.lstrip(" \x00\ufeff").startswith(BEGINS_FORMULA) else text
 
 
-def text_of(cell: str) -> str:
-    """Return the text that ``cell`` made the cell of."""
-    return cell.removeprefix("'")
-
-
 class Rows:
     """Writes rows to a file: comma, CRLF, everything quoted (RFC 4180)."""
 

@@ -19,9 +19,6 @@ from worker.requests.ticket import new_key
 from worker.settings import Settings, load
 from worker.settings.types import Seconds
 
-ORIGINS = ("usernames", "passwords", "tokens", "sessions")
-"""What a rollout may begin with (``--from``)."""
-
 CHANNEL = "enrolments.jsonl"
 """The name of the file with the sealed secrets, in the rehearsal's folder."""
 
@@ -48,7 +45,7 @@ class Scenario:
     quota: float | None = None
     """Requests/s that the fake Cognito accepts; ``None``: as many as the worker may send."""
     origin: str = "tokens"
-    """What the users bring, of ``ORIGINS``."""
+    """What the users bring: ``usernames``, ``passwords``, ``tokens`` or ``sessions`` (``--from``)."""
     activate: bool = False
     """Whether the worker activates TOTP after the delivery."""
     mfa: str = "optional"

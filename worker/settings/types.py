@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr, ValidationInfo
 
@@ -73,14 +73,10 @@ def _listed(value: object) -> object:
 def _endpoint(value: str | None) -> str | None:
     if value is None:
         return None
-    try:
-        url = urlsplit(value)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        host = None
-    if not host or url.username is not None or url.path.strip("/") or url.query or url.fragment:
+    url = _address(value)
+    if url is None or url.path.strip("/"):
         raise ValueError("should be a URL of scheme, host and port alone, such as https://host:8443")
-    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
         raise ValueError(
             "should begin with https; http is for loopback (127.0.0.1) only, because credentials travel there"
         )
@@ -90,16 +86,22 @@ def _endpoint(value: str | None) -> str | None:
 def _collector(value: str | None) -> str | None:
     if value is None:
         return None
-    try:
-        url = urlsplit(value)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        host = None
-    if not host or url.scheme not in ("http", "https") or url.username is not None or url.query or url.fragment:
+    url = _address(value)
+    if url is None or url.scheme not in ("http", "https"):
         raise ValueError("should be a URL that begins with http or https, such as http://127.0.0.1:4318")
     if url.path.rstrip("/").endswith(("/v1/traces", "/v1/metrics")):
         raise ValueError("should end before /v1/traces and /v1/metrics, which are added")
     return value.rstrip("/")
+
+
+def _address(value: str) -> SplitResult | None:
+    """The parts of a URL that names a host, and no user, query or fragment; ``None`` for anything else."""
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port  # a port that is none raises here
+    except ValueError:
+        return None
+    return url if host and url.username is None and not url.query and not url.fragment else None
 
 
 def is_loopback(host: str) -> bool:

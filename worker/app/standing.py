@@ -25,10 +25,11 @@ second in which a worker on AWS gathers its counts."""
 EVERY = 1.0
 """Seconds between two looks of ``status --watch`` at least."""
 EVERY_ON_AWS = 2.0
-"""The same where a look is three requests to AWS: some 100,000 requests a day, ten cents."""
-COST, LONGEST_PAUSE = 20, 5.0
-"""A look is followed by a pause of so many times what it took, but of no more than so many seconds: at a million rows,
-too, it costs a twentieth of a core."""
+"""The same where a look is three requests to AWS: some 130,000 a day. What they cost is in ``docs/operations.md``."""
+COST = 20
+"""How many times as long as a look took the pause after it is: at a million rows, too, a twentieth of a core."""
+LONGEST_PAUSE = 5.0
+"""Seconds that such a pause lasts at most, however long a look took: on AWS it takes time and hardly any work."""
 ASK_AGAIN = 1.0
 """Seconds until a ledger is looked for again that does not exist yet."""
 

@@ -11,9 +11,11 @@ from worker.core.ports import Clock
 
 RATE_SPAN = 10
 """Seconds that a current rate looks back: steady at some 20 requests/s, and a change shows within seconds."""
-PAUSE, PAUSE_EVENTS = 2.0, 4
-"""Seconds without an event, and the same as so many mean distances between two, after which a rate begins anew: what
-was before an outage, and the outage itself, say nothing about the rate after it."""
+PAUSE = 2.0
+"""Seconds without an event after which a rate begins anew: what was before an outage, and the outage itself, say
+nothing about the rate after it."""
+PAUSE_EVENTS = 4
+"""The same in mean distances between two events, where those are far apart; the longer of the two counts."""
 
 
 class ClaimedElsewhere(NamedTuple):

@@ -34,9 +34,10 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at ledger and queue at least."""
 LAST_LOOK = 2.0
 """Seconds that the look for the last picture may take."""
-COST, LONGEST_PAUSE = 50, 5.0
-"""A look is followed by a pause of so many times what it took, but of no more than so many seconds: on AWS a look takes
-time and hardly any work."""
+COST = 50
+"""How many times as long as a look took the pause after it is: beside the run's own work, a fiftieth of a core."""
+LONGEST_PAUSE = 5.0
+"""Seconds that such a pause lasts at most, however long a look took: on AWS it takes time and hardly any work."""
 FEW_CALLS = 20
 """Calls below which it says little yet how many of them were made again."""
 TROUBLE_OVER = 3.0

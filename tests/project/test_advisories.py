@@ -1,7 +1,7 @@
-"""No version with a known flaw may be installed: every floor lies above the advisories, and every lock above the floors.
+"""No version with a known flaw can be installed: floors lie above the advisories, and locks above the floors.
 
-Read from the public advisory databases in November 2026. ``pip-audit`` of the workflow asks them again each week; what it
-finds gets a row here, and a floor in pyproject.toml, and ``config/lock`` does the rest.
+Read from the public advisory databases in November 2026. ``pip-audit`` of the workflow asks them again each week: what
+it finds gets a row here and a floor in pyproject.toml, and ``config/lock`` does the rest.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from worker.adapters.ledgers.sqlite.mark import Mark
 from worker.adapters.ledgers.sqlite.pace import SCHEMA as PACE_SCHEMA
 from worker.adapters.ledgers.sqlite.pace import SqlitePace
 from worker.adapters.sqlite.database import Database, Work
+from worker.adapters.sqlite.erasing import empty_log
 from worker.adapters.sqlite.liveness import Liveness
 from worker.adapters.sqlite.waiting import users_waiting
 from worker.core import history
@@ -322,6 +323,16 @@ class SqliteLedger:
         """See ``ports.Recoverable``."""
         if self._mark is not None:
             await self._database.write(self._mark.end_recovery, None, LedgerUnavailable)
+
+    async def tidy(self) -> bool:
+        """See ``ports.Ending``: the names in the mark, and the write-ahead log."""
+        await self._database.write(self._tidy, None, LedgerUnavailable)
+        return await self._database.read(empty_log, LedgerUnavailable)
+
+    def _tidy(self, connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[None]:  # noqa: ARG002
+        if self._mark is not None:
+            self._mark.tidy()
+        return [None] * len(asked)
 
     async def read_pace(self) -> Pace | None:
         """See ``pacing.pace.PaceStore``."""

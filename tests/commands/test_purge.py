@@ -20,12 +20,12 @@ async def rows(rollout: Rollout) -> dict[str, Enrolment]:
 
 
 def traces(rollout: Rollout, *secrets: str | bytes) -> set[str]:
-    """The files of ledger, queue and mark that hold one of these."""
-    wanted = [each.encode() if isinstance(each, str) else each for each in secrets]
+    """The files of ledger, queue and mark that hold a part of one of these; SQLite may store it in two parts."""
+    whole = [each.encode() if isinstance(each, str) else each for each in secrets]
+    parts = [each[start : start + 24] for each in whole for start in range(0, len(each) - 23, 24)]
     files = [each for each in rollout.folder.iterdir() if each.name.startswith((rollout.ledger.name, "enrolments"))]
-    return {each.name for each in files if each.is_file() and any(secret in each.read_bytes() for secret in wanted)} - {
-        rollout.channel.name
-    }
+    found = {each.name for each in files if each.is_file() and any(part in each.read_bytes() for part in parts)}
+    return found - {rollout.channel.name}
 
 
 async def finished(rollout: Rollout, *usernames: str) -> None:

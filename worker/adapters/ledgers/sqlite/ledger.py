@@ -23,6 +23,7 @@ from worker.adapters.ledgers.sqlite.mark import Mark
 from worker.adapters.ledgers.sqlite.pace import SCHEMA as PACE_SCHEMA
 from worker.adapters.ledgers.sqlite.pace import SqlitePace
 from worker.adapters.sqlite.database import Database, Work
+from worker.adapters.sqlite.erasing import empty_log
 from worker.adapters.sqlite.liveness import Liveness
 from worker.adapters.sqlite.waiting import users_waiting
 from worker.core import history
@@ -40,6 +41,7 @@ from worker.core.model import (
     State,
     WriteResult,
     Written,
+    digest_of,
 )
 from worker.core.ports import Found, WaitingUsers, Workers
 from worker.core.settled import load as load_settled
@@ -51,7 +53,7 @@ CREATE TABLE IF NOT EXISTS users (
     generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
     NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
     sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT,
-    detail TEXT, activation BLOB, events TEXT
+    detail TEXT, activation BLOB, events TEXT, digest BLOB
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
 CREATE INDEX IF NOT EXISTS activation_pending ON users (username) WHERE reason = 'activation_pending';
@@ -83,11 +85,12 @@ _COLUMNS = (
     "detail",
     "activation",
     "events",
+    "digest",
     "replaces",
 )
 """The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
 replaces, is only written: the condition of the write compares it."""
-_LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB", "events": "TEXT"}
+_LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB", "events": "TEXT", "digest": "BLOB"}
 """Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened. A
 worker of an earlier version beside us leaves in them what stands there."""
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
@@ -98,6 +101,8 @@ UNION ALL
     AND state NOT IN ('in_progress', 'sealed') AND username > ?1
 """
 """Whoever is unfinished, all of a page from one moment."""
+_GENERATION = 8
+"""Bytes of the generation before a digest."""
 _PAGE = 500
 """Rows of one read: few enough to occupy the reading thread only briefly, and to need little memory."""
 _LONG_PAGE = 5_000
@@ -322,6 +327,16 @@ class SqliteLedger:
         """See ``ports.Recoverable``."""
         if self._mark is not None:
             await self._database.write(self._mark.end_recovery, None, LedgerUnavailable)
+
+    async def tidy(self) -> bool:
+        """See ``ports.Ending``: the names in the mark, and the write-ahead log."""
+        await self._database.write(self._tidy, None, LedgerUnavailable)
+        return await self._database.read(empty_log, LedgerUnavailable)
+
+    def _tidy(self, connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[None]:  # noqa: ARG002
+        if self._mark is not None:
+            self._mark.tidy()
+        return [None] * len(asked)
 
     async def read_pace(self) -> Pace | None:
         """See ``pacing.pace.PaceStore``."""
@@ -548,6 +563,7 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
         row.detail,
         _packed(row.activation),
         history.dump(row.events) if row.events else None,
+        _dump_digest(sealed),
         replaces,
     )
 
@@ -558,7 +574,9 @@ def _enrolment(row: Sequence[Any]) -> Enrolment:
 
 
 def _converted(row: Sequence[Any]) -> Enrolment:
-    sealed = Sealed(row[14], row[15], row[16], row[18], row[17]) if row[15] is not None else None
+    sealed = None
+    if row[15] is not None:
+        sealed = Sealed(row[14], row[15], row[16], row[18], row[17], load_digest(row[22], row[14], row[18]))
     before, before_reason = read_before(row[10])
     return Enrolment(
         username=row[0],
@@ -581,6 +599,25 @@ def _converted(row: Sequence[Any]) -> Enrolment:
         activation=_unpacked(row[20]) if row[20] is not None else None,
         events=history.load_text(row[21]),
     )
+
+
+def _dump_digest(sealed: Sealed | None) -> bytes | None:
+    """``Sealed.digest`` as a value, behind the generation to which it belongs (8 bytes)."""
+    if sealed is None or not sealed.digest:
+        return None
+    return sealed.generation.to_bytes(_GENERATION, "big") + bytes.fromhex(sealed.digest)
+
+
+def load_digest(value: bytes | None, generation: int, blob: bytes | None) -> str:
+    """``Sealed.digest`` of the secret of that generation, from the columns ``digest`` and ``blob``.
+
+    A worker of an earlier version that writes another secret leaves the digest of the one before; that is not it.
+    """
+    if blob:
+        return digest_of(blob)
+    if value is None or int.from_bytes(value[:_GENERATION], "big") != generation:
+        return ""
+    return value[_GENERATION:].hex()
 
 
 def _packed(activation: Activation | None) -> bytes | None:

@@ -134,8 +134,8 @@ def _with_one_bit_changed(value: object) -> Iterator[object]:
         case int():
             yield from (int(value) ^ 1 << bit for bit in range(48))
         case float():
-            (stored,) = struct.unpack("<q", struct.pack("<d", value))
-            yield from (struct.unpack("<d", struct.pack("<q", stored ^ 1 << bit))[0] for bit in range(64))
+            (stored,) = struct.unpack("<Q", struct.pack("<d", value))
+            yield from (struct.unpack("<d", struct.pack("<Q", stored ^ 1 << bit))[0] for bit in range(64))
 
 
 async def test_a_later_kind_of_checksum_is_not_judged(path: Path) -> None:

@@ -28,7 +28,7 @@ _NUMBERS = struct.Struct("<dqdqqqd").pack
 
 
 def checksum(values: Sequence[Any]) -> int:
-    """The checksum of a row with these values of ``ledger.COLUMNS``, up to ``events``: two microseconds.
+    """The checksum of a row with these values of the ledger's columns, up to the checksum: two microseconds.
 
     Raises ``ValueError``, ``TypeError`` or ``struct.error`` for values that no row has.
     """
@@ -55,6 +55,7 @@ def checksum(values: Sequence[Any]) -> int:
         detail,
         activation,
         events,
+        *others,
     ) = values
     numbers = _NUMBERS(
         since, generation, lease_until, doubt, crashes, sealed_generation or 0, session_expires_at or 0.0
@@ -76,7 +77,10 @@ def checksum(values: Sequence[Any]) -> int:
             events or "",
         )
     )
-    return KIND << 32 | crc32(activation or b"", crc32(numbers, crc32(texts.encode())))
+    number = crc32(activation or b"", crc32(numbers, crc32(texts.encode())))
+    for each in others:
+        number = crc32(each or b"", number)
+    return KIND << 32 | number
 
 
 def is_damaged(values: Sequence[Any], stored: object) -> bool:

@@ -61,7 +61,17 @@ from tests.simulation.telling import (
     every_delivered_secret_is_told,
     nothing_that_was_told_is_forgotten,
 )
-from worker.core.model import ENROLLED, NOT_ACTIVATED, Enrolment, PoolFault, Reason, State, TryAgain
+from worker.core.model import (
+    ENROLLED,
+    NOT_ACTIVATED,
+    Enrolment,
+    PoolFault,
+    Preferred,
+    Reason,
+    State,
+    TryAgain,
+    Verified,
+)
 from worker.core.resilience.refusals import LATELY
 
 if TYPE_CHECKING:
@@ -339,6 +349,7 @@ def a_refusal_is_a_users_own_only_while_others_get_through(world: World, write: 
     """13. ``failed: refused`` and ``throttled_alone`` ⇒ that worker was told so, and served others around that time.
 
     Since a minute before it first called for the user: nobody is left where they are the last ones on the queue.
+    Whoever was verified, or got the preference, was served too.
     """
     if write.row.reason not in (Reason.REFUSED, Reason.THROTTLED_ALONE):
         return
@@ -350,7 +361,7 @@ def a_refusal_is_a_users_own_only_while_others_get_through(world: World, write: 
     served = [
         call
         for other, user in world.users.items()
-        for call in user.issued
+        for call in (*user.issued, *(each for each in user.others if isinstance(each.reply, Verified | Preferred)))
         if other != username and call.process is process and call.sent_at >= min(each.sent_at for each in mine) - LATELY
     ]
     if not served:

@@ -76,7 +76,7 @@ ENTRIES: dict[Role, list[tuple[str, str]]] = {
         (LEDGER, "*"),
         *of_every_channel("channel"),
     ],
-    Role.OPENER: of_every_channel("source"),
+    Role.OPENER: [*of_every_channel("source"), *((LEDGER, f"DynamoRecorded.{name}") for name in ("check", "read"))],
     Role.OPERATOR: [
         ("worker/setup/resources", "*"),
         ("worker/setup/init", "*"),

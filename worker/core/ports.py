@@ -21,6 +21,7 @@ from worker.core.model import (
     Listed,
     LookReply,
     PreferReply,
+    Recorded,
     Reply,
     Request,
     Sealed,
@@ -330,6 +331,20 @@ class Beginning(Protocol):
 
     async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:
         """Write a note, or delete it (``None``), if it is ``instead_of`` now; whether it was."""
+        ...
+
+
+class SecretsRecorded(Protocol):
+    """A ledger, for whoever compares records with it and must not change it: read with the rights to read alone."""
+
+    async def check(self) -> None:
+        """Raise ``UsageError`` if there is none, it is another rollout's, or has no user; ``PersonMustAct`` if it is an
+        older copy, as far as that can be seen; ``LedgerUnavailable``.
+        """
+        ...
+
+    def read(self, usernames: Sequence[str] | None) -> AsyncGenerator[Sequence[Recorded]]:
+        """These users, or all (``None``), in pages; whoever has no row is left out."""
         ...
 
 

@@ -77,6 +77,15 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         Allowed("sign_in", "SignIn", ("cognito-idp:AdminInitiateAuth",), (POOL,), rank=80),
         Allowed("preference", "Prefer", ("cognito-idp:AdminSetUserMFAPreference",), (POOL,), rank=80),
     ),
+    Role.OPENER: (
+        Allowed(
+            "table",
+            "Compare",
+            ("dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:Scan"),
+            (TABLE,),
+            rank=10,
+        ),
+    ),
     Role.OPERATOR: (
         Allowed(
             "queue",

@@ -44,6 +44,7 @@ from worker.core.model import (
     State,
     WriteResult,
     Written,
+    digest_of,
 )
 from worker.core.ports import Found, WaitingUsers, Workers
 from worker.core.settled import load as load_settled
@@ -55,7 +56,7 @@ CREATE TABLE IF NOT EXISTS users (
     generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
     NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
     sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT,
-    detail TEXT, activation BLOB, events TEXT, checksum INTEGER
+    detail TEXT, activation BLOB, events TEXT, digest BLOB, checksum INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
 CREATE INDEX IF NOT EXISTS activation_pending ON users (username) WHERE reason = 'activation_pending';
@@ -87,12 +88,19 @@ _COLUMNS = (
     "detail",
     "activation",
     "events",
+    "digest",
     "checksum",
     "replaces",
 )
 """The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
 replaces, is only written: the condition of the write compares it."""
-_LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB", "events": "TEXT", "checksum": "INTEGER"}
+_LATER_COLUMNS = {
+    "detail": "TEXT",
+    "activation": "BLOB",
+    "events": "TEXT",
+    "digest": "BLOB",
+    "checksum": "INTEGER",
+}
 """Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened. A
 worker of an earlier version beside us leaves in them what stands there, but for the checksum (``row_checksum``)."""
 _CHECKSUM = _COLUMNS.index("checksum")
@@ -104,6 +112,8 @@ UNION ALL
     AND state NOT IN ('in_progress', 'sealed') AND username > ?1
 """
 """Whoever is unfinished, all of a page from one moment."""
+_GENERATION = 8
+"""Bytes of the generation before a digest."""
 _PAGE = 500
 """Rows of one read: few enough to occupy the reading thread only briefly, and to need little memory."""
 _LONG_PAGE = 5_000
@@ -581,6 +591,7 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
         row.detail,
         _packed(row.activation),
         history.dump(row.events) if row.events else None,
+        _dump_digest(sealed),
     )
     return (*values, checksum(values), replaces)
 
@@ -597,7 +608,9 @@ def _refuse_damaged(row: Sequence[Any]) -> None:
 
 
 def _converted(row: Sequence[Any]) -> Enrolment:
-    sealed = Sealed(row[14], row[15], row[16], row[18], row[17]) if row[15] is not None else None
+    sealed = None
+    if row[15] is not None:
+        sealed = Sealed(row[14], row[15], row[16], row[18], row[17], load_digest(row[22], row[14], row[18]))
     before, before_reason = read_before(row[10])
     return Enrolment(
         username=row[0],
@@ -620,6 +633,24 @@ def _converted(row: Sequence[Any]) -> Enrolment:
         activation=_unpacked(row[20]) if row[20] is not None else None,
         events=history.load_text(row[21]),
     )
+
+
+def _dump_digest(sealed: Sealed | None) -> bytes | None:
+    """``Sealed.digest`` as a value, behind the generation to which it belongs (8 bytes)."""
+    if sealed is None or not sealed.digest:
+        return None
+    return sealed.generation.to_bytes(_GENERATION, "big") + bytes.fromhex(sealed.digest)
+
+
+def load_digest(value: bytes | None, generation: int, blob: bytes | None) -> str:
+    """``Sealed.digest`` of the secret of that generation, from the columns ``digest`` and ``blob``.
+
+    A worker of an earlier version that writes another secret leaves the digest of the one before; that is not it. What
+    was stored counts before what the record is now: a disk may have changed it.
+    """
+    if value is not None and int.from_bytes(value[:_GENERATION], "big") == generation:
+        return value[_GENERATION:].hex()
+    return digest_of(blob) if blob else ""
 
 
 def _packed(activation: Activation | None) -> bytes | None:

@@ -25,6 +25,7 @@ from worker.core.model import Counts
 from worker.core.ports import (
     Beginning,
     CountedLedger,
+    Ending,
     FigureStore,
     Found,
     LookedAt,
@@ -72,7 +73,7 @@ class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """A durable queue: it is pushed to, leased from and counted."""
 
 
-class StoredLedger(CountedLedger, LookedAt, Beginning, Roster, PaceStore, FigureStore, Recoverable, Protocol):
+class StoredLedger(CountedLedger, LookedAt, Beginning, Roster, PaceStore, FigureStore, Recoverable, Ending, Protocol):
     """A durable ledger: users' rows, their counts, the roster, the shared pace, the figures over time; it knows how the
     rollout began, and notices that it is a copy.
     """

@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from worker.adapters.core_dumps import forbid_core_dumps
-from worker.cli import completion, repair, report, requests, run, secrets, setup, show, status
+from worker.cli import completion, ending, repair, report, requests, run, secrets, setup, show, status
 from worker.cli.first import next_steps
 from worker.cli.group import Commands, help_
 from worker.cli.interrupted import end_by_signals_as_by_ctrl_c, ignore_signals, interrupted
@@ -56,6 +56,7 @@ for command in (
     *(requests.push, status.status, requests.export, report.report, show.show),
     *(secrets.keygen, secrets.open_, secrets.letters_template),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
+    *(ending.purge,),
     *(setup.init, setup.check, setup.config),
     *(completion.completion, help_),
 ):

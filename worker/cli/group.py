@@ -37,6 +37,9 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "redrive": "Bring dead letters back to the queue (SQS).",
         "recover": "Bring a ledger up to date that is an older copy.",
     },
+    "End": {
+        "purge": "Erase what is secret or personal and needed no more.",
+    },
     "This program": {
         "completion": "Let the shell complete commands, options and settings.",
         "help": "Explain a command: help COMMAND.",
@@ -53,6 +56,7 @@ MEANT: Mapping[str, str] = {
     "letters": "open",
     "list": "export",
     "qr": "open",
+    "erase": "purge",
     "resume": "run",
     "setup": "init",
     "start": "run",

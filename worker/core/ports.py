@@ -390,6 +390,17 @@ class Recoverable(Protocol):
         ...
 
 
+class Ending(Protocol):
+    """A ledger, or a queue on this host, at the end of a rollout."""
+
+    async def tidy(self) -> bool:
+        """Erase what was deleted, from every file, and the names beside the rows that no longer matter.
+
+        Return whether nothing of it is left; ``False`` while another process reads.
+        """
+        ...
+
+
 class Roster(Protocol):
     """Who is to be enrolled, kept in the ledger before anybody asks for them."""
 

@@ -276,6 +276,10 @@ class DynamoLedger:
         """See ``ports.Recoverable``."""
         await self._identity.adopt()
 
+    async def tidy(self) -> bool:
+        """See ``ports.Ending``: nothing is beside the rows, and what is deleted in a table is gone from it."""
+        return True
+
     # --- pacing.pace.PaceStore ---------------------------------------------------------------------------------------
 
     async def read_pace(self) -> Pace | None:

@@ -25,6 +25,7 @@ from worker.adapters.ledgers.sqlite.pace import SCHEMA as PACE_SCHEMA
 from worker.adapters.ledgers.sqlite.pace import SqlitePace
 from worker.adapters.ledgers.sqlite.row_checksum import TRIGGER, checksum, is_damaged
 from worker.adapters.sqlite.database import Database, Work
+from worker.adapters.sqlite.erasing import empty_log
 from worker.adapters.sqlite.liveness import Liveness
 from worker.adapters.sqlite.reading import fetched
 from worker.adapters.sqlite.soundness import within
@@ -364,6 +365,16 @@ class SqliteLedger:
         await self._database.write(tally.count_again, None, LedgerUnavailable)
         if self._mark is not None:
             await self._database.write(self._mark.end_recovery, None, LedgerUnavailable)
+
+    async def tidy(self) -> bool:
+        """See ``ports.Ending``: the names in the mark, and the write-ahead log."""
+        await self._database.write(self._tidy, None, LedgerUnavailable)
+        return await self._database.read(empty_log, LedgerUnavailable)
+
+    def _tidy(self, connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[None]:  # noqa: ARG002
+        if self._mark is not None:
+            self._mark.tidy()
+        return [None] * len(asked)
 
     async def read_pace(self) -> Pace | None:
         """See ``pacing.pace.PaceStore``."""

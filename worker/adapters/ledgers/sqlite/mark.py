@@ -221,6 +221,13 @@ class Mark:
             lines = [_line_of(found.ledger, found.number), *(_plus(*name) for name in found.names.items())]
             write_private(self.path, b"".join(lines), what=WHAT)
 
+    def tidy(self) -> None:
+        """Take the names that no longer matter out of the file, if there is one. Raises ``OSError``, ``UsageError``."""
+        marked = self.look()
+        if marked.ledger and marked.lines:
+            self._write_anew()
+            self._names = None
+
     @contextmanager
     def _locked(self) -> Iterator[int]:
         """The file that is at the path now, made if there is none, with an exclusive lock on it."""

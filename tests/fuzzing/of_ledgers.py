@@ -8,13 +8,13 @@ from typing import Any
 
 from tests.fuzzing.harness import MARKER, Target, text_of
 from tests.fuzzing.of_requests import written
-from worker.adapters.ledgers.sqlite.ledger import _enrolment
+from worker.adapters.ledgers.sqlite.ledger import _COLUMNS, _enrolment
 from worker.adapters.ledgers.sqlite.mark import _line_of, _parsed, _plus
 from worker.adapters.sqlite.matching_log import _commits
 from worker.adapters.sqlite.newest import NewestRecords
 from worker.app.older import told_by
 from worker.core import figures, history, settled
-from worker.core.errors import RowUnreadable
+from worker.core.errors import RowDamaged, RowUnreadable
 from worker.core.record import line_address
 
 
@@ -35,6 +35,7 @@ def sqlite_row(data: bytes) -> None:
     """A row that was read is written without loss."""
     if (cells := _cells(data)) is None or any(isinstance(cell, list | dict) for cell in cells):
         return
+    cells = [*cells, *[None] * len(_COLUMNS)][: len(_COLUMNS) - 1]
     row = _enrolment(cells)
     row.settled.__contains__("id")
 
@@ -114,7 +115,9 @@ ROWS = (
 )
 
 TARGETS = {
-    "sqlite_row": Target(sqlite_row, ROWS, documented=(RowUnreadable,), repeats=lambda _: True),  # an unknown state
+    "sqlite_row": Target(
+        sqlite_row, ROWS, documented=(RowUnreadable, RowDamaged), repeats=lambda _: True
+    ),  # an unknown state
     "events": Target(
         events,
         (

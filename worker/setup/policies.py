@@ -129,6 +129,26 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         ),
         Allowed("pool", "AskAboutTheQuota", ("servicequotas:ListServiceQuotas",), ("*",), rank=90),
     ),
+    Role.DECOMMISSIONER: (
+        Allowed("queue", "EmptyQueues", ("sqs:GetQueueAttributes", "sqs:PurgeQueue"), (QUEUE, DEAD_LETTERS), rank=0),
+        Allowed("queue", "SeeWhoseDeadLetters", ("sqs:ListDeadLetterSourceQueues",), (DEAD_LETTERS,), rank=0),
+        Allowed(
+            "table",
+            "EraseRows",
+            (
+                "dynamodb:BatchGetItem",
+                "dynamodb:DescribeContinuousBackups",
+                "dynamodb:DescribeTable",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+                "dynamodb:Scan",
+                "dynamodb:UpdateItem",
+            ),
+            (TABLE, INDEX),
+            rank=10,
+        ),
+    ),
 }
 """What each role may do. ``sts:GetCallerIdentity`` is not here because it needs no permission. Of the calls that enrol
 a user only two are signed: the sign-in with ``admin_user_password``, and the preference of a user with a Session."""

@@ -39,8 +39,8 @@ older ledger is being recovered, ``recovering``."""
 WHAT = "the mark"
 """What errors call the file."""
 _FIRST_LINE = re.compile(rb"(mfa-worker mark 1 ([0-9a-f]{32}) ([0-9]{19})) ([0-9a-f]{8})\n")
-_NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")')
-"""A line with a name, which is a JSON string."""
+_NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-f]{4})*+")')
+"""A line with a name, which is a JSON string. It goes back over nothing, which would take memory for each character."""
 SPARE_LINES = 1_000
 """So many lines that no longer matter may be in the file, beside as many as there are names, before a worker that
 starts writes it anew: some 50 KB."""
@@ -221,6 +221,13 @@ class Mark:
             lines = [_line_of(found.ledger, found.number), *(_plus(*name) for name in found.names.items())]
             write_private(self.path, b"".join(lines), what=WHAT)
 
+    def tidy(self) -> None:
+        """Take the names that no longer matter out of the file, if there is one. Raises ``OSError``, ``UsageError``."""
+        marked = self.look()
+        if marked.ledger and marked.lines:
+            self._write_anew()
+            self._names = None
+
     @contextmanager
     def _locked(self) -> Iterator[int]:
         """The file that is at the path now, made if there is none, with an exclusive lock on it."""
@@ -343,7 +350,7 @@ def _parsed(data: bytes) -> Marked:
     marked = _first_line(data[:LENGTH])
     for line in data[LENGTH:].split(b"\n")[:-1]:
         marked.lines += 1
-        if (parts := _NAME.fullmatch(line)) is None:
+        if (parts := _NAME.fullmatch(line)) is None or not line.isascii():
             continue
         username, generation = json.loads(parts[3]), int(parts[2])
         known = marked.names.get(username, -1)

@@ -15,6 +15,8 @@ ARMOR_BEGINS = b"-----BEGIN AGE ENCRYPTED FILE-----"
 ARMOR_ENDS = b"-----END AGE ENCRYPTED FILE-----"
 """The last line of an armored age file."""
 
+_STANZA = re.compile(rb"-> ([!-~]+)(?: [!-~]+)*\n(?:[A-Za-z0-9+/]{64}\n)*[A-Za-z0-9+/]{0,63}\n")
+"""What stands in a header for one recipient; it begins with the name of its kind."""
 _HEADER = re.compile(
     rb"age-encryption\.org/v1\n"
     rb"(?:-> [!-~]+(?: [!-~]+)*\n(?:[A-Za-z0-9+/]{64}\n)*[A-Za-z0-9+/]{0,63}\n)+"  # for each recipient
@@ -35,3 +37,10 @@ def as_binary(data: bytes) -> bytes | None:
         except ValueError:
             return None
     return data if _HEADER.match(data) else None
+
+
+def stanzas(data: bytes) -> list[tuple[str, int]]:
+    """Return the name and the bytes of each stanza of a binary age file; none if it is no age file."""
+    header = _HEADER.match(data)
+    end = header.end() if header else 0
+    return [(each[1].decode("ascii"), len(each[0])) for each in _STANZA.finditer(data, len(AGE) + 1, end)]

@@ -58,6 +58,18 @@ class Plugin:
         self._beside(".mood").write_text(mood)
 
     @property
+    def breaks_after(self) -> int | None:
+        """After how many starts it dies; ``None``: never."""
+        left = self._beside(".left")
+        return int(left.read_text()) if left.exists() else None
+
+    @breaks_after.setter
+    def breaks_after(self, starts: int | None) -> None:
+        self._beside(".left").unlink(missing_ok=True)
+        if starts is not None:
+            self._beside(".left").write_text(str(starts))
+
+    @property
     def seen(self) -> dict[str, object]:
         """The arguments, the environment and the process of its last start."""
         found: dict[str, object] = json.loads(self._beside(".seen").read_text())
@@ -77,6 +89,10 @@ def main() -> None:
     beside.write_text(json.dumps({"arguments": sys.argv[1:], "environment": dict(os.environ), "process": os.getpid()}))
     beside.rename(program.with_name(program.name + ".seen"))
     mood = Mood(program.with_name(program.name + ".mood").read_text())
+    left = program.with_name(program.name + ".left")
+    if left.exists():
+        left.write_text(str(starts := int(left.read_text()) - 1))
+        mood = Mood.DIES if starts < 0 else mood
     wraps = sys.argv[1] == "--age-plugin=recipient-v1"
     asked = _commands()
     if not wraps and not any(words[2:3] == ["hardware"] for words, _ in asked):  # the library tries stanza by stanza

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 import pytest
@@ -17,6 +21,9 @@ from tests.support import emulators, processes
 from tests.support.emulators import Emulator
 from tests.support.rollout import Rollout, rollout_in
 from tests.support.virtual_time import VirtualTime
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 
 # The same examples on every machine and every time, however slow; ``pytest --hypothesis-profile=default`` draws others.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -43,6 +50,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SEED",
         help="The first of them, to look where nobody has looked yet.",
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """The processes of a whole run share the work of rewriting the tests' assertions, most of what collecting costs.
+
+    Each begins to import the tests at another place, and leaves behind, as bytecode, what it rewrote; when it comes to
+    where another one began, it finds the rest done.
+    """
+    worker: dict[str, Any] | None = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args != session.config.getini("testpaths"):
+        return
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(TESTS.rglob("test_*.py"))]
+    first = int(worker["workerid"].removeprefix("gw")) * len(modules) // worker["workercount"]
+    writes, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    for module in modules[first:] + modules[:first]:
+        with suppress(BaseException):  # pytest finds it again, and says where
+            importlib.import_module(module)
+    sys.dont_write_bytecode = writes
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,55 @@ CORE: list[str] = PROJECT["project"]["dependencies"]
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 OPTIONAL: list[str] = [*EXTRAS["handout"], *EXTRAS["metrics"], *EXTRAS["otel"]]
 TEST: list[str] = [each for each in EXTRAS["test"] if not each.startswith("mfa-worker[")]
+CHECKS: list[str] = PROJECT["dependency-groups"]["checks"]
 BUILD: list[str] = PROJECT["build-system"]["requires"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 LOCKS = {
     "requirements.lock": CORE + EXTRAS["metrics"] + EXTRAS["otel"],
     "requirements-test.lock": CORE + OPTIONAL + TEST,
+    "requirements-checks.lock": CHECKS,
     "requirements-build.lock": BUILD,
 }
 
-PIN = re.compile(r"^([a-z0-9-]+)==([^\s;]+)", re.MULTILINE)
+PIN = re.compile(r"^([a-z0-9-]+==[^\s;]+(?: ; [^\\\n]+)?)", re.MULTILINE)
 HASHED_PIN = re.compile(r"^[a-z0-9-]+==[^\s;]+( ; [^\\\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n", re.MULTILINE)
 COMMENT = re.compile(r"^ *#.*\n", re.MULTILINE)
 ADDRESS = re.compile(r"://|\b[\w-]+\.(org|com|net|io|dev)\b|(^|[ =])[/~]\w")
 
 
-def pins_of(lock: str) -> dict[str, Version]:
-    return {name: Version(version) for name, version in PIN.findall((ROOT / lock).read_text())}
+PLATFORMS = [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]
+PLACES = [
+    {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": system,
+        "platform_machine": machine,
+        "platform_system": system.capitalize(),
+        "platform_python_implementation": "CPython",
+        "implementation_name": "cpython",
+        "os_name": "posix",
+        "extra": "",
+    }
+    for python in PYTHONS
+    for system, machine in PLATFORMS
+]
+"""Where a lock must hold: it is one for all of them, and some of its pins are only for some."""
+
+
+def needed(requirement: Requirement, place: dict[str, str]) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate(place)
+
+
+@cache
+def pins_of(lock: str) -> list[Requirement]:
+    return [Requirement(pin) for pin in PIN.findall((ROOT / lock).read_text())]
+
+
+def versions_of(lock: str, place: dict[str, str]) -> dict[str, Version]:
+    """What a lock installs in one place. Raises ``AssertionError`` if it pins something there twice."""
+    found = [(pin.name, Version(next(iter(pin.specifier)).version)) for pin in pins_of(lock) if needed(pin, place)]
+    assert len(dict(found)) == len(found), f"{lock} pins something twice in {place}"
+    return dict(found)
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -46,9 +81,14 @@ def test_a_lock_holds_exact_pins_each_with_hashes_and_nothing_else(lock: str) ->
 @pytest.mark.parametrize(("lock", "requirement"), [(lock, each) for lock, wanted in LOCKS.items() for each in wanted])
 def test_every_declared_dependency_is_pinned_within_its_range(lock: str, requirement: str) -> None:
     wanted = Requirement(requirement)
-    pinned = pins_of(lock).get(canonicalize_name(wanted.name))
-    assert pinned is not None, f"{wanted.name} is not in {lock}: run config/lock"
-    assert pinned in wanted.specifier, f"{lock} pins {wanted.name} {pinned}, not {wanted.specifier}: run config/lock"
+    places = [place for place in PLACES if needed(wanted, place)]
+    assert places, f"{requirement} is needed nowhere"
+    for place in places:
+        pinned = versions_of(lock, place).get(canonicalize_name(wanted.name))
+        assert pinned is not None, f"{wanted.name} is not in {lock}: run config/lock"
+        assert pinned in wanted.specifier, (
+            f"{lock} pins {wanted.name} {pinned}, not {wanted.specifier}: run config/lock"
+        )
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -56,10 +96,15 @@ def test_a_lock_names_no_address_no_registry_and_no_path_of_a_machine(lock: str)
     assert [line for line in (ROOT / lock).read_text().splitlines() if ADDRESS.search(line)] == []
 
 
-def test_tests_run_with_the_versions_that_are_shipped() -> None:
-    tested = pins_of("requirements-test.lock")
-    shipped = pins_of("requirements.lock")
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: "{python_version} {sys_platform}".format(**place))
+def test_tests_run_with_the_versions_that_are_shipped_and_checks_with_those_of_the_tests(place: dict[str, str]) -> None:
+    tested = versions_of("requirements-test.lock", place)
+    shipped = versions_of("requirements.lock", place)
     assert {name: tested.get(name) for name in shipped} == shipped
+    checked = versions_of("requirements-checks.lock", place)
+    assert {name: checked[name] for name in checked if name in tested} == {
+        name: tested[name] for name in checked if name in tested
+    }
 
 
 def test_the_lock_is_resolved_for_the_oldest_supported_python() -> None:

@@ -14,6 +14,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -83,12 +84,18 @@ def used(tree: ast.Module, known: set[str]) -> Iterator[str]:
         yield from (name for name in names if is_private(name) and name not in known)
 
 
-def private_to(base: type) -> set[str]:
+@cache
+def private_to(base: type) -> frozenset[str]:
     """The private names of a class: what it defines, and what its methods write into ``self``."""
     names = set(vars(base))
     with suppress(OSError, TypeError):  # a class that is not written in Python
         names |= set(re.findall(r"self\.(_\w+)", inspect.getsource(base)))
-    return {name for name in names if is_private(name)}
+    return frozenset(name for name in names if is_private(name))
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def inherited(tree: ast.Module, source: str) -> Iterator[str]:
@@ -119,9 +126,8 @@ def test_the_worker_uses_no_private_name_of_anything_it_imports(path: Path) -> N
 
 
 def test_the_tests_use_only_those_private_names_that_are_allowed() -> None:
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in WORKER + TESTS]
-    ours = {name for tree in trees for name in defined(tree)} - ALLOWED_IN_TESTS
-    names = {name for path in TESTS for name in used(ast.parse(path.read_text(encoding="utf-8")), ours)}
+    ours = {name for path in WORKER + TESTS for name in defined(parsed(path))} - ALLOWED_IN_TESTS
+    names = {name for path in TESTS for name in used(parsed(path), ours)}
     assert names - fake_names() == ALLOWED_IN_TESTS
 
 

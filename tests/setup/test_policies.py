@@ -51,6 +51,7 @@ UNSEEN = {
     Role.WORKER: {"kms:Decrypt", "kms:GenerateDataKey"},
     Role.OPENER: {"kms:Decrypt"},
     Role.OPERATOR: set[str](),
+    Role.DECOMMISSIONER: set[str](),
 }
 """What services do with a key in the caller's name: SQS and S3 encrypt with a data key; opening decrypts."""
 
@@ -76,7 +77,7 @@ ENTRIES: dict[Role, list[tuple[str, str]]] = {
         (LEDGER, "*"),
         *of_every_channel("channel"),
     ],
-    Role.OPENER: of_every_channel("source"),
+    Role.OPENER: [*of_every_channel("source"), *((LEDGER, f"DynamoRecorded.{name}") for name in ("check", "read"))],
     Role.OPERATOR: [
         ("worker/setup/resources", "*"),
         ("worker/setup/init", "*"),
@@ -84,6 +85,14 @@ ENTRIES: dict[Role, list[tuple[str, str]]] = {
         *of_every_channel("resources"),
         *((QUEUE, f"Redrive.{name}") for name in ("run", "_empty", "_moved")),
         *((QUEUE, name) for name in ("attributes_of", "count", "receive", "release")),
+    ],
+    Role.DECOMMISSIONER: [
+        (QUEUE, "attributes_of"),
+        *((f"worker/adapters/aws/{module}", "*") for module in ("queue_ending", "table_ending")),
+        *(
+            (LEDGER, f"DynamoLedger.{name}")
+            for name in ("look", "open", "counts", "put", "read", "every_row", "is_used", "refusal", "note")
+        ),
     ],
 }
 """What each role runs: modules (a package, or how their names begin) and class with method; ``*`` is all.
@@ -212,7 +221,7 @@ CHECKED = needed(
 )
 
 
-@pytest.mark.parametrize("role", [Role.PUSHER, Role.OPENER])
+@pytest.mark.parametrize("role", [Role.PUSHER, Role.OPENER, Role.DECOMMISSIONER])
 def test_a_role_may_do_what_its_commands_call_and_nothing_else(role: Role) -> None:
     assert allowed(role) == needed(ENTRIES[role]) | UNSEEN[role]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.api import lint_file
 
 from tests.support.emulators import Emulator, fresh
 from tests.support.triggers import FOLDER, PATH, TEMPLATE, load_module, template_with_code
@@ -29,6 +28,8 @@ def properties(name: str) -> dict[str, Any]:
 
 
 def test_cloudformation_takes_the_template() -> None:
+    from cfnlint.api import lint_file  # here, since it takes a second to import, in each process that collects tests
+
     assert [str(match) for match in lint_file(TEMPLATE)] == []
 
 

@@ -61,7 +61,18 @@ from tests.simulation.telling import (
     every_delivered_secret_is_told,
     nothing_that_was_told_is_forgotten,
 )
-from worker.core.model import ENROLLED, NOT_ACTIVATED, Enrolment, PoolFault, Reason, State, TryAgain
+from worker.core.model import (
+    ENROLLED,
+    NOT_ACTIVATED,
+    Enrolment,
+    PoolFault,
+    Preferred,
+    Reason,
+    State,
+    TryAgain,
+    Verified,
+    digest_of,
+)
 from worker.core.resilience.refusals import LATELY
 
 if TYPE_CHECKING:
@@ -114,6 +125,7 @@ def judge(world: World, event: Event) -> None:
             a_drained_call_leaves_no_doubt(world, event)
             a_history_fits_its_row(world, event)
             nothing_that_was_told_is_forgotten(world, event)
+            a_delivered_secret_is_known_by_its_digest(world, event)
         case Delivery():
             a_record_was_durable_first(world, event)
             an_attempt_is_onesecret_of(world, event.username)
@@ -129,6 +141,7 @@ def judge_after_restore(world: World, event: Event) -> None:
     match event:
         case Write():
             an_attempt_is_onesecret_of(world, event.row.username)
+            a_delivered_secret_is_known_by_its_digest(world, event, may_be_unknown=True)
         case Delivery():
             an_attempt_is_onesecret_of(world, event.username)
 
@@ -339,6 +352,7 @@ def a_refusal_is_a_users_own_only_while_others_get_through(world: World, write: 
     """13. ``failed: refused`` and ``throttled_alone`` ⇒ that worker was told so, and served others around that time.
 
     Since a minute before it first called for the user: nobody is left where they are the last ones on the queue.
+    Whoever was verified, or got the preference, was served too.
     """
     if write.row.reason not in (Reason.REFUSED, Reason.THROTTLED_ALONE):
         return
@@ -350,7 +364,7 @@ def a_refusal_is_a_users_own_only_while_others_get_through(world: World, write: 
     served = [
         call
         for other, user in world.users.items()
-        for call in user.issued
+        for call in (*user.issued, *(each for each in user.others if isinstance(each.reply, Verified | Preferred)))
         if other != username and call.process is process and call.sent_at >= min(each.sent_at for each in mine) - LATELY
     ]
     if not served:
@@ -374,6 +388,23 @@ def no_false_alarm(world: World) -> None:
     """14. Whenever a worker starts, the ledger is not behind its mark, unless it is an older copy."""
     if world.ledger.number < world.mark.number:
         raise Violation(f"14: the ledger ends with commit {world.ledger.number}, its mark with {world.mark.number}")
+
+
+# --- 15 ---------------------------------------------------------------------------------------------------------------
+
+
+def a_delivered_secret_is_known_by_its_digest(world: World, write: Write, *, may_be_unknown: bool = False) -> None:
+    """15. ``delivered`` or ``active`` ⇒ the row holds the digest of the record in the channel that it calls delivered.
+
+    With the second, at rest, that is the channel's newest. ``may_be_unknown``: a recovery takes nothing's word for it.
+    """
+    row = write.row
+    if row.state not in ENROLLED or row.sealed is None or (may_be_unknown and not row.sealed.digest):
+        return
+    attempt = row.sealed.attempt_id
+    mine = [each.sealed for each in world.users[row.username].deliveries if each.sealed.attempt_id == attempt]
+    if not mine or any(digest_of(each.blob) != row.sealed.digest for each in mine):
+        raise Violation(f"15: {row.username} is {row.state}, and the digest in the row is not the delivered record's")
 
 
 # --- 11 ---------------------------------------------------------------------------------------------------------------

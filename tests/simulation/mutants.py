@@ -310,7 +310,12 @@ def begun_anew(row: Enrolment, me: Claimant, why: str) -> Enrolment:
     return claimed(row._replace(events=()), me, why)
 
 
+def erased_with_its_digest(row: Enrolment) -> Enrolment:
+    return row._replace(sealed=row.sealed._replace(blob=b"", digest="")) if row.sealed else row
+
+
 MUTANTS: dict[str, Apply] = {
+    "erases the digest with the record": Patched(rules, {"_erased": erased_with_its_digest}),
     "tells of events by its own clock": Patched(rules, {"and_then": told_by_its_own_clock}),
     "does not tell of the delivery": Patched(rules, {"delivered": delivered_without_telling}),
     "forgets what happened when it takes over a secret": Patched(rules, {"_claimed": begun_anew}),

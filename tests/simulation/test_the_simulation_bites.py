@@ -25,6 +25,7 @@ MARKED = replace(REPLACED, marked=True, faults=(Fault("associate", 2, Wrong.TIME
 SILENT = (Fault("associate", 1, Wrong.LOST, 20),)
 
 LIKELY: dict[str, Scenario] = {
+    "erases the digest with the record": Scenario((TOKEN,), rounds=0),
     "tells of events by its own clock": replace(TWO_WORKERS, skews=(-30.0, 30.0)),
     "does not tell of the delivery": Scenario((TOKEN,), rounds=0),
     "forgets what happened when it takes over a secret": Scenario(
@@ -107,6 +108,7 @@ LIKELY: dict[str, Scenario] = {
     ),
 }
 CAUGHT_BY = {
+    "erases the digest with the record": "15",
     "tells of events by its own clock": "history",
     "does not tell of the delivery": "history",
     "forgets what happened when it takes over a secret": "history",

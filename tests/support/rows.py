@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from worker.core.history import MOST, and_then
-from worker.core.model import Activation, CredentialKind, Enrolment, Event, Reason, Sealed, State
+from worker.core.model import Activation, CredentialKind, Enrolment, Event, Reason, Sealed, State, digest_of
 from worker.core.settled import load
 
 NASTY_NAMES = (
@@ -27,6 +27,8 @@ NASTY_NAMES = (
     "e\u0301",
     " ",
 )
+BLOB = b"age\0\xff"
+"""What stands for a sealed record."""
 _versions = itertools.count(1)
 
 
@@ -40,9 +42,11 @@ def row(username: str = "ana", state: State = State.IN_PROGRESS, **fields: Any) 
     return Enrolment(username, state, since=1.7e9, generation=1, version=version())._replace(**fields)
 
 
-def sealed(generation: int = 1, **fields: Any) -> Sealed:
-    """A sealed secret."""
-    return Sealed(generation, f"attempt-{generation}", "2025-01-31T12:00:00.000Z", b"age\0\xff")._replace(**fields)
+def sealed(generation: int = 1, *, blob: bytes = BLOB, **fields: Any) -> Sealed:
+    """A sealed secret; without ``blob``: one that was delivered."""
+    digest = digest_of(blob or BLOB)
+    one = Sealed(generation, f"attempt-{generation}", "2025-01-31T12:00:00.000Z", blob, digest=digest)
+    return one._replace(**fields)
 
 
 def activation(blob: bytes = b"age\0\n\xff", **fields: Any) -> Activation:
@@ -54,6 +58,7 @@ usernames = st.text(min_size=1, max_size=128) | st.sampled_from(NASTY_NAMES)
 times = st.floats(0, 4e9).map(lambda seconds: round(seconds, 6))
 generations = st.integers(0, 2**53)
 ids = st.text(min_size=1, max_size=256)
+_digests = st.just("") | st.binary(min_size=32, max_size=32).map(bytes.hex)
 sealeds = st.builds(
     Sealed,
     generation=generations,
@@ -61,7 +66,8 @@ sealeds = st.builds(
     associated_at=st.just("2025-01-31T12:00:00.000Z"),
     blob=st.binary(max_size=400),
     session_expires_at=st.none() | times,
-)
+    digest=_digests,
+).map(lambda one: one._replace(digest=digest_of(one.blob)) if one.blob else one)
 activations = st.builds(
     Activation,
     blob=st.binary(max_size=400),

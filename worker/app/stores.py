@@ -25,6 +25,7 @@ from worker.core.model import Counts
 from worker.core.ports import (
     Beginning,
     CountedLedger,
+    Ending,
     FigureStore,
     Found,
     LookedAt,
@@ -72,7 +73,7 @@ class StoredQueue(Queue, Producer, QueueStats, Protocol):
     """A durable queue: it is pushed to, leased from and counted."""
 
 
-class StoredLedger(CountedLedger, LookedAt, Beginning, Roster, PaceStore, FigureStore, Recoverable, Protocol):
+class StoredLedger(CountedLedger, LookedAt, Beginning, Roster, PaceStore, FigureStore, Recoverable, Ending, Protocol):
     """A durable ledger: users' rows, their counts, the roster, the shared pace, the figures over time; it knows how the
     rollout began, and notices that it is a copy.
     """
@@ -122,6 +123,8 @@ class Stores:
     """By which the deadlines of requests are judged; the machine's own until an endpoint told its time."""
     watched: Sequence[Watched] = ()
     """The files of this host that are in use."""
+    files: Sequence[Database] = ()
+    """The databases among them."""
     own: OwnAgeSealer | None = None
     """The worker's own identity, where it activates."""
 
@@ -255,7 +258,7 @@ async def open_stores(
             beginning.warn_of(refusal, beginning.pushed_here(settings))
         queue = queue or await opening.sqlite_queue()
         alive = opening.liveness or nullcontext()
-        yield Stores(worker, alive, parser, queue, ledger, found, clock, opening.watched(), own)
+        yield Stores(worker, alive, parser, queue, ledger, found, clock, opening.watched(), opening.files(), own)
 
 
 async def _found(settings: Settings, ledger: StoredLedger, purpose: Purpose) -> Found:
@@ -406,6 +409,10 @@ class _Opening:
     def watched(self) -> Sequence[Watched]:
         """The files on this host that are open."""
         return [*self._databases.values(), *([self.liveness] if self.liveness else [])]
+
+    def files(self) -> Sequence[Database]:
+        """The databases on this host that are open."""
+        return list(self._databases.values())
 
     def _database(self, path: Path, what: str) -> Database:
         if path not in self._databases:

@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "show": "All that is known of one user.",
         "export": "The users in one state, to be signed in and pushed again.",
         "report": "The rollout as one page (HTML).",
+        "health": "Whether a run here has hung, for a container's health check.",
     },
     "Hand out": {
         "open": "Decrypt the secrets: as lines, letters, QR codes or CSV.",
@@ -36,6 +37,9 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "dismiss": "Say who is not to be enrolled after all.",
         "redrive": "Bring dead letters back to the queue (SQS).",
         "recover": "Bring a ledger up to date that is an older copy.",
+    },
+    "End": {
+        "purge": "Erase what is secret or personal and needed no more.",
     },
     "This program": {
         "completion": "Let the shell complete commands, options and settings.",
@@ -53,6 +57,7 @@ MEANT: Mapping[str, str] = {
     "letters": "open",
     "list": "export",
     "qr": "open",
+    "erase": "purge",
     "resume": "run",
     "setup": "init",
     "start": "run",

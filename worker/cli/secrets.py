@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from worker.cli.options import CONFIG, SET, load, sources
-from worker.core.errors import ExitCode
+from worker.core.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from worker.adapters.aws.session import AwsTarget
+    from worker.app.recorded import RecordedSecrets
     from worker.handout.hand_out import Wanted
     from worker.sealing.newest import Progress, Take
     from worker.settings import Settings
@@ -72,6 +73,7 @@ class Open(click.Command):
     metavar="FILE",
     help="Where a queue's messages are moved to, sealed.",
 )
+@click.option("--against-ledger", is_flag=True, help="Only records that the ledger of the settings knows.")
 @CONFIG
 @SET
 @click.pass_context
@@ -85,6 +87,7 @@ def open_(
     users: tuple[str, ...],
     since: str | None,
     into: Path | None,
+    against_ledger: bool,
     config: Path | None,
     overrides: tuple[str, ...],
     **asked: Any,
@@ -119,6 +122,7 @@ def open_(
     path, overridden, environ = sources(context, config, overrides)
     given = path or overridden or any(name.startswith("MFA_WORKER_") for name in environ)
     settings = load(context, config, overrides) if given else None
+    ledger = _ledger(settings, users) if against_ledger else None
     names = files or ("-" if settings is None else _source(settings),)
     if "-" in names and STANDARD in identities:
         raise click.UsageError("standard input cannot be both the identity and what is opened: name one as a file")
@@ -131,7 +135,16 @@ def open_(
         refuse_used(output, used)
 
     def opening(take: Take, progress: Progress) -> ExitCode:
-        return open_sources(names, identities, take, target=target, into=into, users=chosen.hashes, progress=progress)
+        return open_sources(
+            names,
+            identities,
+            take,
+            target=target,
+            into=into,
+            users=chosen.hashes,
+            progress=progress,
+            ledger=ledger,
+        )
 
     with ends_as_interrupt():
         wanted.check()
@@ -204,6 +217,18 @@ def _source(settings: Settings) -> str:
     from worker.adapters import channels
 
     return channels.kind_of(settings.channel).source(settings.channel)
+
+
+def _ledger(settings: Settings | None, users: Sequence[str]) -> RecordedSecrets:
+    """Return the ledger to compare with. Raises ``UsageError`` where no settings name one."""
+    if settings is None:
+        raise UsageError(
+            "--against-ledger compares with the ledger that the settings name, and no settings are given",
+            "name them: -c FILE; where the ledger is a copy, also --set ledger.path=COPY",
+        )
+    from worker.app.recorded import RecordedSecrets
+
+    return RecordedSecrets(settings, users or None)
 
 
 def _target(settings: Settings) -> AwsTarget:

@@ -56,6 +56,8 @@ RECOVERED = "recovered"
 """The row was brought up to date after an older ledger was restored (``mfa-worker recover``)."""
 IDENTITY_LOST = "identity given up"
 """What the activation needed could not be opened any more (``mfa-worker recover --lost-identity``)."""
+PURGED = "purged"
+"""What was sealed in the row and is needed no more was erased (``mfa-worker purge``)."""
 
 _LETTERS = {
     CLAIMED: "c",
@@ -75,6 +77,7 @@ _LETTERS = {
     REDELIVERED: "r",
     RECOVERED: "y",
     IDENTITY_LOST: "l",
+    PURGED: "p",
 }
 """One letter for each of these words in a stored history; any other word is stored as it is."""
 _WORDS = {letter: word for word, letter in _LETTERS.items()}

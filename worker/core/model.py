@@ -5,6 +5,7 @@ Nothing here does I/O. Times are UTC seconds since the epoch (``float``) unless 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -217,6 +218,15 @@ class Sealed(NamedTuple):
     """The age file; empty once it is delivered."""
     session_expires_at: float | None = None
     """When the Session inside the record expires (Session path only)."""
+    digest: str = ""
+    """``digest_of`` the age file, also once it is delivered: by it ``open --against-ledger`` knows the record again.
+    Empty where nobody knows it: a row of an earlier version, or one that ``recover`` made from what the channel shows.
+    """
+
+
+def digest_of(blob: bytes) -> str:
+    """What identifies an age file: its SHA-256, in lower-case hexadecimal digits."""
+    return hashlib.sha256(blob).hexdigest()
 
 
 class Activation(NamedTuple):
@@ -313,6 +323,21 @@ class Listed(NamedTuple):
     """When the state was entered (UTC seconds)."""
     detail: str | None = None
     """See ``Enrolment.detail``."""
+
+
+class Recorded(NamedTuple):
+    """What the ledger says of one user's newest secret, for whoever compares it with what a channel holds."""
+
+    username: str
+    state: str
+    """The name of the user's state, which may be a later version's."""
+    reason: str | None
+    since: float
+    """When the state was entered (UTC seconds)."""
+    generation: int | None
+    """Of the newest secret; ``None``: the user has none."""
+    digest: str
+    """See ``Sealed.digest``."""
 
 
 @dataclass(frozen=True, slots=True)

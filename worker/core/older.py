@@ -78,9 +78,21 @@ def recovered(
     if shown is None or not _is_behind(row, shown):
         return None
     base = row or _begun(username, now)
-    sealed = Sealed(shown.generation, shown.attempt_id, shown.associated_at, b"")
+    sealed = Sealed(shown.generation, shown.attempt_id, shown.associated_at, b"", digest=_known_digest(row, shown))
     found = base._replace(generation=max(base.generation, shown.generation), sealed=sealed)
     return _told(base, rules.delivered(found, now), now)
+
+
+def damaged(username: str, shown: Shown | None, unsure: int | None, now: float) -> Enrolment:
+    """The row of a user whose row in the ledger is damaged: nobody can say which secret is theirs.
+
+    Its generation is higher than any that the lost row can have had, as they follow the clock.
+    """
+    generation = max(int(now * 1000), *(one + 1 for one in (shown and shown.generation, unsure) if one is not None), 1)
+    base = _begun(username, now)._replace(generation=generation)
+    if shown is not None:
+        base = base._replace(sealed=Sealed(shown.generation, shown.attempt_id, shown.associated_at, b""))
+    return _told(base, rules.in_doubt(base, None, now, late_effect_for=0.0), now)
 
 
 def _told(before: Enrolment, after: Enrolment, now: float) -> Enrolment:
@@ -94,6 +106,14 @@ def _is_behind(row: Enrolment | None, shown: Shown) -> bool:
     if row is None or shown.generation > row.generation:
         return True
     return shown.generation == row.generation and row.state in UNFINISHED
+
+
+def _known_digest(row: Enrolment | None, shown: Shown) -> str:
+    """The digest of the secret that the channel shows, if the row knew it; the channel itself vouches for nothing."""
+    if row is None or row.sealed is None:
+        return ""
+    is_same = (row.sealed.generation, row.sealed.attempt_id) == (shown.generation, shown.attempt_id)
+    return row.sealed.digest if is_same else ""
 
 
 def _begun(username: str, now: float) -> Enrolment:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
-from worker.core.errors import WorkerError
+from worker.core.errors import RowDamaged, WorkerError
 from worker.core.figures import Minute
 from worker.core.model import (
     Counts,
@@ -21,6 +21,7 @@ from worker.core.model import (
     Listed,
     LookReply,
     PreferReply,
+    Recorded,
     Reply,
     Request,
     Sealed,
@@ -335,6 +336,20 @@ class Beginning(Protocol):
         ...
 
 
+class SecretsRecorded(Protocol):
+    """A ledger, for whoever compares records with it and must not change it: read with the rights to read alone."""
+
+    async def check(self) -> None:
+        """Raise ``UsageError`` if there is none, it is another rollout's, or has no user; ``PersonMustAct`` if it is an
+        older copy, as far as that can be seen; ``LedgerUnavailable``.
+        """
+        ...
+
+    def read(self, usernames: Sequence[str] | None) -> AsyncGenerator[Sequence[Recorded]]:
+        """These users, or all (``None``), in pages; whoever has no row is left out."""
+        ...
+
+
 class Recoverable(Protocol):
     """A ledger that notices when it was restored from an older copy of itself, and can be brought up to date."""
 
@@ -350,8 +365,18 @@ class Recoverable(Protocol):
         """Whose delivered secret may be dead, whatever the rows say, and up to which generation (``core.older``)."""
         ...
 
-    def every_row(self) -> AsyncIterator[Enrolment]:
-        """Every user's row, in no particular order; memory does not grow with their number."""
+    def every_row(self, damaged: list[RowDamaged] | None = None) -> AsyncIterator[Enrolment]:
+        """Every user's row, in no particular order; memory does not grow with their number.
+
+        ``damaged``: gets the error of each row that is damaged, in place of the row; otherwise it is raised.
+        """
+        ...
+
+    async def examine(self, seconds: float) -> bool:
+        """Compare every row with its checksum, for so many seconds at most; whether all were compared.
+
+        Raises ``RowDamaged`` for one that is damaged, and ``PersonMustAct`` where the counts are not those of the rows.
+        """
         ...
 
     async def is_used(self) -> bool:
@@ -364,6 +389,17 @@ class Recoverable(Protocol):
 
     async def end_recovery(self) -> None:
         """The rows are up to date: from now on this ledger counts as the newest."""
+        ...
+
+
+class Ending(Protocol):
+    """A ledger, or a queue on this host, at the end of a rollout."""
+
+    async def tidy(self) -> bool:
+        """Erase what was deleted, from every file, and the names beside the rows that no longer matter.
+
+        Return whether nothing of it is left; ``False`` while another process reads.
+        """
         ...
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from worker.core.key_uri import otpauth_uri
-from worker.core.model import Issued, Request, Sealed
+from worker.core.model import Issued, Request, Sealed, digest_of
 from worker.core.ports import Sealer
 
 
@@ -73,7 +73,7 @@ def seal_record(
             record["session"] = issued.session.reveal()
             record["session_expires_at"] = rfc3339(expires)
     blob = sealer.seal(to_json(record))
-    return Sealed(generation, attempt_id, associated_at, blob, expires)
+    return Sealed(generation, attempt_id, associated_at, blob, expires, digest_of(blob))
 
 
 def record_line(username: str, sealed: Sealed) -> bytes:
@@ -128,7 +128,12 @@ def record_address(record: Record) -> Address:
     username = record["username"]
     if not isinstance(username, str):
         raise TypeError("no username")
-    return hashlib.sha256(username.encode()).digest(), _generation(record)
+    return user_of(username), _generation(record)
+
+
+def user_of(username: str) -> bytes:
+    """By what sources that do not tell usernames know a user: the SHA-256 of the name."""
+    return hashlib.sha256(username.encode()).digest()
 
 
 def _generation(record: Record) -> int:

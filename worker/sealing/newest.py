@@ -10,23 +10,18 @@ probably stale, so they are withheld, and the user is named.
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TextIO
 
-from worker.core.age_format import as_binary
 from worker.core.errors import ExitCode
-from worker.core.record import Address, Record, line_address, parse_object, record_address, require_address
-from worker.core.text import Named, escape, shortened
+from worker.core.record import Address, Record
+from worker.core.text import Named, shortened
 from worker.sealing.age import AgeOpener
 from worker.sealing.blocks import Source
+from worker.sealing.records import NoRecord, Reader, Unopened, place, torn_address
 
-_TORN = re.compile(rb'\{"username": ("(?:[^"\\]|\\.){1,1600}"), "generation": ([0-9]{1,18}), "attempt_id": "')
-"""How a line of ours begins (``core.record.record_line``) of which the rest may be missing."""
 _CURE = (
     "name every identity with -i; a torn line is delivered again by the next run. Where the newest record of a user is "
     "damaged or sealed to others, the older ones are withheld, as they may be stale: if nothing else helps, push a "
@@ -38,14 +33,6 @@ Take = Callable[[Record], None]
 """Takes each record that was opened."""
 Progress = Callable[[str, int, int | None], None]
 """Is told what is done ("read", "opened"), how many are done, and how many there are, if that is known."""
-
-
-class NoRecord(Exception):  # noqa: N818 - it is what was found
-    """What the worker cannot have made, so that an older record of the same user counts. ``str``: why."""
-
-
-class Unopened(Exception):  # noqa: N818
-    """What may be a record of the worker, but cannot be opened. ``str``: why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +59,7 @@ class Newest:
         users: Collection[bytes] | None = None,
         progress: Progress = lambda _what, _done, _all: None,
     ) -> None:
-        self._opener = opener
+        self._reader = Reader(opener)
         self._take = take
         self._users = users
         self._progress = progress
@@ -94,9 +81,9 @@ class Newest:
             self._read += 1
             self._progress("read", self._read, None)
             try:
-                user, generation = self._address(block.content)
+                user, generation = self._reader.address(block.content)
             except (NoRecord, Unopened) as error:
-                torn = _torn(block.content) if isinstance(error, Unopened) else None
+                torn = torn_address(block.content) if isinstance(error, Unopened) else None
                 has_records |= isinstance(error, Unopened)
                 if torn is None or self._wanted(torn[0]):
                     self._add(source, block.number, block.content, str(error))
@@ -121,7 +108,7 @@ class Newest:
             content = b""
             try:
                 content = at.source.again(at.offset)
-                record = self._record(content, (user, at.generation))
+                record = self._reader.record(content, (user, at.generation))
             except NoRecord as error:
                 self._hidden.add(user)
                 self._add(at.source, at.number, content, str(error))
@@ -134,7 +121,7 @@ class Newest:
 
     def report(self, to: TextIO) -> ExitCode:
         """Say what was not opened, and what the key files hold that was not used."""
-        to.writelines(f"not used: {words}\n" for words in shortened(self._opener.unused))
+        to.writelines(f"not used: {words}\n" for words in shortened(self._reader.unused))
         if not self._unopened.total:
             return ExitCode.DONE
         to.write(f"{self._unopened.total:,} not opened:\n")
@@ -154,7 +141,7 @@ class Newest:
         for source in self._sources if wanted else ():
             for block in source.blocks():
                 with suppress(NoRecord, Unopened):
-                    user, generation = self._address(block.content)
+                    user, generation = self._reader.address(block.content)
                     if user not in wanted:
                         continue
                     tried, found = self._newest[user], best.get(user)
@@ -166,7 +153,7 @@ class Newest:
                         best[user] = _At(generation, source, block.offset, block.number)
         for user, at in best.items():
             if at.generation >= self._withheld.get(user, 0):
-                self._take(self._record(at.source.again(at.offset), (user, at.generation)))
+                self._take(self._reader.record(at.source.again(at.offset), (user, at.generation)))
 
     def _wanted(self, user: bytes) -> bool:
         return self._users is None or user in self._users
@@ -174,7 +161,7 @@ class Newest:
     def _opens(self, content: bytes, address: Address) -> bool:
         """Whether this is a record that opens; one that may be newer than others, and does not, withholds these."""
         try:
-            self._record(content, address)
+            self._reader.record(content, address)
         except Unopened:
             self._withhold(*address)
             return False
@@ -183,100 +170,5 @@ class Newest:
     def _withhold(self, user: bytes, generation: int) -> None:
         self._withheld[user] = max(generation, self._withheld.get(user, 0))
 
-    def _address(self, content: bytes) -> Address:
-        """Whose record a block is by what stands around it, and which generation; an age file alone is opened for it.
-
-        Raises ``NoRecord``, ``Unopened``.
-        """
-        address, sealed = _sealed_in(content)
-        return address or record_address(self._opened(sealed))
-
-    def _record(self, content: bytes, address: Address) -> Record:
-        """Return the record in a block. Raises ``NoRecord``, ``Unopened``."""
-        record = self._opened(_sealed_in(content)[1])
-        try:
-            return require_address(record, address)
-        except ValueError:
-            raise NoRecord("the line names another user or generation than the record in it") from None
-
-    def _opened(self, sealed: bytes) -> Record:
-        """Return the record in an age file. Raises ``NoRecord``, ``Unopened``."""
-        try:
-            inside = self._opener.open(sealed)
-        except ValueError as error:
-            raise Unopened(str(error)) from None
-        try:
-            record = parse_object(inside)
-            record_address(record)
-            record["secret_code"].encode()
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise NoRecord("what is sealed in it is no record") from None
-        return record
-
     def _add(self, source: Source, number: int, content: bytes, why: str) -> None:
-        place = f"{source.name}:{number}" if number else source.name
-        self._unopened.add(f"{place}{_who(content)}: {why}")
-
-
-def _sealed_in(content: bytes) -> tuple[Address | None, bytes]:
-    """The address that a block names (``None``: it is an age file alone), and the age file in it.
-
-    Raises ``NoRecord``, ``Unopened``.
-    """
-    if not content:
-        raise NoRecord("too large for a record, or gone since")
-    if content.lstrip()[:1] != b"{":
-        sealed = as_binary(content) or as_binary(_from_base64(content))
-        if sealed is None:
-            raise NoRecord("neither a record nor an age file")
-        return None, sealed
-    try:
-        line = parse_object(content)
-    except ValueError:
-        if _torn(content):
-            raise Unopened("the line is torn") from None
-        raise NoRecord("no record, or a torn line") from None
-    except TypeError:
-        raise NoRecord("no record") from None
-    try:
-        address, text = line_address(line), line["sealed"].encode()
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise NoRecord("no record") from None
-    if (sealed := as_binary(_from_base64(text) or text)) is None:
-        raise NoRecord("what it calls sealed is no age file")
-    return address, sealed
-
-
-def _from_base64(text: bytes) -> bytes:
-    """What this is the base64 of; empty if it is none."""
-    try:
-        return base64.b64decode(b"".join(text.split()), validate=True)
-    except ValueError:
-        return b""
-
-
-def _torn(content: bytes) -> Address | None:
-    """Whose record a torn line of ours was, and which generation; ``None`` if that is not there any more."""
-    found = _named_in_torn(content)
-    return record_address(found) if found else None
-
-
-def _named_in_torn(content: bytes) -> Record:
-    if (found := _TORN.match(content)) is None:
-        return {}
-    try:
-        return {"username": json.loads(found[1]).encode().decode(), "generation": int(found[2])}
-    except ValueError:
-        return {}
-
-
-def _who(content: bytes) -> str:
-    """Words for what a block names: an object of a channel, a user, a generation."""
-    try:
-        line = parse_object(content)
-    except (ValueError, TypeError):
-        line = _named_in_torn(content)
-    words = [escape(line[key][:256]) for key in ("object", "username") if isinstance(line.get(key), str)]
-    if type(generation := line.get("generation")) is int and abs(generation) < 10**18:
-        words.append(f"generation {generation}")
-    return "".join(f", {each}" for each in words)
+        self._unopened.add(f"{place(source, number, content)}: {why}")

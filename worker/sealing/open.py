@@ -22,6 +22,7 @@ from worker.core.record import Record
 from worker.core.text import escape
 from worker.sealing.age import AgeOpener
 from worker.sealing.blocks import Source, opened
+from worker.sealing.genuine import Genuine, Ledger
 from worker.sealing.newest import Newest, Progress, Take
 
 if TYPE_CHECKING:
@@ -55,10 +56,12 @@ def open_sources(
     into: Path | None = None,
     users: Collection[bytes] | None = None,
     progress: Progress = no_progress,
+    ledger: Ledger | None = None,
 ) -> ExitCode:
     """Open the newest record of each user in all the sources together, and give it to ``take``.
 
-    ``users``: the SHA-256 of the names of those who are wanted; ``None``: all.
+    ``users``: the SHA-256 of the names of those who are wanted; ``None``: all. ``ledger``: only what it knows is
+    opened.
 
     A source is a file (see ``open_files``) or begins with a channel's scheme, such as ``s3://``. If a channel's records
     can only be moved (see ``ChannelKind``), they are moved to the end of the file ``into`` and opened from there. AWS
@@ -72,13 +75,17 @@ def open_sources(
     if (into is not None) != bool(moved):
         raise _into_misused()
     opener = AgeOpener(identities)  # before anything is moved
+    if ledger is not None:
+        ledger.check()
     with ExitStack() as stack:
         fetched: Mapping[str, Source] = {}
         if remote:
-            fetched = asyncio.run(_fetch(remote, stack, target, into, progress))
+            fetched = asyncio.run(_fetch(remote, stack, target, into, progress, every=ledger is not None))
         if into is not None:
             wanted = list(dict.fromkeys([*(name for name in wanted if name not in moved), str(into)]))
-        newest = Newest(opener, take, users=users, progress=progress)
+        newest: Newest | Genuine = Newest(opener, take, users=users, progress=progress)
+        if ledger is not None:
+            newest = Genuine(opener, take, ledger, users=users, progress=progress)
         return _open((fetched.get(name) or opened(name) for name in wanted), newest)
 
 
@@ -98,10 +105,13 @@ async def _fetch(
     target: AwsTarget | None,
     into: Path | None,
     progress: Progress,
+    *,
+    every: bool,
 ) -> dict[str, Source]:
     """Copy the records of each source into a temporary file of lines, or move them to the end of ``into``.
 
-    Return the temporary files by source; ``stack`` closes them. Raises ``UsageError`` for a source without records.
+    ``every``: see ``ChannelKind.copy_records``. Return the temporary files by source; ``stack`` closes them. Raises
+    ``UsageError`` for a source without records.
     """
     from worker.adapters.aws.session import Aws, AwsTarget, with_region
 
@@ -117,7 +127,7 @@ async def _fetch(
                 continue
             file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - sealed records only
             async with _told(file, progress):
-                found_any = await kind.copy_records(where, aws, file)
+                found_any = await kind.copy_records(where, aws, file, every=every)
             if not found_any:
                 raise UsageError(f"there is no sealed record in {source}", "name what the worker delivered to")
             file.seek(0)
@@ -151,7 +161,7 @@ def open_files(names: Sequence[str], identities: Sequence[Path], out: TextIO) ->
     return _open(map(opened, names), Newest(AgeOpener(identities), as_lines(out)))
 
 
-def _open(sources: Iterable[Source], newest: Newest) -> ExitCode:
+def _open(sources: Iterable[Source], newest: Newest | Genuine) -> ExitCode:
     with closing(newest):
         for source in sources:
             newest.look_through(source)

@@ -77,6 +77,15 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         Allowed("sign_in", "SignIn", ("cognito-idp:AdminInitiateAuth",), (POOL,), rank=80),
         Allowed("preference", "Prefer", ("cognito-idp:AdminSetUserMFAPreference",), (POOL,), rank=80),
     ),
+    Role.OPENER: (
+        Allowed(
+            "table",
+            "Compare",
+            ("dynamodb:BatchGetItem", "dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:Scan"),
+            (TABLE,),
+            rank=10,
+        ),
+    ),
     Role.OPERATOR: (
         Allowed(
             "queue",
@@ -119,6 +128,26 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
             rank=90,
         ),
         Allowed("pool", "AskAboutTheQuota", ("servicequotas:ListServiceQuotas",), ("*",), rank=90),
+    ),
+    Role.DECOMMISSIONER: (
+        Allowed("queue", "EmptyQueues", ("sqs:GetQueueAttributes", "sqs:PurgeQueue"), (QUEUE, DEAD_LETTERS), rank=0),
+        Allowed("queue", "SeeWhoseDeadLetters", ("sqs:ListDeadLetterSourceQueues",), (DEAD_LETTERS,), rank=0),
+        Allowed(
+            "table",
+            "EraseRows",
+            (
+                "dynamodb:BatchGetItem",
+                "dynamodb:DescribeContinuousBackups",
+                "dynamodb:DescribeTable",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+                "dynamodb:Scan",
+                "dynamodb:UpdateItem",
+            ),
+            (TABLE, INDEX),
+            rank=10,
+        ),
     ),
 }
 """What each role may do. ``sts:GetCallerIdentity`` is not here because it needs no permission. Of the calls that enrol

@@ -102,7 +102,8 @@ def _rows(kind: Kind, codes: str, cure: str = "") -> dict[str, Meaning]:
 
 OPERATIONS: Mapping[str, str] = {
     "sqs": "ChangeMessageVisibility ChangeMessageVisibilityBatch CreateQueue DeleteMessage DeleteMessageBatch "
-    "GetQueueAttributes GetQueueUrl ListDeadLetterSourceQueues ReceiveMessage SendMessageBatch SetQueueAttributes",
+    "GetQueueAttributes GetQueueUrl ListDeadLetterSourceQueues PurgeQueue ReceiveMessage SendMessageBatch "
+    "SetQueueAttributes",
     "dynamodb": "BatchGetItem CreateTable DescribeContinuousBackups DescribeTable DescribeTimeToLive GetItem PutItem "
     "Query Scan TransactWriteItems UpdateContinuousBackups UpdateItem",
     "s3": "CreateBucket GetBucketEncryption GetBucketPolicy GetBucketVersioning GetObject GetPublicAccessBlock "

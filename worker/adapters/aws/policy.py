@@ -23,6 +23,8 @@ class Role(StrEnum):
     """``open``, on the machine with the age identity."""
     OPERATOR = "operator"
     """``init``, and the optional questions of ``check``."""
+    DECOMMISSIONER = "decommissioner"
+    """``purge`` and ``decommission``, at the end of a rollout."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,11 +134,12 @@ class ChannelKind(ABC, Generic[Keys]):
         """
         return await self.copy_records(where, aws, file)
 
-    async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
+    async def copy_records(self, where: str, aws: Aws, file: BinaryIO, *, every: bool = False) -> int:
         """Write the newest sealed record of each user as a line (see ``core.record``); return the number of lines.
 
-        ``where``: the source without its scheme. For something that cannot be a record ``copying.lost`` is written, so
-        that it is counted. Raises ``ChannelUnavailable``, ``DependencyUnavailable``.
+        ``where``: the source without its scheme. ``every``: every record, with the bytes that are there, because one
+        that somebody forged must not hide another. For something that cannot be a record ``copying.lost`` is
+        written, so that it is counted. Raises ``ChannelUnavailable``, ``DependencyUnavailable``.
         """
         raise NotImplementedError
 

@@ -84,3 +84,11 @@ def refuse(found: Found, stamp: Mapping[str, str], ledger: str, setting: str, *,
         )
     if found.has_users:
         refuse_another(found.stamp, stamp, ledger, setting)
+
+
+def has_no_user(ledger: str, setting: str) -> UsageError:
+    """The error for a command that compares with the ledger, where no user has a row."""
+    return UsageError(
+        f"the ledger {ledger} has no user's row, so it knows of no secret",
+        f"name the rollout's ledger, or a copy of it ({setting}, -c FILE)",
+    )

@@ -90,5 +90,5 @@ def _why_left(row: Enrolment | None, *, keeps: bool) -> str:
         return f"is {row.state.value}: a run delivers them (mfa-worker run)"
     if row.state not in ENROLLED:
         return f"is {row.state.value}: has no secret that could be delivered; push a new request"
-    since = "was delivered before ledger.keep_sealed was true" if keeps else "ledger.keep_sealed is false"
+    since = "was delivered before ledger.keep_sealed was true, or purged" if keeps else "ledger.keep_sealed is false"
     return f'is {row.state.value}, and no sealed record is kept ({since}): push a request with "replace": true'

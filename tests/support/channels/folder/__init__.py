@@ -72,7 +72,7 @@ class FolderKind(ChannelKind[FolderSettings]):
     def source(self, channel: FolderSettings) -> str:
         return f"folder:{channel.folder}"
 
-    async def copy_records(self, where: str, aws: Any, file: BinaryIO) -> int:
+    async def copy_records(self, where: str, aws: Any, file: BinaryIO, *, every: bool = False) -> int:
         newest: dict[bytes, tuple[int, bytes]] = {}
         for path in Path(where).glob("*.json"):
             user, generation = line_address(parse_object(text := path.read_bytes()))

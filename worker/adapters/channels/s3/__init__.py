@@ -46,12 +46,12 @@ class S3Kind(ChannelKind[S3Settings]):
         key = key_of(channel.prefix, username, channel.names, sealed.generation, sealed.attempt_id)
         return f"s3://{channel.bucket}/{key}"
 
-    async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
+    async def copy_records(self, where: str, aws: Aws, file: BinaryIO, *, every: bool = False) -> int:
         """See ``ChannelKind``."""
         from worker.adapters.channels.s3.source import copy_objects
 
         bucket, _, prefix = where.partition("/")
-        return await copy_objects(await aws.s3(), bucket, prefix, file)
+        return await copy_objects(await aws.s3(), bucket, prefix, file, every=every)
 
     async def list_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
         """See ``ChannelKind``: the keys tell all that is asked."""

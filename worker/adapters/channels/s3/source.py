@@ -42,10 +42,10 @@ class Object(NamedTuple):
     """When it was written (UTC seconds)."""
 
 
-async def copy_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -> int:
+async def copy_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO, *, every: bool = False) -> int:
     """Copy the newest object of each user under the prefix as a line, in the order of the keys; return their number.
 
-    Where it is no age file at all, the next older one is copied too.
+    Where it is no age file at all, the next older one is copied too. ``every``: every object, as it is.
     """
 
     async def fetched(found: Object) -> bytes | None:
@@ -59,7 +59,8 @@ async def copy_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -
             if code(error) == "NoSuchKey":  # deleted since it was listed
                 return None
             raise
-        return as_binary(blob)
+        binary = as_binary(blob)
+        return blob if every and binary is not None else binary
 
     async def lines(newest: Sequence[Object]) -> bytes:
         copied = []
@@ -74,7 +75,8 @@ async def copy_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -
         return b"\n".join(copied)
 
     with faults(ChannelUnavailable, f"the S3 bucket {bucket}"):
-        return await write_lines(_newest(_objects(s3, bucket, prefix), MOST_OF_A_USER), lines, file)
+        objects = _objects(s3, bucket, prefix)
+        return await write_lines(_alone(objects) if every else _newest(objects, MOST_OF_A_USER), lines, file)
 
 
 async def list_objects(s3: S3Client, bucket: str, prefix: str, file: BinaryIO) -> int:
@@ -105,6 +107,11 @@ def _object(key: str, size: int, modified: float) -> Object:
     if found is None:
         return Object(key, ("", ""), -1, "", size, modified)
     return Object(key, found.user, found.generation, found.attempt_id, size, modified)
+
+
+async def _alone(objects: AsyncIterator[Object]) -> AsyncIterator[Sequence[Object]]:
+    async for found in objects:
+        yield [found]
 
 
 async def _newest(objects: AsyncIterator[Object], most: int) -> AsyncIterator[Sequence[Object]]:

@@ -42,7 +42,7 @@ class SecretsManagerKind(ChannelKind[SecretsManagerSettings]):
         name = f"{channel.prefix}/{secret_segment(username, channel.names)}"
         return f"the secret {name}, version {sealed.attempt_id}"
 
-    async def copy_records(self, where: str, aws: Aws, file: BinaryIO) -> int:
+    async def copy_records(self, where: str, aws: Aws, file: BinaryIO, *, every: bool = False) -> int:  # noqa: ARG002
         """See ``ChannelKind``."""
         from worker.adapters.channels.secretsmanager.source import copy_secrets
 

@@ -51,8 +51,22 @@ class Identity:
                 ReturnValues="ALL_NEW",
             )
             stamped = answer["Attributes"][TABLE_ID]["S"]
-        if stamped == own:
-            return None
+        return None if stamped == own else self._copy(own, stamped)
+
+    async def looked(self) -> PersonMustAct | None:
+        """The error if the table is a copy of another, for whoever only reads. Raises ``LedgerUnavailable``.
+
+        Needs ``dynamodb:DescribeTable`` and ``GetItem``.
+        """
+        own = _id_of(await self._described())
+        with faults(LedgerUnavailable, WHAT):
+            answer = await self._dynamodb.get_item(
+                TableName=self._table, Key={KEY: {"S": IDENTITY}}, ConsistentRead=True
+            )
+        stamped = answer.get("Item", {}).get(TABLE_ID, {}).get("S", own)
+        return None if stamped == own else self._copy(own, stamped)
+
+    def _copy(self, own: str, stamped: str) -> PersonMustAct:
         return PersonMustAct(
             f"the table {self._table} (id {own}) is a copy of another one (id {stamped}): what was done since that "
             "copy was made is not in it. Users whom it calls delivered may hold a dead secret",

@@ -13,6 +13,7 @@ from worker.adapters.ledgers.dynamodb.coalescing import Coalescer
 from worker.adapters.ledgers.dynamodb.rows import (
     DETAIL,
     REASON,
+    RECORDED,
     ROSTER,
     ROW,
     SHARDS,
@@ -191,6 +192,18 @@ class Reads:
         request = {
             "FilterExpression": "begins_with(#key, :user) AND attribute_exists(#version)",
             "ExpressionAttributeNames": {"#key": KEY, "#version": VERSION},
+            "ExpressionAttributeValues": {":user": {"S": USER}},
+        }
+        async for page in self._scan(request):
+            yield page
+
+    async def recorded(self) -> AsyncGenerator[list[Item], None]:
+        """Every item that is a user's row, in pages: what ``rows.to_recorded`` reads of it."""
+        names = {f"#n{number}": name for number, name in enumerate(RECORDED)}
+        request = {
+            "FilterExpression": "begins_with(#n0, :user) AND attribute_exists(#version)",
+            "ProjectionExpression": ", ".join(names),
+            "ExpressionAttributeNames": {**names, "#version": VERSION},
             "ExpressionAttributeValues": {":user": {"S": USER}},
         }
         async for page in self._scan(request):

@@ -15,7 +15,7 @@ from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
 from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
 from worker.adapters.ledgers.reading import readable
 from worker.core import history
-from worker.core.model import Activation, CredentialKind, Enrolment, Listed, Reason, Sealed, State
+from worker.core.model import Activation, CredentialKind, Enrolment, Listed, Reason, Recorded, Sealed, State, digest_of
 from worker.core.settled import load as load_settled
 
 Item = dict[str, Any]
@@ -35,6 +35,8 @@ ROW = "row"
 """Attribute (S): the other fields of the row, as one JSON text."""
 BLOB = "blob"
 """Attribute (B): the user's newest sealed record; empty once it is delivered."""
+DIGEST = "digest"
+"""Attribute (B): ``Sealed.digest``, where the record itself, of which it is made, is not in the item any more."""
 ACTIVATION = "activation"
 """Attribute (B): what activation needs, sealed to the worker's own identity; absent once that is over."""
 ROSTER = "roster"
@@ -43,6 +45,8 @@ SHARDS = tuple("0123")
 """Values of the index's partition key. A user is written to the index once and deleted from it once, and one partition
 takes 1,000 writes/s (DynamoDB developer guide)."""
 
+RECORDED = (KEY, STATE, REASON, ROW, BLOB, DIGEST)
+"""The attributes that ``to_recorded`` reads."""
 _DEFAULTS = Enrolment("", State.IN_PROGRESS, 0.0, 0)
 _PLAIN = ("worker", "lease_until", "doubt", "crashes", "request_id")
 """Fields that are in the JSON text if they differ from their default."""
@@ -83,7 +87,7 @@ def to_item(row: Enrolment) -> Item:
     if row.sealed is not None:
         sealed = row.sealed
         fields["sealed"] = [sealed.generation, sealed.attempt_id, sealed.associated_at, sealed.session_expires_at]
-        item[BLOB] = {"B": sealed.blob}
+        item |= _bytes_of(sealed)
     if row.activation is not None:
         blob, *plain = row.activation
         fields["activation"] = plain
@@ -135,7 +139,29 @@ def _converted(item: Item) -> Enrolment:
         return row
     generation, attempt_id, associated_at, session_expires_at = fields["sealed"]
     blob = bytes(item[BLOB]["B"])
-    return row._replace(sealed=Sealed(generation, attempt_id, associated_at, blob, session_expires_at))
+    return row._replace(sealed=Sealed(generation, attempt_id, associated_at, blob, session_expires_at, _digest(item)))
+
+
+def _bytes_of(sealed: Sealed) -> Item:
+    """The attributes with the sealed record, or with the digest that is left of it."""
+    if sealed.blob or not sealed.digest:
+        return {BLOB: {"B": sealed.blob}}
+    return {BLOB: {"B": b""}, DIGEST: {"B": bytes.fromhex(sealed.digest)}}
+
+
+def _digest(item: Item) -> str:
+    """``Sealed.digest``. An earlier version writes the whole item without it."""
+    if blob := bytes(item[BLOB]["B"]):
+        return digest_of(blob)
+    return bytes(item[DIGEST]["B"]).hex() if DIGEST in item else ""
+
+
+def to_recorded(item: Item) -> Recorded:
+    """What the item says of its user's newest secret; it has the attributes ``RECORDED``."""
+    fields = json.loads(item[ROW]["S"])
+    sealed, reason = fields.get("sealed"), item[REASON]["S"] if REASON in item else None
+    told = (sealed[0], _digest(item)) if sealed else (None, "")
+    return Recorded(username_of(item), item[STATE]["S"], reason, fields["since"], *told)
 
 
 def to_listed(item: Item) -> Listed:

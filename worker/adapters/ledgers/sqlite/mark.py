@@ -90,9 +90,13 @@ class Mark:
         """
         new = [("id", uuid.uuid4().hex), ("number", 0), ("since", int(time.time() * 1000))]
         connection.executemany("INSERT OR IGNORE INTO mark VALUES (?, ?)", new)
+        self.compare(connection, self.look())
+        return [None] * len(asked)
+
+    def compare(self, connection: sqlite3.Connection, marked: Marked) -> None:
+        """Find out whether the ledger is older than what the mark said, before this transaction began: ``refusal``."""
         found = dict(connection.execute("SELECT name, value FROM mark"))
-        self._id, self._number, self.since = found["id"], found["number"], found["since"]
-        marked = self.look()
+        self._id, self._number, self.since = found.get("id", ""), found.get("number", 0), found.get("since", 0)
         if "recovering" in found:
             self.refusal = PersonMustAct(
                 "the recovery of this ledger was interrupted", "finish it: mfa-worker recover --yes"
@@ -101,7 +105,6 @@ class Mark:
             self.refusal = self._older(marked.number) or self._mixed(connection, marked.names)
         elif marked.ledger:
             self.refusal = self._another(has_rows=bool(connection.execute("SELECT 1 FROM users LIMIT 1").fetchone()))
-        return [None] * len(asked)
 
     def look(self) -> Marked:
         """What the file says now; nothing where there is none. Raises as ``begin`` does."""
@@ -217,6 +220,13 @@ class Mark:
             found = _parsed(os.pread(file, os.fstat(file).st_size, 0))
             lines = [_line_of(found.ledger, found.number), *(_plus(*name) for name in found.names.items())]
             write_private(self.path, b"".join(lines), what=WHAT)
+
+    def tidy(self) -> None:
+        """Take the names that no longer matter out of the file, if there is one. Raises ``OSError``, ``UsageError``."""
+        marked = self.look()
+        if marked.ledger and marked.lines:
+            self._write_anew()
+            self._names = None
 
     @contextmanager
     def _locked(self) -> Iterator[int]:

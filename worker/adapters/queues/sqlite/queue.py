@@ -31,6 +31,7 @@ from worker.adapters.queues.sqlite.choice import (
 )
 from worker.adapters.queues.sqlite.messages import Found, Viewer
 from worker.adapters.sqlite.database import Database
+from worker.adapters.sqlite.erasing import empty_log
 from worker.core.errors import Malformed, QueueUnavailable, WorkerError
 from worker.core.model import Request
 from worker.core.outlook import UNJUDGED, Outlook
@@ -59,6 +60,10 @@ _GATHER = 0.05
 """
 _PAGE = 500
 """Messages that are written in one commit while pushing, and that ``bodies`` reads at a time."""
+_PURGE_PAGE = 5_000
+"""Messages that are deleted in one commit at the end of a rollout: each commit is at most some tens of megabytes."""
+_PURGED = "malformed, purged"
+"""The counter of malformed messages whose reason and digest are deleted."""
 _HIDDEN_BY_A_WRONG_CLOCK = 60.0
 """Seconds. No worker hides a message for longer than the visibility. One that is hidden for this much longer was hidden
 by a clock that has been set back since; it counts as visible."""
@@ -325,6 +330,18 @@ class SqliteQueue:
         """See ``ports.QueueStats``; always zero: this queue moves no request away."""
         return 0
 
+    async def purge(self) -> None:
+        """Delete every message, whoever has leased it, and the list of malformed ones, whose number stays.
+
+        It may be interrupted and done again. Erased is what was deleted once the write-ahead log is (``Ledger.tidy``).
+        """
+        while await self._database.write(_purge, None, QueueUnavailable):
+            pass
+
+    async def tidy(self) -> bool:
+        """See ``ports.Ending``."""
+        return await self._database.read(empty_log, QueueUnavailable)
+
     async def sessions(self) -> int:
         """See ``ports.QueueStats``."""
         return await self._database.read(_sessions, QueueUnavailable)
@@ -514,9 +531,23 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 
 def _counted(connection: sqlite3.Connection) -> tuple[int, int]:
-    refused = connection.execute("SELECT value FROM counters WHERE name = 'refused'").fetchone()
+    counters = dict(connection.execute("SELECT name, value FROM counters WHERE name IN ('refused', ?)", (_PURGED,)))
     malformed = connection.execute("SELECT total(number) FROM put_aside").fetchone()
-    return (refused[0] if refused else 0), int(malformed[0])
+    return counters.get("refused", 0), int(malformed[0]) + counters.get(_PURGED, 0)
+
+
+def _purge(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[bool]:
+    """Whether there was anything to delete."""
+    page = "DELETE FROM messages WHERE id IN (SELECT id FROM messages LIMIT ?)"
+    messages = connection.execute(page, (_PURGE_PAGE,)).rowcount
+    (aside,) = connection.execute("SELECT total(number) FROM put_aside").fetchone()
+    if aside:
+        connection.execute(
+            "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            (_PURGED, int(aside)),
+        )
+        connection.execute("DELETE FROM put_aside")
+    return [bool(messages or aside)] * len(asked)
 
 
 def _sessions(connection: sqlite3.Connection) -> int:

@@ -1,0 +1,59 @@
+"""What the commands at the end of a rollout show before they do it, and what keeps them from doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from worker.core.errors import WorkerError
+from worker.core.purging import Holds
+from worker.core.words import several
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing, and where it is."""
+
+    what: str
+    where: str
+    note: str = ""
+    """More about it that a person should know before it is gone, or the command that takes it away; empty: nothing."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is taken away, what stays, and why it cannot be done now."""
+
+    removes: list[Item] = field(default_factory=list)
+    """In the order in which it is done."""
+    stays: list[Item] = field(default_factory=list)
+    """What is left on purpose."""
+    in_the_way: list[tuple[str, str]] = field(default_factory=list)
+    """What forbids it, each with the cure."""
+    troubles: list[WorkerError] = field(default_factory=list)
+    """What could not be looked at, or could not be done."""
+    done: list[str] = field(default_factory=list)
+    """What was done."""
+
+
+def unfinished(holds: Holds, waiting: int, dead_letters: int | None) -> list[tuple[str, str]]:
+    """What a run has still to do, each with the cure: it would be lost."""
+    found = []
+    if holds.unfinished.total:
+        named = ", ".join(holds.unfinished.lines())
+        secrets = f"; {holds.outbox:,} of them have a secret that is not delivered" if holds.outbox else ""
+        found.append(
+            (f"{several(holds.unfinished.total, 'user')} are not finished: {named}{secrets}", "mfa-worker run")
+        )
+    if waiting:
+        found.append((f"{several(waiting, 'request')} wait on the queue", "mfa-worker run"))
+    if dead_letters:
+        found.append((f"{several(dead_letters, 'dead letter')} wait: they are requests too", "mfa-worker redrive"))
+    return found
+
+
+def used(lease: float) -> tuple[str, str]:
+    """A worker is at work; ``lease``: for how many seconds a claim holds."""
+    return (
+        "a worker is at work with this ledger, or its claims have not run out yet",
+        f"stop all workers, and wait for ledger.lease ({lease:g} s) where one was killed",
+    )

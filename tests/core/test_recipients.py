@@ -58,7 +58,9 @@ def test_blanks_capital_letters_and_comments_make_no_other_key(text: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", [BARE, f"{BARE} bob@elsewhere", f"  {BARE}\r\n", BARE.replace(" ", "\t"), f"{BARE}  a b c"]
+    "text",
+    [BARE, f"{BARE} bob@elsewhere", f"  {BARE}\r\n", BARE.replace(" ", "\t"), f"{BARE}  a b c"],
+    ids=["bare", "another comment", "blanks", "tab", "words"],
 )
 def test_an_ssh_key_is_the_same_whatever_its_comment(text: str) -> None:
     assert recipient(text).text == BARE

@@ -26,7 +26,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
 
 @pytest.fixture
 def sealer(plugin: Plugin) -> Iterator[ApartSealer]:
-    made = ApartSealer([RECIPIENT, plugin.recipient], patience=2.0, pause=0.01)
+    made = ApartSealer([RECIPIENT, plugin.recipient], patience=30.0, pause=0.01)
     yield made
     made.close()
 
@@ -113,7 +113,7 @@ async def test_a_plugin_that_hangs_is_ended_and_nobody_waits_for_it(plugin: Plug
     process = plugin.seen["process"]
     assert isinstance(process, int)
     assert not _runs(process)
-    plugin.mood = Mood.WORKS
+    plugin.mood, sealer._patience = Mood.WORKS, 30.0
     assert await sealer.aside(lambda: sealer.seal(b"x"))
     sealer.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.age_plugin import Mood, Plugin
+from tests.support.processes import until
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.ports import SlowSealer
 from worker.sealing.age import AgeOpener, AgeSealer, keygen
@@ -112,7 +113,7 @@ async def test_a_plugin_that_hangs_is_ended_and_nobody_waits_for_it(plugin: Plug
     assert turns > 20
     process = plugin.seen["process"]
     assert isinstance(process, int)
-    assert not _runs(process)
+    await until(lambda: not _runs(process))
     plugin.mood, sealer._patience = Mood.WORKS, 30.0
     assert await sealer.aside(lambda: sealer.seal(b"x"))
     sealer.close()

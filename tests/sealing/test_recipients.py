@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.age_keys import ssh_key, tagged, tagged_pq
+from tests.support.age_keys import bech32, ssh_key, tagged, tagged_pq
 from tests.support.age_plugin import Plugin
 from worker.core.age_format import stanzas
 from worker.core.errors import UsageError
@@ -72,6 +72,18 @@ def test_a_key_of_which_a_letter_is_wrong_is_said_by_its_number() -> None:
         with pytest.raises(UsageError, match=r"entry 1 of seal\.recipients is .* of which a letter is wrong") as caught:
             AgeSealer([wrong])
         assert wrong not in str(caught.value)
+
+
+def test_a_key_that_nobody_can_have_is_found_by_the_canary(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="no key that anybody can have"), opened_sealer([bech32("age", bytes(32))]):
+        pass
+    capfd.readouterr()
+
+
+def test_so_many_recipients_that_no_reader_reads_the_header_are_refused() -> None:
+    with pytest.raises(UsageError, match="begins with") as caught, opened_sealer([keygen("")[1] for _ in range(340)]):
+        pass
+    assert caught.value.hint == "name fewer seal.recipients"
 
 
 @pytest.mark.parametrize(("content", "recipient"), [(SSH_FILE, SSH), (RSA_FILE, RSA)], ids=["ed25519", "rsa"])

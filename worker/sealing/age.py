@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyrage
 
-from worker.core.errors import UsageError
+from worker.core.errors import PersonMustAct, UsageError
 from worker.core.recipients import Recipient
 from worker.sealing.identities import Identity, read_identities
 from worker.sealing.person import Person
@@ -45,8 +45,14 @@ class AgeSealer:
         """Nothing is to be closed."""
 
     def seal(self, plaintext: bytes) -> bytes:
-        """See ``ports.Sealer``."""
-        sealed: bytes = pyrage.encrypt(plaintext, self._keys)
+        """See ``ports.Sealer``. Raises ``PersonMustAct`` where the library cannot."""
+        try:
+            sealed: bytes = pyrage.encrypt(plaintext, self._keys)
+        except pyrage.EncryptError as error:
+            raise PersonMustAct(
+                f"age does not seal to seal.recipients: {one_line(str(error))}",
+                "take the key that it names out, or all but one at a time, until mfa-worker check is content",
+            ) from None
         return sealed
 
     def sealed_size(self, plaintext: int) -> int:

@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 
-import pyrage
-
 from worker.core.errors import WorkerError
 from worker.sealing.age import AgeSealer
 from worker.sealing.apart import SEALED, failure, receive, send
@@ -24,7 +22,7 @@ def main(patience: int) -> None:
         signal.alarm(patience)  # its default ends the process, even while the library waits
         try:
             answer = SEALED + AgeSealer(recipients, answers).seal(plaintext)
-        except (pyrage.EncryptError, WorkerError) as error:
+        except WorkerError as error:
             answer = failure(error, answers)
         signal.alarm(0)
         send(sys.stdout.buffer, answer)

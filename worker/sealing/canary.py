@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from worker.core.age_format import stanzas
+from worker.core.age_format import LONGEST_HEADER, stanzas
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.recipients import Kind, Recipient, recipients
 from worker.sealing.age import AgeSealer
@@ -27,6 +27,8 @@ _NAMES = {
     Kind.TAG_PQ: "mlkem768p256tag",
 }
 """The names of the stanzas for each kind of recipient (age specification)."""
+_BESIDE = 512
+"""Bytes of a header beside these stanzas, and those by which the next one may be longer: its random stanza."""
 _GREASE = "-grease"
 """How the name of a stanza ends that is for nobody (age specification)."""
 _MORE, _MORE_STILL = 1.25, 512
@@ -71,6 +73,13 @@ def try_out(sealer: AgeSealer | ApartSealer) -> Trial:
         sealed = sealer.seal(TRIAL)
     except PersonMustAct as error:  # nothing was touched yet
         raise UsageError(str(error), error.hint.partition(" Then run again")[0]) from None
+    except BaseException as panic:
+        if type(panic).__name__ != "PanicException":  # what the library raises for a key of all zeros, for one
+            raise
+        raise UsageError(
+            "age cannot seal to one of seal.recipients: it is no key that anybody can have",
+            "leave out one after the other, until mfa-worker check is content",
+        ) from None
     seconds = time.perf_counter() - started
     of_plugins = refuse_missing_stanzas(sealed, sealer.recipients)
     if isinstance(sealer, ApartSealer):
@@ -89,5 +98,11 @@ def refuse_missing_stanzas(sealed: bytes, expected: Sequence[Recipient]) -> int:
             f"what was sealed as a trial can be opened by {len(found)} of {len(expected)} seal.recipients: {what} is "
             "not there",
             "a plugin is broken: bring it up to date, or take its key out of seal.recipients",
+        )
+    if (header := sum(size for _, size in stanzas(sealed))) > LONGEST_HEADER - _BESIDE:
+        raise UsageError(
+            f"what is sealed to so many seal.recipients begins with {header:,} bytes, and open reads at most "
+            f"{LONGEST_HEADER:,}",
+            "name fewer seal.recipients",
         )
     return sum(size for _, size in found) - sum(each.largest for each in expected)

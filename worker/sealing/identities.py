@@ -232,6 +232,8 @@ def _keys(content: bytes, name: str, person: Person | None) -> Iterator[tuple[st
 
 
 def _from_line(line: str, name: str, person: Person | None) -> Identity | _UnusableError:
+    if not line.isascii():
+        return _UnusableError(_kind(line))
     upper = line.upper() if line.isupper() or line.islower() else line
     if re.match(r"AGE-PLUGIN-[A-Z0-9+._-]{1,40}-1", upper):
         return _of_plugin(upper, name, person)

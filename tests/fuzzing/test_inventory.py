@@ -22,6 +22,8 @@ READS = {
 """``int`` and ``float`` are left out: nearly every call of them is for a number of this program's own."""
 
 TARGETS_OF = {
+    "worker/core/recipients.py": "recipient typed_in",
+    "worker/sealing/recipients.py": "recipient",
     "worker/adapters/aws/errors.py": "aws_errors",
     "worker/adapters/channels/s3/keys.py": "object_keys",
     "worker/adapters/cognito/activation_answers.py": "activation_answers",
@@ -82,6 +84,9 @@ TARGETS_OF = {
 }
 
 OWN = {
+    "worker/cli/setup.py": "a setting's value that was read (values) and written as JSON",
+    "worker/sealing/apart.py": "the answer of the process that it started",
+    "worker/sealing/apart_child.py": "the question of the process that started it",
     "worker/adapters/sqlite/reading.py": "text of a row, which sqlite_row then reads",
     "worker/app/repair/recover.py": "a name that it shows",
     "worker/telemetry/metrics/on_host.py": "the answer of a process of its own user",

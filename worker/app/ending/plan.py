@@ -31,6 +31,8 @@ class Plan:
     """What forbids it, each with the cure."""
     troubles: list[WorkerError] = field(default_factory=list)
     """What could not be looked at, or could not be done."""
+    left: list[tuple[str, str]] = field(default_factory=list)
+    """What could not be taken away although nothing failed, each with the cure."""
     done: list[str] = field(default_factory=list)
     """What was done."""
 

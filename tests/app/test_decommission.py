@@ -80,7 +80,7 @@ async def test_everything_goes_and_the_reconciliation_stays(settings: Settings, 
     assert over.names(tmp_path) <= {"work"}
 
 
-class Killed(BaseException):  # noqa: N818 - what happened
+class Killed(BaseException):
     """The process ends here."""
 
 
@@ -89,13 +89,13 @@ async def test_killed_after_each_step_it_goes_on_and_nobody_begins_meanwhile(
 ) -> None:
     await over.put(settings, *over.everybody())
     steps = len((await ended(settings, act=False)).removes)
-    do = module._Decommission._do  # noqa: SLF001
+    do = module._Decommission._do
 
     async def dies_after(self: Any, step: Any) -> bool:
         await do(self, step)
         raise Killed
 
-    monkeypatch.setattr(module._Decommission, "_do", dies_after)  # noqa: SLF001
+    monkeypatch.setattr(module._Decommission, "_do", dies_after)
     for left in reversed(range(steps)):
         with pytest.raises(Killed):
             await ended(settings)
@@ -115,7 +115,7 @@ async def test_a_step_that_fails_keeps_the_ledger_and_the_others_go_on(
     monkeypatch.chdir(tmp_path)
     settings = await over.on_aws(tmp_path, ministack, "sqs")
     await over.put(settings, *over.everybody())
-    monkeypatch.setattr(module._Decommission, "_do", failing_at(0))  # noqa: SLF001
+    monkeypatch.setattr(module._Decommission, "_do", failing_at(0))
 
     broken = await ended(settings)
 
@@ -128,7 +128,7 @@ async def test_a_step_that_fails_keeps_the_ledger_and_the_others_go_on(
 
 def failing_at(number: int) -> Callable[..., Any]:
     """The step with that number fails after it did its work: its answer is lost."""
-    original, seen = module._Decommission._do, []  # noqa: SLF001
+    original, seen = module._Decommission._do, []
 
     async def do(self: Any, step: Any) -> bool:
         seen.append(step)
@@ -151,7 +151,7 @@ async def test_nothing_is_touched_while_somebody_is_not_finished_or_waits(alone:
 
     said = " ".join(said for said, _ in plan.in_the_way)
     assert "not finished: 'zoe'" in said
-    assert "1 request wait on the queue" in said
+    assert "1 request waits on the queue" in said
     assert not plan.done
     assert over.names(tmp_path / "work") == set()
     assert not (await ended(alone, even_unfinished=True)).in_the_way

@@ -110,13 +110,11 @@ def _print_end(plan: Plan, again: str, *, act: bool) -> int:
         click.echo(f"left: {said}\n  → {cure}", err=True)
     for line in plan.done:
         click.echo(line)
+    codes = {trouble.exit_code for trouble in plan.troubles}
+    worst = next((code for code in (ExitCode.PERSON_MUST_ACT, ExitCode.DEPENDENCY_UNAVAILABLE) if code in codes), None)
     if plan.in_the_way:
         click.echo("nothing was changed" + (": something is in the way, see above" if act else ""))
-        return ExitCode.USAGE
+        return worst or ExitCode.USAGE
     if not act and plan.removes:
         click.echo(f"nothing was changed; to do this: {again}")
-    codes = {trouble.exit_code for trouble in plan.troubles}
-    return next(
-        (code for code in (ExitCode.PERSON_MUST_ACT, ExitCode.DEPENDENCY_UNAVAILABLE) if code in codes),
-        ExitCode.SOME_LEFT_OUT if codes or plan.left else ExitCode.DONE,
-    )
+    return worst or (ExitCode.SOME_LEFT_OUT if codes or plan.left else ExitCode.DONE)

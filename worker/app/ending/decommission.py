@@ -240,7 +240,7 @@ class _Decommission:
 
         if stack := await stack_of(await self._aws.client("cloudformation"), url):
             return [(f"{what}, {url}, belongs to the stack {stack.name}", f"{stack.cure}, then this command again")]
-        await queue_ending.delete(await self._aws.sqs(), url, what)
+        await queue_ending.delete(await self._aws.sqs(), url, f"{what} {url}")
         return ()
 
     async def _channel(self, found: Found, holds: Holds) -> Sequence[Step]:
@@ -265,8 +265,9 @@ class _Decommission:
         note = content.note
         if holds.delivered:
             who = f"{several(holds.delivered, 'user')} delivered and not known to be active"
-            note = f"{who}: this is the only copy of their secrets, unless they were handed out or copied. {note}"
-        return [Step(Item(content.what, content.where, note.strip()), lambda: ending.remove(settings.channel, aws))]
+            who += ": this is the only copy of their secrets, unless they were handed out or copied"
+            note = f"{who}; {note}" if note else who
+        return [Step(Item(content.what, content.where, note), lambda: ending.remove(settings.channel, aws))]
 
     def _ledger(self) -> Step:
         settings = self._settings

@@ -47,8 +47,8 @@ class S3Ending(ChannelEnding[S3Settings]):
                 if not is_missing(error):
                     raise
         where = f"s3://{channel.bucket}/{channel.prefix}/"
-        note = f"{others:,} versions below it are no records of this rollout, and stay. " if others else ""
-        note += f"The bucket stays: aws s3api delete-bucket --bucket {channel.bucket}, once it is empty"
+        note = f"{others:,} versions below it are no records of this rollout, and stay; " if others else ""
+        note += f"the bucket stays: aws s3api delete-bucket --bucket {channel.bucket}, once it is empty"
         return Content(f"{several(ours, 'object version')} (delete markers too)" if ours else "", where, note)
 
     async def remove(self, channel: S3Settings, aws: Aws) -> Sequence[tuple[str, str]]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.app import beginning, older
+from worker.app.damage import refuse_damaged
 from worker.app.looking import ONE_BY_ONE_IN_A_RUN, Looking, plan_of
 from worker.app.monitoring import Observe, monitored
 from worker.app.observing import observed, refuse_without_otel
@@ -111,6 +112,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
         if not options.rehearses:
             beginning.say_new(settings, stores.found)
             beginning.say_exposed(settings)
+        await refuse_damaged(stores)
         if refusal := await older.refusal(settings, stores):
             raise refusal
         with _signals(shutdown, _interrupted(options)), _tuned_interpreter(), stores.alive:

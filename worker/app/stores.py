@@ -120,6 +120,8 @@ class Stores:
     """By which the deadlines of requests are judged; the machine's own until an endpoint told its time."""
     watched: Sequence[Watched] = ()
     """The files of this host that are in use."""
+    files: Sequence[Database] = ()
+    """The databases among them."""
     own: OwnAgeSealer | None = None
     """The worker's own identity, where it activates."""
 
@@ -249,7 +251,7 @@ async def open_stores(
             beginning.warn_of(refusal, beginning.pushed_here(settings))
         queue = queue or await opening.sqlite_queue()
         alive = opening.liveness or nullcontext()
-        yield Stores(worker, alive, parser, queue, ledger, found, clock, opening.watched(), own)
+        yield Stores(worker, alive, parser, queue, ledger, found, clock, opening.watched(), opening.files(), own)
 
 
 async def _found(settings: Settings, ledger: StoredLedger, purpose: Purpose) -> Found:
@@ -385,6 +387,10 @@ class _Opening:
     def watched(self) -> Sequence[Watched]:
         """The files on this host that are open."""
         return [*self._databases.values(), *([self.liveness] if self.liveness else [])]
+
+    def files(self) -> Sequence[Database]:
+        """The databases on this host that are open."""
+        return list(self._databases.values())
 
     def _database(self, path: Path, what: str) -> Database:
         if path not in self._databases:

@@ -88,6 +88,7 @@ def _as_json(plan: Plan) -> dict[str, object]:
         "delivered": plan.delivered,
         "added": plan.added,
         "in_doubt": plan.in_doubt,
+        "damaged": plan.damaged,
         "unknown": plan.unknown,
         "done": plan.done,
     }
@@ -101,7 +102,7 @@ def _print(plan: Plan, *, is_shared: bool) -> None:
         f"{plan.delivered:,} users become delivered, with the newest secret that the channel shows": plan.delivered,
         f"{plan.added:,} users get a row: delivered": plan.added,
         f"  such as {', '.join(map(repr, plan.examples))}": plan.examples,
-        f"{len(plan.in_doubt):,} users are in doubt, because their delivered secret was being replaced; they become "
+        f"{len(plan.in_doubt):,} users are in doubt, because {_why_in_doubt(plan)}; they become "
         f"needs_session: reply_lost": plan.in_doubt,
         f"  {', '.join(shortened([*map(repr, plan.in_doubt)]))} (--json names all)": plan.in_doubt,
         f"neither ledger nor channel knows {len(plan.unknown):,} users of --doubt; are they spelt right? "
@@ -118,6 +119,12 @@ def _print(plan: Plan, *, is_shared: bool) -> None:
         click.echo("done; go on with: mfa-worker run")
     elif plan.older or not plan.is_empty:
         click.echo("nothing was changed; to do this: mfa-worker recover --yes")
+
+
+def _why_in_doubt(plan: Plan) -> str:
+    whys = ["their delivered secret was being replaced"] if len(plan.in_doubt) > len(plan.damaged) else []
+    whys += [f"their row is damaged ({len(plan.damaged):,})"] if plan.damaged else []
+    return ", or ".join(whys)
 
 
 @click.command()

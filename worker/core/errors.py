@@ -6,6 +6,7 @@
     ├── UsageError             2   settings or usage are wrong; nothing was touched
     ├── PersonMustAct          3   the pool, its protection or a permission stops everybody
     │   └── RowUnreadable          one user's row in the ledger; everybody else is enrolled first
+    │       └── RowDamaged             it is not what was written
     ├── Interrupted            4   stopped with work left; run again to go on
     ├── MaxUsersReached        5   as many users as were asked for, with work left
     └── DependencyUnavailable 75   endpoint, queue, ledger, channel or disk: out of reach or full; run again later
@@ -69,6 +70,22 @@ class RowUnreadable(PersonMustAct):
     def __init__(self, username: str, what: str, hint: str) -> None:
         super().__init__(f"the row of {username!r} in the ledger cannot be read: {what}", hint)
         self.username = username
+
+
+class RowDamaged(RowUnreadable):
+    """One user's row is not what was written: a disk, or whatever copied the ledger, has changed it.
+
+    ``version``: that of the row, as it stands there.
+    """
+
+    def __init__(self, username: str, version: str = "") -> None:
+        super().__init__(
+            username,
+            "it is not what was written, so the disk or a copy has damaged it",
+            "look after the disk, and restore the newest backup of the ledger; without one, stop all workers and let "
+            "this user sign in again: mfa-worker recover shows how",
+        )
+        self.version = version
 
 
 class Interrupted(WorkerError):  # noqa: N818

@@ -83,6 +83,18 @@ def recovered(
     return _told(base, rules.delivered(found, now), now)
 
 
+def damaged(username: str, shown: Shown | None, unsure: int | None, now: float) -> Enrolment:
+    """The row of a user whose row in the ledger is damaged: nobody can say which secret is theirs.
+
+    Its generation is higher than any that the lost row can have had, as they follow the clock.
+    """
+    generation = max(int(now * 1000), *(one + 1 for one in (shown and shown.generation, unsure) if one is not None), 1)
+    base = _begun(username, now)._replace(generation=generation)
+    if shown is not None:
+        base = base._replace(sealed=Sealed(shown.generation, shown.attempt_id, shown.associated_at, b""))
+    return _told(base, rules.in_doubt(base, None, now, late_effect_for=0.0), now)
+
+
 def _told(before: Enrolment, after: Enrolment, now: float) -> Enrolment:
     """The row with one event for all that a recovery did; nothing of it happened now."""
     told = rules.outcome(after.state, after.reason)

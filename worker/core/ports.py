@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from worker.core.errors import WorkerError
+from worker.core.errors import RowDamaged, WorkerError
 from worker.core.figures import Minute
 from worker.core.model import (
     Counts,
@@ -363,8 +363,18 @@ class Recoverable(Protocol):
         """Whose delivered secret may be dead, whatever the rows say, and up to which generation (``core.older``)."""
         ...
 
-    def every_row(self) -> AsyncIterator[Enrolment]:
-        """Every user's row, in no particular order; memory does not grow with their number."""
+    def every_row(self, damaged: list[RowDamaged] | None = None) -> AsyncIterator[Enrolment]:
+        """Every user's row, in no particular order; memory does not grow with their number.
+
+        ``damaged``: gets the error of each row that is damaged, in place of the row; otherwise it is raised.
+        """
+        ...
+
+    async def examine(self, seconds: float) -> bool:
+        """Compare every row with its checksum, for so many seconds at most; whether all were compared.
+
+        Raises ``RowDamaged`` for one that is damaged, and ``PersonMustAct`` where the counts are not those of the rows.
+        """
         ...
 
     async def is_used(self) -> bool:

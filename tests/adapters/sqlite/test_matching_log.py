@@ -90,3 +90,39 @@ async def test_one_file_of_an_earlier_moment_beside_the_other_is_refused(tmp_pat
     assert {each.name: each.read_bytes() for each in later.parent.iterdir()} == before, "nothing was mixed"
     Path(f"{later}-wal").unlink()
     assert await words_in(later) == ([] if suffix == "" else ["one", "two", "three"])
+
+
+async def torn(tmp_path: Path) -> tuple[Path, Path]:
+    """A database with a log of several commits, and the log."""
+    async with opened(tmp_path / "rollout.db") as database:
+        await write(database, "one", "two")
+        await emptied(database)
+        await write(database, "three", "four", "five")
+        left = killed(database, tmp_path / "killed")
+    return left, Path(f"{left}-wal")
+
+
+FRAME = 24 + 4096
+"""Bytes of a page in the log, with its header."""
+
+
+async def test_a_log_whose_end_was_not_written_whole_belongs_to_its_database(tmp_path: Path) -> None:
+    """After a power cut its size may be there, and its last pages not, or those of an earlier log."""
+    left, log = await torn(tmp_path)
+    data = log.read_bytes()
+    last_first_page = max(n for n in range(32, len(data), FRAME) if data[n : n + 4] == bytes((0, 0, 0, 1)))
+    log.write_bytes(data[: last_first_page + 24] + bytes(len(data) - last_first_page - 24))
+    assert await words_in(left) == ["one", "two", "three", "four"]
+
+
+async def test_a_log_whose_beginning_was_not_written_whole_holds_nothing(tmp_path: Path) -> None:
+    left, log = await torn(tmp_path)
+    data = log.read_bytes()
+    log.write_bytes(
+        b"".join(_without_page(data[n : n + FRAME]) for n in range(32, len(data), FRAME)).join((data[:32], b""))
+    )
+    assert await words_in(left) == ["one", "two"]
+
+
+def _without_page(frame: bytes) -> bytes:
+    return frame[:24] + bytes(len(frame) - 24)

@@ -22,8 +22,10 @@ from worker.adapters.private_files import close_to_others, sync_folder
 from worker.adapters.sqlite.erasing import Erasing, empty_log
 from worker.adapters.sqlite.files import SHM, WAL, beside, look
 from worker.adapters.sqlite.matching_log import count_commit, refuse_another_log
+from worker.adapters.sqlite.reading import is_no_utf8
+from worker.adapters.sqlite.soundness import first_flaw, within
 from worker.adapters.watched_file import WatchedFile
-from worker.core.errors import DependencyUnavailable, PersonMustAct
+from worker.core.errors import DependencyUnavailable, LedgerUnavailable, PersonMustAct
 from worker.core.resilience.backoff import Backoff, retry_in_thread
 
 log = structlog.get_logger()
@@ -53,6 +55,11 @@ GONE_CURE = (
     "again; never begin with an empty one, it knows who was delivered"
 )
 """What to do once a database in use was taken away."""
+DAMAGED_CURE = (
+    "stop all workers, look after the disk, and restore the newest backup of the file, then: mfa-worker recover. Do "
+    "not start over with an empty one, it knows who was delivered"
+)
+"""What to do about a file that is damaged."""
 
 
 class Database:
@@ -73,6 +80,9 @@ class Database:
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
         self._erasing: asyncio.Task[None] | None = None
+        log_beside, *_ = beside(path)
+        self.was_left_open = log_beside.is_file() and log_beside.stat().st_size > 0
+        """Whether the file is in use, or whoever used it last did not close it."""
         self._after_commit: dict[Work, AfterCommit] = {}
 
     def after_commit(self, work: Work, then: AfterCommit) -> None:
@@ -94,6 +104,18 @@ class Database:
         if self._erasing is None:
             erasing = Erasing(Path(f"{self.path}-wal"), lambda: self.read(empty_log, unavailable))
             self._erasing = asyncio.create_task(erasing.run())
+
+    async def examine(self, seconds: float) -> bool:
+        """Look at the whole file, but for so many seconds at most; return whether it was looked at.
+
+        Raises ``PersonMustAct`` where it is damaged, ``DependencyUnavailable``.
+        """
+        found = await self.read(
+            lambda reading: within(reading, seconds, lambda: (first_flaw(reading),)), LedgerUnavailable
+        )
+        if found and found[0]:
+            raise PersonMustAct(f"{self.path} is damaged ({found[0]})", DAMAGED_CURE)
+        return found is not None
 
     def check(self) -> None:
         """See ``watched_file.Watched``."""
@@ -151,6 +173,7 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA cell_size_check = ON")
             connection.execute("PRAGMA cache_size = -4000")
             connection.execute("PRAGMA temp_store = MEMORY")
         except BaseException:
@@ -265,11 +288,8 @@ def _code(error: BaseException) -> int:
 def _explained(error: sqlite3.Error | OSError, path: Path, unavailable: type[DependencyUnavailable]) -> Exception:
     """The exception to raise in place of ``error``: with the path and what to do, except for a bug of ours."""
     code = _code(error)
-    if code in _CORRUPT:
-        return PersonMustAct(
-            f"{path} is damaged or no SQLite file ({error})",
-            "restore it from a backup; do not start over with an empty one, it knows who was delivered",
-        )
+    if code in _CORRUPT or is_no_utf8(error):
+        return PersonMustAct(f"{path} is damaged or no SQLite file ({error})", DAMAGED_CURE)
     if code in _BUG or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return error
     if isinstance(error, FileNotFoundError):

@@ -8,6 +8,7 @@ until the last row is written every other command goes on refusing the ledger, s
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,9 +23,9 @@ from worker.adapters.sqlite.newest import Found, NewestRecords
 from worker.app import older
 from worker.app.repair.users import versions
 from worker.app.stores import Purpose, StoredLedger, Stores, aws_target, open_stores
-from worker.core.errors import PersonMustAct, UsageError
+from worker.core.errors import PersonMustAct, RowDamaged, UsageError
 from worker.core.model import Enrolment, Lost, Reason, State
-from worker.core.older import Shown, recovered
+from worker.core.older import Shown, damaged, recovered
 from worker.core.record import line_address
 from worker.requests.usernames import read_usernames
 from worker.settings import Settings
@@ -55,6 +56,8 @@ class Plan:
     """Some of both."""
     in_doubt: list[str] = field(default_factory=list)
     """Users who become ``needs_session: reply_lost``."""
+    damaged: list[str] = field(default_factory=list)
+    """Those of them whose row is damaged."""
     unknown: list[str] = field(default_factory=list)
     """Users in the file of those in doubt of whom neither the ledger nor the channel knows."""
     done: bool = False
@@ -83,7 +86,7 @@ async def recover(
                 f"stop all workers, and wait for ledger.lease ({settings.ledger.lease:g} s) where one was killed",
             )
         with stores.alive, NewestRecords() as newest:
-            found = await older.refusal(settings, stores)
+            found = await older.refusal(settings, stores) or await _wrong_counts(stores)
             plan = Plan(older=str(found) if found else None)
             await _read(settings, files, newest, plan)
             names = await stores.ledger.in_question()
@@ -95,6 +98,17 @@ async def recover(
                 await stores.ledger.end_recovery()
             plan.done = act
             return plan
+
+
+async def _wrong_counts(stores: Stores) -> PersonMustAct | None:
+    """The error if the ledger's counts are not those of its rows; they are counted again at the end."""
+    try:
+        await stores.ledger.examine(math.inf)
+    except RowDamaged:
+        return None
+    except PersonMustAct as error:
+        return error
+    return None
 
 
 class _Comparison:
@@ -123,8 +137,11 @@ class _Comparison:
         self._version = versions(stores.worker)
 
     async def go_through(self) -> None:
-        async for row in self._ledger.every_row():
-            await self._judge(row.username, row, self._newest.take(sha256(row.username.encode()).digest()))
+        broken: list[RowDamaged] = []
+        async for row in self._ledger.every_row(broken):
+            await self._judge(row.username, row, self._take(row.username))
+        for each in broken:
+            await self._replace_damaged(each)
         for username, shown in self._newest.others():
             if username is None:
                 self._plan.without_name += 1
@@ -132,6 +149,22 @@ class _Comparison:
             await self._judge(username, None, shown)
         await self._write()
         self._plan.unknown = sorted(self._doubted)
+
+    def _take(self, username: str) -> Shown | None:
+        return self._newest.take(sha256(username.encode("utf-8", "surrogateescape")).digest())
+
+    async def _replace_damaged(self, error: RowDamaged) -> None:
+        username = error.username
+        if not username.isprintable() and username != username.encode("utf-8", "replace").decode():
+            raise PersonMustAct(
+                f"the name of a user in the ledger is damaged itself: {username!r}",
+                "restore a newer copy of the ledger, then: mfa-worker recover",
+            )
+        self._plan.damaged.append(username)
+        self._plan.in_doubt.append(username)
+        self._doubted.discard(username)
+        after = damaged(username, self._take(username), self._names.get(username), self._now)
+        await self._change(after, error.version)
 
     async def _judge(self, username: str, row: Enrolment | None, shown: Shown | None) -> None:
         unsure = self._names.get(username)
@@ -149,8 +182,11 @@ class _Comparison:
                 self._plan.examples.append(username)
         elif row is None or after.state is not row.state:
             self._plan.in_doubt.append(username)
+        await self._change(after, row.version if row else None)
+
+    async def _change(self, after: Enrolment, replaces: str | None) -> None:
         if self._act:
-            self._writes.append((after._replace(version=next(self._version)), row.version if row else None))
+            self._writes.append((after._replace(version=next(self._version)), replaces))
             if len(self._writes) >= AT_ONCE:
                 await self._write()
 

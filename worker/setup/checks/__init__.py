@@ -17,6 +17,7 @@ from worker.adapters.checks.findings import Finding, Level, fails, merged, not_c
 from worker.adapters.checks.seen import Seen
 from worker.adapters.ledgers.sqlite.look import look
 from worker.app import older
+from worker.app.damage import refuse_damaged
 from worker.app.stores import Purpose, aws_target, open_stores
 from worker.core.errors import WorkerError
 from worker.core.model import State
@@ -38,6 +39,9 @@ from worker.setup.checks import (
 from worker.setup.checks.show import show
 
 __all__ = ["Finding", "Level", "check", "dry_run", "show"]
+
+PATIENCE = 5.0
+"""Seconds for which queue and ledger on this host are looked at for damage: half a million users."""
 
 
 async def check(
@@ -114,6 +118,9 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
         if not found.exists or (ledger.must_exist and not found.has_users):
             return begins, Seen(waiting=0, sessions=0, users=0, delivered=0)
         async with open_stores(settings, Purpose.EXISTING) as stores:
+            if not await refuse_damaged(stores, PATIENCE):
+                said = f"whether all of it is undamaged: it was looked at for {PATIENCE:g} s"
+                begins.append(not_checked("ledger", said))
             if is_older := await older.refusal(settings, stores):
                 return [*begins, fails("ledger", str(is_older), is_older.hint)], Seen()
             backlog, sessions, counts = (

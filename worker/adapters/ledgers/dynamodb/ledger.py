@@ -22,7 +22,7 @@ from worker.adapters.ledgers.dynamodb.rollout import HAS_USERS, RolloutItem, is_
 from worker.adapters.ledgers.dynamodb.rows import ROSTER, VERSION, Item, to_enrolment, to_listed, username_of
 from worker.adapters.ledgers.dynamodb.writes import Writes
 from worker.adapters.ledgers.found import refuse
-from worker.core.errors import RowUnreadable, WorkerError
+from worker.core.errors import RowDamaged, RowUnreadable, WorkerError
 from worker.core.figures import Minute
 from worker.core.model import Counts, Enrolment, Listed, State, WriteResult
 from worker.core.ports import Found, WaitingUsers, Workers
@@ -246,13 +246,20 @@ class DynamoLedger:
         """See ``ports.Recoverable``: nobody is named outside the table."""
         return {}
 
-    async def every_row(self) -> AsyncIterator[Enrolment]:
+    async def every_row(
+        self,
+        damaged: list[RowDamaged] | None = None,  # noqa: ARG002 - DynamoDB keeps checksums of its own
+    ) -> AsyncIterator[Enrolment]:
         """See ``ports.Recoverable``."""
         async with aclosing(self._reads.everything()) as pages:
             async for page in pages:
                 for item in page:
                     if (row := to_enrolment(item)) is not None:
                         yield row
+
+    async def examine(self, seconds: float) -> bool:  # noqa: ARG002
+        """See ``ports.Recoverable``: DynamoDB keeps checksums of its own."""
+        return True
 
     async def is_used(self) -> bool:
         """See ``ports.Recoverable``: whether a claim has not run out yet, by this host's clock."""

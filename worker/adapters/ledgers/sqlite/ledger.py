@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
@@ -22,12 +23,15 @@ from worker.adapters.ledgers.sqlite.mark import SCHEMA as MARK_SCHEMA
 from worker.adapters.ledgers.sqlite.mark import Mark
 from worker.adapters.ledgers.sqlite.pace import SCHEMA as PACE_SCHEMA
 from worker.adapters.ledgers.sqlite.pace import SqlitePace
+from worker.adapters.ledgers.sqlite.row_checksum import TRIGGER, checksum, is_damaged
 from worker.adapters.sqlite.database import Database, Work
 from worker.adapters.sqlite.erasing import empty_log
 from worker.adapters.sqlite.liveness import Liveness
+from worker.adapters.sqlite.reading import fetched
+from worker.adapters.sqlite.soundness import within
 from worker.adapters.sqlite.waiting import users_waiting
 from worker.core import history
-from worker.core.errors import LedgerUnavailable, RowUnreadable, WorkerError
+from worker.core.errors import LedgerUnavailable, PersonMustAct, RowDamaged, RowUnreadable, WorkerError
 from worker.core.figures import Minute
 from worker.core.model import (
     Activation,
@@ -53,7 +57,7 @@ CREATE TABLE IF NOT EXISTS users (
     generation INTEGER NOT NULL, worker TEXT, lease_until REAL NOT NULL, doubt INTEGER NOT NULL, crashes INTEGER NOT
     NULL, before TEXT, request_id TEXT, kind TEXT, settled TEXT NOT NULL,
     sealed_generation INTEGER, attempt_id TEXT, associated_at TEXT, session_expires_at REAL, blob BLOB, replaces TEXT,
-    detail TEXT, activation BLOB, events TEXT, digest BLOB
+    detail TEXT, activation BLOB, events TEXT, digest BLOB, checksum INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS unfinished ON users (username) WHERE state IN ('in_progress', 'sealed');
 CREATE INDEX IF NOT EXISTS activation_pending ON users (username) WHERE reason = 'activation_pending';
@@ -86,13 +90,21 @@ _COLUMNS = (
     "activation",
     "events",
     "digest",
+    "checksum",
     "replaces",
 )
 """The columns of ``users`` in the order in which they are read and written. The last one, the version that a write
 replaces, is only written: the condition of the write compares it."""
-_LATER_COLUMNS = {"detail": "TEXT", "activation": "BLOB", "events": "TEXT", "digest": "BLOB"}
+_LATER_COLUMNS = {
+    "detail": "TEXT",
+    "activation": "BLOB",
+    "events": "TEXT",
+    "digest": "BLOB",
+    "checksum": "INTEGER",
+}
 """Columns of ``users`` that ledgers of earlier versions lack, with their types; they get them when they are opened. A
-worker of an earlier version beside us leaves in them what stands there."""
+worker of an earlier version beside us leaves in them what stands there, but for the checksum (``row_checksum``)."""
+_CHECKSUM = _COLUMNS.index("checksum")
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _UNFINISHED = f"""
 {_SELECT} INDEXED BY unfinished WHERE state IN ('in_progress', 'sealed') AND username > ?1
@@ -308,11 +320,36 @@ class SqliteLedger:
         """See ``ports.Recoverable``: the names in the mark."""
         return self._mark.look().names if self._mark is not None else {}
 
-    async def every_row(self) -> AsyncIterator[Enrolment]:
+    async def every_row(self, damaged: list[RowDamaged] | None = None) -> AsyncIterator[Enrolment]:
         """See ``ports.Recoverable``."""
         async for page in self._pages(f"{_SELECT} WHERE username > ?1", _PAGE):
             for row in page:
-                yield _enrolment(row)
+                try:
+                    found = _enrolment(row)
+                except RowDamaged as error:
+                    if damaged is None:
+                        raise
+                    damaged.append(error)
+                    continue
+                yield found
+
+    async def examine(self, seconds: float) -> bool:
+        """See ``ports.Recoverable``."""
+        end = time.monotonic() + seconds
+        is_right = await self._database.read(
+            lambda reading: within(reading, seconds, lambda: tally.is_right(reading)), LedgerUnavailable
+        )
+        if is_right is False:
+            raise PersonMustAct(
+                f"{self._database.path} is damaged: its counts of users are not those of its rows",
+                "stop all workers, look after the disk, then: mfa-worker recover --yes, which counts them again",
+            )
+        async for page in self._pages(f"{_SELECT} WHERE username > ?1", _PAGE):
+            for row in page:
+                _refuse_damaged(row)
+            if time.monotonic() > end:
+                return False
+        return is_right is not None
 
     async def is_used(self) -> bool:
         """See ``ports.Recoverable``."""
@@ -325,6 +362,7 @@ class SqliteLedger:
 
     async def end_recovery(self) -> None:
         """See ``ports.Recoverable``."""
+        await self._database.write(tally.count_again, None, LedgerUnavailable)
         if self._mark is not None:
             await self._database.write(self._mark.end_recovery, None, LedgerUnavailable)
 
@@ -379,6 +417,7 @@ def _add_later_columns(connection: sqlite3.Connection, asked: Sequence[object]) 
     for name, kind in _LATER_COLUMNS.items():
         if name not in present:
             connection.execute(f"ALTER TABLE users ADD COLUMN {name} {kind}")
+    connection.execute(TRIGGER)
     return [None] * len(asked)
 
 
@@ -455,12 +494,12 @@ def _upsert_statement(rows: int) -> str:
 
 
 def _page(connection: sqlite3.Connection, *, query: str, after: str) -> Sequence[Sequence[Any]]:
-    return connection.execute(query, (after,)).fetchall()
+    return fetched(connection, query, after)
 
 
 def _read(connection: sqlite3.Connection, username: str) -> Enrolment | None:
-    row = connection.execute(f"{_SELECT} WHERE username = ?", (username,)).fetchone()
-    return _enrolment(row) if row else None
+    rows = fetched(connection, f"{_SELECT} WHERE username = ?", username)
+    return _enrolment(rows[0]) if rows else None
 
 
 def _counts(connection: sqlite3.Connection) -> Counts:
@@ -540,7 +579,7 @@ def _note(connection: sqlite3.Connection, notes: Sequence[tuple[str, str | None,
 def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
     """The values of ``_COLUMNS`` for this row."""
     sealed = row.sealed
-    return (
+    values = (
         row.username,
         row.version,
         row.state,
@@ -564,13 +603,19 @@ def _values(row: Enrolment, replaces: str | None) -> tuple[Any, ...]:
         _packed(row.activation),
         history.dump(row.events) if row.events else None,
         _dump_digest(sealed),
-        replaces,
     )
+    return (*values, checksum(values), replaces)
 
 
 def _enrolment(row: Sequence[Any]) -> Enrolment:
-    """The row with these values of ``_COLUMNS``, without the last one. Raises ``RowUnreadable``."""
+    """The row with these values of ``_COLUMNS``, without the last one. Raises ``RowUnreadable``, ``RowDamaged``."""
+    _refuse_damaged(row)
     return readable(row[0], row, _converted)
+
+
+def _refuse_damaged(row: Sequence[Any]) -> None:
+    if is_damaged(row[:_CHECKSUM], row[_CHECKSUM]):
+        raise RowDamaged(str(row[0]), str(row[1]))
 
 
 def _converted(row: Sequence[Any]) -> Enrolment:
@@ -611,13 +656,12 @@ def _dump_digest(sealed: Sealed | None) -> bytes | None:
 def load_digest(value: bytes | None, generation: int, blob: bytes | None) -> str:
     """``Sealed.digest`` of the secret of that generation, from the columns ``digest`` and ``blob``.
 
-    A worker of an earlier version that writes another secret leaves the digest of the one before; that is not it.
+    A worker of an earlier version that writes another secret leaves the digest of the one before; that is not it. What
+    was stored counts before what the record is now: a disk may have changed it.
     """
-    if blob:
-        return digest_of(blob)
-    if value is None or int.from_bytes(value[:_GENERATION], "big") != generation:
-        return ""
-    return value[_GENERATION:].hex()
+    if value is not None and int.from_bytes(value[:_GENERATION], "big") == generation:
+        return value[_GENERATION:].hex()
+    return digest_of(blob) if blob else ""
 
 
 def _packed(activation: Activation | None) -> bytes | None:

@@ -96,12 +96,37 @@ WHERE state IN ('in_progress', 'sealed') GROUP BY state, reason, detail
 def begin(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[None]:
     """Begin to count, in a ledger that does not yet; its rows are counted once (a second for a million)."""
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'tally'").fetchone():
-        # Counted here: a GROUP BY would sort all rows in memory.
-        finished = Counter(connection.execute(_FINISHED))
+        finished = _finished(connection)
         for statement in _BEGIN:
             connection.execute(statement)
-        connection.executemany("INSERT INTO tally VALUES (?, ?, ?, ?)", ((*by, n) for by, n in finished.items()))
+        _insert(connection, finished)
     return [None] * len(asked)
+
+
+def count_again(connection: sqlite3.Connection, asked: Sequence[object]) -> Sequence[None]:
+    """Count all rows anew, whatever the numbers are."""
+    connection.execute("DELETE FROM tally")
+    _insert(connection, _finished(connection))
+    return [None] * len(asked)
+
+
+def is_right(connection: sqlite3.Connection) -> bool:
+    """Whether the numbers are those of the rows, at one moment; as slow as counting them."""
+    connection.execute("BEGIN")
+    try:
+        kept = {tuple(by): number for *by, number in connection.execute("SELECT * FROM tally WHERE number <> 0")}
+        return kept == _finished(connection)
+    finally:
+        if connection.in_transaction:
+            connection.execute("COMMIT")
+
+
+def _finished(connection: sqlite3.Connection) -> Counter[tuple[str, str, str]]:
+    return Counter(connection.execute(_FINISHED))  # here, since a GROUP BY would sort all rows in memory
+
+
+def _insert(connection: sqlite3.Connection, finished: Counter[tuple[str, str, str]]) -> None:
+    connection.executemany("INSERT INTO tally VALUES (?, ?, ?, ?)", ((*by, n) for by, n in finished.items()))
 
 
 def count(connection: sqlite3.Connection) -> Sequence[Sequence[Any]]:

@@ -392,6 +392,7 @@ SERVICES: Mapping[str, Mapping[str, Meaning]] = {
             Kind.REQUEST,
             "InvalidEmailRoleAccessPolicyException InvalidSmsRoleAccessPolicyException "
             "InvalidSmsRoleTrustRelationshipException InvalidUserPoolConfigurationException MFAMethodNotFoundException "
+            "FeatureUnavailableInTierException TierChangeNotAllowedException "
             "UnsupportedOperationException",
             "correct the user pool: its factors, and the roles with which it sends mail and text messages",
         ),

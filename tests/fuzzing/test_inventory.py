@@ -22,6 +22,7 @@ READS = {
 """``int`` and ``float`` are left out: nearly every call of them is for a number of this program's own."""
 
 TARGETS_OF = {
+    "worker/adapters/channels/s3/ending.py": "object_keys",
     "worker/core/recipients.py": "recipient typed_in",
     "worker/sealing/recipients.py": "recipient",
     "worker/adapters/aws/errors.py": "aws_errors",
@@ -84,6 +85,8 @@ TARGETS_OF = {
 }
 
 OWN = {
+    "worker/adapters/aws/pool_ending.py": "the pool's description, in a command that a person watches",
+    "worker/app/ending/decommission.py": "a note that it made in the ledger",
     "worker/cli/setup.py": "a setting's value that was read (values) and written as JSON",
     "worker/sealing/apart.py": "the answer of the process that it started",
     "worker/sealing/apart_child.py": "the question of the process that started it",

@@ -42,6 +42,10 @@ def test_armor_is_taken_off_however_its_lines_end(between: bytes) -> None:
         ARMOR_BEGINS + b"\nno base64!\n" + ARMOR_ENDS,
         base64.b64encode(BINARY),
     ],
+    ids=[
+        *("empty", "a version alone", "cut off", "another version", "another stanza", "something before it"),
+        *("armor's beginning", "armor without an end", "armor of something else", "no base64", "base64 without armor"),
+    ],
 )
 def test_what_has_no_whole_header_is_no_age_file(data: bytes) -> None:
     assert as_binary(data) is None

@@ -109,10 +109,17 @@ async def found(settings: Settings) -> Found:
                 raise refusal
             result.rows = {row.username: row async for row in stores.ledger.every_row()}
             async for page in bodies(settings.queue.path):
-                result.waiting |= {json.loads(body)["username"] for body in page}
+                result.waiting |= {name for body in page if (name := _user_of(body)) is not None}
     except WorkerError as refusal:
         result.refusal = refusal
     return result
+
+
+def _user_of(body: bytes) -> str | None:
+    try:
+        return str(json.loads(body)["username"])
+    except (ValueError, KeyError, TypeError):
+        return None  # a damaged request is put aside as malformed
 
 
 def wrong_with(recorded: Recorded, at: float, left: Found, channel: bytes) -> list[str]:

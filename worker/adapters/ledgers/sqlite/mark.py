@@ -39,7 +39,7 @@ older ledger is being recovered, ``recovering``."""
 WHAT = "the mark"
 """What errors call the file."""
 _FIRST_LINE = re.compile(rb"(mfa-worker mark 1 ([0-9a-f]{32}) ([0-9]{19})) ([0-9a-f]{8})\n")
-_NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")')
+_NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[\x20!#-\[\]-\x7f]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")')
 """A line with a name, which is a JSON string."""
 SPARE_LINES = 1_000
 """So many lines that no longer matter may be in the file, beside as many as there are names, before a worker that

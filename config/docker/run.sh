@@ -38,6 +38,11 @@ if [[ -n ${ENV_FILE:-} ]]; then
   environment+=(--env-file "$ENV_FILE")
 fi
 
+health=()
+if [[ ${1:-} != run && ${1:-} != rehearse ]]; then
+  health=(--no-healthcheck)     # it asks for a run, and this is none
+fi
+
 listening=()
 if [[ -n ${METRICS:-} && ${1:-} == run ]]; then
   # Inside, it has to listen to more than the container's own loopback.
@@ -55,6 +60,7 @@ exec docker run --rm --interactive \
   --stop-timeout 60 \
   --mount "type=volume,source=${STATE:-mfa-state},target=/var/lib/mfa-worker" \
   --mount "type=bind,source=$settings,target=/etc/mfa-worker.toml,readonly" \
+  ${health[@]+"${health[@]}"} \
   ${listening[@]+"${listening[@]}"} \
   "${environment[@]}" \
   "$image" "$@"

@@ -1,13 +1,12 @@
-"""Lets a run be watched over HTTP where ``metrics.port`` says so, and costs nothing where it does not."""
+"""Lets a run be asked how it is: on this host always, and over HTTP where ``metrics.port`` says so."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,9 +19,8 @@ from worker.engine.shutdown import Shutdown
 from worker.engine.tasks import HURRY_TIMEOUT
 from worker.extras import require
 from worker.settings import Settings
-
-if TYPE_CHECKING:
-    from worker.telemetry.metrics.watched import Watched
+from worker.telemetry.metrics.on_host import answering
+from worker.telemetry.metrics.watched import Watched
 
 log = structlog.get_logger()
 
@@ -32,30 +30,43 @@ Observe = Callable[[Stores, Queue, WorkerLoop], AbstractAsyncContextManager[None
 
 @asynccontextmanager
 async def monitored(settings: Settings, stats: RunStats, shutdown: Shutdown) -> AsyncIterator[Observe]:
-    """Answer on ``metrics.port`` while the body runs. Raises ``UsageError``, before anything was touched."""
-    if not settings.metrics.port:
-        yield lambda *_: nullcontext()
-        return
-    require("metrics", "prometheus_client", "metrics.port")
-    from worker.telemetry.metrics.listening import is_for_others, listen, url
-    from worker.telemetry.metrics.server import serve
-    from worker.telemetry.metrics.watched import Watched
+    """Answer on this host, and on ``metrics.port``, while the body runs.
 
+    Raises ``UsageError``, before anything was touched.
+    """
     watched = Watched(
         stats,
         watchdog=settings.run.watchdog,
         ending_takes=settings.run.grace + HURRY_TIMEOUT,
         ending=lambda: None if shutdown.reason is None else int(shutdown.reason.exit_code),
     )
-    sockets = listen(settings.metrics.host, settings.metrics.port)
-    reach = "whoever reaches this machine" if is_for_others(sockets) else "this machine alone"
-    async with serve(sockets, watched):
-        log.info("metrics_served", url=f"{url(sockets[0])}/metrics", to=reach)
-        yield partial(_observed, watched)
+    with answering(watched):
+        if not settings.metrics.port:
+            yield lambda _stores, _queue, loop: _working(watched, loop)
+            return
+        require("metrics", "prometheus_client", "metrics.port")
+        from worker.telemetry.metrics.listening import is_for_others, listen, url
+        from worker.telemetry.metrics.server import serve
+
+        sockets = listen(settings.metrics.host, settings.metrics.port)
+        reach = "whoever reaches this machine" if is_for_others(sockets) else "this machine alone"
+        async with serve(sockets, watched):
+            log.info("metrics_served", url=f"{url(sockets[0])}/metrics", to=reach)
+            yield partial(_observed, watched)
+
+
+@asynccontextmanager
+async def _working(watched: Watched, loop: WorkerLoop) -> AsyncIterator[None]:
+    watched.work = loop
+    try:
+        yield
+    finally:
+        watched.work, watched.has_worked = None, True
 
 
 @asynccontextmanager
 async def _observed(watched: Watched, stores: Stores, queue: Queue, loop: WorkerLoop) -> AsyncIterator[None]:
+    """Count the rollout from time to time, too."""
     from worker.telemetry.metrics.refreshing import Refreshing
 
     async def count() -> Counts:
@@ -65,15 +76,14 @@ async def _observed(watched: Watched, stores: Stores, queue: Queue, loop: Worker
             counts, duplicates=counts.duplicates + duplicates, malformed=counts.malformed + malformed, dead_letters=None
         )
 
-    watched.work = loop
     watched.skew = lambda: stores.clock.skew
     watched.malformed = lambda: stores.queue.malformed_found
     refreshing = asyncio.create_task(
         Refreshing(watched, queue, stores.clock, count, stores.queue.dead_letters).run(), name="metrics"
     )
     try:
-        yield
+        async with _working(watched, loop):
+            yield
     finally:
         refreshing.cancel()
         await asyncio.wait([refreshing])
-        watched.work, watched.has_worked = None, True

@@ -16,7 +16,7 @@ from typing import NoReturn
 import click
 
 from worker.adapters.core_dumps import forbid_core_dumps
-from worker.cli import completion, ending, repair, report, requests, run, secrets, setup, show, status
+from worker.cli import completion, ending, health, repair, report, requests, run, secrets, setup, show, status
 from worker.cli.first import next_steps
 from worker.cli.group import Commands, help_
 from worker.cli.interrupted import end_by_signals_as_by_ctrl_c, ignore_signals, interrupted
@@ -44,7 +44,7 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
         for line in next_steps(config, os.environ):
             click.echo(line, err=True)
         return ExitCode.USAGE  # no result: a script that lost the command's name must not take it for one
-    if context.invoked_subcommand not in ("help", "completion"):
+    if context.invoked_subcommand not in ("help", "completion", "health"):
         from worker.settings.environment import refuse_key_log  # takes a while
 
         refuse_key_log(os.environ)
@@ -53,7 +53,7 @@ def cli(context: click.Context, config: Path | None, overrides: tuple[str, ...])
 
 for command in (
     *(run.run, run.rehearse),
-    *(requests.push, status.status, requests.export, report.report, show.show),
+    *(requests.push, status.status, requests.export, report.report, show.show, health.health),
     *(secrets.keygen, secrets.open_, secrets.letters_template),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
     *(ending.purge,),

@@ -26,6 +26,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
         "show": "All that is known of one user.",
         "export": "The users in one state, to be signed in and pushed again.",
         "report": "The rollout as one page (HTML).",
+        "health": "Whether a run here has hung, for a container's health check.",
     },
     "Hand out": {
         "open": "Decrypt the secrets: as lines, letters, QR codes or CSV.",

@@ -187,7 +187,8 @@ LIES: Sequence[tuple[str, ...]] = (
     (".mark",),
     (LEDGER, "-wal", CHANNEL),
 )
-"""Which files a disk lies about together; the empty name is the folder."""
+"""Which files a disk lies about together; the empty name is the folder. Where it lies about all of them, everything is
+of an earlier moment, and nothing on the host can tell."""
 
 
 async def try_lying(recorded: Recorded, folder: Path, dice: random.Random, states: int) -> Counter[str]:
@@ -205,6 +206,7 @@ async def try_lying(recorded: Recorded, folder: Path, dice: random.Random, state
             continue
         wrong = wrong_with(recorded, moment_of(recorded.recording, cut), left, files.get(CHANNEL, b""))
         kinds = {each.split(":")[0] for each in wrong}
+        assert not kinds or "" in about, f"state {number}, cut at {cut}, {about} lie from {since}: {wrong}"
         tried[f"goes on, {'and ' + ', '.join(sorted(kinds)) if kinds else 'as it should'} ({about})"] += 1
     return tried
 

@@ -99,6 +99,11 @@ def damaged(username: str, shown: Shown | None, unsure: int | None, now: float) 
     return _told(base, rules.in_doubt(base, None, now, late_effect_for=LATE_EFFECT), now)
 
 
+def gone(row: Enrolment, now: float) -> Enrolment:
+    """The row of a user whose delivered record is gone from the channel: nobody has the secret any more."""
+    return _told(row, rules.in_doubt(row, row.request_id, now, late_effect_for=0.0), now)
+
+
 def _told(before: Enrolment, after: Enrolment, now: float) -> Enrolment:
     """The row with one event for all that a recovery did; nothing of it happened now."""
     told = rules.outcome(after.state, after.reason)

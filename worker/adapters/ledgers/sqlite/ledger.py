@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from worker.adapters.confirmed import Confirmed
 from worker.adapters.ledgers.found import refuse, refuse_another
 from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
 from worker.adapters.ledgers.reading import known_state, readable
@@ -316,6 +317,15 @@ class SqliteLedger:
     async def refusal(self) -> WorkerError | None:
         """See ``ports.Recoverable``."""
         return self._mark.refusal if self._mark is not None else None
+
+    def follow(self, channel: Callable[[], Confirmed | None]) -> None:
+        """See ``app.stores.StoredLedger``."""
+        if self._mark is not None:
+            self._mark.channel = channel
+
+    def confirmed(self) -> Confirmed | None:
+        """See ``app.stores.StoredLedger``."""
+        return self._mark.confirmed if self._mark is not None else None
 
     def since(self) -> int:
         """See ``ports.Recoverable``."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from worker.adapters.private_files import look_private, open_private, write_private
+from worker.adapters.private_files import look_private, open_private, write_private, writing_private
 from worker.core.errors import UsageError
 
 WRITE = os.O_RDWR | os.O_CREAT
@@ -154,4 +158,35 @@ def test_a_write_that_fails_leaves_the_older_file_and_nothing_else(
         write_private(path, b"new", what="the report")
 
     assert path.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whoever_is_killed_while_they_write_leaves_nothing(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, pathlib
+from worker.adapters.private_files import writing_private
+with writing_private(pathlib.Path({str(tmp_path / "file")!r}), what="the secrets") as file:
+    file.write(b"secret" * 10_000)
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_file_must_have_a_name_it_has_a_hidden_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def without_nameless(path: str | Path, flags: int, mode: int = 0o777, **more: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return opened(path, flags, mode, **more)
+
+    monkeypatch.setattr(os, "open", without_nameless)
+    path = tmp_path / "file"
+    with writing_private(path, what="the secrets") as file:
+        (hidden,) = tmp_path.glob(".mfa-worker-*")
+        assert stat.S_IMODE(hidden.stat().st_mode) == 0o600
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]

@@ -101,7 +101,7 @@ def _armored(blob: bytes) -> bytes:
     return b"-----BEGIN AGE ENCRYPTED FILE-----\n" + text + b"-----END AGE ENCRYPTED FILE-----\n"
 
 
-_FIXED = (Path(__file__).with_name("corpus") / "sealed_file" / "record.age").read_bytes()
+_FIXED = (Path(__file__).with_name("corpus") / "sealed_file" / "record").read_bytes()
 _RECORD = json.dumps({"username": "ana", "generation": 7, "secret_code": MARKER.decode(), "attributes": {}}).encode()
 _LINE = json.dumps(
     {

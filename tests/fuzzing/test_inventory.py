@@ -85,6 +85,7 @@ TARGETS_OF = {
 }
 
 OWN = {
+    "worker/adapters/confirmed.py": "the note on what it confirmed, beside the file that it wrote",
     "worker/adapters/aws/pool_ending.py": "the pool's description, in a command that a person watches",
     "worker/app/ending/decommission.py": "a note that it made in the ledger",
     "worker/cli/setup.py": "a setting's value that was read (values) and written as JSON",

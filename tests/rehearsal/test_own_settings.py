@@ -59,7 +59,7 @@ def test_what_the_job_is_like_is_taken(tmp_path: Path) -> None:
 
 
 def test_post_quantum_recipients_cannot_stand_beside_the_rehearsals_own(tmp_path: Path) -> None:
-    pool = {"user_pool_id": "eu-central-1_AbCdEfGhI"}
+    pool: dict[str, object] = {"user_pool_id": "eu-central-1_AbCdEfGhI"}
     taken = own_settings(settings_file(tmp_path, cognito=pool, seal={"recipients": [tagged_pq()]}), {})
     assert taken.recipients == ()
     assert "instead of post-quantum ones, recipients" in taken.words()

@@ -8,7 +8,6 @@ from worker.core.errors import WorkerError
 from worker.core.purging import Holds
 from worker.core.words import several
 
-
 RUN = "mfa-worker run; or give up what waits: --even-unfinished"
 """What to do about users who are not finished, and about requests that wait."""
 REDRIVE = "mfa-worker redrive, then run; or give them up: --even-unfinished"

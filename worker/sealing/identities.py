@@ -20,6 +20,7 @@ import pyrage
 from worker.core.age_format import AGE, ARMOR_BEGINS
 from worker.core.errors import UsageError
 from worker.core.file_kinds import foreign
+from worker.core.key_files import READ_BY_OTHERS, close_to_others
 from worker.core.text import escape, shortened
 
 STANDARD_INPUT = Path("-")
@@ -116,11 +117,11 @@ def _content(file: Path, name: str) -> bytes:
 
 
 def _refuse_readable(found: os.stat_result, name: str) -> None:
-    if stat.S_ISREG(found.st_mode) and found.st_mode & 0o006:
+    if stat.S_ISREG(found.st_mode) and found.st_mode & READ_BY_OTHERS:
         raise UsageError(
             f"the identity file {name} can be read or changed by every user of this host "
             f"(mode {stat.S_IMODE(found.st_mode):04o})",
-            f"chmod 600 {name}   (a secret that Kubernetes or Docker mounts: give it the mode 0440)",
+            close_to_others(name),
         )
 
 

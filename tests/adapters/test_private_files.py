@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from worker.adapters.private_files import (
     refuse_foreign_folder,
     swappable,
     write_private,
+    writing_private,
 )
 from worker.core.errors import UsageError
 
@@ -192,3 +197,34 @@ def test_a_folder_for_secrets_is_not_another_users(tmp_path: Path) -> None:
     os.chown(folder, 12345, 12345)
     with pytest.raises(UsageError, match="belongs to another user"):
         refuse_foreign_folder(folder, what="--keep", cure="name another")
+
+
+def test_whoever_is_killed_while_they_write_leaves_nothing(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, pathlib
+from worker.adapters.private_files import writing_private
+with writing_private(pathlib.Path({str(tmp_path / "file")!r}), what="the secrets") as file:
+    file.write(b"secret" * 10_000)
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_file_must_have_a_name_it_has_a_hidden_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def without_nameless(path: str | Path, flags: int, mode: int = 0o777, **more: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return opened(path, flags, mode, **more)
+
+    monkeypatch.setattr(os, "open", without_nameless)
+    path = tmp_path / "file"
+    with writing_private(path, what="the secrets") as file:
+        (hidden,) = tmp_path.glob(".mfa-worker-*")
+        assert stat.S_IMODE(hidden.stat().st_mode) == 0o600
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]

@@ -11,8 +11,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.aws_rollout import AwsRollout, aws_rollout_in
 from tests.support.emulators import Emulator
 from tests.support.processes import Ended
@@ -65,8 +63,6 @@ def files_beside(path: Path) -> dict[str, bytes]:
 
 async def test_a_forged_record_neither_comes_out_nor_hides_the_true_one(rollout: Rollout) -> None:
     true = await delivered(rollout, "ana", "ben")
-    everything, found = await opened(rollout)
-    assert (everything.code, found) == (0, true), everything.err
     forge(rollout, "ana")
     forge(rollout, "eve", 1)
     before = files_beside(rollout.ledger)
@@ -78,14 +74,11 @@ async def test_a_forged_record_neither_comes_out_nor_hides_the_true_one(rollout:
     assert "enrolments.jsonl:4, eve, generation 1\n" in ended.err
     assert files_beside(rollout.ledger) == before, "nothing is changed or made"
 
-    csv, folder = rollout.folder / "all.csv", rollout.folder / "secrets.jsonl"
-    ended, found = await opened(rollout, "--csv", str(csv), "-o", str(folder), "--user", "ben")
+    csv, output = rollout.folder / "all.csv", rollout.folder / "secrets.jsonl"
+    ended, found = await opened(rollout, "--csv", str(csv), "-o", str(output), "--user", "ben", "--since", "1h")
     assert (ended.code, found) == (0, {}), ended.err
-    assert EVIL not in csv.read_text()
-    assert json.loads(folder.read_text())["secret_code"] == true["ben"]
-    ended, _ = await opened(rollout, "--user", "eve", "--csv", str(csv))
-    assert ended.code == 1
-    assert EVIL not in csv.read_text()
+    assert json.loads(output.read_text())["secret_code"] == true["ben"]
+    assert len(csv.read_text().splitlines()) == 2
 
 
 async def test_the_ledger_may_be_a_copy_elsewhere_and_in_use(rollout: Rollout, tmp_path: Path) -> None:
@@ -152,30 +145,21 @@ async def test_a_ledger_of_an_earlier_version_names_everybody(rollout: Rollout) 
     assert await rollout.states() == {"delivered": 1}, "and this version goes on with it"
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["--set", "ledger.path=/nowhere/rollout.db"], "there is no ledger at /nowhere/rollout.db"),
-        (["--set", "ledger.path=mfa-worker.toml"], "is no ledger"),
-        (["--set", "ledger.path=."], "is no ledger: it is no regular file"),
-        (["--set", "cognito.user_pool_id=us-east-1_Another"], "belongs to another rollout: its user pool"),
-    ],
-)
-async def test_a_wrong_ledger_is_refused_with_what_to_do(rollout: Rollout, more: list[str], said: str) -> None:
+async def test_a_wrong_ledger_is_refused_with_what_to_do(rollout: Rollout) -> None:
     await delivered(rollout, "ana")
-    ended, found = await opened(rollout, *more)
-    assert (ended.code, found) == (2, {}), ended.err
-    assert said in ended.err
-    assert "→" in ended.err
-
-
-async def test_a_ledger_that_everybody_can_change_proves_nothing(rollout: Rollout) -> None:
-    await delivered(rollout, "ana")
-    rollout.ledger.chmod(0o666)
-    ended, found = await opened(rollout)
-    assert (ended.code, found) == (2, {})
-    assert "proves nothing" in ended.err
-    rollout.ledger.chmod(0o600)
+    shutil.copy(rollout.ledger, rollout.folder / "open.db")
+    (rollout.folder / "open.db").chmod(0o666)
+    for more, said in {
+        "ledger.path=/nowhere/rollout.db": "there is no ledger at /nowhere/rollout.db",
+        "ledger.path=mfa-worker.toml": "is no ledger",
+        "ledger.path=.": "is no ledger: it is no regular file",
+        "ledger.path=open.db": "can be changed by every user of this host, so what it knows proves nothing",
+        "cognito.user_pool_id=us-east-1_Another": "belongs to another rollout: its user pool",
+    }.items():
+        ended, found = await opened(rollout, "--set", more)
+        assert (ended.code, found) == (2, {}), ended.err
+        assert said in ended.err
+        assert "→" in ended.err
 
 
 async def test_without_settings_nobody_knows_which_ledger(rollout: Rollout) -> None:

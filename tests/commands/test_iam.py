@@ -13,6 +13,7 @@ from tests.setup.test_policies import IAM_ACTIONS, allowed
 from tests.support.checking import POOL, aws_settings, initialized
 from tests.support.emulators import Emulator
 from worker.adapters.aws.session import Aws
+from worker.app.recorded import RecordedSecrets
 from worker.app.stores import open_channel, open_stores
 from worker.core.model import Enrolment, Sealed, State
 from worker.setup import checks
@@ -82,3 +83,12 @@ async def test_what_is_sent_is_allowed(ministack: Emulator, aws_credentials: Non
     await checks.check(settings)
     assert settings.cognito.user_pool_id == POOL
     assert actions(sent) <= allowed(Role.WORKER) | allowed(Role.OPERATOR)
+
+    sent.clear()
+    ledger = RecordedSecrets(settings, None)
+    told: list[str] = []
+    for each in (ledger, RecordedSecrets(settings, ["ana"])):
+        await asyncio.to_thread(each.check)
+        await asyncio.to_thread(each.read, lambda page: told.extend(row.username for row in page))
+    assert told == ["ana", "ana"]
+    assert {"dynamodb:Scan", "dynamodb:BatchGetItem"} <= actions(sent) <= allowed(Role.OPENER)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,10 @@ _KINDS = {
 """The words for what is no regular file, by the type in ``st_mode``."""
 
 
+_HIDDEN = ".mfa-worker-"
+"""How the hidden name of a file that is not in its place yet begins."""
+_OPEN_FILES = Path("/proc/self/fd")
+"""Where a file without a name can be found, to give it one (open(2), ``O_TMPFILE``)."""
 OTHERS = 0o007
 """The bits of a mode that let others open a file."""
 OTHERS_WRITE = 0o002
@@ -81,21 +86,44 @@ def write_private(path: Path, data: bytes, *, what: str) -> None:
 def writing_private(path: Path, *, what: str) -> Iterator[BinaryIO]:
     """Yield a file to write to, which takes its place at ``path`` at the end, as ``write_private`` does it.
 
-    Nothing is written there if the block raises.
+    Nothing is written there if the block raises. Until then the file has no name, where the file system can do that, so
+    a process that is killed leaves nothing; elsewhere it has a hidden one in the same folder.
     """
     look_private(path, what=what, forbidden=0)
-    handle, name = tempfile.mkstemp(prefix=".mfa-worker-", dir=path.parent)
+    handle, name = _begun(path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+            name = name or _named(file.fileno(), path.parent)
+        name.replace(path)
     except BaseException:
-        with suppress(OSError):
-            Path(name).unlink()
+        if name is not None:
+            with suppress(OSError):
+                name.unlink()
         raise
     sync_folder(path.parent)
+
+
+def _begun(folder: Path) -> tuple[int, Path | None]:
+    """A new private file in this folder, open for writing, and its name, if it has one. Raises ``OSError``."""
+    if _OPEN_FILES.is_dir():
+        with suppress(OSError):  # such as EOPNOTSUPP of NFS (open(2)); what else is wrong, the other way says too
+            return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600), None
+    handle, name = tempfile.mkstemp(prefix=_HIDDEN, dir=folder)
+    return handle, Path(name)
+
+
+def _named(handle: int, folder: Path) -> Path:
+    """Give a file without a name a hidden one (open(2), ``O_TMPFILE``), which no other has. Raises ``OSError``."""
+    name = folder / f"{_HIDDEN}{uuid.uuid4().hex}"
+    within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.link(_OPEN_FILES / str(handle), name.name, dst_dir_fd=within, follow_symlinks=True)
+    finally:
+        os.close(within)
+    return name
 
 
 def close_to_others(path: Path) -> bool:

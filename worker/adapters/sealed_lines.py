@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from worker.core.errors import UsageError
+from worker.core.record import parse_object
 
 _BEGINS = b'{"username"'
 """How each sealed line begins (``core.record.record_line``)."""
@@ -33,7 +33,8 @@ def refuse_other_files(path: Path, what: str) -> None:
 
 def _is_sealed_line(line: bytes) -> bool:
     try:
-        record = json.loads(line) if line else {"sealed": ""}
+        return not line or "sealed" in parse_object(line)
     except ValueError:
         return line.startswith(_BEGINS) or _BEGINS.startswith(line)
-    return isinstance(record, dict) and "sealed" in record
+    except TypeError:
+        return False

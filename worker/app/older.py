@@ -98,7 +98,7 @@ def told_by(line: bytes, *, sealed: bool = True) -> Record | None:
     try:
         told = parse_object(line)
         _, generation = line_address(told)
-        is_record = isinstance(told["attempt_id"], str) and isinstance(told["associated_at"], str)
+        is_record = bool(told["attempt_id"].encode() and told["associated_at"].encode())  # a text that can be written
         if sealed or "sealed" in told:
             is_record = is_record and told["sealed"].startswith(SEALED)
     except (ValueError, KeyError, TypeError, AttributeError):

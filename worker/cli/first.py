@@ -7,11 +7,11 @@ is there, and whether the ledger that it names is.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from worker.core import toml
 from worker.core.shell import quoted
 
 USUAL = Path("mfa-worker.toml")
@@ -47,7 +47,7 @@ def _nothing() -> tuple[str, Steps]:
 def _judged(file: Path | None, option: str, environ: Mapping[str, str]) -> tuple[str, Steps]:
     """What there is, and what to do next; ``option``: how the settings file must be named."""
     try:
-        values = tomllib.loads(file.read_text("utf-8")) if file else {}
+        values = toml.parsed(file.read_text("utf-8")) if file else {}
     except OSError as error:
         said = f"The settings file {file} cannot be read ({error.strerror}). Name another with -c FILE, or:"
         return said, {"mfa-worker init --folder DIR": "write a settings file and a key pair"}

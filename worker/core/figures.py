@@ -80,7 +80,7 @@ def load(minute: int, text: str) -> Minute | None:
             float(allowed),
             float(configured),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,10 @@ _DIGEST = 16
 _FILTER = 8_192
 """Bytes of the filter before it is compressed: 65,536 bits, so that two bytes of a digest name one of them. All eight
 pairs of a digest are used. As text at most 11 KB, where DynamoDB allows 400 KB for an item (developer guide)."""
+
+
+_IS_DIGEST = re.compile("[A-Za-z0-9+/]{22}").fullmatch
+"""Whether a text is a digest as it is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,10 @@ NOTHING_SETTLED = Settled()
 
 
 def load(stored: Iterable[Any]) -> Settled:
-    """Read what a ledger stored. Texts in the list are plain ids: earlier versions stored nothing else."""
+    """Read what a ledger stored. Texts in the list are plain ids: earlier versions stored nothing else.
+
+    What is damaged raises ``ValueError``, ``KeyError``, ``TypeError`` or ``AttributeError``.
+    """
     digests, older = list[str](), ""
     for part in stored:
         if isinstance(part, str):
@@ -75,6 +83,8 @@ def load(stored: Iterable[Any]) -> Settled:
         else:
             digests += part["newest"]
             older = part.get("older", "")
+            if not all(map(_IS_DIGEST, digests)) or (older and len(_unpacked(older)) != _FILTER):
+                raise ValueError("no ids")
     return _bounded(digests, older) if digests else NOTHING_SETTLED
 
 
@@ -90,7 +100,11 @@ def _bounded(digests: Sequence[str], older: str) -> Settled:
 
 
 def _unpacked(older: str) -> bytearray:
-    return bytearray(zlib.decompress(base64.b64decode(older)))
+    """The bits of a filter, and no more than one more byte: what is damaged may be short, or have no end."""
+    try:
+        return bytearray(zlib.decompressobj().decompress(base64.b64decode(older), _FILTER + 1))
+    except zlib.error as error:
+        raise ValueError("no filter") from error
 
 
 def _digest(id_: str) -> str:

@@ -10,7 +10,6 @@ import difflib
 import os
 import re
 import shutil
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.adapters.private_files import refuse_foreign_folder
+from worker.core import toml
 from worker.core.errors import UsageError
 from worker.core.text import escape
 
@@ -103,10 +103,10 @@ def copy_ours(folder: Path) -> None:
 
 def _toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        return toml.parsed(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise UsageError(f"{escape(str(path))} is not UTF-8", "save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UsageError(f"{escape(str(path))}: {error}", "correct that line; texts stand in quotes") from None
     except OSError as error:
         raise UsageError(f"cannot read {escape(str(path))}: {error.strerror}", "look at its owner and mode") from None

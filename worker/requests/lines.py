@@ -22,6 +22,9 @@ MAX_MESSAGE = 256 * 1024
 attributes), and every queue accepts it: SQS accepts 1 MiB ("Amazon SQS message quotas"), and until 2025 accepted no
 more than this."""
 
+_MARKS = re.compile(rb"(?:\xef\xbb\xbf\s*)+")
+"""Byte order marks in front of a text; one loop over many of them would copy the text for each."""
+
 _MAY_HOLD_PASSWORD = re.compile(rb'pass|pwd"|\\u00[2-7]', re.IGNORECASE)
 """What a message contains that may hold a password, also under a misspelt key or one with escapes of ASCII."""
 
@@ -136,9 +139,7 @@ def _text(line: bytes) -> bytes:
 def stripped(raw: bytes) -> bytes:
     """Return a message without white space around it and without byte order marks, which any reader here ignores."""
     text = raw.strip()
-    while text.startswith(codecs.BOM_UTF8):
-        text = text.removeprefix(codecs.BOM_UTF8).lstrip()
-    return text
+    return text[found.end() :] if (found := _MARKS.match(text)) else text
 
 
 NOT_UTF8 = "is not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8"

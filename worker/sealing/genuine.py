@@ -26,7 +26,7 @@ from worker.core.words import several
 from worker.sealing.age import AgeOpener
 from worker.sealing.blocks import Block, Source
 from worker.sealing.newest import Progress, Take
-from worker.sealing.records import NoRecord, Reader, Unopened, found_in, place, sealed_in, torn_address
+from worker.sealing.records import NoRecord, Reader, Unopened, binary, found_in, place, torn_address
 
 VALID = frozenset(state.value for state in {*ENROLLED, State.SEALED})
 """States of a user whose newest secret is valid; what is ``sealed`` may be in the channel, not confirmed yet."""
@@ -123,8 +123,8 @@ class Genuine:
     def _note(self, source: Source, block: Block) -> bool:
         """Note the record in a block; whether it may be one."""
         try:
-            sealed_in(block.content)
             address, sealed = found_in(block.content)
+            binary(sealed, address)
         except (NoRecord, Unopened) as error:
             torn = torn_address(block.content) if isinstance(error, Unopened) else None
             if torn is None or self._is_wanted(torn[0]):
@@ -205,8 +205,9 @@ class Genuine:
         source = self._sources[found.source]
         content = source.again(found.offset)
         try:
-            record = self._reader.record(content, (found.user, found.generation))
-            is_same = digest_of(found_in(content)[1]) == found.digest
+            address, sealed = found_in(content)
+            is_same = digest_of(sealed) == found.digest
+            record = self._reader.record_in(binary(sealed, address), (found.user, found.generation))
         except (NoRecord, Unopened) as error:
             self._unopened.add(f"{place(source, found.number, content)}: {error}")
             return False

@@ -42,7 +42,11 @@ class Reader:
 
     def record(self, content: bytes, address: Address) -> Record:
         """Return the record in a block. Raises ``NoRecord``, ``Unopened``."""
-        record = self._opened(sealed_in(content)[1])
+        return self.record_in(sealed_in(content)[1], address)
+
+    def record_in(self, sealed: bytes, address: Address) -> Record:
+        """The same, of an age file in binary format."""
+        record = self._opened(sealed)
         try:
             return require_address(record, address)
         except ValueError:
@@ -69,9 +73,14 @@ def sealed_in(content: bytes) -> tuple[Address | None, bytes]:
     Raises ``NoRecord``, ``Unopened``.
     """
     address, found = found_in(content)
+    return address, binary(found, address)
+
+
+def binary(found: bytes, address: Address | None) -> bytes:
+    """What ``found_in`` returned, in binary format. Raises ``NoRecord`` for what is no age file."""
     if (sealed := as_binary(found)) is None:
         raise NoRecord("neither a record nor an age file" if address is None else "what it calls sealed is no age file")
-    return address, sealed
+    return sealed
 
 
 def found_in(content: bytes) -> tuple[Address | None, bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator
 
@@ -35,7 +35,8 @@ def named(url_or_arn: str) -> QueueName:
     if url_or_arn.startswith("arn:"):
         parts = url_or_arn.split(":")
         return QueueName(parts[4], parts[5]) if len(parts) == 6 else QueueName("", "")
-    parts = [unquote(part) for part in urlsplit(url_or_arn).path.split("/") if part]
+    url = _split(url_or_arn)
+    parts = [unquote(part) for part in url.path.split("/") if part] if url else []
     account = parts[-2] if len(parts) > 1 and _ACCOUNT.fullmatch(parts[-2]) else ""
     return QueueName(account, parts[-1] if parts else "")
 
@@ -54,13 +55,21 @@ def beside(url: str, arn: str) -> str:
     return parts._replace(path=f"/{account}/{name}", query="", fragment="").geturl()
 
 
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL; ``None`` for what is none: Python's own error would repeat it."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
+
+
 def _queue_url(value: str | None) -> str | None:
     if value is None:
         return None
     if value.startswith("arn:"):
         raise ValueError("is an ARN, and should be the URL of the queue: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME")
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or not named(value).name:
+    url = _split(value)
+    if url is None or url.scheme not in ("http", "https") or not url.hostname or not named(value).name:
         raise ValueError("should be the URL of a queue: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME")
     if named(value).name.endswith(FIFO):
         raise ValueError(

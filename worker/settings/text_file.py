@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
+from worker.core import toml
 from worker.core.file_kinds import foreign
 
 LARGEST = 1 << 20
@@ -45,8 +45,8 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return what a TOML file holds. Raises ``OSError``, ``NotText``."""
     text = read_text(path)
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return toml.parsed(text)
+    except ValueError as error:
         raise NotText(f"is not TOML{_guess(text)}: {error}") from None
 
 

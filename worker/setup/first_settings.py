@@ -98,7 +98,7 @@ def recipient(text: str) -> str:
     if len(given) < 256 and Path(given).is_file():
         raise UsageError("that names a file", f"give what stands in it behind 'public key:'; {cure}")
     try:
-        age.AgeSealer([given])
+        age.AgeSealer([given if given.isascii() else ""])
     except UsageError:
         raise UsageError("that is no public key of age, or a letter of it is wrong or missing", cure) from None
     return given

@@ -19,6 +19,7 @@ from worker.core.causes import Why, why
 from worker.core.errors import DependencyUnavailable, UsageError
 from worker.core.model import NOT_ACTIVATED, STATE_OF, Counts, State
 from worker.core.ports import Backlog, Workers
+from worker.core.record import parse_object
 from worker.core.stats import RunStats
 from worker.core.words import STATES, duration, several
 from worker.telemetry.logs import clean
@@ -109,10 +110,9 @@ def refuse_other_files(path: Path) -> None:
 
 def _is_report(data: bytes) -> bool:
     try:
-        report = json.loads(data)
-    except ValueError:
+        return {"states", "verdict"} <= parse_object(data).keys()
+    except (ValueError, TypeError):
         return False
-    return isinstance(report, dict) and {"states", "verdict"} <= report.keys()
 
 
 def write(path: Path, report: Mapping[str, Any]) -> None:

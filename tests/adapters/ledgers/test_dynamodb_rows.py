@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.rows import NASTY_NAMES, enrolments, row, sealed
 from worker.adapters.ledgers.dynamodb.rows import (
+    DIGEST,
     ROSTER,
     ROW,
     SHARDS,
@@ -105,3 +106,13 @@ def test_an_item_that_reached_the_limit_of_dynamodb_becomes_small_with_its_next_
     assert found is not None
     assert len(str(to_item(found._replace(settled=found.settled.add("x" * 256))))) < 16_000
     assert all(id_ in found.settled for id_ in ids)
+
+
+def test_a_digest_takes_no_room_beside_the_record_and_few_bytes_after_it() -> None:
+    in_outbox, delivered = (to_item(row(sealed=sealed(blob=blob))) for blob in (b"x" * 700, b""))
+    assert DIGEST not in in_outbox, "it is made of the record again"
+    assert len(delivered[DIGEST]["B"]) == 32
+    earlier = to_enrolment(delivered | {DIGEST: {"B": b""}})
+    assert earlier is not None
+    assert earlier.sealed is not None
+    assert earlier.sealed.digest == ""

@@ -40,3 +40,20 @@ async def test_a_file_without_the_later_columns_gets_them_and_keeps_its_rows(tmp
         assert await ledger.read("ana") == old
         assert await ledger.put(refused, None) == Written(refused)
         assert await ledger.read("ben") == refused
+
+
+async def test_a_digest_stays_with_its_own_secret_whatever_an_earlier_version_writes(tmp_path: Path) -> None:
+    path = tmp_path / "rollout.db"
+    async with opened(path) as ledger:
+        await ledger.put(row("ana", State.SEALED, sealed=sealed(5)), None)
+        await ledger.put(row("ben", State.DELIVERED, sealed=sealed(5, blob=b"")), None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as earlier:  # it knows no column "digest"
+        earlier.execute("UPDATE users SET state = 'delivered', blob = x'' WHERE username = 'ana'")
+        earlier.execute("UPDATE users SET sealed_generation = 6, attempt_id = 'another' WHERE username = 'ben'")
+    async with opened(path) as ledger:
+        ana, ben = await ledger.read("ana"), await ledger.read("ben")
+    assert ana is not None
+    assert ana.sealed == sealed(5, blob=b""), "what we recorded, and it delivered"
+    assert ben is not None
+    assert ben.sealed is not None
+    assert ben.sealed.digest == "", "of its own secret nobody knows the digest"

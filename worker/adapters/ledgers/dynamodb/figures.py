@@ -68,7 +68,7 @@ def _minutes(item: Item) -> Iterator[Minute]:
     hour = _hour_of(item[KEY]["S"])
     for name, value in item.items():
         of_hour = name.removeprefix(_MINUTE)
-        if name.startswith(_MINUTE) and of_hour.isdigit():
+        if name.startswith(_MINUTE) and of_hour.isascii() and of_hour.isdigit():
             minute = load(hour * _MINUTES + int(of_hour), value.get("S", ""))
             if minute is not None:
                 yield minute

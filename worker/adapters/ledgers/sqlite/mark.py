@@ -39,8 +39,8 @@ older ledger is being recovered, ``recovering``."""
 WHAT = "the mark"
 """What errors call the file."""
 _FIRST_LINE = re.compile(rb"(mfa-worker mark 1 ([0-9a-f]{32}) ([0-9]{19})) ([0-9a-f]{8})\n")
-_NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-f]{4})*")')
-"""A line with a name, which is a JSON string."""
+_NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-f]{4})*+")')
+"""A line with a name, which is a JSON string. It goes back over nothing, which would take memory for each character."""
 SPARE_LINES = 1_000
 """So many lines that no longer matter may be in the file, beside as many as there are names, before a worker that
 starts writes it anew: some 50 KB."""
@@ -350,7 +350,7 @@ def _parsed(data: bytes) -> Marked:
     marked = _first_line(data[:LENGTH])
     for line in data[LENGTH:].split(b"\n")[:-1]:
         marked.lines += 1
-        if (parts := _NAME.fullmatch(line)) is None:
+        if (parts := _NAME.fullmatch(line)) is None or not line.isascii():
             continue
         username, generation = json.loads(parts[3]), int(parts[2])
         known = marked.names.get(username, -1)

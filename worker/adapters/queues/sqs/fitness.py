@@ -15,6 +15,7 @@ from typing import Any, Final
 from worker.adapters.aws.queue import DAY
 from worker.adapters.aws.sqs import is_encrypted
 from worker.core.errors import UsageError
+from worker.core.record import parse_object
 from worker.core.shell import command_line
 from worker.core.words import duration
 from worker.settings.queue_urls import FIFO, named, same
@@ -63,12 +64,15 @@ class Trouble:
 
 def redrive_policy(attributes: Mapping[str, Any]) -> RedrivePolicy:
     """The queue's redrive policy; one that cannot be read counts as none."""
-    policy: Any = {}
-    with suppress(ValueError):
-        policy = json.loads(attributes.get("RedrivePolicy") or "{}")
-    if not isinstance(policy, dict) or not policy.get("deadLetterTargetArn"):
+    policy: Mapping[str, Any] = {}
+    with suppress(ValueError, TypeError):
+        policy = parse_object(str(attributes.get("RedrivePolicy") or "{}").encode())
+    if not policy.get("deadLetterTargetArn"):
         return RedrivePolicy("", 0)
-    return RedrivePolicy(str(policy["deadLetterTargetArn"]), int(policy.get("maxReceiveCount") or 0))
+    receives = 0
+    with suppress(ValueError, TypeError, OverflowError):
+        receives = int(policy.get("maxReceiveCount") or 0)
+    return RedrivePolicy(str(policy["deadLetterTargetArn"]), receives)
 
 
 def troubles(url: str, attributes: Mapping[str, Any]) -> list[Trouble]:
@@ -143,11 +147,11 @@ def dead_letter_troubles(url: str, attributes: Mapping[str, Any], of_requests: M
 def _is_admitted(arn: str, attributes: Mapping[str, Any]) -> bool:
     """Whether a dead-letter queue takes the messages of the queue with that ARN (SQS API, RedriveAllowPolicy)."""
     try:
-        policy = json.loads(attributes.get("RedriveAllowPolicy") or "{}")
-        permission, sources = policy.get("redrivePermission", "allowAll"), policy.get("sourceQueueArns", ())
-    except (ValueError, AttributeError):
+        policy = parse_object(str(attributes.get("RedriveAllowPolicy") or "{}").encode())
+    except (ValueError, TypeError):
         return True
-    return permission == "allowAll" or (permission == "byQueue" and arn in sources)
+    permission, sources = policy.get("redrivePermission", "allowAll"), policy.get("sourceQueueArns")
+    return permission == "allowAll" or (permission == "byQueue" and isinstance(sources, list) and arn in sources)
 
 
 _TIMES: Final = "MessageRetentionPeriod", "DelaySeconds", "MaximumMessageSize"

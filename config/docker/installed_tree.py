@@ -90,9 +90,9 @@ def digests() -> Iterator[str]:
     """A line for each place."""
     for place in PLACES:
         found, number = digest(files(place), with_time=place == VENV)
-        yield f"{found}  {place} ({number} files)"
+        yield f"{found}  {number:>5} files  {place}"
     found, number = digest(bytecode(), with_time=False)
-    yield f"{found}  bytecode of the standard library ({number} files)"
+    yield f"{found}  {number:>5} files  bytecode of the standard library"
 
 
 if __name__ == "__main__":

@@ -60,21 +60,21 @@ def test_the_soft_limit_of_files_is_raised_as_far_as_is_needed_and_allowed(
     assert system[resource.RLIMIT_NOFILE] == after
 
 
-async def test_a_file_that_may_not_grow_ends_the_run_with_75_and_nobody_is_lost(rollout: Rollout) -> None:
-    rollout.configure(run={"grace": 0.5, "watchdog": 2.0})
-    users = [f"user-{number}" for number in range(60)]
-    await rollout.push(await rollout.sign_in(*users, credential="session"))
-    largest = max(path.stat().st_size for path in rollout.folder.iterdir() if path.is_file())
+def small() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
-    def small() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 16_384, largest + 16_384))
 
-    stopped = await rollout.run(limits=small)
+async def test_a_file_that_may_not_grow_is_75_with_the_cure_and_the_next_command_goes_on(rollout: Rollout) -> None:
+    requests = rollout.file(await rollout.sign_in(*(f"user-{number}" for number in range(400))))
+    stopped = await rollout.command("push", requests, limits=small)
     assert stopped.code == 75, stopped.err
-    assert "ulimit -f unlimited" in stopped.err
-    assert [line["cause"] for line in stopped.logged("limit_too_low")]
+    assert "ulimit -f unlimited (no file may grow beyond 200,000 bytes now)" in stopped.err
+    assert "Traceback" not in stopped.err
+    assert (await rollout.command("push", requests)).code == 0
+    assert (await rollout.status())["backlog"] == 400
 
-    ended = await rollout.run()
-    assert ended.code == 0, ended.err
-    assert await rollout.states() == {"delivered": 60}
-    assert not (await rollout.audit()).stale
+
+async def test_check_tells_of_it_before_anything_is_touched(rollout: Rollout) -> None:
+    told = await rollout.command("check", "--json", limits=small)
+    assert "no file may grow beyond 200,000 bytes here" in told.out
+    assert not rollout.ledger.exists()

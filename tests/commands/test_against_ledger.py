@@ -79,6 +79,9 @@ async def test_a_forged_record_neither_comes_out_nor_hides_the_true_one(rollout:
     assert (ended.code, found) == (0, {}), ended.err
     assert json.loads(output.read_text())["secret_code"] == true["ben"]
     assert len(csv.read_text().splitlines()) == 2
+    ended, _ = await opened(rollout, "--user", "\udcff", "--user", "zoe")
+    assert ended.code == 1
+    assert "no record of 2 of the users that --user names" in ended.err
 
 
 async def test_the_ledger_may_be_a_copy_elsewhere_and_in_use(rollout: Rollout, tmp_path: Path) -> None:

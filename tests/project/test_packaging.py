@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
 import tomllib
 from functools import cache
+from importlib.metadata import packages_distributions
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +113,39 @@ def test_tests_run_with_the_versions_that_are_shipped_and_checks_with_those_of_t
 def test_the_lock_is_resolved_for_the_oldest_supported_python() -> None:
     oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
     assert f"--python-version {oldest} " in (ROOT / "config/lock").read_text()
+
+
+FLOORS = {"idna", "protobuf", "pygments", "python-dotenv", "requests", "urllib3"}
+"""Named in pyproject.toml for their floors alone: see tests/project/test_advisories.py."""
+COME_WITH_OTHERS = {"aiobotocore", "botocore", "markupsafe", "pydantic_core"}
+"""Modules of packages that are not named: aioboto3, jinja2 and pydantic pin theirs."""
+
+
+def imported() -> dict[str, set[str]]:
+    """The modules of others that the worker imports, and the distributions that bring them."""
+    found = set()
+    for file in (ROOT / "worker").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    owners = packages_distributions()
+    return {module: {str(canonicalize_name(owner)) for owner in owners[module]} for module in found & owners.keys()}
+
+
+def test_the_worker_imports_what_it_installs_and_names_what_it_imports() -> None:
+    named = {str(canonicalize_name(Requirement(each).name)) for each in CORE + OPTIONAL}
+    brought = {owner for owners in imported().values() for owner in owners}
+    assert named - brought == FLOORS, "whatever else is not imported: take it out, or say in FLOORS why it is there"
+    without = {module for module, owners in imported().items() if not owners & (named | {"mfa-worker"})}
+    without = {module for module in without if not module.startswith("types_")}  # for mypy alone
+    assert without == COME_WITH_OTHERS, "name their packages in pyproject.toml"
+
+
+def test_an_extra_is_no_part_of_the_worker() -> None:
+    named = [{str(canonicalize_name(Requirement(each).name)) for each in group} for group in [CORE, *EXTRAS.values()]]
+    assert all(not one & other for one, other in combinations(named, 2))
 
 
 def instructions_of_the_last_stage() -> dict[str, str]:

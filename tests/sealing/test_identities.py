@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
+from tests.support.age_keys import behind_passphrase, locked_ssh_key, ssh_key
+from tests.support.age_plugin import Mood, Plugin
 from worker.core.errors import UsageError
-from worker.sealing.age import AgeOpener, AgeSealer, keygen
+from worker.sealing.age import MOST_TROUBLES, AgeOpener, AgeSealer, keygen
+from worker.sealing.canary import opened_sealer
 from worker.sealing.identities import Identities, read_identities
+from worker.sealing.person import Person
 
 TEXT, RECIPIENT = keygen("now")
 KEY = TEXT.split()[-1]
@@ -46,7 +53,7 @@ def refused(path: Path) -> str:
 
 
 def usable(found: Identities) -> list[str]:
-    return [str(each) for each in found.usable]
+    return [each.text for each in found.usable]
 
 
 @pytest.mark.parametrize(
@@ -175,3 +182,173 @@ def test_an_opener_knows_what_it_does_not_use(path: Path) -> None:
 def test_a_key_in_place_of_its_file_is_refused_and_not_repeated(given: str) -> None:
     assert "in place of a file" in refused(Path(given))
     assert KEY[20:30].lower() not in refused(Path(given)).lower()
+
+
+# --- keys of other kinds ----------------------------------------------------------------------------------------------
+
+
+class Sits(Person):
+    """Somebody at the terminal, who types these passphrases one after the other."""
+
+    def __init__(self, *typed: str) -> None:
+        self.typed, self.asked, self.told = list(typed), list[str](), list[str]()
+
+    def is_there(self) -> bool:
+        return True
+
+    def passphrase(self, prompt: str) -> str | None:
+        self.asked.append(prompt)
+        return self.typed.pop(0) if self.typed else None
+
+    def display_message(self, message: str) -> None:
+        self.told.append(message)
+
+
+class Nobody(Sits):
+    """Nobody at all: a script."""
+
+    def is_there(self) -> bool:
+        return False
+
+
+@pytest.fixture(scope="module")
+def protected() -> bytes:
+    """An identity file behind the passphrase "right"."""
+    return behind_passphrase(TEXT.encode(), b"right")
+
+
+def armored(binary: bytes) -> bytes:
+    body = base64.encodebytes(binary).decode().replace("\n", "")
+    lines = [body[at : at + 64] for at in range(0, len(body), 64)]
+    return "\n".join(["-----BEGIN AGE ENCRYPTED FILE-----", *lines, "-----END AGE ENCRYPTED FILE-----", ""]).encode()
+
+
+@pytest.mark.parametrize("form", [bytes, armored])
+def test_a_file_behind_a_passphrase_is_opened_by_whoever_types_it(
+    path: Path, protected: bytes, form: Callable[[bytes], bytes]
+) -> None:
+    path.write_bytes(form(protected))
+    person = Sits("wrong", "right")
+    assert usable(read_identities([path], person)) == [KEY]
+    assert person.asked == [f"Passphrase of {path}"] * 2
+    assert person.told == ["this passphrase does not open it"]
+
+
+def test_a_passphrase_is_asked_for_on_a_terminal_alone(path: Path, protected: bytes) -> None:
+    path.write_bytes(protected)
+    for person in (None, Nobody(), Sits()):
+        with pytest.raises(UsageError, match="encrypted with a passphrase") as caught:
+            read_identities([path], person)
+        assert f"age -d {path} | mfa-worker … -i -" in caught.value.hint
+
+
+def test_a_file_that_asks_for_more_work_than_any_key_needs_is_not_tried(path: Path, protected: bytes) -> None:
+    path.write_bytes(protected.replace(b" 10\n", b" 31\n", 1))
+    person = Sits("right")
+    with pytest.raises(UsageError, match=r"more work \(2\^31\)"):
+        read_identities([path], person)
+    assert not person.asked
+
+
+@pytest.mark.parametrize("form", ["OpenSSH", "TraditionalOpenSSL"])
+def test_ssh_keys_of_either_form_are_used_beside_others_in_one_file(path: Path, form: Any) -> None:
+    first, _ = ssh_key()
+    second, _ = ssh_key("rsa", form=form)
+    path.write_bytes(first + b"# mine\r\n" + TEXT.encode() + second.replace(b"\n", b"\r\n") + first)
+    found = read_identities([path])
+    assert [each.words for each in found.usable] == ["an SSH private key", "an age identity", "an SSH private key"]
+    assert not found.unused
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "cure"),
+    [
+        (locked_ssh_key(), "an SSH private key with a passphrase", "ssh-keygen -p -f COPY"),
+        (ssh_key("rsa", passphrase=b"p", form="TraditionalOpenSSL")[0], "with a passphrase", "ssh-keygen -p -f COPY"),
+        (ssh_key("rsa", form="PKCS8")[0], "in PEM (private key)", "ssh-keygen -p -f COPY"),
+        (ssh_key("ecdsa")[0], "of a kind that age does not read", "keygen"),
+        (ssh_key()[0][:-30], "an SSH private key that is cut off", "copy the whole file"),
+        (POST_QUANTUM.encode(), "a post-quantum age identity", "age-plugin-pq -identity"),
+    ],
+    ids=["ed25519 with a passphrase", "RSA with a passphrase", "PKCS#8", "ECDSA", "cut off", "post-quantum"],
+)
+def test_an_ssh_key_that_cannot_be_used_says_why_and_how_it_could(
+    path: Path, content: bytes, said: str, cure: str
+) -> None:
+    path.write_bytes(content)
+    told = refused(path)
+    assert said in told
+    assert cure in told
+
+
+def test_the_line_that_takes_a_passphrase_off_a_copy_names_the_file(path: Path) -> None:
+    path.write_bytes(locked_ssh_key())
+    assert f"cp {path} COPY" in refused(path)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o644, 0o660])
+def test_an_ssh_key_is_kept_as_ssh_keeps_it(path: Path, mode: int) -> None:
+    path.write_bytes(ssh_key()[0])
+    path.chmod(mode)
+    assert f"chmod 600 {path}" in refused(path)
+
+
+# --- plugins ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    return Plugin(tmp_path)
+
+
+@pytest.fixture
+def sealed(plugin: Plugin) -> bytes:
+    with opened_sealer([plugin.recipient, RECIPIENT]) as sealer:
+        return sealer.seal(b"secret")
+
+
+def test_an_identity_of_a_plugin_opens_what_is_sealed_to_its_key(path: Path, plugin: Plugin, sealed: bytes) -> None:
+    path.write_text(f"# stub of a token\n{plugin.identity.lower()}\n")
+    assert AgeOpener([path]).open(sealed) == b"secret"
+    with pytest.raises(ValueError, match="sealed to another identity"):
+        AgeOpener([path]).open(AgeSealer([RECIPIENT]).seal(b"x"))
+
+
+def test_a_plugin_asks_the_person_for_the_pin(path: Path, plugin: Plugin, sealed: bytes) -> None:
+    path.write_text(plugin.identity)
+    plugin.mood = Mood.ASKS_FOR_PIN
+    person = Sits("1234", "0000")
+    opener = AgeOpener([path], person)
+    assert opener.open(sealed) == b"secret"
+    with pytest.raises(ValueError, match="wrong PIN"):
+        opener.open(sealed)
+    assert person.asked == ["PIN of the token"] * 2
+
+
+def test_hardware_that_is_not_there_is_said_once_and_ends_it(path: Path, plugin: Plugin, sealed: bytes) -> None:
+    path.write_text(plugin.identity)
+    plugin.mood = Mood.NOT_PLUGGED_IN
+    opener = AgeOpener([path])
+    for _ in range(MOST_TROUBLES - 1):
+        with pytest.raises(ValueError, match="the token is not plugged in"):
+            opener.open(sealed)
+    with pytest.raises(UsageError, match="the token is not plugged in") as caught:
+        opener.open(sealed)
+    assert "put the hardware in" in caught.value.hint
+
+
+def test_a_key_of_age_is_tried_before_any_hardware(path: Path, plugin: Plugin, sealed: bytes) -> None:
+    path.write_text(f"{plugin.identity}\n{TEXT}")
+    plugin.mood = Mood.HANGS
+    assert AgeOpener([path]).open(sealed) == b"secret"
+
+
+def test_a_plugin_whose_program_is_missing_is_named_with_the_cure(path: Path, plugin: Plugin) -> None:
+    path.write_text(plugin.identity)
+    plugin.program.unlink()
+    said = refused(path)
+    with pytest.raises(UsageError, match="age-plugin-hardware is not on the PATH") as caught:
+        read_identities([path], Nobody())
+    assert "install age-plugin-hardware" in caught.value.hint
+    assert "an identity of the age plugin hardware" in said

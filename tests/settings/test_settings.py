@@ -94,14 +94,16 @@ def test_lists_are_json_outside_of_the_file(config: Path) -> None:
     assert "(from --set seal.recipients): should be a list" in complaint(f"seal.recipients={KEY}")
 
 
-@pytest.mark.parametrize("text", [KEY[:-1], KEY.upper(), "ssh-ed25519 AAAA", "age1" + "b" * 58, ""])
+@pytest.mark.parametrize("text", [KEY[:-1], KEY[:9] + KEY[9:].upper(), "ssh-ed25519 AAAA", "age1" + "b" * 58, ""])
 def test_what_is_no_public_key_is_refused(text: str) -> None:
-    assert "entry 2 should be a public key" in complaint(f'seal.recipients=["{KEY}", "{text}"]')
+    said = complaint(f'seal.recipients=["{KEY}", "{text}"]')
+    assert "entry 2 is " in said
+    assert not text or text not in said
 
 
 def test_a_private_key_among_the_recipients_is_refused_and_not_repeated() -> None:
     text = complaint('seal.recipients=["AGE-SECRET-KEY-1QQQQQQ"]')
-    assert "private key and must not be here" in text
+    assert "entry 1 is a private key" in text
     assert "QQQ" not in text
 
 

@@ -82,10 +82,10 @@ def test_an_issuer_that_nobody_could_see_or_no_code_could_hold_is_refused(issuer
         (f"see {PRIVATE}", "a private key"),
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKmZ ada@example.org", "an SSH key"),
         ("ssh-rsa AAAAB3NzaC1yc2E", "an SSH key"),
-        ("age1yubikey1q2w3e4r5t6z7u8i9o0", "an age plugin"),
-        (PUBLIC[:-1], "a letter of it"),
-        (PUBLIC[:-1] + ("q" if PUBLIC[-1] != "q" else "p"), "a letter of it"),
-        ("", "no public key"),
+        ("age1yubikey1q2w3e4r5t6z7u8i9o0", "cut off or mistyped"),
+        (PUBLIC[:-1], "cut off or mistyped"),
+        (PUBLIC[:-1] + ("q" if PUBLIC[-1] != "q" else "p"), "a letter is wrong"),
+        ("", "empty"),
         ("ada@example.org", "no public key"),
     ],
     ids=lambda each: "a key" if each[:4].lower() in ("age-", "age1", "see ") else None,
@@ -94,7 +94,7 @@ def test_what_is_no_recipient_is_said_and_never_repeated(text: str, said: str) -
     with pytest.raises(UsageError, match=said) as refused:
         first.recipient(text)
     told = f"{refused.value} {refused.value.hint}"
-    assert "keygen" in told
+    assert refused.value.hint
     assert not text or text not in told
     assert PRIVATE not in told
 

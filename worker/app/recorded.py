@@ -10,6 +10,7 @@ from worker.app.beginning import ledger_name
 from worker.app.stores import aws_target, mark_path, stamp
 from worker.core.model import Recorded
 from worker.core.ports import SecretsRecorded
+from worker.requests.usernames import is_username
 from worker.settings import Settings
 
 
@@ -18,7 +19,7 @@ class RecordedSecrets:
 
     def __init__(self, settings: Settings, usernames: Sequence[str] | None) -> None:
         self._settings = settings
-        self._usernames = usernames
+        self._usernames = None if usernames is None else [each for each in usernames if is_username(each)]
         self.name = ledger_name(settings)
 
     def check(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from worker.app import beginning, older
+from worker.app import beginning, older, sealed_to
 from worker.app.damage import refuse_damaged
 from worker.app.looking import ONE_BY_ONE_IN_A_RUN, Looking, plan_of
 from worker.app.monitoring import Observe, monitored
@@ -41,7 +41,7 @@ from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
 from worker.requests.refused import Refused
 from worker.requests.usernames import read_usernames
-from worker.sealing.age import AgeSealer
+from worker.sealing.canary import opened_sealer
 from worker.settings import Settings
 from worker.telemetry import progress, report
 
@@ -80,6 +80,8 @@ class RunOptions:
     """The share of bad outcomes above which the run stops, because a person must look at them."""
     new_rollout: bool = False
     """Whether a rollout is meant to begin, even where the channel holds records already."""
+    accept_recipients: bool = False
+    """Whether the recipients of the settings are meant, even where the ledger was begun with others."""
     rehearses: bool = False
     """Whether this is a run of a rehearsal: its ledger is always new, it prints its own result, and what to do next is
     not what a real run needs."""
@@ -107,12 +109,15 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
     refused = Refused(parser_of(settings).digest)
     async with (
         monitored(settings, stats, shutdown) as observe,
-        open_stores(settings, Purpose.RUN, new_rollout=options.new_rollout) as stores,
+        open_stores(
+            settings, Purpose.RUN, new_rollout=options.new_rollout, accept_recipients=options.accept_recipients
+        ) as stores,
     ):
         if not options.rehearses:
             beginning.say_new(settings, stores.found)
             beginning.say_exposed(settings)
             beginning.say_surroundings(settings)
+            sealed_to.say_recorded(stores.found)
         await refuse_damaged(stores)
         if refusal := await older.refusal(settings, stores):
             raise refusal
@@ -209,7 +214,8 @@ async def _last_known(stores: Stores, queue: Queue, reason: WorkerError) -> tupl
 
 def _refuse_what_cannot_work(settings: Settings, options: RunOptions) -> None:
     """Raise ``UsageError`` for what can be seen to be wrong before the ledger is touched."""
-    AgeSealer(settings.seal.recipients)
+    with opened_sealer(settings.seal.recipients):
+        pass
     refuse_without_otel(settings)
     if options.source not in (None, "-") and not os.access(options.source, os.R_OK):
         why = "permission denied" if os.path.lexists(options.source) else "there is no such file"

@@ -17,7 +17,7 @@ from worker.adapters.ledgers.found import RECIPIENT
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.adapters.watched_file import Watched
-from worker.app import beginning, own_identity
+from worker.app import beginning, own_identity, sealed_to
 from worker.app.written_files import mark_beside, refuse_wrong_files
 from worker.core.clock import EndpointClock, SystemClock
 from worker.core.errors import UsageError
@@ -90,6 +90,9 @@ class StoredLedger(CountedLedger, LookedAt, Beginning, Roster, PaceStore, Figure
 
     async def forget(self, name: str) -> None:
         """Take that part out of the stamp."""
+
+    async def restamp(self, name: str, value: str, instead_of: str) -> bool:
+        """Change that part of the stamp, if it is ``instead_of`` now; whether it was."""
 
 
 class Purpose(Enum):
@@ -202,11 +205,16 @@ def aws_target(settings: Settings) -> AwsTarget:
 
 @asynccontextmanager
 async def open_stores(
-    settings: Settings, purpose: Purpose = Purpose.PUSH, *, new_rollout: bool = False
+    settings: Settings,
+    purpose: Purpose = Purpose.PUSH,
+    *,
+    new_rollout: bool = False,
+    accept_recipients: bool = False,
 ) -> AsyncIterator[Stores]:
     """Open queue and ledger.
 
-    ``new_rollout``: one is meant to begin, even where the channel holds records already. Raises ``UsageError``,
+    ``new_rollout``: one is meant to begin, even where the channel holds records already; ``accept_recipients``: those
+    of the settings are meant, even where the ledger was begun with others. Raises ``UsageError``,
     ``DependencyUnavailable``, ``PersonMustAct``.
     """
     worker = uuid.uuid4().hex[:16]
@@ -223,6 +231,8 @@ async def open_stores(
             )
         ledger = await opening.ledger()
         found = await _found(settings, ledger, purpose)
+        if purpose is not Purpose.EXISTING:
+            beginning.refuse_ended(settings, found)
         is_meant = new_rollout or beginning.is_meant(found)
         is_told = False
         if purpose is not Purpose.EXISTING and not found.has_users and not settings.ledger.must_exist:
@@ -232,16 +242,17 @@ async def open_stores(
                 found = await _found(settings, ledger, purpose)
                 if not found.has_users:  # else another worker began, and delivered, since we looked
                     raise
-        own = (
-            own_identity.own_identity(settings, found) if purpose is Purpose.RUN and _is_ours(settings, found) else None
-        )
+        is_run = purpose is Purpose.RUN
+        own, of_workers = _of_workers(settings, found, accept=accept_recipients) if is_run else (None, {})
         await ledger.open(
-            {**stamp(settings), **own_identity.recipient_stamp(own)},
+            {**stamp(settings), **of_workers},
             must_exist=settings.ledger.must_exist,
             new_rollout=is_meant,
         )
         if purpose is Purpose.RUN and own is None and RECIPIENT in found.stamp:
             await own_identity.refuse_under_way(ledger)
+        if accept_recipients:
+            found = await sealed_to.accept(settings, ledger, found)
         if new_rollout and not found.has_users:
             found = await beginning.remember_it_is_meant(ledger, found)
         looks_at_mark = purpose is Purpose.PUSH and settings.ledger.kind == "sqlite" and not is_told
@@ -274,6 +285,21 @@ async def open_ledger(settings: Settings) -> AsyncIterator[StoredLedger]:
         beginning.say_new(settings, await beginning.existing(settings, ledger))
         await ledger.open(stamp(settings), must_exist=settings.ledger.must_exist)
         yield ledger
+
+
+def _of_workers(settings: Settings, found: Found, *, accept: bool) -> tuple[OwnAgeSealer | None, Mapping[str, str]]:
+    """Return the worker's own identity, and the parts of the stamp that only workers bring along.
+
+    ``accept``: whether other recipients than the ledger's are meant. Raises ``UsageError``.
+    """
+    own = None
+    if _is_ours(settings, found):
+        sealed_to.refuse_others(settings, found, accept=accept)
+        own = own_identity.own_identity(settings, found)
+    return own, {
+        **own_identity.recipient_stamp(own),
+        **sealed_to.stamp_to_open_with(settings, found, accept=accept),
+    }
 
 
 def _is_ours(settings: Settings, found: Found) -> bool:

@@ -30,7 +30,7 @@ from worker.engine.loop import WorkerLoop
 from worker.engine.shutdown import Shutdown
 from worker.engine.waves import Wave
 from worker.pacing.pacer import SharedPacer
-from worker.sealing.age import AgeSealer
+from worker.sealing.canary import opened_sealer
 from worker.settings import Settings
 
 if TYPE_CHECKING:  # importing the SDK takes 0.25 s
@@ -66,8 +66,8 @@ async def open_worker(
     ``ChannelUnavailable``, ``LedgerUnavailable``.
     """
     clock = stores.clock
-    sealer = AgeSealer(settings.seal.recipients)
     async with AsyncExitStack() as stack:
+        sealer = stack.enter_context(opened_sealer(settings.seal.recipients))
         channel = await stack.enter_async_context(open_channel(settings))
         in_use = [*stores.watched, *([channel] if isinstance(channel, Watched) else [])]
         await stack.enter_async_context(watch_files(in_use, shutdown))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from worker.setup.first_settings import Answers
 
 Answer = TypeVar("Answer")
+_BETWEEN_KEYS = re.compile(r"\s*,\s*|\s+(?=(?:age1|ssh-|ecdsa-|sk-))", re.IGNORECASE)
+"""What stands between two public keys in one line; an SSH key has blanks in it."""
 
 
 def answers(pool: str | None, issuer: str | None, recipients: tuple[str, ...]) -> Answers:
@@ -43,7 +46,9 @@ def answers(pool: str | None, issuer: str | None, recipients: tuple[str, ...]) -
         or _ask("The name of your service, as people see it in their authenticator app", first.issuer),
         recipients=given.recipients
         or _ask(
-            "Public keys that may open the secrets (age1…); empty: a key pair is made", _recipients, may_be_empty=True
+            "Public keys that may open the secrets (age1…); empty: a key pair is made",
+            _recipients,
+            may_be_empty=True,
         ),
     )
 
@@ -51,7 +56,7 @@ def answers(pool: str | None, issuer: str | None, recipients: tuple[str, ...]) -
 def _recipients(text: str) -> tuple[str, ...]:
     from worker.setup.first_settings import recipient
 
-    return tuple(dict.fromkeys(recipient(each) for each in text.replace(",", " ").split()))
+    return tuple(dict.fromkeys(recipient(each) for each in _BETWEEN_KEYS.split(text.strip()) if each))
 
 
 def _ask(question: str, understood: Callable[[str], Answer], *, may_be_empty: bool = False) -> Answer:

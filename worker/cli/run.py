@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     "--new-rollout", is_flag=True, help="Say once that a rollout begins with a new ledger beside older secrets."
 )
 @click.option(
+    "--accept-recipients", is_flag=True, help="Say once that the rollout seals to others from now on: seal.recipients."
+)
+@click.option(
     "--dry-run", is_flag=True, help="Change nothing: say what would go wrong, and what the requests are like."
 )
 @configured
@@ -69,6 +72,7 @@ def run(
     only: Path | None,
     stop_if_failing: str | None,
     new_rollout: bool,
+    accept_recipients: bool,
     dry_run: bool,
 ) -> int:
     """Enrol everybody who waits on the queue, say what became of them, and end.
@@ -89,7 +93,7 @@ def run(
         findings = run_async(checks.dry_run(settings, source))
         checks.show(findings, sys.stdout, as_json=False)
         return ExitCode.USAGE if any(finding.fails for finding in findings) else ExitCode.DONE
-    options = RunOptions(source, follow, max_users, tolerated, report, only, failing, new_rollout)
+    options = RunOptions(source, follow, max_users, tolerated, report, only, failing, new_rollout, accept_recipients)
     return run_async(run_worker(settings, options))
 
 

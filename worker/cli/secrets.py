@@ -50,7 +50,7 @@ class Open(click.Command):
     multiple=True,
     required=True,
     type=click.Path(path_type=Path, allow_dash=True),
-    help="A key file of keygen; -: standard input.",
+    help="A key file: age's, SSH, of a plugin; -: standard input.",
 )
 @click.option("--show", is_flag=True, help="Print secrets to a terminal too.")
 @click.option(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import click
 
 from worker.cli.options import CONFIG, SET, configured, load, sources
 from worker.core.errors import ExitCode
+from worker.core.recipients import recipients
 from worker.core.shell import quoted
 
 if TYPE_CHECKING:
@@ -140,3 +143,16 @@ def show(context: click.Context, as_json: bool, config: Path | None, overrides: 
         else:
             unset = "" if row.value else "# "
             click.echo(f"{unset}{row.key} = {row.value}  # {row.source}")
+            for line in _about(row.key, row.value):
+                click.echo(f"#   {line}")
+
+
+def _about(key: str, value: str) -> Iterator[str]:
+    """Yield what is to be known of a setting's value: whose public keys those are."""
+    if key != "seal.recipients":
+        return
+    for number, each in enumerate(recipients(json.loads(value or "[]")), 1):
+        missing = each.plugin and shutil.which(f"age-plugin-{each.plugin}") is None
+        yield f"{number}: {each.words}, {each.short}" + (
+            f"; age-plugin-{each.plugin} is not on the PATH here: install it where the worker runs" if missing else ""
+        )

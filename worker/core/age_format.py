@@ -15,6 +15,8 @@ ARMOR_BEGINS = b"-----BEGIN AGE ENCRYPTED FILE-----"
 ARMOR_ENDS = b"-----END AGE ENCRYPTED FILE-----"
 """The last line of an armored age file."""
 
+_STANZA = re.compile(rb"-> ([!-~]+)(?: [!-~]+)*\n(?:[A-Za-z0-9+/]{64}\n)*[A-Za-z0-9+/]{0,63}\n")
+"""What stands in a header for one recipient; it begins with the name of its kind."""
 LONGEST_HEADER = 1 << 15
 """The most bytes (32 KiB) of a header: 20 post-quantum recipients, or 300 others. The library that opens age files
 takes a time that grows with the square of a header's length (measured: 0.4 s for 16 KiB, half an hour for 1 MiB), and
@@ -41,3 +43,10 @@ def as_binary(data: bytes) -> bytes | None:
         except ValueError:
             return None
     return data if _HEADER.match(data, 0, LONGEST_HEADER) else None
+
+
+def stanzas(data: bytes) -> list[tuple[str, int]]:
+    """Return the name and the bytes of each stanza of a binary age file; none if it is no age file."""
+    header = _HEADER.match(data)
+    end = header.end() if header else 0
+    return [(each[1].decode("ascii"), len(each[0])) for each in _STANZA.finditer(data, len(AGE) + 1, end)]

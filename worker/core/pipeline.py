@@ -42,13 +42,14 @@ from worker.core.model import (
     Reason,
     Refused,
     Request,
+    Sealed,
     State,
     Trouble,
     TryAgain,
     Verdict,
     Written,
 )
-from worker.core.ports import Channel, Clock, Sealer
+from worker.core.ports import Channel, Clock, Sealer, SlowSealer
 from worker.core.record import seal_record
 from worker.core.record_size import RecordSize
 from worker.core.resilience.backoff import Backoff, retry
@@ -101,6 +102,7 @@ class Pipeline:
         self._ledger = ledger
         self._channel = channel
         self._sealer = sealer
+        self._slow_sealer = sealer if isinstance(sealer, SlowSealer) else None
         self._record_size = record_size
         self._caller = caller
         self._deliveries = deliveries
@@ -361,9 +363,12 @@ class Pipeline:
     ) -> Verdict:
         config, activator = self._config, self._activator
         generation, hands_over, started = claim.row.generation, activator is None, self._clock.monotonic()
-        sealed = seal_record(
-            request, issued, generation, claim.sent_at, config.record, self._sealer, hands_over_session=hands_over
-        )
+
+        def seal() -> Sealed:
+            sent_at, form = claim.sent_at, config.record
+            return seal_record(request, issued, generation, sent_at, form, self._sealer, hands_over_session=hands_over)
+
+        sealed = seal() if self._slow_sealer is None else await self._slow_sealer.aside(seal)
         activation = None
         if activator is not None:
             replaces = rules.may_have_a_factor(claim.row, request)

@@ -8,9 +8,9 @@ harmless (``LedgerStats.count`` alone may then count twice).
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from worker.core.errors import RowDamaged, WorkerError
 from worker.core.figures import Minute
@@ -32,6 +32,8 @@ from worker.core.model import (
     WriteResult,
 )
 from worker.core.outlook import UNJUDGED, Outlook
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,6 +467,15 @@ class Sealer(Protocol):
 
     def sealed_size(self, plaintext: int) -> int:
         """The most bytes that so many bytes take when they are sealed."""
+        ...
+
+
+@runtime_checkable
+class SlowSealer(Protocol):
+    """What a sealer has besides, if its ``seal`` waits for another process."""
+
+    async def aside(self, do: Callable[[], Result]) -> Result:
+        """Do this, which calls ``seal``, where nobody else waits for it."""
         ...
 
 

@@ -57,13 +57,17 @@ def read_own(file: Path) -> OwnAgeSealer:
     it, and nothing else but comments.
     """
     found = read_identities([file])
-    if len(found.usable) > 1 or found.unused:
-        what = f"{len(found.usable)} identities" if len(found.usable) > 1 else f"more: {found.unused[0]}"
+    (first, *others), what = found.usable, ""
+    if others or found.unused:
+        what = f"{len(found.usable)} identities" if others else f"more: {found.unused[0]}"
+    elif not first.recipient:
+        what = f"{first.words}, which is none of age's own"
+    if what:
         raise UsageError(
             f"activation.identity is to hold one age identity, and {escape(str(file))} holds {what}",
             f"name a file of its own for it: mfa-worker keygen -o {escape(str(file.with_name('activation.key')))}",
         )
-    return OwnAgeSealer(str(found.usable[0]))
+    return OwnAgeSealer(first.text)
 
 
 def make_own(file: Path, created: str) -> None:

@@ -185,9 +185,10 @@ class SealSettings(Section):
 
     recipients: Recipients = Field(
         default=(),
-        description="the age public keys (age1…, printed by mfa-worker keygen) that secrets are sealed to: the holder "
-        "of any one of the identities can open everything. run needs at least one; two are better, since a lost "
-        "identity loses every secret",
+        description="the public keys that secrets are sealed to, of age (age1…, printed by mfa-worker keygen), SSH "
+        "(ssh-ed25519, ssh-rsa) or hardware (age1tag1…, age1tagpq1…, age1NAME1… with a plugin): the holder of any one "
+        "of the identities can open everything. run needs at least one; two are better, since a lost identity loses "
+        "every secret. Others than those a rollout was begun with need run --accept-recipients",
     )
 
 

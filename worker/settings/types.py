@@ -15,6 +15,8 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, SecretStr, ValidationInfo
 
+from worker.core.recipients import NoRecipientError, recipients
+
 
 class Section(BaseModel):
     """One table of the settings file."""
@@ -38,8 +40,6 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 """The units of durations, in seconds."""
 _DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|[smhd])?\s*", re.ASCII)
 """A duration as text: a number and, if it is not in seconds, its unit."""
-_RECIPIENT = re.compile(r"age1[02-9ac-hj-np-z]{58}")
-"""An X25519 public key of age, in bech32 (age specification)."""
 
 
 def _seconds(value: object) -> object:
@@ -119,14 +119,10 @@ def _file(value: Path) -> Path:
 
 
 def _public_keys(value: tuple[str, ...]) -> tuple[str, ...]:
-    for number, each in enumerate(value, 1):
-        if each.strip().upper().startswith("AGE-SECRET-KEY-"):
-            raise ValueError(
-                f"entry {number} is a private key and must not be here: make a new one, and write its age1…"
-            )
-        if not _RECIPIENT.fullmatch(each):
-            raise ValueError(f"entry {number} should be a public key: age1 and 58 more small letters and digits")
-    return tuple(dict.fromkeys(value))
+    try:
+        return tuple(each.text for each in recipients(value))
+    except NoRecipientError as error:
+        raise ValueError(f"{error}: {error.cure}") from None
 
 
 IS_SECONDS = BeforeValidator(_seconds)
@@ -161,7 +157,7 @@ FileIfAny = Annotated[Path | None, AfterValidator(lambda value: value and _file(
 Recipients = Annotated[
     tuple[str, ...], BeforeValidator(_listed), AfterValidator(_public_keys), TypeName("list of public keys")
 ]
-"""age's X25519 public keys, without repetitions."""
+"""The public keys that age reads, each once, in the form in which they are compared (``core.recipients``)."""
 
 
 def required_with(kind: str, value: str | None, info: ValidationInfo) -> str | None:

@@ -20,7 +20,10 @@ from pydantic import ValidationError
 
 from worker.adapters.private_files import sync_folder
 from worker.core.errors import UsageError
+from worker.core.recipients import NoRecipientError
+from worker.core.recipients import recipient as read_recipient
 from worker.sealing import age
+from worker.sealing.recipients import program
 from worker.settings.sections import CognitoSettings, OtpSettings
 from worker.settings.sources import USUAL
 from worker.settings.types import Section
@@ -37,6 +40,8 @@ _APP_CLIENT = re.compile(r"[0-9a-z]{20,128}")
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+){1,3}-\d{1,2}")
 """How Regions of AWS are named; an emulator's pool may be anywhere."""
 
+_LONGEST_NAME = 256
+"""Characters of what may be the name of a file."""
 WHERE = "it looks like eu-central-1_AbCdEfGhI: AWS console, Cognito, User pools; or aws cognito-idp list-user-pools"
 """Where somebody finds the id of the pool."""
 
@@ -84,24 +89,20 @@ def issuer(text: str) -> str:
 
 def recipient(text: str) -> str:
     """Return the public key. Raises ``UsageError``, which says what the text is instead."""
-    given = text.strip().strip("\"',")
-    cure = "the public key begins with age1; mfa-worker keygen -o FILE prints one, and writes its private key to FILE"
-    if "AGE-SECRET-KEY" in given.upper():
-        raise UsageError(
-            "that is a private key, and it has been seen now: on this terminal, or in the shell's history",
-            f"make a new one, and give its public key: {cure}",
-        )
-    if given.startswith(("ssh-", "ecdsa-", "sk-ssh-", "sk-ecdsa-")):
-        raise UsageError("that is an SSH key, and secrets are sealed to age's own keys", cure)
-    if given.startswith("age1") and re.match(r"age1[a-z0-9]+1", given):
-        raise UsageError("that is a key of an age plugin, and secrets are sealed to age's own keys", cure)
-    if len(given) < 256 and Path(given).is_file():
-        raise UsageError("that names a file", f"give what stands in it behind 'public key:'; {cure}")
     try:
-        age.AgeSealer([given if given.isascii() else ""])
-    except UsageError:
-        raise UsageError("that is no public key of age, or a letter of it is wrong or missing", cure) from None
-    return given
+        found = read_recipient(text)
+    except NoRecipientError as error:
+        if len(text) < _LONGEST_NAME and "\0" not in text and Path(text.strip()).is_file():
+            cure = "give the public key that stands in it, such as what is behind 'public key:' in a file of keygen"
+            raise UsageError("that names a file", cure) from None
+        raise UsageError(f"that is {error}", error.cure) from None
+    if found.plugin and not program(found.plugin):
+        return found.text  # the program is needed where the worker runs, and check says so
+    try:
+        age.AgeSealer([found.text])
+    except UsageError as error:
+        raise UsageError(f"that is {found.words} of which a letter is wrong or missing", error.hint) from None
+    return found.text
 
 
 def notes(answers: Answers, environ: Mapping[str, str]) -> Iterator[str]:
@@ -232,8 +233,8 @@ issuer = {issuer}  # the name of your service, as people see it in their authent
 # account = "username"          # what they see below it: or an attribute of the request, such as "email"
 
 [seal]
-# Public keys (age1…). Whoever has the private key of any one of them can open every secret; the worker cannot. Two are
-# better, since a lost key loses every secret: "mfa-worker keygen -o spare.key" prints another.
+# Public keys (age1…, or SSH keys). Whoever has the private key of any one of them can open every secret; the worker
+# cannot. Two are better, since a lost key loses every secret: "mfa-worker keygen -o spare.key" prints another.
 recipients = [
 {recipients}]
 

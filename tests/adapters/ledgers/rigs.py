@@ -48,6 +48,8 @@ class WholeLedger(Ledger, LedgerStats, LookedAt, Beginning, Roster, PaceStore, F
 
     async def forget(self, name: str) -> None: ...
 
+    async def restamp(self, name: str, value: str, instead_of: str) -> bool: ...
+
 
 class OpenLedger(Protocol):
     """Opens the one ledger of a test, for one worker; several may have it open at once."""

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.adapters.ledgers.rigs import STAMP, OpenLedger, WholeLedger
 from tests.support.rows import NASTY_NAMES, activation, enrolments, row, sealed, version
-from worker.adapters.ledgers.found import RECIPIENT
+from worker.adapters.ledgers.found import RECIPIENT, RECIPIENTS
 from worker.adapters.ledgers.guarded import before_of, kind_of
 from worker.core.errors import LedgerUnavailable, PersonMustAct, RowUnreadable, UsageError
 from worker.core.model import (
@@ -34,6 +34,7 @@ from worker.core.model import (
 )
 from worker.core.ports import Found
 from worker.pacing.pace import Pace
+from worker.sealing import age
 
 quick = settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -536,6 +537,50 @@ async def test_a_part_of_the_stamp_that_is_forgotten_may_be_another_one_next(ope
     async with open_ledger("two", stamp=STAMP | IDENTITIES[1]) as two:
         await two.put(row("ben"), None)
         assert (await two.look()).stamp == STAMP | IDENTITIES[1]
+
+
+KEYS = [age.keygen("today")[1] for _ in range(2)]
+SEALS_TO = ({RECIPIENTS: KEYS[0]}, {RECIPIENTS: "\n".join(sorted(KEYS))})
+"""The parts of the stamp of two workers that seal to others."""
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["new", "begun by an earlier version"])
+async def test_of_two_workers_that_seal_to_others_at_once_one_is_refused(
+    open_ledger: OpenLedger, *, begun: bool
+) -> None:
+    if begun:
+        async with open_ledger("before") as before:
+            await before.put(row("zoe"), None)
+    async with (
+        open_ledger("one", stamp=STAMP | SEALS_TO[0]) as one,
+        open_ledger("two", stamp=STAMP | SEALS_TO[1]) as two,
+    ):
+        puts = await asyncio.gather(one.put(row("ana"), None), two.put(row("ben"), None), return_exceptions=True)
+        (refused,) = [each for each in puts if isinstance(each, UsageError)]
+        assert KEYS[1][:16] in str(refused)
+        assert "--accept-recipients" in refused.hint
+        assert (await one.look()).stamp == STAMP | SEALS_TO[isinstance(puts[0], UsageError)]
+    async with open_ledger("of an earlier version, or a command that does not seal") as other:
+        assert await other.put(row("cem"), None)
+
+
+async def test_a_part_of_the_stamp_is_changed_only_where_it_is_what_was_read(open_ledger: OpenLedger) -> None:
+    first, second = (each[RECIPIENTS] for each in SEALS_TO)
+    async with (
+        open_ledger("one", stamp=STAMP | SEALS_TO[0]) as one,
+        open_ledger("other", stamp=STAMP | SEALS_TO[0]) as other,
+    ):
+        assert not await one.restamp(RECIPIENTS, second, first), "nobody has a row, so there is no stamp"
+        await one.put(row("ana"), None)
+        changed = await asyncio.gather(
+            one.restamp(RECIPIENTS, second, first), other.restamp(RECIPIENTS, "another", first)
+        )
+        assert sorted(changed) == [False, True]
+        assert await one.restamp(RECIPIENTS, second, second if changed[0] else "another")
+        assert (await one.look()).stamp == STAMP | SEALS_TO[1]
+        assert await one.put(row("ben"), None)
+    async with open_ledger("late", stamp=STAMP | SEALS_TO[1]) as late:
+        assert await late.put(row("cem"), None)
 
 
 async def test_looking_says_what_is_there_and_makes_nothing(open_ledger: OpenLedger) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.adapters.ledgers.rigs import STAMP, forget_the_tally
 from tests.support.rows import row, sealed
 from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
+from worker.adapters.ledgers.sqlite.recorded import SqliteRecorded
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
 from worker.core.model import Reason, State, Written
@@ -57,3 +58,19 @@ async def test_a_digest_stays_with_its_own_secret_whatever_an_earlier_version_wr
     assert ben is not None
     assert ben.sealed is not None
     assert ben.sealed.digest == "", "of its own secret nobody knows the digest"
+
+
+async def test_a_damaged_row_is_told_of_as_such_and_hides_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "rollout.db"
+    async with opened(path) as ledger:
+        for name in ("ana", "ben", "cem"):
+            await ledger.put(row(name, State.DELIVERED, sealed=sealed(5, blob=b"")), None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE users SET digest = 'text' WHERE username = 'ana'")
+        connection.execute("UPDATE users SET since = 'long ago' WHERE username = 'ben'")
+    pages = SqliteRecorded(path, STAMP, tmp_path / "mark").read(None)
+    assert [(each.username, each.state) async for page in pages for each in page] == [
+        ("ana", "unreadable"),
+        ("ben", "unreadable"),
+        ("cem", "delivered"),
+    ]

@@ -12,9 +12,40 @@ from collections.abc import Mapping
 
 from worker.core.errors import UsageError
 from worker.core.ports import Found
+from worker.core.recipients import NoRecipientError, recipient
 
 RECIPIENT = "activation recipient"
 """The part of the stamp that only workers bring along who activate: the recipient of their own identity."""
+RECIPIENTS = "recipients"
+"""The part of the stamp with those that the rollout seals to, one a line, sorted; only workers bring it along."""
+
+
+def changed_recipients(before: str, now: str) -> tuple[list[str], list[str]]:
+    """Return who came and who went, each in short, between two values of ``RECIPIENTS``."""
+    earlier, later = before.splitlines(), now.splitlines()
+    came, went = [each for each in later if each not in earlier], [each for each in earlier if each not in later]
+    return list(map(_short, came)), list(map(_short, went))
+
+
+def _short(text: str) -> str:
+    try:
+        return recipient(text).short
+    except NoRecipientError:
+        return "a key of a later version"
+
+
+def refuse_other_recipients(found: Mapping[str, str], stamp: Mapping[str, str], ledger: str) -> None:
+    """Raise ``UsageError`` where the ledger was begun with other recipients than those of the settings."""
+    before, now = found.get(RECIPIENTS), stamp.get(RECIPIENTS)
+    if before is None or now is None or before == now:
+        return
+    came, went = changed_recipients(before, now)
+    changes = [f"{', '.join(each)} {what}" for each, what in ((came, "came"), (went, "went")) if each]
+    raise UsageError(
+        f"the rollout of the ledger {ledger} seals to other recipients than seal.recipients: {'; '.join(changes)}",
+        "if nobody meant that, correct seal.recipients, and ask who changed it; if it is meant, end all workers and "
+        "say so once: mfa-worker run --accept-recipients",
+    )
 
 
 def refuse_another(found: Mapping[str, str], stamp: Mapping[str, str], ledger: str, setting: str) -> None:
@@ -23,6 +54,8 @@ def refuse_another(found: Mapping[str, str], stamp: Mapping[str, str], ledger: s
     ``ledger``: the file or table; ``setting``: which setting names it.
     """
     for name, value in stamp.items():
+        if name == RECIPIENTS:
+            continue
         if name == RECIPIENT and found.get(name, value) != value:
             raise UsageError(
                 f"the ledger {ledger} was begun with another activation identity: the recipient of that one is "
@@ -37,6 +70,7 @@ def refuse_another(found: Mapping[str, str], stamp: Mapping[str, str], ledger: s
                 " and user pool has its own. If that one was begun with wrong settings, push everybody again into the "
                 "new one",
             )
+    refuse_other_recipients(found, stamp, ledger)
 
 
 def refuse(found: Found, stamp: Mapping[str, str], ledger: str, setting: str, *, must_exist: bool) -> None:

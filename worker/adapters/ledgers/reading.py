@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from worker.core.errors import PersonMustAct, RowUnreadable
-from worker.core.model import Enrolment, State
+from worker.core.model import Enrolment, Recorded, State
 
 Stored = TypeVar("Stored")
+
+UNREADABLE = "unreadable"
+"""What stands for the state of a user whose row is damaged, where the others are told of all the same."""
 
 LATER_VERSION = "run the version that wrote it (mfa-worker --version), or restore the ledger from a backup"
 """What to do about a row that cannot be read."""
@@ -32,3 +35,11 @@ def known_state(text: str) -> State:
         raise PersonMustAct(
             f"the ledger holds users in the state {text!r}, which this version does not know", LATER_VERSION
         ) from None
+
+
+def recorded(username: str, stored: Stored, read: Callable[[Stored], Recorded]) -> Recorded:
+    """``read(stored)``; of a damaged row no more than that it is ``UNREADABLE``."""
+    try:
+        return read(stored)
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError):
+        return Recorded(username, UNREADABLE, None, 0.0, None, "")

@@ -11,6 +11,9 @@ from contextlib import suppress
 from functools import partial
 from typing import BinaryIO
 
+import structlog
+
+from worker.app import sealed_to
 from worker.app.repair.users import Told, patiently, versions, with_each
 from worker.app.stores import Purpose, open_channel, open_stores
 from worker.core import rules
@@ -18,7 +21,10 @@ from worker.core.errors import ChannelUnavailable, RecordRefused
 from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Lost, Sealed
 from worker.core.pipeline import DELIVERY_BACKOFF
 from worker.core.resilience.backoff import retry
+from worker.core.text import shortened
 from worker.settings import Settings
+
+log = structlog.get_logger()
 
 
 async def redeliver(settings: Settings, stream: BinaryIO) -> Told:
@@ -29,6 +35,13 @@ async def redeliver(settings: Settings, stream: BinaryIO) -> Told:
     """
     async with open_stores(settings, Purpose.EXISTING) as stores, open_channel(settings) as channel:
         version = versions(stores.worker)
+        if before := sealed_to.earlier(stores.found):
+            log.warning(
+                "recipients_were_others",
+                cause=f"what is delivered again was sealed when it was issued: {'; '.join(shortened(before, 5))}",
+                cure="open those records with the keys of then; whoever shall be sealed to the new ones gets another "
+                'secret: push a request with "replace": true',
+            )
 
         async def one(username: str, told: Told) -> None:
             row = await patiently(partial(stores.ledger.read, username), settings)

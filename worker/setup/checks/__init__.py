@@ -92,7 +92,7 @@ async def _examine(
     )
     seen = seen_on_aws | seen_in_files
     about_the_channel = await asyncio.to_thread(delivered.look, settings, seen)
-    sealed = sealing.look(settings.seal.recipients, identities)
+    sealed = sealing.look(settings.seal.recipients, identities, settings.users_per_second)
     findings = [
         *sealed,
         *rollout.look(settings),
@@ -112,9 +112,13 @@ async def _stores(settings: Settings) -> tuple[list[Finding], Seen]:
     try:
         found = await asyncio.to_thread(look, ledger.path) if ledger.kind == "sqlite" else Found()
         if settings.queue.kind != "sqlite" or ledger.kind != "sqlite":
-            of_identity = activation.look(settings, found) if ledger.kind == "sqlite" else []
-            return [*of_identity, *_uncounted(settings)], Seen()
-        begins = [*activation.look(settings, found), *await beginning.look(settings, found)]
+            of_ledger = [*sealing.of_the_ledger(settings, found), *activation.look(settings, found)]
+            return [*(of_ledger if ledger.kind == "sqlite" else []), *_uncounted(settings)], Seen()
+        begins = [
+            *sealing.of_the_ledger(settings, found),
+            *activation.look(settings, found),
+            *await beginning.look(settings, found),
+        ]
         if not found.exists or (ledger.must_exist and not found.has_users):
             return begins, Seen(waiting=0, sessions=0, users=0, delivered=0)
         async with open_stores(settings, Purpose.EXISTING) as stores:

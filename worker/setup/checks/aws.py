@@ -19,7 +19,7 @@ from worker.core.errors import LedgerUnavailable, UsageError, WorkerError
 from worker.core.model import State
 from worker.settings import Settings
 from worker.settings.types import is_loopback
-from worker.setup.checks import activation, beginning, dynamodb, pool, sign_in, sqs
+from worker.setup.checks import activation, beginning, dynamodb, pool, sealing, sign_in, sqs
 
 CLIENTS_TIMEOUT = 5.0
 """Seconds that creating all clients may take, for which the SDK reads many files."""
@@ -195,7 +195,7 @@ class _Questionnaire:
             found = await DynamoLedger(client, table, "check").look()
         except (LedgerUnavailable, UsageError):
             return []  # the question about the table reports that
-        about_identity = activation.look(self._settings, found)
+        about_identity = [*sealing.of_the_ledger(self._settings, found), *activation.look(self._settings, found)]
         if not found.has_users:
             self.seen |= Seen(users=0, delivered=0)
             return [*about_identity, *await beginning.look(self._settings, found)]

@@ -105,6 +105,13 @@ class DynamoLedger:
         """Take that part out of the stamp."""
         await self._rollout.forget(name)
 
+    async def restamp(self, name: str, value: str, instead_of: str) -> bool:
+        """Change that part of the stamp, if it is ``instead_of`` now; whether it was."""
+        done = await self._rollout.restamp(name, value, instead_of)
+        if done:
+            self._writes.stamp = {**self._writes.stamp, name: value}
+        return done
+
     async def close(self) -> None:
         """Wait until every write has its answer, and write the counts that are not written yet."""
         await self._writes.close()

@@ -67,6 +67,14 @@ class RolloutItem:
 
     async def note(self, name: str, value: str | None, instead_of: str | None) -> bool:
         """See ``DynamoLedger.note``."""
+        return await self._change(_NOTE + name, value, instead_of)
+
+    async def restamp(self, name: str, value: str, instead_of: str) -> bool:
+        """See ``DynamoLedger.restamp``."""
+        return await self._change(_STAMP + name, value, instead_of)
+
+    async def _change(self, attribute: str, value: str | None, instead_of: str | None) -> bool:
+        """Set or (``None``) remove an attribute, if it is ``instead_of`` now (``None``: not there); whether it was."""
         values: Item = {}
         if value is not None:
             values[":new"] = {"S": value}
@@ -78,9 +86,9 @@ class RolloutItem:
                 await self._dynamodb.update_item(
                     TableName=self._table,
                     Key=_KEY,
-                    UpdateExpression="REMOVE #note" if value is None else "SET #note = :new",
-                    ConditionExpression="attribute_not_exists(#note)" if instead_of is None else "#note = :old",
-                    ExpressionAttributeNames={"#note": _NOTE + name},
+                    UpdateExpression="REMOVE #changed" if value is None else "SET #changed = :new",
+                    ConditionExpression="attribute_not_exists(#changed)" if instead_of is None else "#changed = :old",
+                    ExpressionAttributeNames={"#changed": attribute},
                     **given,
                 )
             except ClientError as error:

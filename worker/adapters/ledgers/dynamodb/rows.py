@@ -13,7 +13,7 @@ from zlib import crc32
 
 from worker.adapters.ledgers.dynamodb.schema import KEY, SHARD
 from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
-from worker.adapters.ledgers.reading import readable
+from worker.adapters.ledgers.reading import readable, recorded
 from worker.core import history
 from worker.core.model import Activation, CredentialKind, Enrolment, Listed, Reason, Recorded, Sealed, State, digest_of
 from worker.core.settled import load as load_settled
@@ -158,6 +158,10 @@ def _digest(item: Item) -> str:
 
 def to_recorded(item: Item) -> Recorded:
     """What the item says of its user's newest secret; it has the attributes ``RECORDED``."""
+    return recorded(username_of(item), item, _recorded)
+
+
+def _recorded(item: Item) -> Recorded:
     fields = json.loads(item[ROW]["S"])
     sealed, reason = fields.get("sealed"), item[REASON]["S"] if REASON in item else None
     told = (sealed[0], _digest(item)) if sealed else (None, "")

@@ -188,6 +188,13 @@ class SqliteLedger:
         """Take that part out of the stamp."""
         await self._database.write(_forget, name, LedgerUnavailable)
 
+    async def restamp(self, name: str, value: str, instead_of: str) -> bool:
+        """Change that part of the stamp, if it is ``instead_of`` now; whether it was."""
+        done: bool = await self._database.write(_restamp, (name, value, instead_of), LedgerUnavailable)
+        if done:
+            self._stamp = {**self._stamp, name: value}
+        return done
+
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
         """See ``ports.Ledger``; ``UsageError`` if another rollout has begun in this ledger meanwhile.
 
@@ -559,6 +566,11 @@ def _put_with_stamp(
 def _forget(connection: sqlite3.Connection, names: Sequence[str]) -> Sequence[None]:
     connection.executemany("DELETE FROM stamp WHERE name = ?", [(name,) for name in names])
     return [None] * len(names)
+
+
+def _restamp(connection: sqlite3.Connection, changes: Sequence[tuple[str, str, str]]) -> Sequence[bool]:
+    change = "UPDATE stamp SET value = ?2 WHERE name = ?1 AND value = ?3"
+    return [connection.execute(change, each).rowcount == 1 for each in changes]
 
 
 def _note(connection: sqlite3.Connection, notes: Sequence[tuple[str, str | None, str | None]]) -> Sequence[bool]:

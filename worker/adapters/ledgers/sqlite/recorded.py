@@ -12,9 +12,11 @@ import stat
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from worker.adapters.ledgers.found import has_no_user, refuse
+from worker.adapters.ledgers.reading import recorded
 from worker.adapters.ledgers.sqlite.ledger import load_digest
 from worker.adapters.ledgers.sqlite.mark import Mark
 from worker.adapters.private_files import OTHERS_WRITE
@@ -67,14 +69,14 @@ class SqliteRecorded:
             select = f"SELECT username, state, reason, since, sealed_generation, {digest}, blob FROM users"
             if usernames is not None:
                 rows = [connection.execute(f"{select} WHERE username = ?", (name,)).fetchone() for name in usernames]
-                yield [_recorded(row) for row in rows if row]
+                yield [_told(row) for row in rows if row]
                 return
             page: Sequence[Sequence[object]] = ()
             after = ""
             while True:
                 query = f"{select} WHERE username > ? ORDER BY username LIMIT {_PAGE}"
                 page = connection.execute(query, (after,)).fetchall()
-                yield list(map(_recorded, page))
+                yield list(map(_told, page))
                 if len(page) < _PAGE:
                     return
                 after = str(page[-1][0])
@@ -129,7 +131,11 @@ class SqliteRecorded:
         return found.st_size, found.st_mtime_ns
 
 
-def _recorded(row: Sequence[object]) -> Recorded:
+def _told(row: Sequence[Any]) -> Recorded:
+    return recorded(row[0], row, _recorded)
+
+
+def _recorded(row: Sequence[Any]) -> Recorded:
     username, state, reason, since, generation, digest, blob = row
-    told = "" if generation is None else load_digest(digest, generation, blob)  # type: ignore[arg-type]
-    return Recorded(username, state, reason, since, generation, told)  # type: ignore[arg-type]
+    told = "" if generation is None else load_digest(digest, generation, blob)
+    return Recorded(username, state, reason, float(since), generation, told)

@@ -56,6 +56,7 @@ MARKED = {
     ("docs/aws.md", "aws"): 9,
     ("docs/aws.md", "docker"): 3,
     ("docs/image.md", "docker"): 2,
+    ("docs/development.md", "measured"): 1,
     ("docs/measured.md", "measured"): 10,
     ("docs/operations.md", "aws"): 1,
     ("docs/operations.md", "docker"): 1,

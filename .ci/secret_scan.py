@@ -71,6 +71,12 @@ def allowed(file: Path = ALLOWED) -> dict[tuple[str, str, str], str]:
     return {(each["path"], each["rule"], each["digest"]): each["reason"] for each in rows}
 
 
+def known(file: Path = ALLOWED) -> set[tuple[str, str]]:
+    """Rule and digest of what may stay in old commits, in whatever file it lay then."""
+    rows = tomllib.loads(file.read_text("utf-8"))
+    return {(each["rule"], each["digest"]) for each in [*rows["allowed"], *rows["in_history"]]}
+
+
 def complaints(found: list[Finding], excused: dict[tuple[str, str, str], str]) -> list[str]:
     """What a person must look at: findings that nothing excuses, and excuses for what is no longer there."""
     new = [
@@ -97,9 +103,9 @@ def main() -> int:
             git = shutil.which("git") or "git"
             subprocess.run([git, "checkout-index", "--all", f"--prefix={scratch}/"], cwd=ROOT, check=True)  # noqa: S603
         found = scan(folder, arguments.history)
-    excused = {} if arguments.folder else allowed()
+    excused = {} if arguments.folder or arguments.history else allowed()
     if arguments.history:
-        excused = {key: reason for key, reason in excused.items() if key in {each[:3] for each in found}}
+        found = [each for each in found if (each.rule, each.digest) not in known()]
     said = complaints(found, excused)
     print(*said, sep="\n", end="\n" if said else "")
     print(f"{len(found)} found, {len(excused)} allowed")

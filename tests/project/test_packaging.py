@@ -112,7 +112,10 @@ def test_tests_run_with_the_versions_that_are_shipped_and_checks_with_those_of_t
 
 def test_the_lock_is_resolved_for_the_oldest_supported_python() -> None:
     oldest = PROJECT["project"]["requires-python"].removeprefix(">=")
-    assert f"--python-version {oldest} " in (ROOT / "config/lock").read_text()
+    script = (ROOT / "config/lock").read_text()
+    assert f"--universal --python-version {oldest} --generate-hashes " in script, (
+        "one lock for every Python and machine"
+    )
 
 
 FLOORS = {"idna", "protobuf", "pygments", "python-dotenv", "requests", "urllib3"}

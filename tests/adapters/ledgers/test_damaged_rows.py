@@ -67,6 +67,7 @@ async def path(tmp_path: Path) -> Path:
         "crashes = 'many'",
         "checksum = checksum + 1",
         "checksum = 'none'",
+        "blob = 'text'",
     ],
 )
 async def test_a_row_that_was_changed_is_named_and_no_other(path: Path, change: str) -> None:

@@ -22,6 +22,8 @@ WHEN NEW.checksum IS OLD.checksum AND NEW.checksum IS NOT NULL BEGIN
 END
 """
 """To be made once the column is there."""
+_BLOB = 18
+"""Where the sealed record is among the values: no checksum covers it, but what kind of value it is can change, too."""
 _NUMBERS = struct.Struct("<dqdqqqd").pack
 """How ``since``, ``generation``, ``lease_until``, ``doubt``, ``crashes``, ``sealed_generation`` and
 ``session_expires_at`` are laid side by side."""
@@ -87,6 +89,8 @@ def is_damaged(values: Sequence[Any], stored: object) -> bool:
     """Whether these values are not those with which the checksum was ``stored``."""
     if not isinstance(stored, int) or stored >> 32 != KIND:
         return stored is not None and not isinstance(stored, int)
+    if values[_BLOB] is not None and not isinstance(values[_BLOB], bytes):
+        return True
     try:
         return checksum(values) != stored
     except (TypeError, ValueError, struct.error):

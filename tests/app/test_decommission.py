@@ -22,8 +22,9 @@ from worker.core.errors import DependencyUnavailable, UsageError
 from worker.settings import Settings
 
 
-@pytest.fixture(params=["here", "s3 on moto", "sqs on ministack", "secretsmanager on ministack"])
+@pytest.fixture
 async def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Of a rollout where the parameter says."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     if request.param == "here":
@@ -31,6 +32,11 @@ async def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: 
     request.getfixturevalue("aws_credentials")
     kind, _, emulator = request.param.partition(" on ")
     return await over.on_aws(tmp_path, request.getfixturevalue(emulator), kind)
+
+
+def rollouts(*where: str) -> pytest.MarkDecorator:
+    """The test is made for a rollout in each of these places."""
+    return pytest.mark.parametrize("settings", where, indirect=True)
 
 
 @pytest.fixture
@@ -54,6 +60,7 @@ def reconciliation() -> dict[str, Any]:
     return found
 
 
+@rollouts("here", "secretsmanager on ministack")
 async def test_everything_goes_and_the_reconciliation_stays(settings: Settings, tmp_path: Path) -> None:
     await over.put(settings, *over.everybody())
     before = await over.kept(settings)
@@ -84,6 +91,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@rollouts("here", "sqs on ministack")
 async def test_killed_after_each_step_it_goes_on_and_nobody_begins_meanwhile(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

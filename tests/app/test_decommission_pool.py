@@ -11,11 +11,12 @@ from botocore.exceptions import ClientError
 
 from tests.support import ended_rollout as over
 from tests.support.emulators import Emulator
+from worker.adapters.aws import pool_ending
 from worker.adapters.aws.stacks import Stack, stack_of
 from worker.app.ending import pool as module
 from worker.app.ending.decommission import Options, decommission
 from worker.app.ending.plan import Plan
-from worker.core.errors import DependencyUnavailable, ExitCode, UsageError
+from worker.core.errors import DependencyUnavailable, ExitCode, PersonMustAct, UsageError
 from worker.settings import Settings
 
 FUNCTION = "arn:aws:lambda:eu-central-1:123456789012:function:mfa-worker-tickets"
@@ -104,6 +105,19 @@ async def test_triggers_that_may_be_somebody_elses_stay_and_the_app_client_goes_
 
     assert client not in await clients(moto, pool)
     assert set(TRIGGERS) <= set((await described(moto, pool))["LambdaConfig"])
+
+
+async def test_a_pool_with_a_setting_that_this_sdk_does_not_know_is_left_as_it_is(
+    ministack: Emulator, aws_credentials: None
+) -> None:
+    """This stand-in describes a pool with a setting ``Schema``, which Cognito does not have."""
+    pool, _ = await a_pool(ministack, FUNCTION)
+
+    async with ministack.aws() as aws:
+        with pytest.raises(PersonMustAct, match="does not know Schema of the pool") as refused:
+            await pool_ending.read(await aws.client("cognito-idp"), pool)
+
+    assert "attach.py" in refused.value.hint
 
 
 class CloudFormation:

@@ -10,11 +10,12 @@ from botocore.exceptions import ClientError
 
 from tests.support import ended_rollout as over
 from tests.support.emulators import Emulator
-from worker.adapters.aws import queue_ending
+from worker.adapters.aws import pool_ending, queue_ending, table_ending
 from worker.app.ending.plan import Plan
 from worker.app.ending.purge import purge
 from worker.app.standing import standing
 from worker.app.stores import Purpose, open_stores
+from worker.core.errors import DependencyUnavailable, ExitCode
 from worker.core.model import CredentialKind, Reason, State
 from worker.core.purging import purged as core_purged
 from worker.settings import Settings
@@ -59,8 +60,9 @@ async def test_kept_records_are_erased_and_every_state_stays(settings: Settings,
 
 
 async def test_an_activation_left_to_a_person_is_given_up_only_if_that_is_said(
-    settings: Settings, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
+    settings = over.here(tmp_path)
     await over.put(settings, *over.everybody(), delivers=False)
     await purged(settings)
     assert (await over.kept(settings))["ned"].activation is not None
@@ -89,7 +91,8 @@ async def test_requests_and_notes_on_malformed_ones_go_only_if_that_is_said_and_
     assert not over.traces(tmp_path)
 
 
-async def test_the_outbox_stays_whatever_is_said(settings: Settings) -> None:
+async def test_the_outbox_stays_whatever_is_said(tmp_path: Path) -> None:
+    settings = over.here(tmp_path)
     await over.put(settings, over.unfinished(), delivers=False)
     before = await over.kept(settings)
     (way,) = (await purged(settings, activations=True)).in_the_way
@@ -191,3 +194,58 @@ def test_a_purged_token_activation_asks_for_a_new_secret_and_never_for_the_blob_
     assert new is not None
     assert new.activation is not None
     assert (new.activation.blob, new.activation.kind, new.activation.replaces) == (b"", CredentialKind.SESSION, True)
+
+
+class Refusing:
+    """A service that permits nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def refused(**_: Any) -> Any:
+            operation = name.title().replace("_", "")
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no"}}, operation)
+
+        return refused
+
+
+async def test_a_missing_permission_names_what_was_to_be_done_and_to_what() -> None:
+    client: Any = Refusing()
+    for call, what in (
+        (queue_ending.delete(client, "url", "the queue of requests https://sqs/x"), ("DeleteQueue", "https://sqs/x")),
+        (table_ending.delete(client, "ledger"), ("DescribeTable", "ledger")),
+        (pool_ending.delete_client(client, "pool", "id"), ("DeleteUserPoolClient", "the app client")),
+    ):
+        with pytest.raises(DependencyUnavailable) as denied:
+            await call
+        assert all(word in f"{denied.value} {denied.value.hint}" for word in what)
+        assert denied.value.exit_code is ExitCode.PERSON_MUST_ACT
+
+
+class Table:
+    """DynamoDB as far as it is asked for one table: protected, and busy for a while."""
+
+    def __init__(self, status: str, busy: int = 0) -> None:
+        self.status, self.busy, self.protected = status, busy, True
+        self.asked: list[str] = []
+
+    async def describe_table(self, **_: Any) -> Any:
+        return {"Table": {"TableStatus": self.status, "DeletionProtectionEnabled": self.protected}}
+
+    async def update_table(self, **_: Any) -> None:
+        self.asked.append("unprotected")
+        self.protected = False
+
+    async def delete_table(self, **_: Any) -> None:
+        self.busy -= 1
+        if self.busy >= 0:
+            raise ClientError({"Error": {"Code": "ResourceInUseException"}}, "DeleteTable")
+        self.asked.append("deleted")
+
+
+async def test_a_protected_table_is_unprotected_waited_for_and_deleted_once() -> None:
+    busy: Any = Table("ACTIVE", busy=1)
+    await table_ending.delete(busy, "ledger")
+    assert busy.asked == ["unprotected", "deleted"]
+    going: Any = Table("DELETING")
+    await table_ending.delete(going, "ledger")
+    assert going.asked == [], "it is being deleted already"
+    assert not await table_ending.is_there(going, "ledger")

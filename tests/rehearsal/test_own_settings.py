@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.age_keys import tagged_pq
 from worker.core.errors import UsageError
 from worker.rehearsal.own_settings import own_settings
 from worker.rehearsal.scenario import Scenario, planned
@@ -55,6 +56,13 @@ def test_what_the_job_is_like_is_taken(tmp_path: Path) -> None:
         "otp.account=email",
         "retry.attempts=3",
     }
+
+
+def test_post_quantum_recipients_cannot_stand_beside_the_rehearsals_own(tmp_path: Path) -> None:
+    pool: dict[str, object] = {"user_pool_id": "eu-central-1_AbCdEfGhI"}
+    taken = own_settings(settings_file(tmp_path, cognito=pool, seal={"recipients": [tagged_pq()]}), {})
+    assert taken.recipients == ()
+    assert "instead of post-quantum ones, recipients" in taken.words()
 
 
 def test_options_win_and_tokens_are_what_requests_without_a_flow_bring(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from worker.setup.first_settings import Answers
 
 Answer = TypeVar("Answer")
-_BETWEEN_KEYS = re.compile(r"\s*,\s*|\s+(?=(?:age1|ssh-|ecdsa-|sk-))", re.IGNORECASE)
-"""What stands between two public keys in one line; an SSH key has blanks in it."""
+_BETWEEN_KEYS = re.compile(r" ?, ?| (?=(?:age1|ssh-|ecdsa-|sk-))", re.IGNORECASE)
+"""What stands between two public keys in one line of single blanks; an SSH key has blanks in it."""
 
 
 def answers(pool: str | None, issuer: str | None, recipients: tuple[str, ...]) -> Answers:
@@ -56,7 +56,7 @@ def answers(pool: str | None, issuer: str | None, recipients: tuple[str, ...]) -
 def _recipients(text: str) -> tuple[str, ...]:
     from worker.setup.first_settings import recipient
 
-    return tuple(dict.fromkeys(recipient(each) for each in _BETWEEN_KEYS.split(text.strip()) if each))
+    return tuple(dict.fromkeys(recipient(each) for each in _BETWEEN_KEYS.split(" ".join(text.split())) if each))
 
 
 def _ask(question: str, understood: Callable[[str], Answer], *, may_be_empty: bool = False) -> Answer:

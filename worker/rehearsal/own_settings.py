@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.core.recipients import recipient
 from worker.settings import explain, load
 
 SAFE = (
@@ -37,7 +38,9 @@ class OwnSettings:
     activate: bool
     """Whether the worker activates."""
     recipients: tuple[str, ...]
-    """Who else can open what the rehearsal seals."""
+    """Who else can open what the rehearsal seals. Post-quantum keys, which stand alone or not at all, are left out."""
+    leaves_out: bool
+    """Whether there are others, which cannot stand beside the key that proves what was delivered."""
     overrides: tuple[str, ...]
     """The settings of ``SAFE`` that are not at their default, as ``SECTION.KEY=VALUE``."""
     file: Path | None
@@ -47,21 +50,23 @@ class OwnSettings:
         """A line for people about what is taken."""
         whence = f"from {self.origin}, " if self.origin else ""
         then = ", with activation" if self.activate else ""
-        return (
-            f"rehearsing with {self.file}: {whence}{self.rate:g} requests/s{then}; Cognito, queue, ledger and channel "
-            "are the rehearsal's own"
-        )
+        own = "Cognito, queue, ledger, channel and, instead of post-quantum ones, recipients"
+        if not self.leaves_out:
+            own = "Cognito, queue, ledger and channel"
+        return f"rehearsing with {self.file}: {whence}{self.rate:g} requests/s{then}; {own} are the rehearsal's own"
 
 
 def own_settings(config: Path | None, environ: Mapping[str, str]) -> OwnSettings:
     """Read the operator's settings file and environment. Raises ``UsageError`` where they are wrong."""
     settings = load(config, [], environ)
+    post_quantum = any(recipient(each).is_post_quantum for each in settings.seal.recipients)
     return OwnSettings(
         rate=settings.rate.effective,
         session_validity=settings.cognito.session_validity,
         origin=_ORIGINS.get(settings.sign_in.flow),
         activate=settings.activation.mode != "none",
-        recipients=settings.seal.recipients,
+        recipients=() if post_quantum else settings.seal.recipients,
+        leaves_out=post_quantum,
         overrides=tuple(
             f"{row.key}={_as_flag(row.value)}"
             for row in explain(config, [], environ)

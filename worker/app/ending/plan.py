@@ -8,6 +8,11 @@ from worker.core.errors import WorkerError
 from worker.core.purging import Holds
 from worker.core.words import several
 
+RUN = "mfa-worker run; or give up what waits: --even-unfinished"
+"""What to do about users who are not finished, and about requests that wait."""
+REDRIVE = "mfa-worker redrive, then run; or give them up: --even-unfinished"
+"""What to do about dead letters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -43,11 +48,9 @@ def unfinished(holds: Holds, waiting: int, dead_letters: int | None) -> list[tup
     if holds.unfinished.total:
         named = ", ".join(holds.unfinished.lines())
         secrets = f"; {holds.outbox:,} of them with a secret that is not delivered" if holds.outbox else ""
-        found.append(
-            (f"{_are(holds.unfinished.total, 'user', 'is', 'are')} not finished: {named}{secrets}", "mfa-worker run")
-        )
+        found.append((f"{_are(holds.unfinished.total, 'user', 'is', 'are')} not finished: {named}{secrets}", RUN))
     if waiting:
-        found.append((f"{_are(waiting, 'request', 'waits', 'wait')} on the queue", "mfa-worker run"))
+        found.append((f"{_are(waiting, 'request', 'waits', 'wait')} on the queue", RUN))
     if dead_letters:
         found.append(
             (

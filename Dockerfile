@@ -30,10 +30,10 @@ COPY worker worker
 # Without isolation the wheel is built by the hashed backend above, not by whatever is newest today. It is installed by its
 # name, or the venv would say in which folder it was built.
 # The bytecode is never checked against the sources again: nobody can change them, and --help starts sooner. One process
-# compiles it, in one order; then everything gets the modes and the time that do not depend on who built it, and when.
+# compiles all of it anew (-f: what an import left has a time in it); then everything gets the modes and the time that do not depend on who built it, and when.
 RUN /opt/build/bin/pip wheel --no-build-isolation --no-deps --no-index --wheel-dir dist . \
  && /opt/build/bin/pip --python /opt/venv/bin/python install --no-compile --no-deps --no-index --find-links dist mfa-worker \
- && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv/lib \
+ && /opt/venv/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/venv/lib \
  && chmod -R u=rwX,go=rX /opt/venv \
  && find /opt/venv -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
 
@@ -44,7 +44,7 @@ ARG SOURCE_DATE_EPOCH=1577836800
 # The user is two lines: useradd would also write the day into /etc/shadow, and there is no password.
 # Mode 0700, for requests with live credentials wait in the state directory. It is not declared a VOLUME: an anonymous one
 # would vanish with `docker run --rm`, and the ledger with it.
-RUN PYTHONHASHSEED=0 python -m compileall -q -x '/(ensurepip|idlelib|pydoc_data|site-packages|tkinter|turtledemo)/' \
+RUN PYTHONHASHSEED=0 python -m compileall -q -f -x '/(ensurepip|idlelib|pydoc_data|site-packages|tkinter|turtledemo)/' \
       --invalidation-mode unchecked-hash "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && python -m pip uninstall --yes --quiet --root-user-action=ignore pip \
  && echo 'mfa-worker:x:10001:' >> /etc/group \

@@ -6,7 +6,8 @@ It runs inside the image, which needs no shell for it:
     docker run --rm -i --network none --entrypoint python IMAGE - --table < config/docker/installed_tree.py
 
 Two builds from one commit and one base print the same digests, whoever built them, where and when. A digest covers
-path, kind, mode, owner, time of change, and content or target of every file.
+path, kind, mode, owner, and content or target of everything, and the time of change of files and links (builders give
+folders the time of the build).
 """
 
 from __future__ import annotations
@@ -26,8 +27,6 @@ VENV = Path("/opt/venv")
 """Where the worker and its libraries are."""
 PLACES = (VENV, Path("/etc/passwd"), Path("/etc/group"), Path("/var/lib/mfa-worker"))
 """Everything that the build adds to the base or changes there, but for the standard library's bytecode."""
-TIMELESS = {Path("/etc/passwd"), Path("/etc/group"), Path("/var/lib/mfa-worker")}
-"""Places whose time of change is that of the build; their content is not."""
 
 
 def files(place: Path) -> Iterator[Path]:
@@ -45,7 +44,7 @@ def line(path: Path, *, with_time: bool) -> bytes:
         what = hashlib.sha256(path.read_bytes()).hexdigest().encode()
     elif stat.S_ISLNK(found.st_mode):
         what = os.fsencode(path.readlink())
-    when = int(found.st_mtime) if with_time else 0
+    when = int(found.st_mtime) if with_time and not stat.S_ISDIR(found.st_mode) else 0
     return b"%s %o %d:%d %d %s\n" % (os.fsencode(path), found.st_mode, found.st_uid, found.st_gid, when, what)
 
 
@@ -90,10 +89,10 @@ def table() -> Iterator[str]:
 def digests() -> Iterator[str]:
     """A line for each place."""
     for place in PLACES:
-        found, number = digest(files(place), with_time=place not in TIMELESS)
-        yield f"{found}  {place} ({number} files)"
+        found, number = digest(files(place), with_time=place == VENV)
+        yield f"{found}  {number:>5} files  {place}"
     found, number = digest(bytecode(), with_time=False)
-    yield f"{found}  bytecode of the standard library ({number} files)"
+    yield f"{found}  {number:>5} files  bytecode of the standard library"
 
 
 if __name__ == "__main__":

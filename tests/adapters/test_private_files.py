@@ -14,7 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.adapters.private_files import look_private, open_private, write_private, writing_private
+from worker.adapters.private_files import (
+    look_private,
+    open_private,
+    refuse_foreign_folder,
+    swappable,
+    write_private,
+    writing_private,
+)
 from worker.core.errors import UsageError
 
 WRITE = os.O_RDWR | os.O_CREAT
@@ -159,6 +166,37 @@ def test_a_write_that_fails_leaves_the_older_file_and_nothing_else(
 
     assert path.read_bytes() == b"older"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("mode", "is_told"), [(0o700, False), (0o2775, False), (0o1777, False), (0o777, True)])
+def test_a_folder_in_which_everybody_can_swap_files_is_told_with_the_line_that_closes_it(
+    tmp_path: Path, mode: int, is_told: bool
+) -> None:
+    (folder := tmp_path / "folder").mkdir()
+    folder.chmod(mode)
+    told = swappable(folder)
+    assert (told is not None) == is_told
+    if told is not None:
+        assert f"chmod o-w {folder}" in told[1]
+    assert swappable(tmp_path / "missing") is None
+
+
+@pytest.mark.parametrize("make", [link, dangling, circle, to_a_folder, Path.touch, os.mkfifo, listener])
+def test_a_folder_for_secrets_is_no_link_and_nothing_else(make: Callable[[Path], object], tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    refuse_foreign_folder(path, what="--keep", cure="name another")
+    make(path)
+    with pytest.raises(UsageError, match=r"--keep: .* is "):
+        refuse_foreign_folder(path, what="--keep", cure="name another")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to somebody")
+def test_a_folder_for_secrets_is_not_another_users(tmp_path: Path) -> None:
+    (folder := tmp_path / "folder").mkdir()
+    refuse_foreign_folder(folder, what="--keep", cure="name another")
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(UsageError, match="belongs to another user"):
+        refuse_foreign_folder(folder, what="--keep", cure="name another")
 
 
 def test_whoever_is_killed_while_they_write_leaves_nothing(tmp_path: Path) -> None:

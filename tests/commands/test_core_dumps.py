@@ -55,3 +55,11 @@ async def test_who_may_not_be_dumped_still_reads_its_own_descriptors(rollout: Ro
     ended = await rollout.command("run", "--input", "/dev/stdin", command=COMMAND, stdin=stream)
     os.close(stream)
     assert ended.code == 0
+
+
+async def test_what_a_command_makes_is_its_users_alone_whatever_the_umask_was(rollout: Rollout) -> None:
+    template = rollout.folder / "template"
+    ended = await rollout.command("letters-template", str(template), command=COMMAND, limits=lambda: os.umask(0))
+    assert ended.code == 0, ended.err
+    found = [template, *template.iterdir()]
+    assert [oct(path.stat().st_mode & 0o077) for path in found] == ["0o0"] * len(found)

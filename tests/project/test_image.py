@@ -121,3 +121,13 @@ def test_no_time_and_no_order_of_the_build_gets_into_the_installed_tree() -> Non
     assert not [each for each in compiling if "unchecked-hash" not in each or "-j" in each.split()]
     assert PLAIN.count("PYTHONHASHSEED=0") == 2
     assert "useradd" not in PLAIN
+
+
+def test_the_table_of_what_is_installed_is_the_lock_and_stays_within_its_limit() -> None:
+    page = (ROOT / "docs/image.md").read_text("utf-8")
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| (\S+) \| (\d+\.\d) \| .+ \|$", page, re.MULTILINE)
+    pins = dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    renew = "renew the table: config/docker/installed_tree.py --table, in an image of this commit"
+    assert {name: version for name, version, _ in rows} == {**pins, PROJECT["name"]: PROJECT["version"]}, renew
+    (total,) = re.findall(r"All of it is (\d+\.\d) MB, of 120 at most", page)
+    assert sum(float(size) for *_, size in rows) <= float(total) <= 120

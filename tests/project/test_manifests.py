@@ -188,6 +188,9 @@ def test_a_pod_keeps_to_the_restricted_standard(name: str) -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert pod["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"} & pod.keys()
+    assert {"medium": "Memory", "sizeLimit": "64Mi"} in [each.get("emptyDir") for each in pod["volumes"]]
+    assert [each for each in pod["volumes"] if {"hostPath", "secret"} & each.keys()] == []
     assert {"memory"} == set(container["resources"]["limits"])
     enforced = KUBERNETES[name]["Namespace"]["metadata"]["labels"]
     assert enforced == {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -209,6 +212,9 @@ def test_the_script_locks_the_container_down() -> None:
     assert "--security-opt no-new-privileges" in SHELL
     (memory,), (swap,) = (re.findall(rf"--{name} (\w+)", SHELL) for name in ("memory", "memory-swap"))
     assert memory == swap
+    assert "--ulimit core=0" in SHELL
+    assert "--tmpfs /tmp:rw,noexec,nosuid,nodev,size=64m" in SHELL
+    assert "seccomp=unconfined" not in SHELL
 
 
 SECRETS = re.compile(

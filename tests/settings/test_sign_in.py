@@ -136,9 +136,11 @@ def test_it_is_noted_where_everybody_can_open_the_file_that_holds_it(tmp_path: P
         (load(config, FLOW, {}).exposed, config),
         (load(None, FLOW, {f"{VARIABLE}_FILE": str(file)}).exposed, file),
     ):
-        told = said["sign_in.client_secret"]
+        told, cure = said["sign_in.client_secret"]
         assert told.startswith(f"sign_in.client_secret stands in {path}, which every user of this host can read")
-        assert HIDDEN not in told
+        assert HIDDEN not in told + cure
+        assert cure.startswith(f"chmod 600 {path}")
+        assert "defaultMode: 0440" in cure
     config.write_text('[sign_in]\nclient_secret = ""')
     assert not load(config, NEEDED, {}).exposed, "there is no secret in it"
 
@@ -150,3 +152,13 @@ def test_a_file_that_the_group_can_read_is_taken(tmp_path: Path, mode: int) -> N
     if os.access(config, os.R_OK):
         assert revealed(load(config, FLOW, {})) == HIDDEN
         assert not load(config, FLOW, {}).exposed
+
+
+def test_it_is_noted_that_a_variable_holds_it_and_how_a_file_would(tmp_path: Path) -> None:
+    told, cure = load(None, FLOW, {VARIABLE: HIDDEN}).exposed["sign_in.client_secret"]
+    assert told.startswith(f"sign_in.client_secret stands in the environment, as {VARIABLE}")
+    assert f"{VARIABLE}_FILE" in cure
+    assert HIDDEN not in told + cure
+    (file := tmp_path / "secret").write_text(HIDDEN)
+    file.chmod(0o600)
+    assert not load(None, FLOW, {f"{VARIABLE}_FILE": str(file)}).exposed

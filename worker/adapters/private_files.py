@@ -149,6 +149,40 @@ def is_ours(found: os.stat_result, folder: Path) -> bool:
     return found.st_uid == me or (me == 0 and found.st_uid == folder.stat().st_uid)
 
 
+def swappable(folder: Path) -> tuple[str, str] | None:
+    """Return what is wrong with a folder in which others can remove and replace our files, and the cure; else ``None``.
+
+    It is no reason to refuse it: Kubernetes makes an ``emptyDir`` so, for a pod that has no other users, and whoever is
+    swapped out while a run uses the file is noticed (``watched_file``).
+    """
+    try:
+        mode = stat.S_IMODE(folder.stat().st_mode)
+    except OSError:
+        return None  # whoever writes there says so
+    if not mode & OTHERS_WRITE or mode & stat.S_ISVTX:
+        return None
+    return (
+        f"every user of this host can replace files in {folder} (mode {mode:04o}, no sticky bit)",
+        f"chmod o-w {folder}; where others must write there too: chmod +t {folder}",
+    )
+
+
+def refuse_foreign_folder(path: Path, *, what: str, cure: str) -> None:
+    """Raise ``UsageError`` where secrets would be written into a folder that is a link, no folder, or another user's.
+
+    One that does not exist is fine. ``what``: the option that names it. Raises ``OSError``.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no folder"
+        raise UsageError(f"{what}: {path} is {kind}", cure)
+    if not is_ours(found, path.parent):
+        raise UsageError(f"{what}: {path} belongs to another user (uid {found.st_uid})", cure)
+
+
 def _refuse(path: Path, found: os.stat_result, what: str, forbidden: int) -> None:
     """Raise ``UsageError`` unless this is a regular file of ours with none of the ``forbidden`` bits in its mode."""
     if not stat.S_ISREG(found.st_mode):

@@ -20,9 +20,11 @@ from typing import Protocol
 
 import structlog
 
-from worker.adapters import channels
+from worker.adapters import channels, limits
 from worker.adapters.channels.kind import OpenableChannel
 from worker.adapters.channels.sentinel import NAME, TakesSentinel
+from worker.adapters.private_files import swappable
+from worker.app.written_files import written
 from worker.core.errors import DependencyUnavailable, UsageError, WorkerError
 from worker.core.ports import Beginning, Found, Ledger
 from worker.settings import Settings
@@ -53,8 +55,6 @@ MAKING = 2.0
 """Seconds for which a file that is no ledger yet may be one that another process is just making; that takes 10 ms."""
 PATIENCE = 30.0
 """Seconds after which another worker that puts the sentinel counts as dead; one request takes a fraction of one."""
-EXPOSED_CURE = "chmod 600 it, or mount it with the mode 0440"
-"""What to do about a file that holds a secret and that everybody can open."""
 
 
 class BeginningLedger(Ledger, Beginning, Protocol):
@@ -80,9 +80,19 @@ def say_new(settings: Settings, found: Found) -> None:
 
 
 def say_exposed(settings: Settings) -> None:
-    """Tell people of settings that are secret, and stand where everybody can read them."""
-    for cause in settings.exposed.values():
-        log.warning("secret_exposed", cause=cause, cure=EXPOSED_CURE)
+    """Tell people of settings that are secret, and stand where others can read them."""
+    for cause, cure in settings.exposed.values():
+        log.warning("secret_exposed", cause=cause, cure=cure)
+
+
+def say_surroundings(settings: Settings) -> None:
+    """Tell people of limits of this process that the run would meet, and of folders in which others can swap files."""
+    limits.allow_files(settings.run.concurrency)
+    folders = {path.parent for path in written(settings)}
+    for cause, cure in limits.too_low(settings.run.concurrency, writes_files=bool(folders)):
+        log.warning("limit_too_low", cause=cause, cure=cure)
+    for cause, cure in filter(None, map(swappable, sorted(folders))):
+        log.warning("folder_open_to_others", cause=cause, cure=cure)
 
 
 class NoLedger(UsageError):  # noqa: N818 - it names what is missing

@@ -116,6 +116,7 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
         if not options.rehearses:
             beginning.say_new(settings, stores.found)
             beginning.say_exposed(settings)
+            beginning.say_surroundings(settings)
             sealed_to.say_recorded(stores.found)
         await refuse_damaged(stores)
         if refusal := await older.refusal(settings, stores):

@@ -30,6 +30,11 @@ def mark_beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.mark")
 
 
+def written(settings: Settings) -> Mapping[Path, str]:
+    """Return the files that a run writes, with the settings that name them: databases, and the channel's file."""
+    return {**dict(_stores(settings)), **dict(_channel(settings))}
+
+
 def refuse_wrong_files(
     settings: Settings,
     *,

@@ -6,7 +6,6 @@ run, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from contextlib import suppress
@@ -16,12 +15,16 @@ from typing import NoReturn
 import click
 
 from worker.adapters.core_dumps import forbid_core_dumps
+from worker.adapters.limits import NO_ROOM, room
 from worker.cli import completion, ending, health, repair, report, requests, run, secrets, setup, show, status
 from worker.cli.first import next_steps
 from worker.cli.group import Commands, help_
 from worker.cli.interrupted import end_by_signals_as_by_ctrl_c, ignore_signals, interrupted
 from worker.cli.options import CONFIG, SET
 from worker.core.errors import DependencyUnavailable, ExitCode, WorkerError
+
+PRIVATE = 0o077
+"""The umask of every command and of the processes that it starts: whatever they make is this user's alone."""
 
 
 @click.group(
@@ -68,6 +71,7 @@ def main() -> NoReturn:
     try:
         end_by_signals_as_by_ctrl_c()
         forbid_core_dumps()
+        os.umask(PRIVATE)
         _complete_streams()
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()
@@ -85,13 +89,9 @@ def main() -> NoReturn:
         code = ExitCode.DONE  # the reader of the output has ended, which is no error
         _discard_output()
     except Exception as error:  # noqa: BLE001 - the last handler: every other exception is a bug
-        if getattr(error, "errno", 0) in (errno.ENOSPC, errno.EDQUOT):
+        if getattr(error, "errno", 0) in NO_ROOM:
             _discard_output()
-            code = _print_error(
-                DependencyUnavailable(
-                    "cannot write: the disk is full", "free space (df -h), then run the same command again"
-                )
-            )
+            code = _print_error(DependencyUnavailable("cannot write: the disk is full, or a limit is reached", room()))
         else:
             code = _report_bug()
     ignore_signals()  # Python takes a moment to end, and the exit code says what was done

@@ -14,6 +14,7 @@ from typing import Any
 
 import worker
 from worker.core.errors import DependencyUnavailable
+from worker.settings.environment import without_secrets
 
 PART = 60
 """Users in a part: a child needs some 0.7 MB of memory for a letter, and a third of a second to start (measured)."""
@@ -99,9 +100,12 @@ def ask(question: bytes, children: set[subprocess.Popen[bytes]]) -> Mapping[str,
 
 
 def _child() -> subprocess.Popen[bytes]:
-    """Start a child. It imports this same package, and nothing from the working directory (``-P``)."""
+    """Start a child. It imports this same package, and nothing from the working directory (``-P``).
+
+    It gets no settings and no credentials of AWS, which it has no use for.
+    """
     paths = [str(Path(worker.__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environment = {**without_secrets(os.environ), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "worker.handout.drawing"],
         stdin=subprocess.PIPE,

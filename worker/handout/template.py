@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from worker.adapters.private_files import refuse_foreign_folder
 from worker.core import toml
 from worker.core.errors import UsageError
 from worker.core.text import escape
@@ -86,6 +87,7 @@ def load(folder: Path | None, language: str) -> Template:
 
 def copy_ours(folder: Path) -> None:
     """Copy the folder that comes along. Raises ``UsageError`` where there is something already."""
+    refuse_foreign_folder(folder, what="letters-template", cure="name a new folder")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{escape(str(folder))} exists, and is not written over", "name a new folder")
     try:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import TextIO
 
+from worker.adapters.private_files import refuse_foreign_folder
 from worker.app.run import RunOptions, run_async, run_worker
 from worker.app.stores import open_stores
 from worker.core.errors import ExitCode, UsageError
@@ -90,6 +91,7 @@ async def _run(scenario: Scenario, settings: Settings, fake_cognito: FakeCognito
 def _make_empty(keep: Path) -> None:
     """Make the folder. Raises ``UsageError`` where that cannot be, or where it holds an earlier rehearsal."""
     try:
+        refuse_foreign_folder(keep, what="--keep", cure="name another folder with --keep DIR")
         keep.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make {keep}: {error.strerror}", "name another folder with --keep DIR") from None

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from worker.core.errors import UsageError
 from worker.core.file_kinds import foreign
+from worker.core.key_files import READ_BY_OTHERS, close_to_others
 from worker.core.model import NEVER
 from worker.core.text import escape
 from worker.requests.usernames import is_username
@@ -121,11 +122,11 @@ def _content(file: Path, name: str) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         why = error.strerror if isinstance(error, OSError) else "it is no name of a file"
         raise UsageError(f"cannot read the ticket key {name}: {why}", _CURE) from None
-    if stat.S_ISREG(found.st_mode) and found.st_mode & 0o006:
+    if stat.S_ISREG(found.st_mode) and found.st_mode & READ_BY_OTHERS:
         raise UsageError(
             f"the ticket key {name} can be read or changed by every user of this host "
             f"(mode {stat.S_IMODE(found.st_mode):04o})",
-            f"chmod 600 {name}   (a secret that Kubernetes or Docker mounts: give it the mode 0440)",
+            close_to_others(name),
         )
     return content
 

@@ -323,7 +323,7 @@ class Settings(BaseSettings):
 
     _file: Path | None = PrivateAttr(None)
     _moved: Mapping[str, Path] = PrivateAttr(default_factory=dict)
-    _exposed: Mapping[str, str] = PrivateAttr(default_factory=dict)
+    _exposed: Mapping[str, tuple[str, str]] = PrivateAttr(default_factory=dict)
 
     @property
     def file(self) -> Path | None:
@@ -346,8 +346,8 @@ class Settings(BaseSettings):
         return self._moved
 
     @property
-    def exposed(self) -> Mapping[str, str]:
-        """``section.key`` of a secret → in words, that everybody can open the file that it stands in."""
+    def exposed(self) -> Mapping[str, tuple[str, str]]:
+        """``section.key`` of a secret → in words, that others can see it where it stands; and the cure."""
         return self._exposed
 
     @property

@@ -22,6 +22,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from worker.core.errors import UsageError
+from worker.core.key_files import READ_BY_OTHERS, close_to_others
 from worker.core.text import SHOWN, escape, shortened
 from worker.settings.paths import STATE, folder_of, folder_of_defaults, is_path, moved, placed, without_a_path
 from worker.settings.text_file import NotText, read_text, read_toml
@@ -35,8 +36,6 @@ USUAL = Path("mfa-worker.toml")
 LIST = "config/mfa-worker.toml and docs/settings.md, in the project, explain every setting"
 """The hint of error messages: where all settings are explained."""
 
-OTHERS = 0o006
-"""The bits of a mode that let every user of this host read or change a file."""
 _SERVICE_LINK = re.compile(r"MFA_WORKER_(SERVICE_(HOST|PORT)|PORT)(_[A-Z0-9_]+)?")
 """Variables that are no settings: Kubernetes sets them in every pod of a namespace with a Service named mfa-worker."""
 
@@ -53,8 +52,8 @@ class Layers:
     """The settings file."""
     moved: dict[str, Path] = field(default_factory=dict)
     """``section.key`` of a path → the file in the working directory that earlier versions meant (``paths.moved``)."""
-    exposed: dict[str, str] = field(default_factory=dict)
-    """``section.key`` of a secret → what is wrong with the file that it stands in, in words."""
+    exposed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """``section.key`` of a secret → what is wrong with the place that it stands in, in words, and the cure."""
     problems: list[str] = field(default_factory=list)
     """Complaints, one sentence each."""
 
@@ -156,6 +155,8 @@ def _environment(layers: Layers, known: Mapping[str, Any], environ: Mapping[str,
             continue
         key = ".".join(name.removeprefix(PREFIX).lower().split("__", 1))
         if key in known or not key.endswith("_file"):
+            if text and key in _secrets(known):
+                _note_in_environment(layers, key, name)
             yield _Text(key, text, _shown(name))
         elif name.removesuffix("_FILE") in environ:
             layers.problems.append(
@@ -191,11 +192,21 @@ def _note_open_to_others(layers: Layers, key: str, file: Path) -> None:
         mode = file.stat().st_mode
     except OSError:
         return  # whoever reads it says so
-    if stat.S_ISREG(mode) and mode & OTHERS:
+    if stat.S_ISREG(mode) and mode & READ_BY_OTHERS:
         name = _shown(str(file), 200)
         layers.exposed[key] = (
-            f"{key} stands in {name}, which every user of this host can read or change (mode {stat.S_IMODE(mode):04o})"
+            f"{key} stands in {name}, which every user of this host can read or change (mode {stat.S_IMODE(mode):04o})",
+            close_to_others(name),
         )
+
+
+def _note_in_environment(layers: Layers, key: str, variable: str) -> None:
+    """Note where a secret is a variable. It is no reason to refuse it: that is how ECS hands out secrets."""
+    seen_by = "root, docker inspect and whoever may start a program in the container see it"
+    layers.exposed[key] = (
+        f"{key} stands in the environment, as {variable}: {seen_by}",
+        f"put it into a file of mode 0600, or mount it as one, and name that: {variable}_FILE",
+    )
 
 
 def _flags(layers: Layers, overrides: Sequence[str]) -> Iterator[_Text]:

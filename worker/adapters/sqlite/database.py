@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.adapters.batching import ThreadBatcher
+from worker.adapters.limits import room
 from worker.adapters.private_files import close_to_others, sync_folder
 from worker.adapters.sqlite.erasing import Erasing, empty_log
 from worker.adapters.sqlite.files import SHM, WAL, beside, look
@@ -311,5 +312,5 @@ def _explained(
         )
     return unavailable(
         f"{path}: {error}",
-        "free space, or make file and folder writable for this user, then run again: what was confirmed is kept",
+        f"make file and folder writable for this user, or {room()}: what was confirmed is kept",
     )

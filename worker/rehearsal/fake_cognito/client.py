@@ -30,6 +30,7 @@ from worker.rehearsal.fake_cognito.operations import Category
 from worker.rehearsal.fake_cognito.server import FakeCognitoServer
 from worker.rehearsal.fake_cognito.service import FakeUserPool
 from worker.rehearsal.fake_cognito.triggers import Trigger
+from worker.settings.environment import without_secrets
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +264,7 @@ async def start_fake_cognito(config: FakeCognitoConfig | None = None) -> AsyncIt
         "--config-stdin",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
+        env=without_secrets(os.environ),
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from worker.adapters import channels
+from worker.adapters import channels, limits
 from worker.adapters.checks.files import MOUNTS, VOLATILE, file_system, writable
 from worker.adapters.checks.findings import Finding, advice, fails, merged, not_checked, ok
-from worker.app.beginning import EXPOSED_CURE
-from worker.app.written_files import refuse_wrong_files
+from worker.adapters.private_files import swappable
+from worker.app.written_files import refuse_wrong_files, written
 from worker.core.errors import UsageError
 from worker.core.text import shortened
 from worker.settings import Settings
@@ -36,7 +36,8 @@ def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
     """Check everything on this host. Opens files for reading only, and creates nothing."""
     databases = list(_databases(settings))
     findings: list[Finding] = list(_not_meant(settings))
-    findings += [advice("files", said, EXPOSED_CURE) for said in settings.exposed.values()]
+    findings += [advice("files", said, cure) for said, cure in settings.exposed.values()]
+    findings += _surroundings(settings)
     for about, path in databases:
         findings.append(writable(about, path))
         if not findings[-1].fails:
@@ -46,6 +47,18 @@ def look(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
     own = settings.activation.identity
     folders = [*(path.parent for _, path in databases), *beside, Path()]
     return merged([*findings, *_identities(folders, own.resolve() if own else None)])
+
+
+def _surroundings(settings: Settings) -> Iterator[Finding]:
+    """The limits of this process, and folders in which others could swap what the worker writes."""
+    folders = {path.parent for path in written(settings)}
+    concurrency = settings.run.concurrency
+    limits.allow_files(concurrency)
+    low = list(limits.too_low(concurrency, writes_files=bool(folders)))
+    yield from (advice("limits", said, cure) for said, cure in low)
+    if not low:
+        yield ok("limits", f"{limits.files_needed(concurrency):,} files may be open, and no other limit is too low")
+    yield from (advice("files", said, cure) for said, cure in filter(None, map(swappable, sorted(folders))))
 
 
 def _not_meant(settings: Settings) -> Iterator[Finding]:

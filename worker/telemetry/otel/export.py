@@ -25,6 +25,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from worker.core.ports import Clock
 from worker.core.stats import RunStats
+from worker.settings.environment import ignore_empty_certificates
 from worker.telemetry.otel.metrics import Measures
 from worker.telemetry.otel.pseudonyms import Pseudonyms
 from worker.telemetry.otel.traces import Traces
@@ -52,6 +53,7 @@ async def exported(
 
     ``key``: of the pseudonyms; ``sample``: the share of users who are traced; ``about``: attributes of this process.
     """
+    ignore_empty_certificates()
     resource = Resource.create({"service.name": "mfa-worker", **about})
     provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint}/v1/traces")))

@@ -12,6 +12,7 @@ from pathlib import Path
 from worker.adapters.append import SharedFile
 from worker.adapters.batching import ThreadBatcher
 from worker.adapters.confirmed import Confirmed
+from worker.adapters.limits import room
 from worker.core.errors import ChannelUnavailable, PersonMustAct, UsageError
 from worker.core.model import Sealed
 from worker.core.record import is_line, record_line
@@ -59,7 +60,7 @@ class FileChannel:
         except OSError as error:
             raise ChannelUnavailable(
                 f"{self._path}: {error.strerror}",
-                "free space, or make the folder, and make it writable; what waits is sealed in the ledger",
+                f"make the folder, and make it writable, or {room()}; what waits is sealed in the ledger",
             ) from None
         except UsageError as refused:  # exit 2 would say that nothing was touched
             raise PersonMustAct(str(refused), refused.hint) from None

@@ -14,7 +14,6 @@ needs these names: it calls their old secret *delivered*. The file is private (0
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -29,6 +28,7 @@ from pathlib import Path
 from zlib import crc32
 
 from worker.adapters.confirmed import Confirmed, dumped, loaded
+from worker.adapters.limits import NO_ROOM, room
 from worker.adapters.private_files import open_private, sync_folder, write_private
 from worker.core.errors import LedgerUnavailable, PersonMustAct, UsageError, WorkerError
 from worker.core.model import Enrolment, Sealed, State
@@ -268,8 +268,8 @@ class Mark:
 
     def _unavailable(self, error: OSError) -> LedgerUnavailable:
         cure = f"make {self.path.parent} writable for this user, then run again"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            cure = "free space, then run again: nothing is lost"
+        if error.errno in NO_ROOM:
+            cure = f"{room()}: nothing is lost"
         return LedgerUnavailable(f"the ledger's mark {self.path} cannot be written: {error.strerror}", cure)
 
     def close(self) -> None:

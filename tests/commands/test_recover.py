@@ -78,6 +78,9 @@ async def test_after_a_restore_only_who_was_being_replaced_is_in_doubt(rollout: 
     told = await rollout.command("status", "--json")
     assert told.code == 0
     assert told.logged("ledger_is_older"), told.err
+    shown = await rollout.command("status")
+    assert "→ restore the newest copy of the ledger, or bring this one up to date: mfa-worker recover" in shown.out
+    assert "hand out" not in shown.out
     checked = await rollout.command("check")
     assert checked.code == 2
     assert "older copy" in checked.out
@@ -99,6 +102,45 @@ async def test_after_a_restore_only_who_was_being_replaced_is_in_doubt(rollout: 
     await enrolled(rollout, "user-0", "user-1")
     assert (await rollout.run()).code == 0
     assert not (await rollout.audit()).stale
+
+
+async def test_a_ledger_whose_rows_cannot_be_found_is_not_recovered_but_restored(rollout: Rollout) -> None:
+    await enrolled(rollout, *USERS)
+    assert (await rollout.run()).code == 0
+    backup = copied(rollout.ledger)
+    with closing(sqlite3.connect(rollout.ledger)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (name,) = connection.execute("SELECT username FROM users ORDER BY username LIMIT 1").fetchone()
+    content = rollout.ledger.read_bytes()
+    at = content.rindex(name.encode())
+    rollout.ledger.write_bytes(content[:at] + b"z" + content[at + 1 :])
+
+    for options in ([], ["--yes"]):
+        refused = await rollout.command("recover", *options)
+        assert refused.code == 3
+        assert "is damaged (" in refused.err
+        assert "restore the newest backup" in refused.err
+
+    restore(backup, rollout.ledger)
+    assert (await rollout.command("recover", "--yes")).code == 0
+    assert (await rollout.run()).code == 0
+
+
+async def test_a_damaged_name_at_the_end_of_the_channel_is_damage_and_no_older_ledger(rollout: Rollout) -> None:
+    await enrolled(rollout, *USERS)
+    assert (await rollout.run()).code == 0
+    channel = rollout.ledger.parent / "enrolments.jsonl"
+    whole = channel.read_bytes()
+    at = whole.rindex(b'"username"') + 14
+    channel.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+
+    refused = await rollout.run()
+    assert refused.code == 3
+    assert "lacks records that the ledger calls delivered" in refused.err
+    assert "older copy" not in refused.err
+
+    channel.write_bytes(whole)
+    assert (await rollout.run()).code == 0
 
 
 async def test_a_users_doubt_outlives_later_runs_until_a_new_secret_is_delivered(rollout: Rollout) -> None:

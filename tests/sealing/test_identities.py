@@ -104,6 +104,22 @@ def test_a_key_of_another_kind_is_named_and_the_usable_one_beside_it_is_used(pat
     assert kind in refused(path)
 
 
+@pytest.mark.parametrize("public", ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI me@here", RECIPIENT], ids=["SSH", "age"])
+def test_a_public_key_is_called_one_though_everybody_may_read_it(path: Path, public: str) -> None:
+    path.write_text(f"{public}\n")
+    path.chmod(0o644)
+    assert "public key" in refused(path)
+    path.write_text(f"{public}\n{KEY}\n")
+    assert "can be read or changed by every user" in refused(path)
+
+
+def test_the_cure_is_that_of_the_key_for_which_there_is_one(path: Path) -> None:
+    path.write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI me@here\nhello\n")
+    with pytest.raises(UsageError) as caught:
+        read_identities([path])
+    assert "without .pub" in caught.value.hint
+
+
 def test_the_same_identity_counts_once_wherever_it_stands(tmp_path: Path, path: Path) -> None:
     path.write_text(f"{KEY}\n{KEY.lower()}\n")
     copy = tmp_path / "copy"

@@ -42,19 +42,22 @@ async def refusal(settings: Settings, stores: Stores) -> WorkerError | None:
     """
     return (
         await stores.ledger.refusal()
+        or await asyncio.to_thread(
+            _lost_lines, settings, stores.ledger
+        )  # first: a damaged line may look like a new one
         or await _behind_the_channel(settings, stores.ledger)
-        or await asyncio.to_thread(_lost_lines, settings, stores.ledger)
     )
 
 
-async def warn(settings: Settings, stores: Stores) -> None:
-    """Log a warning where ``refusal`` finds something: for commands that only read."""
+async def warn(settings: Settings, stores: Stores) -> WorkerError | None:
+    """Log a warning where ``refusal`` finds something, and return that: for commands that only read."""
     try:
         found = await refusal(settings, stores)
     except WorkerError:  # who may only read need not be allowed to ask for a table's id
-        return
+        return None
     if found is not None:
         log.warning("ledger_is_older", cause=str(found), cure=found.hint)
+    return found
 
 
 async def _behind_the_channel(settings: Settings, ledger: StoredLedger) -> PersonMustAct | None:

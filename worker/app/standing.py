@@ -13,7 +13,7 @@ from worker.app import older
 from worker.app.beginning import NoLedger, ledger_name, say_new
 from worker.app.looking import ONE_BY_ONE, Looking, plan_of
 from worker.app.stores import Purpose, Stores, open_stores
-from worker.core.errors import DependencyUnavailable
+from worker.core.errors import DependencyUnavailable, WorkerError
 from worker.core.words import time_of_day
 from worker.settings import Settings
 from worker.telemetry.look import Look, Looks
@@ -43,10 +43,10 @@ async def standing(settings: Settings, *, measures: bool) -> Standing:
 
     Raises ``UsageError`` if there is no ledger.
     """
-    async with _opened(settings) as stores:
+    async with _opened(settings) as (stores, refused):
         looking, looks, began = Looking(settings, stores, ONE_BY_ONE), Looks(), time.monotonic()
         looks.add(await _with_roster(looking, stores))
-        found = Standing(looks, plan_of(settings), began)
+        found = Standing(looks, plan_of(settings), began, before_all=refused.hint or "" if refused else "")
         if measures and found.look.left and found.runs is not False:
             await asyncio.sleep(BETWEEN)
             looks.add(await _with_roster(looking, stores))
@@ -59,12 +59,12 @@ async def _with_roster(looking: Looking, stores: Stores) -> Look:
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, *, says_new: bool = True) -> AsyncIterator[Stores]:
+async def _opened(settings: Settings, *, says_new: bool = True) -> AsyncIterator[tuple[Stores, WorkerError | None]]:
+    """Open what is there; with why ``run`` would refuse this ledger, which is logged."""
     async with open_stores(settings, Purpose.EXISTING) as stores:
         if says_new:
             say_new(settings, stores.found)
-        await older.warn(settings, stores)
-        yield stores
+        yield stores, await older.warn(settings, stores)
 
 
 async def watch(settings: Settings) -> AsyncGenerator[Seen]:
@@ -78,7 +78,7 @@ async def watch(settings: Settings) -> AsyncGenerator[Seen]:
         loop.add_signal_handler(number, ended.set)
     while not ended.is_set():
         try:
-            async with _opened(settings, says_new=False) as stores:
+            async with _opened(settings, says_new=False) as (stores, _):
                 async for each in _looks(settings, stores, ended):
                     yield each
         except NoLedger:

@@ -54,7 +54,10 @@ CURES = {
     Refused.NEWER: f"where the ledger is a copy, take a new one, when no worker runs, and open again; else {_INTRUDER}",
     Refused.OTHER: _INTRUDER,
     Refused.UNKNOWN: f"name the ledger of the rollout that delivered them; else {_INTRUDER}",
-    Refused.OLDER: f"name all sources: the newest is in another one; or it was taken away: {_TAKEN_AWAY}",
+    Refused.OLDER: (
+        "where the user's newest is named too, do what is said there; else name all sources: it is in another one, or "
+        f"was taken away: {_TAKEN_AWAY}"
+    ),
     Refused.NO_DIGEST: (
         "nobody can say whom these come from: open them without --against-ledger, or push a request with replace, "
         "which gets the user a new secret"

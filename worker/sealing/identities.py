@@ -51,7 +51,10 @@ _KINDS = (
     ("{", "JSON, perhaps a file of sealed records"),
 )
 """How lines begin that are no identity for us, in upper case, and what they are; the first that fits counts."""
+_PUBLIC = re.compile(rb"(?:ssh-|ecdsa-|sk-|age1)[^\r\n]*")
+"""A file that holds one public key and nothing else, which everybody may read."""
 _CURE = "name the file that keygen (or age-keygen) wrote: an identity line begins with AGE-SECRET-KEY-1"
+_PRIVATE = "name the private key, which ssh-keygen wrote beside it, without .pub"
 _OPEN_SSH = ("OPENSSH PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY")
 """What stands in the first line of an SSH private key."""
 _ENCRYPTED_SSH = (
@@ -62,6 +65,8 @@ _CONVERTED = (
     "convert it for the plugin of age 1.3, with age-plugin-pq on the PATH: age-plugin-pq -identity -o NEW FILE, and "
     "name NEW here"
 )
+_CURES = (("AGE-SECRET-KEY-PQ-1", _CONVERTED), *((kind, _PRIVATE) for kind in ("SSH-", "ECDSA-SHA2-")))
+"""What to do about such lines; about all others: ``_CURE``."""
 _OTHER_FORM = "let ssh-keygen write a copy in its own form: cp FILE COPY && ssh-keygen -p -f COPY"
 _SSH_CURES = {
     "must be decrypted": ("an SSH private key with a passphrase, for which nobody asks here", _ENCRYPTED_SSH),
@@ -98,7 +103,7 @@ class Identities:
     unused: list[str] = field(default_factory=list)
     """In words and without any key: what else is there, and where."""
     cure: str = _CURE
-    """What to do about the last of these."""
+    """What to do about the last of these for which there is more to say than which file to name."""
 
 
 class _UnusableError(Exception):
@@ -124,7 +129,8 @@ def read_identities(files: Sequence[Path], person: Person | None = None) -> Iden
             empty = False
             if isinstance(identity, _UnusableError):
                 found.unused.append(f"{name}{what} is {identity}")
-                found.cure = identity.cure.replace("FILE", name)
+                if identity.cure is not _CURE:
+                    found.cure = identity.cure.replace("FILE", name)
             elif identity.text not in known:
                 known.add(identity.text)
                 found.usable.append(identity)
@@ -165,7 +171,7 @@ def _content(file: Path, name: str, person: Person | None) -> bytes:
         return _decrypted(content, name, person)
     if (other := foreign(content)) and other.codec:
         raise UsageError(f"{name} {other.what}", other.cure)
-    if status is not None:
+    if status is not None and not _PUBLIC.fullmatch(content.strip()):
         _refuse_readable(status, name, is_ssh=b"PRIVATE KEY-----" in content)
     return content
 
@@ -241,7 +247,9 @@ def _from_line(line: str, name: str, person: Person | None) -> Identity | _Unusa
     try:
         key = pyrage.x25519.Identity.from_str(line)
     except pyrage.IdentityError:
-        return _UnusableError(_kind(line), _CONVERTED if upper.startswith("AGE-SECRET-KEY-PQ-1") else _CURE)
+        return _UnusableError(
+            _kind(line), next((cure for begins, cure in _CURES if line.upper().startswith(begins)), _CURE)
+        )
     return Identity(key, name, "an age identity", recipient=str(key.to_public()), text=str(key))
 
 

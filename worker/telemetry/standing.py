@@ -31,6 +31,8 @@ class Standing:
     plan: Plan
     began: float
     """When the first look was taken (monotonic seconds)."""
+    before_all: str = ""
+    """What a person must do before anything else, where ``run`` refuses this ledger: its numbers lead to nothing."""
 
     @property
     def look(self) -> Look:
@@ -190,6 +192,9 @@ def _pace(standing: Standing) -> Iterator[str]:
 
 
 def _steps(standing: Standing) -> Iterator[str]:
+    if standing.before_all:
+        yield f"→ {standing.before_all}"
+        return
     look = standing.look
     steps = list(report.next_steps(look.counts, look.backlog, says_run=False))
     if look.left and not standing.runs:

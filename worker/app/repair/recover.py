@@ -89,6 +89,8 @@ async def recover(
                 "a worker is at work with this ledger, or its claims have not run out yet",
                 f"stop all workers, and wait for ledger.lease ({settings.ledger.lease:g} s) where one was killed",
             )
+        for file in stores.files:  # rows can be repaired one by one, but not what finds them
+            await file.examine(math.inf)
         with stores.alive, NewestRecords() as newest:
             found = await older.refusal(settings, stores) or await _wrong_counts(stores)
             plan = Plan(older=str(found) if found else None)

@@ -93,7 +93,7 @@ async def test_the_outbox_stays_whatever_is_said(settings: Settings) -> None:
     await over.put(settings, over.unfinished(), delivers=False)
     before = await over.kept(settings)
     (way,) = (await purged(settings, activations=True)).in_the_way
-    assert "1 of them have a secret that is not delivered" in way[0]
+    assert "1 of them with a secret that is not delivered" in way[0]
 
     await purged(settings, activations=True, even_unfinished=True)
 

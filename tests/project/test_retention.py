@@ -9,6 +9,7 @@ from pathlib import Path
 from worker.adapters.aws.queue import DAY
 from worker.adapters.channels.s3.resources import NONCURRENT_DAYS
 from worker.adapters.channels.secretsmanager.channel import KEPT
+from worker.adapters.channels.secretsmanager.ending import RECOVERY_DAYS
 from worker.adapters.channels.sqs.resources import PROPERTIES
 from worker.adapters.queues.sqs.fitness import RETENTION
 from worker.setup.resources import DEAD_LETTER_RETENTION
@@ -34,6 +35,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert days("the channel's queue") == PROPERTIES["MessageRetentionPeriod"] / DAY
     assert days("the triggers' log") == int(stack["Parameters"]["LogDays"]["Default"])
     assert f"{KEPT} labelled versions" in PAGE
+    assert f"restorable for {RECOVERY_DAYS} days" in PAGE
 
 
 def test_every_pages_reader_finds_it() -> None:

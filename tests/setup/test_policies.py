@@ -24,7 +24,7 @@ from worker.setup.policies import Role, document, parts_of_the_pool, statements
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config" / "iam"
-SERVICES = ("sqs", "dynamodb", "s3", "secretsmanager", "kms", "sts", "cognito-idp", "service-quotas")
+SERVICES = ("sqs", "dynamodb", "s3", "secretsmanager", "kms", "sts", "cognito-idp", "service-quotas", "cloudformation")
 
 IAM_ACTIONS = {
     "sqs:SendMessageBatch": ("sqs:SendMessage",),
@@ -33,6 +33,8 @@ IAM_ACTIONS = {
     "dynamodb:TransactWriteItems": ("dynamodb:PutItem", "dynamodb:UpdateItem"),
     "s3:HeadBucket": ("s3:ListBucket",),
     "s3:ListObjectsV2": ("s3:ListBucket",),
+    "s3:ListObjectVersions": ("s3:ListBucketVersions",),
+    "s3:DeleteObjects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
     "s3:GetBucketEncryption": ("s3:GetEncryptionConfiguration",),
     "s3:PutBucketEncryption": ("s3:PutEncryptionConfiguration",),
     "s3:GetPublicAccessBlock": ("s3:GetBucketPublicAccessBlock",),
@@ -88,7 +90,11 @@ ENTRIES: dict[Role, list[tuple[str, str]]] = {
     ],
     Role.DECOMMISSIONER: [
         (QUEUE, "attributes_of"),
-        *((f"worker/adapters/aws/{module}", "*") for module in ("queue_ending", "table_ending")),
+        *(
+            (f"worker/adapters/aws/{module}", "*")
+            for module in ("queue_ending", "table_ending", "pool_ending", "stacks")
+        ),
+        *of_every_channel("ending"),
         *(
             (LEDGER, f"DynamoLedger.{name}")
             for name in ("look", "open", "counts", "put", "read", "every_row", "is_used", "refusal", "note")
@@ -288,6 +294,7 @@ def test_the_shipped_policies_are_these(role: Role) -> None:
         "queue",
         "table",
         "pool",
+        "stack",
         "sign_in",
         "preference",
         *parts_of_channels(),

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
 from pathlib import Path
 from typing import Any, Literal
 
 from tests.support import rows
 from tests.support.emulators import CREDENTIALS, SERVICES, Emulator, fresh
 from worker.app import commands
-from worker.app.stores import Purpose, open_channel, open_stores
+from worker.app.stores import Purpose, open_channel, open_ledger, open_stores
 from worker.core.model import CredentialKind, Enrolment, Reason, State
 from worker.sealing import age
 from worker.settings import Settings, load
@@ -54,7 +55,10 @@ def _on_aws(emulator: Emulator, kind: Kind, name: str) -> list[str]:
     def url(queue: str) -> str:
         return f"{emulator.url_of('sqs')}/{CREDENTIALS['AWS_ACCESS_KEY_ID']}/{queue}"
 
-    channel = {"s3": [f"channel.bucket={name}"], "sqs": [f"channel.url={url(f'{name}-secrets')}"]}
+    channel = {
+        "s3": [f"channel.bucket={name}", "channel.kms_key_id=alias/aws/s3"],
+        "sqs": [f"channel.url={url(f'{name}-secrets')}"],
+    }
     endpoints = [
         f"aws.{service.removesuffix('-idp').replace('-', '')}_endpoint_url={emulator.url_of(service)}"
         for service in SERVICES
@@ -95,7 +99,8 @@ async def put(settings: Settings, *users: Enrolment, delivers: bool = True) -> N
         async with open_channel(settings) as channel:
             for row in users:
                 if row.state is State.DELIVERED:
-                    await channel.deliver(row.username, rows.sealed(blob=SECRET.encode()))
+                    record = rows.sealed(blob=SECRET.encode(), attempt_id=str(uuid.uuid4()))
+                    await channel.deliver(row.username, record)
 
 
 async def push(settings: Settings, *usernames: str) -> None:
@@ -106,8 +111,8 @@ async def push(settings: Settings, *usernames: str) -> None:
 
 async def kept(settings: Settings) -> dict[str, Enrolment]:
     """The rows that are in the ledger."""
-    async with open_stores(settings, Purpose.EXISTING) as stores:
-        return {row.username: row async for row in stores.ledger.every_row()}
+    async with open_ledger(settings) as ledger:
+        return {row.username: row async for row in ledger.every_row()}
 
 
 async def messages(emulator: Emulator, url: str | None) -> int:
@@ -124,3 +129,8 @@ def traces(folder: Path, *texts: str) -> set[str]:
         for each in folder.rglob("*")
         if each.is_file() and any(text.encode() in each.read_bytes() for text in texts or (SECRET, CREDENTIAL))
     }
+
+
+def names(folder: Path) -> set[str]:
+    """What is in the folder."""
+    return {each.name for each in folder.iterdir()}

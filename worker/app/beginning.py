@@ -35,6 +35,8 @@ YES = "meant"
 """Its value."""
 CHANNEL = "channel "
 """The note of a place where the rollout delivers, or delivered; the channel's source follows."""
+ENDS = "decommission"
+"""The note that the rollout is being taken away; its value is for ``app.ending.decommission``."""
 USED = "used"
 """Its value."""
 SENTINEL = "sentinel in "
@@ -99,6 +101,15 @@ async def existing(settings: Settings, ledger: Beginning) -> Found:
             )
         await asyncio.sleep(ASK_AGAIN)
     return found
+
+
+def refuse_ended(settings: Settings, found: Found) -> None:
+    """Raise ``UsageError`` if the rollout is being taken away: nothing is begun any more."""
+    if ENDS in found.notes:
+        raise UsageError(
+            f"the rollout of the ledger {ledger_name(settings)} is being taken away",
+            "finish that: mfa-worker decommission --yes; for another rollout, name another ledger",
+        )
 
 
 def is_meant(found: Found) -> bool:

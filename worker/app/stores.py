@@ -231,6 +231,8 @@ async def open_stores(
             )
         ledger = await opening.ledger()
         found = await _found(settings, ledger, purpose)
+        if purpose is not Purpose.EXISTING:
+            beginning.refuse_ended(settings, found)
         is_meant = new_rollout or beginning.is_meant(found)
         is_told = False
         if purpose is not Purpose.EXISTING and not found.has_users and not settings.ledger.must_exist:

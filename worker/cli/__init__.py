@@ -56,7 +56,7 @@ for command in (
     *(requests.push, status.status, requests.export, report.report, show.show, health.health),
     *(secrets.keygen, secrets.open_, secrets.letters_template),
     *(repair.recover, repair.redrive, repair.dismiss, repair.redeliver),
-    *(ending.purge,),
+    *(ending.purge, ending.decommission),
     *(setup.init, setup.check, setup.config),
     *(completion.completion, help_),
 ):

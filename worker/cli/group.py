@@ -40,6 +40,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     },
     "End": {
         "purge": "Erase what is secret or personal and needed no more.",
+        "decommission": "Take away all that a rollout made.",
     },
     "This program": {
         "completion": "Let the shell complete commands, options and settings.",
@@ -50,6 +51,8 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
 
 MEANT: Mapping[str, str] = {
     "decrypt": "open",
+    "delete": "decommission",
+    "destroy": "decommission",
     "doctor": "check",
     "enrol": "run",
     "enroll": "run",

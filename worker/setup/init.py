@@ -5,22 +5,20 @@ Where something exists already but is less safe than ``init`` would make it, it 
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TextIO
 
 from botocore.exceptions import ClientError
 
 from worker.adapters import channels
 from worker.adapters.aws import queue
-from worker.adapters.aws.errors import WIRE, faults
+from worker.adapters.aws.account import own_account
+from worker.adapters.aws.errors import faults
 from worker.adapters.aws.init_report import InitReport
 from worker.adapters.aws.session import Aws, AwsTarget
-from worker.adapters.checks.probes import PATIENCE
 from worker.app.stores import aws_target
-from worker.core.errors import DependencyUnavailable, UsageError, WorkerError
+from worker.core.errors import DependencyUnavailable, UsageError
 from worker.settings import Settings
 from worker.settings.queue_urls import named
 from worker.setup import resources
@@ -91,19 +89,11 @@ async def _refuse_queues_elsewhere(settings: Settings, aws: Aws) -> None:
                 f"{key} is in the Region {region}, and aws.region is {settings.aws.region}",
                 f"set aws.region to {region}, or correct {key}",
             )
-        if account and account != (own := await _own_account(aws)) and own:
+        if account and account != (own := await own_account(aws)) and own:
             raise UsageError(
                 f"{key} is of the account {account}, and these AWS credentials are of {own}: init makes nothing there",
                 f"use credentials of {account} (aws.profile), or correct {key}",
             )
-
-
-async def _own_account(aws: Aws) -> str:
-    """The account of these credentials; empty where STS cannot be asked."""
-    with suppress(WorkerError, TimeoutError, ClientError, *WIRE):
-        async with asyncio.timeout(PATIENCE):
-            return str((await (await aws.client("sts")).get_caller_identity())["Account"])
-    return ""
 
 
 class _Making:

@@ -30,6 +30,8 @@ INDEX = f"{TABLE}/index/unfinished"
 """The table's index of unfinished rows."""
 POOL = "arn:${Partition}:cognito-idp:${Region}:${Account}:userpool/${UserPool}"
 """The user pool."""
+STACKS = "arn:${Partition}:cloudformation:${Region}:${Account}:stack/*"
+"""Every stack of the account: it is asked which one made a queue, a table or an app client."""
 
 _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
     Role.PUSHER: (
@@ -130,13 +132,20 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         Allowed("pool", "AskAboutTheQuota", ("servicequotas:ListServiceQuotas",), ("*",), rank=90),
     ),
     Role.DECOMMISSIONER: (
-        Allowed("queue", "EmptyQueues", ("sqs:GetQueueAttributes", "sqs:PurgeQueue"), (QUEUE, DEAD_LETTERS), rank=0),
+        Allowed(
+            "queue",
+            "EmptyAndDeleteQueues",
+            ("sqs:DeleteQueue", "sqs:GetQueueAttributes", "sqs:PurgeQueue"),
+            (QUEUE, DEAD_LETTERS),
+            rank=0,
+        ),
         Allowed("queue", "SeeWhoseDeadLetters", ("sqs:ListDeadLetterSourceQueues",), (DEAD_LETTERS,), rank=0),
         Allowed(
             "table",
-            "EraseRows",
+            "EraseRowsAndDeleteTable",
             (
                 "dynamodb:BatchGetItem",
+                "dynamodb:DeleteTable",
                 "dynamodb:DescribeContinuousBackups",
                 "dynamodb:DescribeTable",
                 "dynamodb:GetItem",
@@ -144,9 +153,23 @@ _STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
                 "dynamodb:Query",
                 "dynamodb:Scan",
                 "dynamodb:UpdateItem",
+                "dynamodb:UpdateTable",
             ),
             (TABLE, INDEX),
             rank=10,
+        ),
+        Allowed("stack", "SeeWhoseStack", ("cloudformation:DescribeStackResources",), (STACKS,), rank=85),
+        Allowed(
+            "pool",
+            "ShutTheWaysIn",
+            (
+                "cognito-idp:DeleteUserPoolClient",
+                "cognito-idp:DescribeUserPool",
+                "cognito-idp:DescribeUserPoolClient",
+                "cognito-idp:UpdateUserPool",
+            ),
+            (POOL,),
+            rank=90,
         ),
     ),
 }

@@ -34,7 +34,7 @@ SIGNED_BY_US = {"AdminInitiateAuth", "AdminSetUserMFAPreference"}
 """What ``adapters/cognito`` signs and sends without a client of the SDK."""
 NOT_SIGNED = {"AssociateSoftwareToken", "VerifySoftwareToken", "InitiateAuth", "RespondToAuthChallenge", "GetUser"}
 """Cognito's operations for users, whose answers ``adapters/cognito`` reads."""
-KEYWORDS = {"sign", "verify", "encrypt", "decrypt", "publish"}
+KEYWORDS = {"sign", "verify", "encrypt", "decrypt", "publish", "get_template"}
 """Methods of other things that are called like an operation of a service."""
 
 

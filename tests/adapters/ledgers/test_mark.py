@@ -263,3 +263,22 @@ def test_any_username_is_read_as_it_was_written(username: str) -> None:
 def test_whatever_stands_in_the_file_is_read_without_an_error(data: bytes) -> None:
     mark_file._parsed(data)
     mark_file._parsed(mark_file._line_of("0" * 32, 1) + data)
+
+
+def test_at_the_end_only_names_that_still_matter_stay_in_the_file(
+    tmp_path: Path, connection: sqlite3.Connection
+) -> None:
+    mark = begun(Mark(tmp_path / "mark"), connection)
+    mark.tidy()
+    assert not mark.path.exists(), "none is made"
+    write(mark, connection, replaced("settled"), replaced("in question"))
+    write(mark, connection, row("settled", State.DELIVERED, 2, sealed=2))
+    assert b"settled" in mark.path.read_bytes()
+
+    mark.tidy()
+
+    assert b"settled" not in mark.path.read_bytes()
+    assert mark.look().names == {"in question": 1}
+    write(mark, connection, replaced("another"))
+    assert set(mark.look().names) == {"in question", "another"}
+    mark.close()

@@ -101,22 +101,25 @@ def _rows(kind: Kind, codes: str, cure: str = "") -> dict[str, Meaning]:
 
 
 OPERATIONS: Mapping[str, str] = {
-    "sqs": "ChangeMessageVisibility ChangeMessageVisibilityBatch CreateQueue DeleteMessage DeleteMessageBatch "
-    "GetQueueAttributes GetQueueUrl ListDeadLetterSourceQueues PurgeQueue ReceiveMessage SendMessageBatch "
-    "SetQueueAttributes",
-    "dynamodb": "BatchGetItem CreateTable DescribeContinuousBackups DescribeTable DescribeTimeToLive GetItem PutItem "
-    "Query Scan TransactWriteItems UpdateContinuousBackups UpdateItem",
-    "s3": "CreateBucket GetBucketEncryption GetBucketPolicy GetBucketVersioning GetObject GetPublicAccessBlock "
-    "HeadBucket ListObjectsV2 PutBucketEncryption PutBucketLifecycleConfiguration PutBucketPolicy PutBucketVersioning "
+    "sqs": "ChangeMessageVisibility ChangeMessageVisibilityBatch CreateQueue DeleteMessage "
+    "DeleteMessageBatch DeleteQueue GetQueueAttributes GetQueueUrl ListDeadLetterSourceQueues "
+    "PurgeQueue ReceiveMessage SendMessageBatch SetQueueAttributes",
+    "dynamodb": "BatchGetItem CreateTable DeleteTable DescribeContinuousBackups DescribeTable DescribeTimeToLive "
+    "GetItem PutItem Query Scan TransactWriteItems UpdateContinuousBackups UpdateItem UpdateTable",
+    "s3": "CreateBucket DeleteObjects GetBucketEncryption GetBucketPolicy GetBucketVersioning GetObject "
+    "GetObjectRetention GetPublicAccessBlock HeadBucket ListObjectVersions ListObjectsV2 "
+    "PutBucketEncryption PutBucketLifecycleConfiguration PutBucketPolicy PutBucketVersioning "
     "PutObject PutPublicAccessBlock",
-    "secretsmanager": "CreateSecret DescribeSecret GetSecretValue ListSecrets PutSecretValue UpdateSecretVersionStage",
+    "secretsmanager": "CreateSecret DeleteSecret DescribeSecret GetSecretValue ListSecrets PutSecretValue "
+    "UpdateSecretVersionStage",
     "kms": "GenerateDataKey",
     "sts": "AssumeRole AssumeRoleWithWebIdentity GetCallerIdentity",
     "sso": "GetRoleCredentials",
     "sso-oidc": "CreateToken",
     "service-quotas": "ListServiceQuotas",
-    "cognito-idp": "AdminInitiateAuth AdminSetUserMFAPreference DescribeUserPool DescribeUserPoolClient "
-    "GetUserPoolMfaConfig ListUserPoolClients",
+    "cognito-idp": "AdminInitiateAuth AdminSetUserMFAPreference DeleteUserPoolClient DescribeUserPool "
+    "DescribeUserPoolClient GetUserPoolMfaConfig ListUserPoolClients UpdateUserPool",
+    "cloudformation": "DescribeStackResources",
 }
 """Service → the operations that this program calls, or that the SDK calls to get credentials."""
 
@@ -389,6 +392,7 @@ SERVICES: Mapping[str, Mapping[str, Meaning]] = {
             Kind.REQUEST,
             "InvalidEmailRoleAccessPolicyException InvalidSmsRoleAccessPolicyException "
             "InvalidSmsRoleTrustRelationshipException InvalidUserPoolConfigurationException MFAMethodNotFoundException "
+            "FeatureUnavailableInTierException TierChangeNotAllowedException "
             "UnsupportedOperationException",
             "correct the user pool: its factors, and the roles with which it sends mail and text messages",
         ),
@@ -398,6 +402,7 @@ SERVICES: Mapping[str, Mapping[str, Meaning]] = {
             "repair or remove the user pool's Lambda trigger: its log (CloudWatch) says what fails; then run again",
         ),
         **_rows(Kind.STATE, "ConcurrentModificationException"),
+        **_rows(Kind.STATE, "UserImportInProgressException", "wait until the pool's import of users ends"),
         **_rows(Kind.REQUEST, "UserPoolTaggingException", "correct the user pool's tags"),
     },
     "credentials": {

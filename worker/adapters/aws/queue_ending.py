@@ -1,4 +1,4 @@
-"""A queue on SQS at the end of a rollout: what waits in it, who else uses it, how it is emptied."""
+"""A queue on SQS at the end of a rollout: what waits in it, who else uses it, how it is emptied, how it is deleted."""
 
 from __future__ import annotations
 
@@ -95,6 +95,21 @@ async def _purge_once(sqs: SQSClient, url: str, what: str) -> bool:
             if code(error).removeprefix("AWS.SimpleQueueService.") != "PurgeQueueInProgress":
                 raise
             return False
+    return True
+
+
+async def delete(sqs: SQSClient, url: str, what: str) -> bool:
+    """Delete a queue with all that is in it; return whether there was one. Raises ``QueueUnavailable``.
+
+    It takes up to 60 seconds until it is gone everywhere (API reference, DeleteQueue).
+    """
+    with faults(QueueUnavailable, what):
+        try:
+            await sqs.delete_queue(QueueUrl=url)
+        except ClientError as error:
+            if is_missing(error):
+                return False
+            raise
     return True
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Generic, Protocol, TypeVar
 
@@ -92,6 +93,32 @@ class ChannelResources(ABC, Generic[Keys]):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is in a channel at the end of a rollout; it is not looked at whose it is beyond its names."""
+
+    what: str
+    """How many of what, in words; empty: nothing is there."""
+    where: str
+    note: str = ""
+    """What a person should know before it is gone."""
+
+
+class ChannelEnding(ABC, Generic[Keys]):
+    """A channel at the end of a rollout."""
+
+    @abstractmethod
+    async def look(self, channel: Keys, aws: Aws) -> Content:
+        """What is there of a rollout with these settings. Raises ``ChannelUnavailable``."""
+
+    @abstractmethod
+    async def remove(self, channel: Keys, aws: Aws) -> Sequence[tuple[str, str]]:
+        """Delete it; may be interrupted and done again. Return what cannot be deleted, each with the cure.
+
+        Raises ``ChannelUnavailable``, ``UsageError``.
+        """
+
+
 class ChannelKind(ABC, Generic[Keys]):
     """Everything about one kind of channel."""
 
@@ -154,6 +181,10 @@ class ChannelKind(ABC, Generic[Keys]):
     def checks(self) -> ChannelChecks[Keys]:
         """What ``check`` does for this channel."""
         return ChannelChecks()
+
+    def ending(self) -> ChannelEnding[Keys] | None:
+        """How its content is deleted; ``None``: only by hand."""
+        return None
 
     def resources(self) -> ChannelResources[Keys] | None:
         """Its resources on AWS; ``None`` if it does not use AWS, so that no credentials and no Region are needed."""

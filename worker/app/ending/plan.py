@@ -31,6 +31,8 @@ class Plan:
     """What forbids it, each with the cure."""
     troubles: list[WorkerError] = field(default_factory=list)
     """What could not be looked at, or could not be done."""
+    left: list[tuple[str, str]] = field(default_factory=list)
+    """What could not be taken away although nothing failed, each with the cure."""
     done: list[str] = field(default_factory=list)
     """What was done."""
 
@@ -40,15 +42,24 @@ def unfinished(holds: Holds, waiting: int, dead_letters: int | None) -> list[tup
     found = []
     if holds.unfinished.total:
         named = ", ".join(holds.unfinished.lines())
-        secrets = f"; {holds.outbox:,} of them have a secret that is not delivered" if holds.outbox else ""
+        secrets = f"; {holds.outbox:,} of them with a secret that is not delivered" if holds.outbox else ""
         found.append(
-            (f"{several(holds.unfinished.total, 'user')} are not finished: {named}{secrets}", "mfa-worker run")
+            (f"{_are(holds.unfinished.total, 'user', 'is', 'are')} not finished: {named}{secrets}", "mfa-worker run")
         )
     if waiting:
-        found.append((f"{several(waiting, 'request')} wait on the queue", "mfa-worker run"))
+        found.append((f"{_are(waiting, 'request', 'waits', 'wait')} on the queue", "mfa-worker run"))
     if dead_letters:
-        found.append((f"{several(dead_letters, 'dead letter')} wait: they are requests too", "mfa-worker redrive"))
+        found.append(
+            (
+                f"{_are(dead_letters, 'dead letter', 'waits', 'wait')}, and dead letters are requests too",
+                "mfa-worker redrive",
+            )
+        )
     return found
+
+
+def _are(number: int, what: str, one: str, many: str) -> str:
+    return f"{several(number, what)} {one if number == 1 else many}"
 
 
 def used(lease: float) -> tuple[str, str]:

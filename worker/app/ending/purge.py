@@ -22,6 +22,7 @@ from worker.app.stores import Purpose, Stores, aws_target, mark_path, open_store
 from worker.core.errors import DependencyUnavailable, PersonMustAct, WorkerError
 from worker.core.model import Enrolment, Lost
 from worker.core.purging import Holds, purged
+from worker.core.words import several
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ async def _plan(settings: Settings, holds: Holds, queues: Queues, *, activations
     plan.removes.append(
         Item(f"{holds.sealed:,} sealed records of users who are done", ledger, "redeliver cannot send them any more")
     )
-    kept = f"what the activation of {holds.activations:,} users needs who are delivered with a reason"
+    kept = f"what an activation needs, of {several(holds.activations, 'user')} delivered with a reason"
     if activations:
         plan.removes.append(Item(kept, ledger, "a new credential then brings each of them a new secret"))
     elif holds.activations:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
     from worker.adapters.channels.file.channel import FileChannel
     from worker.adapters.channels.file.checks import FileChecks
+    from worker.adapters.channels.file.ending import FileEnding
 
 
 class FileKind(ChannelKind[FileSettings]):
@@ -51,6 +52,12 @@ class FileKind(ChannelKind[FileSettings]):
         from worker.adapters.channels.file.checks import FileChecks
 
         return FileChecks()
+
+    def ending(self) -> FileEnding:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.file.ending import FileEnding
+
+        return FileEnding()
 
 
 KIND = FileKind()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
     from worker.adapters.channels.s3.channel import S3Channel
     from worker.adapters.channels.s3.checks import S3Checks
+    from worker.adapters.channels.s3.ending import S3Ending
     from worker.adapters.channels.s3.resources import S3Resources
 
 
@@ -71,6 +72,12 @@ class S3Kind(ChannelKind[S3Settings]):
         from worker.adapters.channels.s3.resources import S3Resources
 
         return S3Resources()
+
+    def ending(self) -> S3Ending:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.s3.ending import S3Ending
+
+        return S3Ending()
 
 
 KIND = S3Kind()

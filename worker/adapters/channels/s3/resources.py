@@ -64,6 +64,16 @@ STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
             rank=20,
         ),
     ),
+    Role.DECOMMISSIONER: (
+        Allowed("bucket", "ListVersions", ("s3:ListBucketVersions",), (BUCKET,), rank=20),
+        Allowed(
+            "bucket",
+            "DeleteVersions",
+            ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObjectRetention"),
+            (OBJECTS,),
+            rank=20,
+        ),
+    ),
 }
 """What each role may do with the bucket."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
     from worker.adapters.channels.secretsmanager.channel import SecretsManagerChannel
     from worker.adapters.channels.secretsmanager.checks import SecretsManagerChecks
+    from worker.adapters.channels.secretsmanager.ending import SecretsManagerEnding
     from worker.adapters.channels.secretsmanager.resources import SecretsManagerResources
 
 
@@ -59,6 +60,12 @@ class SecretsManagerKind(ChannelKind[SecretsManagerSettings]):
         from worker.adapters.channels.secretsmanager.resources import SecretsManagerResources
 
         return SecretsManagerResources()
+
+    def ending(self) -> SecretsManagerEnding:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.secretsmanager.ending import SecretsManagerEnding
+
+        return SecretsManagerEnding()
 
 
 KIND = SecretsManagerKind()

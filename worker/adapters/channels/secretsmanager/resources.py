@@ -35,6 +35,10 @@ STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
         Allowed("secrets", "ListSecrets", ("secretsmanager:ListSecrets",), ("*",), rank=21),
         Allowed("secrets", "ReadSecrets", ("secretsmanager:GetSecretValue",), (SECRETS,), rank=21),
     ),
+    Role.DECOMMISSIONER: (
+        Allowed("secrets", "ListSecrets", ("secretsmanager:ListSecrets",), ("*",), rank=21),
+        Allowed("secrets", "DeleteSecrets", ("secretsmanager:DeleteSecret",), (SECRETS,), rank=21),
+    ),
 }
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from worker.adapters.aws.session import Aws
     from worker.adapters.channels.sqs.channel import SqsChannel
     from worker.adapters.channels.sqs.checks import SqsChecks
+    from worker.adapters.channels.sqs.ending import SqsEnding
     from worker.adapters.channels.sqs.resources import SqsResources
 
 
@@ -53,6 +54,12 @@ class SqsKind(ChannelKind[SqsSettings]):
         from worker.adapters.channels.sqs.resources import SqsResources
 
         return SqsResources()
+
+    def ending(self) -> SqsEnding:
+        """See ``ChannelKind``."""
+        from worker.adapters.channels.sqs.ending import SqsEnding
+
+        return SqsEnding()
 
 
 KIND = SqsKind()

@@ -44,6 +44,11 @@ STATEMENTS: Mapping[Role, tuple[Allowed, ...]] = {
             rank=5,
         ),
     ),
+    Role.DECOMMISSIONER: (
+        Allowed(
+            "channel_queue", "DeleteChannelQueue", ("sqs:DeleteQueue", "sqs:GetQueueAttributes"), (QUEUE,), rank=22
+        ),
+    ),
 }
 """What each role may do with the queue."""
 

@@ -250,7 +250,7 @@ async def test_what_a_killed_reader_left_hidden_is_waited_for(
 ) -> None:
     async with emulator.aws() as aws:
         sqs = await aws.sqs()
-        url = await new_queue(sqs, VisibilityTimeout="15")
+        url = await new_queue(sqs, VisibilityTimeout="6")
         await deliver(SqsChannel(sqs, url), ("ana", 1), ("ben", 1))
         hidden = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
         opened = await opener.open(emulator.target, f"sqs:{url}", into=tmp_path / "drained.jsonl")
@@ -276,7 +276,10 @@ async def test_what_stays_hidden_is_said_and_nothing_is_called_complete(
         assert len((tmp_path / "drained.jsonl").read_bytes().splitlines()) == 1, "what came is safe"
 
 
-async def test_who_may_not_count_what_is_hidden_opens_what_came_and_is_told(emulator: Emulator, tmp_path: Path) -> None:
+async def test_who_may_not_count_what_is_hidden_opens_what_came_and_is_told(
+    emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.adapters.channels.sqs.source.POLL", 0)
     async with emulator.aws() as aws:
         url = await new_queue(await aws.sqs())
         await deliver(SqsChannel(await aws.sqs(), url), ("ana", 1))

@@ -20,7 +20,7 @@ from tests.support.pace_stores import LateTime, MemoryPaceStore
 from worker.core.clock import SystemClock
 from worker.pacing.pace import Pace
 from worker.pacing.pacer import SharedPacer
-from worker.pacing.schedule import CUT, SLICE
+from worker.pacing.schedule import CUT, FIRST_SLICE, SLICE
 
 Arguments = ParamSpec("Arguments")
 
@@ -139,6 +139,23 @@ async def test_a_worker_with_nothing_to_send_reserves_nothing() -> None:
         await mine.acquire()
         await asyncio.sleep(0.7)
         assert store.writes == 1
+
+
+@virtually
+async def test_who_sends_little_reserves_little_and_nothing_counts_as_lost_that_nobody_waited_for() -> None:
+    store = MemoryPaceStore()
+
+    def reserved() -> float:
+        assert store.pace
+        return store.pace.reserved_until - store.shared_time()
+
+    async with pacer(store, 50) as mine, asyncio.timeout(10):
+        await mine.acquire()
+        assert reserved() == pytest.approx(FIRST_SLICE, abs=0.01)
+        await asyncio.sleep(2)
+        await mine.acquire()
+        assert reserved() == pytest.approx(3 / 50, abs=0.005), "twice what was used of the last slice, and one more"
+        assert mine.lost == 0
 
 
 @virtually

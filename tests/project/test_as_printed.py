@@ -55,6 +55,7 @@ MARKED = {
     ("config/sign-in/README.md", "aws"): 3,
     ("docs/aws.md", "aws"): 9,
     ("docs/aws.md", "docker"): 3,
+    ("docs/development.md", "measured"): 1,
     ("docs/measured.md", "measured"): 10,
     ("docs/operations.md", "aws"): 1,
     ("docs/operations.md", "docker"): 1,

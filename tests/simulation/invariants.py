@@ -127,6 +127,7 @@ def judge(world: World, event: Event) -> None:
             nothing_that_was_told_is_forgotten(world, event)
             a_delivered_secret_is_known_by_its_digest(world, event)
         case Delivery():
+            what_is_delivered_is_what_was_sealed(event)
             a_record_was_durable_first(world, event)
             an_attempt_is_onesecret_of(world, event.username)
             every_delivered_secret_is_told(world, event)
@@ -143,6 +144,7 @@ def judge_after_restore(world: World, event: Event) -> None:
             an_attempt_is_onesecret_of(world, event.row.username)
             a_delivered_secret_is_known_by_its_digest(world, event, may_be_unknown=True)
         case Delivery():
+            what_is_delivered_is_what_was_sealed(event)
             an_attempt_is_onesecret_of(world, event.username)
 
 
@@ -228,6 +230,8 @@ def an_attempt_is_onesecret_of(world: World, username: str) -> None:
     user = world.users[username]
     sealed = [delivery.sealed for delivery in user.deliveries[-1:]]
     sealed += [write.row.sealed for write in user.writes[-1:] if write.row.sealed and write.row.sealed.blob]
+    if username in world.harmed:  # a claim writes again what stood there
+        sealed = [one for one in sealed if digest_of(one.blob) == one.digest]
     for one in sealed:
         mine = (one.attempt_id, secret_of(one), str(one.generation), one.blob)
         for other in user.sealed:
@@ -235,6 +239,15 @@ def an_attempt_is_onesecret_of(world: World, username: str) -> None:
             if any(same) and not all(same):
                 raise Violation(f"3: {username}: {mine[:3]} and {other[:3]} are half the same")
         user.sealed.add(mine)
+
+
+# --- 16 ---------------------------------------------------------------------------------------------------------------
+
+
+def what_is_delivered_is_what_was_sealed(delivery: Delivery) -> None:
+    """16. Nothing that was damaged in the ledger is delivered: nobody would notice before the letter is opened."""
+    if digest_of(delivery.sealed.blob) != delivery.sealed.digest:
+        raise Violation(f"16: what {delivery.username} is delivered is not what was sealed")
 
 
 # --- 4 ----------------------------------------------------------------------------------------------------------------

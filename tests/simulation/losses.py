@@ -83,7 +83,7 @@ def a_lost_reply_was_lost(world: World, write: Write) -> None:
     the credential died before the claim could be taken over, or the messages are gone, or it refused the next call too:
     the claim alone does not say whether a call was made.
     """
-    if write.row.reason is not Reason.REPLY_LOST:
+    if write.row.reason is not Reason.REPLY_LOST or write.row.username in world.harmed:
         return
     user = world.users[write.row.username]
     recorded: set[str | None] = {secret for _, secret, _, _ in user.sealed}

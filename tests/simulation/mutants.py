@@ -315,6 +315,7 @@ def erased_with_its_digest(row: Enrolment) -> Enrolment:
 
 
 MUTANTS: dict[str, Apply] = {
+    "delivers what the ledger damaged": Patched(rules, {"is_whole": lambda _: True}),
     "erases the digest with the record": Patched(rules, {"_erased": erased_with_its_digest}),
     "tells of events by its own clock": Patched(rules, {"and_then": told_by_its_own_clock}),
     "does not tell of the delivery": Patched(rules, {"delivered": delivered_without_telling}),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from tests.simulation.scenario import Operation, Wrong
@@ -20,6 +21,7 @@ from worker.core.errors import (
     LedgerUnavailable,
     QueueUnavailable,
     RecordRefused,
+    RowDamaged,
 )
 from worker.core.model import (
     Counts,
@@ -64,14 +66,22 @@ class Port:
                 return
             if wrong is Wrong.UNAVAILABLE_LATE:
                 process.answer(reply, unavailable("away"))
-                world.after(world.latency() * 50, effect)
+                world.after(world.latency() * 50, lambda: _unless_damaged(effect))
                 return
-            result = effect()
+            try:
+                result: Result | RowDamaged = effect()
+            except RowDamaged as damaged:
+                result = damaged
             process.after(f"{name} {about}".strip())
             process.answer(reply, result if wrong is None else unavailable("away"))
 
         world.after(world.latency(), arrive)
         return await reply
+
+
+def _unless_damaged(effect: Callable[[], object]) -> None:
+    with suppress(RowDamaged):
+        effect()
 
 
 class SimulatedLedger(Port):
@@ -94,18 +104,20 @@ class SimulatedLedger(Port):
         self._world.mark.write(number, row)
 
     async def read(self, username: str) -> Enrolment | None:
-        rows = self._world.ledger.rows
-        return await self._operation("read", username, LedgerUnavailable, lambda: rows.get(username))
+        ledger = self._world.ledger
+        return await self._operation("read", username, LedgerUnavailable, lambda: ledger.read(username))
 
     async def unfinished(self) -> AsyncGenerator[Enrolment]:
-        process, rows = self._process, self._world.ledger.rows
+        process, rows, damaged = self._process, self._world.ledger.rows, self._world.ledger.damaged
 
         def found() -> list[Enrolment]:
             process.looked_at = process.world.now
-            return [row for row in rows.values() if row.is_unfinished]
+            return [row for row in rows.values() if row.is_unfinished and row.username not in damaged]
 
         for row in await self._operation("unfinished", "", LedgerUnavailable, found):
             yield row
+        for username in damaged:
+            raise RowDamaged(username)
 
     def is_dead(self, worker: str) -> bool:
         return self._world.scenario.deaths_known and self._world.process(worker).is_dead

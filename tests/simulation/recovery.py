@@ -27,6 +27,17 @@ def recover(world: World) -> None:
     ledger.number = mark.number = mark.number + 1
 
 
+def recover_damaged(world: World) -> None:
+    """The same command where rows are damaged."""
+    ledger, mark = world.ledger, world.mark
+    for username in sorted(ledger.damaged):
+        after = older.damaged(username, _shown(world, username), mark.names.get(username), EPOCH + world.now)
+        world.tell("ledger", f"recovered: {username} is {after.state} {after.reason or ''}")
+        ledger.rows[username] = after._replace(version=f"recovered {username}")
+        older.note(mark.names, after)
+    ledger.damaged.clear()
+
+
 def _shown(world: World, username: str) -> Shown | None:
     """The newest secret of the user in the channel."""
     sealed = [delivery.sealed for delivery in world.users[username].deliveries]

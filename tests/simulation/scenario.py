@@ -93,7 +93,8 @@ class Disturbance:
     """What is done to the process that reaches step number ``step`` of the run; ``seconds``: how long it is paused."""
 
     step: int
-    what: Literal["kill", "pause", "stop", "hurry", "restore"]
+    what: Literal["kill", "pause", "stop", "hurry", "restore", "damage", "rot"]
+    """``damage``: everybody dies, and what is sealed in the ledger is not what was written; ``rot``: a row is not."""
     seconds: float = 0.0
     purge: bool = False
     """And every message is deleted."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.history import Acknowledgement, Delivery, UserHistory, Write
 from tests.simulation.scenario import VISIBILITY
 from worker.core import older
+from worker.core.errors import RowDamaged
 from worker.core.model import Enrolment, Lost, Request, Sealed, WriteResult, Written
 from worker.core.outlook import Outlook
 from worker.core.ports import Lease
@@ -34,11 +35,18 @@ class LedgerStore:
         self.duplicates = 0
         self.number = 0
         """Of the last commit."""
+        self.damaged: set[str] = set()
+        """Users whose row is not what was written."""
         self.copies: list[dict[str, Enrolment]] = [{}]
         """The rows after each commit, where the scenario has a mark: one of them may be restored."""
 
+    def read(self, username: str) -> Enrolment | None:
+        if username in self.damaged:
+            raise RowDamaged(username)
+        return self.rows.get(username)
+
     def put(self, process: Process, row: Enrolment, replaces: str | None) -> WriteResult:
-        stands = self.rows.get(row.username)
+        stands = self.read(row.username)
         if stands is not None and stands.version == row.version:
             return Written(stands, repeated=True)
         if (stands.version if stands else None) != replaces:

@@ -25,6 +25,7 @@ MARKED = replace(REPLACED, marked=True, faults=(Fault("associate", 2, Wrong.TIME
 SILENT = (Fault("associate", 1, Wrong.LOST, 20),)
 
 LIKELY: dict[str, Scenario] = {
+    "delivers what the ledger damaged": Scenario((TOKEN,), rounds=0),
     "erases the digest with the record": Scenario((TOKEN,), rounds=0),
     "tells of events by its own clock": replace(TWO_WORKERS, skews=(-30.0, 30.0)),
     "does not tell of the delivery": Scenario((TOKEN,), rounds=0),
@@ -108,6 +109,7 @@ LIKELY: dict[str, Scenario] = {
     ),
 }
 CAUGHT_BY = {
+    "delivers what the ledger damaged": "16",
     "erases the digest with the record": "15",
     "tells of events by its own clock": "history",
     "does not tell of the delivery": "history",
@@ -160,12 +162,14 @@ def scenarios_for(name: str) -> Iterator[Scenario]:
     """Where to look for a violation, likeliest first."""
     if scenario := LIKELY.get(name):
         yield scenario
-        disturbances = (
+        disturbances: tuple[Disturbance, ...] = (
             Disturbance(0, "kill"),
             Disturbance(0, "pause", 200.0),
             Disturbance(0, "pause", 45.0),
             Disturbance(0, "hurry"),
         )
+        if "damaged" in name:
+            disturbances = (Disturbance(0, "damage"), *disturbances)
         if scenario.marked:
             for step, back, purge in product(range(1, 121), (1, 3, 6), (True, False)):
                 yield replace(scenario, disturbances=(Disturbance(step, "restore", back=back, purge=purge),))

@@ -37,7 +37,7 @@ from tests.simulation.stores import ChannelStore, LedgerStore, MarkStore, QueueS
 from tests.simulation.truth import CognitoClient
 from tests.simulation.turns import Turns
 from worker.core import settled
-from worker.core.errors import PersonMustAct
+from worker.core.errors import PersonMustAct, RowDamaged
 from worker.core.model import NEVER, NOT_ACTIVATED, CredentialKind, Request, Secret, State
 
 RESTORE_TAKES = 60.0
@@ -63,7 +63,11 @@ class World:
         self.ledger = LedgerStore(self)
         self.mark = MarkStore()
         self.was_restored = False
+        self.harmed: set[str] = set()
+        """Users of whom something in the ledger was not what was written."""
         self._is_down = False
+        self._is_to_be_recovered = False
+        """Somebody is stopping all workers, because a row is damaged."""
         self.queue = QueueStore(self)
         self.channel = ChannelStore(self)
         self.cognito = CognitoClient(self)
@@ -148,6 +152,10 @@ class World:
                 self.pause(process, disturbance.seconds)
             case "restore":
                 self.restore(disturbance.back)
+            case "damage":
+                self.damage()
+            case "rot":
+                self.rot()
             case "stop" | "hurry":
                 self.tell(process.name, f"*** told to {disturbance.what}")
                 process.interrupt()
@@ -163,13 +171,36 @@ class World:
         self._is_dead(process)
         self.after(RESTART, self.spawn)
 
+    def damage(self) -> None:
+        """Everybody dies, and what is sealed in the ledger is not what was written."""
+        self.tell("ledger", "*** what is sealed in it is damaged")
+        self._kill_everybody()
+        for username, row in self.ledger.rows.items():
+            if row.sealed is not None and row.sealed.blob:
+                self.harmed.add(username)
+                damaged = row.sealed._replace(blob=b"?" + row.sealed.blob[1:])
+                self.ledger.rows[username] = row._replace(sealed=damaged)
+        self.after(RESTART, self.spawn)
+
+    def rot(self) -> None:
+        """A row is not what was written; whoever begins next, once nobody works, recovers the ledger first."""
+        if not self.ledger.rows:
+            return
+        username = self.dice.choice(sorted(self.ledger.rows))
+        self.tell("ledger", f"*** the row of {username} is damaged")
+        self.harmed.add(username)
+        self.ledger.damaged.add(username)
+
+    def _kill_everybody(self) -> None:
+        for process in self._living:
+            process.killed = True
+            self._is_dead(process)
+
     def restore(self, back: int) -> None:
         """Everybody dies; a minute later the ledger is an older copy of itself, is recovered, and work goes on."""
         self.tell("ledger", f"*** lost; the copy lacks {back} commits")
         self._is_down = True
-        for process in self._living:
-            process.killed = True
-            self._is_dead(process)
+        self._kill_everybody()
 
         def restored() -> None:
             self.tell("ledger", "*** restored")
@@ -289,6 +320,12 @@ class World:
     def spawn(self) -> None:
         if self._is_down:
             return
+        if self._is_to_be_recovered and self._living:
+            self.after(RESTART, self.spawn)
+            return
+        if self.ledger.damaged and not self._living:
+            self.was_restored, self._is_to_be_recovered = True, False
+            recovery.recover_damaged(self)
         invariants.no_false_alarm(self)
         number = len(self.processes)
         skews = self.scenario.skews
@@ -304,7 +341,7 @@ class World:
     def _finish(self) -> None:
         """Until nothing is left that anybody could do; what a late write or message leaves is one more run's work."""
         self._drive()
-        while self.queue.messages or any(row.is_unfinished for row in self.ledger.rows.values()):
+        while self.queue.messages or self.ledger.damaged or any(row.is_unfinished for row in self.ledger.rows.values()):
             self.spawn()
             self._drive()
 
@@ -345,6 +382,10 @@ class World:
                 self.tell("cognito", "*** the cause is mended: nobody is refused any more")
                 self.always_wrong.clear()
                 self.disturbed()
+            if isinstance(reason, RowDamaged):
+                self._is_to_be_recovered = True
+                for other in self._living:
+                    other.interrupt()
             self.after(RESTART, self.spawn)
 
     def _raise(self) -> None:

@@ -127,9 +127,17 @@ def _import_the_worker() -> None:
     for module in pkgutil.walk_packages(worker.__path__, "worker."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    _be_impatient()
     _describe_services()
     gc.collect()
     gc.freeze()  # so that no collection in a forked process touches, and thereby copies, what all of them share
+
+
+def _be_impatient() -> None:
+    """An emulator has a message at once or not at all, where AWS is asked for five seconds, and twice, by ``open``."""
+    from worker.adapters.channels.sqs import source
+
+    source.POLL = 1
 
 
 def _describe_services() -> None:

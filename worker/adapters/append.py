@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from worker.adapters.confirmed import Confirmed, begun, further
 from worker.adapters.private_files import OTHERS_WRITE, open_private, sync_folder
 from worker.adapters.watched_file import WatchedFile
 
@@ -44,6 +45,8 @@ class SharedFile:
         self._descriptor: int | None = None
         self._ours: tuple[int, bytes] | None = None
         """Where the last lines that this process wrote end in the file, and their last bytes."""
+        self.confirmed: Confirmed | None = None
+        """What this process saw become durable; ``None``: it has not opened the file yet."""
 
     @property
     def size(self) -> int:
@@ -77,6 +80,8 @@ class SharedFile:
             os.fdatasync(descriptor)
             self._watched.least = end = os.fstat(descriptor).st_size
             self._ours = (end, data[-_LAST_BYTES:]) if data else self._ours
+            if self.confirmed is not None:
+                self.confirmed = further(self.confirmed, descriptor, end)
             self.check()  # what was written into a file that is gone is not delivered
 
     def check(self) -> None:
@@ -132,6 +137,7 @@ class SharedFile:
         found = os.fstat(descriptor)
         self._watched.begin(found)
         self._watched.least = found.st_size
+        self.confirmed = begun(descriptor)
 
 
 def _is_still_at(path: Path, descriptor: int) -> bool:

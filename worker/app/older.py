@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from worker.adapters import channels
+from worker.adapters.confirmed import missing
 from worker.app.stores import StoredLedger, Stores
 from worker.core.age_format import AGE
 from worker.core.errors import PersonMustAct, RowUnreadable, WorkerError
@@ -38,7 +40,11 @@ async def refusal(settings: Settings, stores: Stores) -> WorkerError | None:
 
     Raises ``LedgerUnavailable``, and what AWS's refusals become.
     """
-    return await stores.ledger.refusal() or await _behind_the_channel(settings, stores.ledger)
+    return (
+        await stores.ledger.refusal()
+        or await _behind_the_channel(settings, stores.ledger)
+        or await asyncio.to_thread(_lost_lines, settings, stores.ledger)
+    )
 
 
 async def warn(settings: Settings, stores: Stores) -> None:
@@ -74,6 +80,36 @@ async def _behind_the_channel(settings: Settings, ledger: StoredLedger) -> Perso
                 "(If another rollout delivers into this file: give each a channel.path of its own)",
             )
     return None
+
+
+def _lost_lines(settings: Settings, ledger: StoredLedger) -> PersonMustAct | None:
+    """The error if lines are gone from the channel's file that the ledger calls delivered.
+
+    The file is synced before the ledger says so, so neither a kill nor a power cut can bring this about.
+    """
+    path, known = channels.kind_of(settings.channel).file(settings.channel), ledger.confirmed()
+    if path is None or known is None:
+        return None
+    try:
+        what = missing(path, known)
+    except OSError:
+        return None  # whether it can be used shows when it is opened
+    if what is None:
+        return None
+    return PersonMustAct(
+        f"the channel's file {path} lacks records that the ledger calls delivered: {what}",
+        "stop all workers, look after the disk, and put the newest copy of the file back. Where there is none, the "
+        "users whose record is gone must sign in again: mfa-worker recover shows them",
+    )
+
+
+def lost_since(settings: Settings, ledger: StoredLedger) -> float | None:
+    """Since when (UTC seconds) delivered records may be gone from the channel's file; ``None``: none is gone."""
+    path, known = channels.kind_of(settings.channel).file(settings.channel), ledger.confirmed()
+    if path is None or known is None or _lost_lines(settings, ledger) is None:
+        return None
+    last = [generation for _, generation in _last_secrets(path)]
+    return min([known.since, *(generation / 1000 for generation in last[:1])]) - 1
 
 
 def _last_secrets(path: Path) -> Iterator[tuple[str, int]]:

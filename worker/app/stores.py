@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from worker.adapters import channels
 from worker.adapters.channels.kind import OpenableChannel
+from worker.adapters.confirmed import Confirmed
 from worker.adapters.ledgers.found import RECIPIENT
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness
@@ -90,6 +91,12 @@ class StoredLedger(CountedLedger, LookedAt, Beginning, Roster, PaceStore, Figure
 
     async def forget(self, name: str) -> None:
         """Take that part out of the stamp."""
+
+    def follow(self, channel: Callable[[], Confirmed | None]) -> None:
+        """Keep what that says of the channel's file with each commit of users' rows."""
+
+    def confirmed(self) -> Confirmed | None:
+        """The same, as it was when the ledger was opened; ``None``: nothing is known of such a file."""
 
     async def restamp(self, name: str, value: str, instead_of: str) -> bool:
         """Change that part of the stamp, if it is ``instead_of`` now; whether it was."""
@@ -459,6 +466,14 @@ def waiting(settings: Settings) -> AsyncGenerator[Sequence[bytes]]:
     from worker.adapters.queues.sqlite.queue import bodies
 
     return bodies(settings.queue.path)
+
+
+@runtime_checkable
+class Confirming(Protocol):
+    """A channel in a file on this host."""
+
+    def confirmed(self) -> Confirmed | None:
+        """What is surely in the file."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from worker.adapters.cognito.client import cognito
 from worker.adapters.cognito.sign_in import SignInConfig
 from worker.adapters.watched_file import Watched
 from worker.app import beginning
-from worker.app.stores import Stores, aws_target, open_channel
+from worker.app.stores import Confirming, Stores, aws_target, open_channel
 from worker.app.watching import watch_files
 from worker.core.config import ActivationMode, WorkerConfig
 from worker.core.errors import UsageError
@@ -69,6 +69,8 @@ async def open_worker(
     async with AsyncExitStack() as stack:
         sealer = stack.enter_context(opened_sealer(settings.seal.recipients))
         channel = await stack.enter_async_context(open_channel(settings))
+        if isinstance(channel, Confirming):
+            stores.ledger.follow(channel.confirmed)
         in_use = [*stores.watched, *([channel] if isinstance(channel, Watched) else [])]
         await stack.enter_async_context(watch_files(in_use, shutdown))
         config = worker_config(settings, stores.worker, max_users=max_users)

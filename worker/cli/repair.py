@@ -89,6 +89,7 @@ def _as_json(plan: Plan) -> dict[str, object]:
         "added": plan.added,
         "in_doubt": plan.in_doubt,
         "damaged": plan.damaged,
+        "missing": plan.missing,
         "unknown": plan.unknown,
         "done": plan.done,
     }
@@ -122,8 +123,10 @@ def _print(plan: Plan, *, is_shared: bool) -> None:
 
 
 def _why_in_doubt(plan: Plan) -> str:
-    whys = ["their delivered secret was being replaced"] if len(plan.in_doubt) > len(plan.damaged) else []
+    others = len(plan.in_doubt) - len(plan.damaged) - len(plan.missing)
+    whys = ["their delivered secret was being replaced"] if others else []
     whys += [f"their row is damaged ({len(plan.damaged):,})"] if plan.damaged else []
+    whys += [f"their record is gone from the channel's file ({len(plan.missing):,})"] if plan.missing else []
     return ", or ".join(whys)
 
 

@@ -13,6 +13,10 @@ from typing import NamedTuple
 from worker.core import history, rules
 from worker.core.model import ENROLLED, UNFINISHED, Enrolment, Reason, Sealed, State
 
+LATE_EFFECT = 60.0
+"""Seconds for which a call of the worker that had a damaged row may still take effect: as long as a call may take, and
+the row that would say so is lost."""
+
 
 class Shown(NamedTuple):
     """The newest secret of a user that the channel shows; the fields are those of ``Sealed``."""
@@ -92,7 +96,12 @@ def damaged(username: str, shown: Shown | None, unsure: int | None, now: float) 
     base = _begun(username, now)._replace(generation=generation)
     if shown is not None:
         base = base._replace(sealed=Sealed(shown.generation, shown.attempt_id, shown.associated_at, b""))
-    return _told(base, rules.in_doubt(base, None, now, late_effect_for=0.0), now)
+    return _told(base, rules.in_doubt(base, None, now, late_effect_for=LATE_EFFECT), now)
+
+
+def gone(row: Enrolment, now: float) -> Enrolment:
+    """The row of a user whose delivered record is gone from the channel: nobody has the secret any more."""
+    return _told(row, rules.in_doubt(row, row.request_id, now, late_effect_for=0.0), now)
 
 
 def _told(before: Enrolment, after: Enrolment, now: float) -> Enrolment:

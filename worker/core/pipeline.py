@@ -149,7 +149,7 @@ class Pipeline:
                     verdict: Verdict = self._done(result.row)
                 case rules.Deliver() | rules.Activate():
                     is_own = result.row.request_id == request.id
-                    verdict = await self._go_on(Claim(result.row, expires, request if is_own else None), scope)
+                    verdict = await self._resume(Claim(result.row, expires, request if is_own else None), scope)
             if isinstance(verdict, GiveBack):
                 return GiveBack(max(verdict.delay, LOOK_AGAIN_AFTER))
             if is_own or not isinstance(verdict, Done):
@@ -253,7 +253,7 @@ class Pipeline:
             return
         claim = Claim(result.row, started + self._config.lease)
         claim.leaves_to_message = may_come and row.kind in SIGNS_IN
-        await self._go_on(claim, scope)
+        await self._resume(claim, scope)
 
     async def crashed(self, scope: CancellationScope) -> None:
         """A bug interrupted the work on this user: it counts like a worker's death, so that it ends some day."""
@@ -391,6 +391,16 @@ class Pipeline:
             return await self._overtaken(claim)
         scope.way.passed("record", started)
         claim.row, claim.doubt = result.row, False
+        return await self._go_on(claim, scope)
+
+    async def _resume(self, claim: Claim, scope: CancellationScope) -> Verdict:
+        """Go on with a row that was read from the ledger, unless what is sealed in it was damaged there.
+
+        The opener would be the first to notice it, when the user has a letter in their hands already.
+        """
+        sealed = claim.row.sealed
+        if claim.row.state is State.SEALED and sealed is not None and not rules.is_whole(sealed):
+            return await self._settle_or_sign_in_again(rules.damaged(claim.row, self._clock.utc()), claim, scope)
         return await self._go_on(claim, scope)
 
     async def _go_on(self, claim: Claim, scope: CancellationScope) -> Verdict:

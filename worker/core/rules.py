@@ -34,6 +34,7 @@ from worker.core.model import (
     SignedIn,
     State,
     Verified,
+    digest_of,
 )
 
 _TOLD_OTHERWISE = (Verified, Preferred, AlreadyEnrolled, NotEnrolled, CustomChallenge)
@@ -516,6 +517,16 @@ def dismissed(username: str, row: Enrolment | None, why: str, now: float) -> Enr
         before_reason=None,
         events=and_then(row.events, now, history.DISMISSED, why),
     )
+
+
+def is_whole(sealed: Sealed) -> bool:
+    """Whether the sealed bytes are those that were recorded, as far as their digest is known."""
+    return not sealed.digest or digest_of(sealed.blob) == sealed.digest
+
+
+def damaged(row: Enrolment, now: float) -> Enrolment:
+    """The ledger's copy of the sealed bytes is damaged, so nobody has the secret in them, or ever will."""
+    return in_doubt(row, row.request_id, now, late_effect_for=0.0)
 
 
 def refused_delivery(row: Enrolment, code: str, now: float) -> Enrolment:

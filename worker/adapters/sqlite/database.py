@@ -48,6 +48,8 @@ BACKOFF = Backoff(first=0.001, longest=0.001)
 """The pause between two tries: a millisecond, because SQLite has just waited itself."""
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 """SQLite's codes for a damaged file, or a file of another kind: waiting does not help."""
+_BROKEN_SCHEMA = ("no such column", "no such table", "no such index", "no query solution", "malformed database schema")
+"""How SQLite's messages begin where a name in the file's own schema is not what it was."""
 _BUG = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_RANGE}
 """SQLite's codes for mistakes in our statements, which the disk cannot cause; these errors are raised unchanged."""
 GONE_CURE = (
@@ -99,7 +101,7 @@ class Database:
         """
         try:
             await asyncio.get_running_loop().run_in_executor(self._reader, self._open, schema)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
             raise _explained(error, self.path, unavailable) from None
         if self._erasing is None:
             erasing = Erasing(Path(f"{self.path}-wal"), lambda: self.read(empty_log, unavailable))
@@ -191,7 +193,7 @@ class Database:
         """
         try:
             return await self._writes.submit((work, item), gather=gather)
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, UnicodeDecodeError, OSError) as error:
             raise self._failure(error, unavailable) from None
 
     async def read(
@@ -200,10 +202,12 @@ class Database:
         """Return the result of ``query`` on the last committed state. Raises ``unavailable``."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, query)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise self._failure(error, unavailable) from None
 
-    def _failure(self, error: sqlite3.Error | OSError, unavailable: type[DependencyUnavailable]) -> Exception:
+    def _failure(
+        self, error: sqlite3.Error | UnicodeDecodeError | OSError, unavailable: type[DependencyUnavailable]
+    ) -> Exception:
         """The exception to raise in place of ``error``; where the file was taken away, that is the cause."""
         try:
             self.check()
@@ -285,10 +289,14 @@ def _code(error: BaseException) -> int:
     return code & 0xFF
 
 
-def _explained(error: sqlite3.Error | OSError, path: Path, unavailable: type[DependencyUnavailable]) -> Exception:
+def _explained(
+    error: sqlite3.Error | UnicodeDecodeError | OSError, path: Path, unavailable: type[DependencyUnavailable]
+) -> Exception:
     """The exception to raise in place of ``error``: with the path and what to do, except for a bug of ours."""
     code = _code(error)
-    if code in _CORRUPT or is_no_utf8(error):
+    if isinstance(error, UnicodeDecodeError):  # the message of an error, which quotes the file
+        return PersonMustAct(f"{path} is damaged (SQLite's schema or a text in it)", DAMAGED_CURE)
+    if code in _CORRUPT or is_no_utf8(error) or str(error).startswith(_BROKEN_SCHEMA):
         return PersonMustAct(f"{path} is damaged or no SQLite file ({error})", DAMAGED_CURE)
     if code in _BUG or isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
         return error

@@ -60,7 +60,7 @@ def refuse_another_log(path: Path, what: str) -> None:
 def _number(path: Path) -> int | None:
     """The count in the database alone, without its log."""
     # As SQLite's own connection, because opening and closing the file otherwise would release SQLite's locks on it.
-    with suppress(sqlite3.Error):
+    with suppress(sqlite3.Error, UnicodeDecodeError):
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True)
         try:
             (number,) = connection.execute("PRAGMA user_version").fetchone()

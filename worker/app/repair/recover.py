@@ -24,8 +24,8 @@ from worker.app import older
 from worker.app.repair.users import versions
 from worker.app.stores import Purpose, StoredLedger, Stores, aws_target, open_stores
 from worker.core.errors import PersonMustAct, RowDamaged, UsageError
-from worker.core.model import Enrolment, Lost, Reason, State
-from worker.core.older import Shown, damaged, recovered
+from worker.core.model import ENROLLED, Enrolment, Lost, Reason, State
+from worker.core.older import Shown, damaged, gone, recovered
 from worker.core.record import line_address
 from worker.requests.usernames import read_usernames
 from worker.settings import Settings
@@ -58,6 +58,10 @@ class Plan:
     """Users who become ``needs_session: reply_lost``."""
     damaged: list[str] = field(default_factory=list)
     """Those of them whose row is damaged."""
+    missing: list[str] = field(default_factory=list)
+    """Those of them whose record is gone from the channel's file."""
+    lost_since: float | None = None
+    """Since when (UTC seconds) records may be gone from it."""
     unknown: list[str] = field(default_factory=list)
     """Users in the file of those in doubt of whom neither the ledger nor the channel knows."""
     done: bool = False
@@ -89,12 +93,14 @@ async def recover(
             found = await older.refusal(settings, stores) or await _wrong_counts(stores)
             plan = Plan(older=str(found) if found else None)
             await _read(settings, files, newest, plan)
+            plan.lost_since = await asyncio.to_thread(older.lost_since, settings, stores.ledger)
             names = await stores.ledger.in_question()
             await _Comparison(stores, newest, names, doubted, plan, act=False).go_through()
             if act and (found or not plan.is_empty):
                 await stores.ledger.begin_recovery()
                 newest.put_back()
-                await _Comparison(stores, newest, names, doubted, Plan(), act=True).go_through()
+                anew = Plan(lost_since=plan.lost_since)
+                await _Comparison(stores, newest, names, doubted, anew, act=True).go_through()
                 await stores.ledger.end_recovery()
             plan.done = act
             return plan
@@ -172,7 +178,10 @@ class _Comparison:
             self._doubted.remove(username)
             unsure = max(row.generation if row else 0, shown.generation if shown else 0)
         if (after := recovered(username, row, shown, unsure, self._now)) is None:
-            return
+            if row is None or not self._is_gone(row, shown):
+                return
+            after = gone(row, self._now)
+            self._plan.missing.append(username)
         if after.state is State.DELIVERED and self._activates:
             after = after._replace(reason=Reason.VERIFY_UNKNOWN)  # it was activated since, or it was not
         if after.state is State.DELIVERED:
@@ -183,6 +192,13 @@ class _Comparison:
         elif row is None or after.state is not row.state:
             self._plan.in_doubt.append(username)
         await self._change(after, row.version if row else None)
+
+    def _is_gone(self, row: Enrolment, shown: Shown | None) -> bool:
+        """Whether the user was delivered since records were lost, and the channel does not show the record."""
+        since = self._plan.lost_since
+        if since is None or row.state not in ENROLLED or row.sealed is None or row.since < since:
+            return False
+        return shown is None or shown.generation < row.sealed.generation
 
     async def _change(self, after: Enrolment, replaces: str | None) -> None:
         if self._act:

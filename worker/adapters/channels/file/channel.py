@@ -11,6 +11,7 @@ from pathlib import Path
 
 from worker.adapters.append import SharedFile
 from worker.adapters.batching import ThreadBatcher
+from worker.adapters.confirmed import Confirmed
 from worker.core.errors import ChannelUnavailable, PersonMustAct, UsageError
 from worker.core.model import Sealed
 from worker.core.record import is_line, record_line
@@ -62,6 +63,10 @@ class FileChannel:
             ) from None
         except UsageError as refused:  # exit 2 would say that nothing was touched
             raise PersonMustAct(str(refused), refused.hint) from None
+
+    def confirmed(self) -> Confirmed | None:
+        """What is surely in the file."""
+        return self._file.confirmed
 
     def check(self) -> None:
         """See ``watched_file.Watched``."""

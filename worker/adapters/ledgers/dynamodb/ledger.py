@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
+from worker.adapters.confirmed import Confirmed
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
 from worker.adapters.ledgers.dynamodb.figures import DynamoFigures
 from worker.adapters.ledgers.dynamodb.identity import Identity
@@ -244,6 +245,13 @@ class DynamoLedger:
     async def refusal(self) -> WorkerError | None:
         """See ``ports.Recoverable``: the table is a copy of another one."""
         return await self._identity.refusal()
+
+    def follow(self, channel: Callable[[], Confirmed | None]) -> None:
+        """See ``app.stores.StoredLedger``: a channel's file is on one host, and a table is for many."""
+
+    def confirmed(self) -> Confirmed | None:
+        """See ``app.stores.StoredLedger``."""
+        return None
 
     def since(self) -> int:
         """See ``ports.Recoverable``; nothing is compared with what a channel on AWS shows unless it is asked for."""

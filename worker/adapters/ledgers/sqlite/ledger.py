@@ -12,6 +12,9 @@ from functools import cache, partial
 from itertools import islice
 from typing import Any
 
+import structlog
+
+from worker.adapters.confirmed import Confirmed
 from worker.adapters.ledgers.found import refuse, refuse_another
 from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
 from worker.adapters.ledgers.reading import known_state, readable
@@ -48,8 +51,11 @@ from worker.core.model import (
     digest_of,
 )
 from worker.core.ports import Found, WaitingUsers, Workers
+from worker.core.rules import is_whole
 from worker.core.settled import load as load_settled
 from worker.pacing.pace import Pace, PaceStore
+
+log = structlog.get_logger()
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
@@ -318,6 +324,15 @@ class SqliteLedger:
     async def refusal(self) -> WorkerError | None:
         """See ``ports.Recoverable``."""
         return self._mark.refusal if self._mark is not None else None
+
+    def follow(self, channel: Callable[[], Confirmed | None]) -> None:
+        """See ``app.stores.StoredLedger``."""
+        if self._mark is not None:
+            self._mark.channel = channel
+
+    def confirmed(self) -> Confirmed | None:
+        """See ``app.stores.StoredLedger``."""
+        return self._mark.confirmed if self._mark is not None else None
 
     def since(self) -> int:
         """See ``ports.Recoverable``."""
@@ -625,6 +640,17 @@ def _enrolment(row: Sequence[Any]) -> Enrolment:
     return readable(row[0], row, _converted)
 
 
+def _say_damaged(username: str, sealed: Sealed) -> None:
+    """The core gives the secret up (``rules.damaged``); here somebody is told about the disk."""
+    if sealed.blob and not is_whole(sealed):
+        log.warning(
+            "record_damaged",
+            username=username,
+            cause="the sealed record in the ledger is not what was written, so it is not delivered",
+            cure="look after the disk; the user needs a new sign-in, unless a ticket or a password lives",
+        )
+
+
 def _refuse_damaged(row: Sequence[Any]) -> None:
     if is_damaged(row[:_CHECKSUM], row[_CHECKSUM]):
         raise RowDamaged(str(row[0]), str(row[1]))
@@ -634,6 +660,7 @@ def _converted(row: Sequence[Any]) -> Enrolment:
     sealed = None
     if row[15] is not None:
         sealed = Sealed(row[14], row[15], row[16], row[18], row[17], load_digest(row[22], row[14], row[18]))
+        _say_damaged(row[0], sealed)
     before, before_reason = read_before(row[10])
     return Enrolment(
         username=row[0],

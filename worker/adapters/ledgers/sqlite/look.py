@@ -41,7 +41,7 @@ def look(path: Path) -> Found:
         return Found()
     try:
         return retry_in_thread(lambda: _look(path), on=_is_busy, backoff=BACKOFF, patience=PATIENCE)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         return _UNREADABLE
 
 

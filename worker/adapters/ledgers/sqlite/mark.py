@@ -22,12 +22,13 @@ import re
 import sqlite3
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
+from worker.adapters.confirmed import Confirmed, dumped, loaded
 from worker.adapters.private_files import open_private, sync_folder, write_private
 from worker.core.errors import LedgerUnavailable, PersonMustAct, UsageError, WorkerError
 from worker.core.model import Enrolment, Sealed, State
@@ -35,12 +36,13 @@ from worker.core.older import note, unsure_up_to
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
 """In the ledger: ``id``, ``number`` (of the last commit of users' rows), ``since`` (see ``Mark.since``), and while an
-older ledger is being recovered, ``recovering``."""
+older ledger is being recovered, ``recovering``; and ``channel``, how far its file goes (``adapters.confirmed``)."""
 WHAT = "the mark"
 """What errors call the file."""
 _FIRST_LINE = re.compile(rb"(mfa-worker mark 1 ([0-9a-f]{32}) ([0-9]{19})) ([0-9a-f]{8})\n")
-_NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-f]{4})*+")')
-"""A line with a name, which is a JSON string. It goes back over nothing, which would take memory for each character."""
+_NAME = re.compile(rb'([+-]) ([0-9]{1,19}) ("(?:[\x20!#-\[\]-\x7f]++|\\["\\/bfnrt]|\\u[0-9a-f]{4})*+")')
+"""A line with a name, which is a JSON string in ASCII. It goes back over nothing, which would take memory for each
+character."""
 SPARE_LINES = 1_000
 """So many lines that no longer matter may be in the file, beside as many as there are names, before a worker that
 starts writes it anew: some 50 KB."""
@@ -79,6 +81,12 @@ class Mark:
         self._names: dict[str, int] | None = None
         """Those in the file, as far as this process knows; ``None``: it has not read them."""
         self._is_recovering = False
+        self.channel: Callable[[], Confirmed | None] = lambda: None
+        """What is surely in the channel's file just now, where it is one on this host."""
+        self.confirmed: Confirmed | None = None
+        """The same, as the ledger had it when it was opened."""
+        self._end = 0
+        """Where the channel's file ended when that was written last."""
         self._file: int | None = None
 
     # --- when the ledger is opened ------------------------------------------------------------------------------------
@@ -97,6 +105,7 @@ class Mark:
         """Find out whether the ledger is older than what the mark said, before this transaction began: ``refusal``."""
         found = dict(connection.execute("SELECT name, value FROM mark"))
         self._id, self._number, self.since = found.get("id", ""), found.get("number", 0), found.get("since", 0)
+        self.confirmed = loaded(found["channel"]) if "channel" in found else None
         if "recovering" in found:
             self.refusal = PersonMustAct(
                 "the recovery of this ledger was interrupted", "finish it: mfa-worker recover --yes"
@@ -156,9 +165,16 @@ class Mark:
     def commits(self, connection: sqlite3.Connection, rows: Sequence[Enrolment]) -> None:
         """Within a transaction that wrote these rows: raise the number."""
         self._rows = rows
+        self._note_channel(connection)
         if not self._is_recovering:
             connection.execute("UPDATE mark SET value = value + 1 WHERE name = 'number'")
             (self._number,) = connection.execute("SELECT value FROM mark WHERE name = 'number'").fetchone()
+
+    def _note_channel(self, connection: sqlite3.Connection) -> None:
+        known = self.channel()
+        if known is not None and known.end != self._end:
+            connection.execute("INSERT OR REPLACE INTO mark VALUES ('channel', ?)", (dumped(known),))
+            self._end = known.end
 
     def committed(self, connection: sqlite3.Connection) -> WorkerError | None:
         """After that transaction: write the mark. Return the error, if a name is missing in it now.
@@ -276,7 +292,7 @@ class Mark:
         """The rows are up to date: count on from the mark's number. ``adopt`` follows, after the commit."""
         number = max(self._number, self.look().number) + 1
         connection.execute("UPDATE mark SET value = ? WHERE name = 'number'", (number,))
-        connection.execute("DELETE FROM mark WHERE name = 'recovering'")
+        connection.execute("DELETE FROM mark WHERE name IN ('recovering', 'channel')")
         self._number, self._rows = number, ()
         return [None] * len(asked)
 

@@ -8,6 +8,8 @@ test run examines again (``test_corpus``).
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
 import importlib
 import logging
 import os
@@ -66,7 +68,9 @@ def fuzz(atheris: Any, target: Any, name: str, kept: Path, asked: argparse.Names
         try:
             examine(target, data)
         except BaseException:
-            kept.mkdir(exist_ok=True)
+            file = kept / f"crash-{hashlib.sha256(data).hexdigest()[:16]}"
+            file.write_bytes(data)
+            print(f"wrong: {base64.b64encode(data).decode()}\nkept in {file}", flush=True)
             raise
 
     found = Path(tempfile.mkdtemp(prefix="fuzzing-corpus-"))

@@ -59,7 +59,8 @@ def sqs_body(data: bytes) -> str:
             said += str(reason)
             continue
         again = parser.parse(copied["MessageBody"].encode(), NOW + 100, latest=NOW + 100, origin="another")
-        assert again == first
+        if first.mismatch != "unreadable":  # such a token is refused, and lives for a day from when it is looked at
+            assert again == first
     return said
 
 
@@ -124,16 +125,16 @@ def json_answers(data: bytes) -> None:
 
 
 def _item(data: bytes) -> dict[str, Any]:
-    """The item in an answer of DynamoDB."""
-    return READER._read(200, {}, data)
+    """The item in an answer of DynamoDB; empty where there is none that could be read."""
+    try:
+        return READER._read(200, {}, data)
+    except WIRE:
+        return {}
 
 
 def dynamodb_row(data: bytes) -> str:
     """A row that was read is written without loss."""
-    try:
-        item = _item(data)
-    except WIRE:
-        return ""
+    item = _item(data)
     if not isinstance(item.get("key"), dict):
         return ""
     row = to_enrolment(item)

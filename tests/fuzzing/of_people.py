@@ -78,6 +78,7 @@ def letter_template(data: bytes) -> None:
     folder = SCRATCH / f"template-{os.getpid()}"
     if not folder.exists():
         template.copy_ours(folder)
+    (folder / "en.toml").unlink()
     (folder / "en.toml").write_bytes(data)
     loaded = template.load(folder, "en")
     Style(loaded, day("2026-12-31")).letter_of(

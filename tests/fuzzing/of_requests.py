@@ -32,9 +32,13 @@ SCRATCH = Path(tempfile.mkdtemp(prefix="fuzzing-"))
 
 
 def written(data: bytes, name: str = "file") -> Path:
-    """A file of this process with these bytes, which nobody else can read."""
+    """A file of this process with these bytes, which nobody else can read.
+
+    It is a new one each time: some file systems write to the disk at once what takes the place of a file's content.
+    """
     path = SCRATCH / f"{name}-{os.getpid()}"
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(data)
     return path
 

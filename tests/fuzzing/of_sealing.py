@@ -22,6 +22,7 @@ from worker.sealing.blocks import Source
 from worker.sealing.identities import read_identities
 from worker.sealing.newest import Newest
 from worker.sealing.own import OwnAgeSealer
+from worker.sealing.recipients import NoAnswers, keys, readable
 
 _TEXT = (
     "# created: 2025-01-31\n# public key: age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj\n"
@@ -90,6 +91,12 @@ def age_file(data: bytes) -> None:
 
 def identity_file(data: bytes) -> str:
     return " ".join(read_identities([written(data)]).unused)
+
+
+def recipient(data: bytes) -> None:
+    """A public key to seal to, of every kind."""
+    found = readable([data.decode("utf-8", "surrogateescape")])
+    keys(found, NoAnswers())
 
 
 def own_identity(data: bytes) -> str:
@@ -181,12 +188,32 @@ TARGETS = {
             b"AGE-PLUGIN-YUBIKEY-1" + MARKER,
             b"AGE-SECRET-KEY-1" + MARKER + b"\nage1" + MARKER,
             b"age-encryption.org/v1\n-> scrypt AAAA 18\n",
+            b"age-encryption.org/v1\n-> scrypt AAAA " + b"9" * 5_000 + b"\n",
         ),
         documented=(UsageError,),
         shapes={
             "lines": lambda n: b"a\n" * (n // 2),
             "one line": lambda n: b"AGE-PLUGIN-" + b"-" * n,
             "keys": lambda n: (MARKER + b"\n") * (n // 20),
+        },
+    ),
+    "recipient": Target(
+        recipient,
+        (
+            str(RECIPIENT).encode(),
+            b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJT2dVXJGZVqfDqwQnPhrM1k3VQ2hJ4Z4fYcE7iVbY0k somebody@host",
+            b"ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC7 " + MARKER,
+            b"age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t",
+            b"AGE-SECRET-KEY-1" + MARKER,
+            b'restrict,command="x" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA',
+        ),
+        documented=(UsageError,),
+        shapes={
+            "blanks": lambda n: b"ssh-a" + b" " * n + b"x",
+            "SSH": lambda n: b" ssh-" * (n // 5),
+            "age1": lambda n: b"age1" * (n // 4),
+            "base64": lambda n: b"ssh-rsa " + b"A" * n,
+            "commas": lambda n: b"age1" + b"," * n,
         },
     ),
     "own_identity": Target(own_identity, (_TEXT.splitlines()[2].encode(), MARKER), documented=(ValueError,)),

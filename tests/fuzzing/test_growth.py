@@ -11,12 +11,12 @@ import pytest
 from tests.fuzzing.harness import Target, examine
 from tests.fuzzing.targets import TARGETS
 
-SMALL, LESS, TIMES = 6_000, 1_000, 8
+SMALL, LESS, TIMES = 4_000, 1_000, 8
 """Bytes of the smaller input, for time and for memory, and how many times longer the other one is."""
 STEEPER = 3
 """So many times more than ``TIMES`` is too much: what grows with the square is ``TIMES`` times more, and a busy machine
 makes a factor of two."""
-NOISE_SECONDS, NOISE_BYTES = 0.03, 1_000_000
+NOISE_SECONDS, NOISE_BYTES = 0.015, 1_000_000
 """What is below says nothing, because of what costs the same for any input."""
 
 CASES = [(name, shape) for name, target in TARGETS.items() for shape in target.shapes]

@@ -22,6 +22,9 @@ READS = {
 """``int`` and ``float`` are left out: nearly every call of them is for a number of this program's own."""
 
 TARGETS_OF = {
+    "worker/adapters/channels/s3/ending.py": "object_keys",
+    "worker/core/recipients.py": "recipient typed_in",
+    "worker/sealing/recipients.py": "recipient",
     "worker/adapters/aws/errors.py": "aws_errors",
     "worker/adapters/channels/s3/keys.py": "object_keys",
     "worker/adapters/cognito/activation_answers.py": "activation_answers",
@@ -55,7 +58,6 @@ TARGETS_OF = {
     "worker/core/age_format.py": "age_file sealed_file",
     "worker/core/figures.py": "minute dynamodb_figures",
     "worker/core/history.py": "events",
-    "worker/core/recipients.py": "settings_file typed_in",
     "worker/core/record.py": "sealed_line sealed_record",
     "worker/core/settled.py": "settled_ids",
     "worker/core/toml.py": "settings_file first_steps letter_template",
@@ -74,7 +76,6 @@ TARGETS_OF = {
     "worker/requests/usernames.py": "usernames",
     "worker/sealing/age.py": "sealed_file typed_in",
     "worker/sealing/identities.py": "identity_file",
-    "worker/sealing/recipients.py": "typed_in",
     "worker/sealing/records.py": "sealed_file sealed_record",
     "worker/sealing/own.py": "own_identity",
     "worker/settings/queue_urls.py": "queue_urls values sqs_attributes",
@@ -84,6 +85,12 @@ TARGETS_OF = {
 }
 
 OWN = {
+    "worker/adapters/confirmed.py": "the note on what it confirmed, beside the file that it wrote",
+    "worker/adapters/aws/pool_ending.py": "the pool's description, in a command that a person watches",
+    "worker/app/ending/decommission.py": "a note that it made in the ledger",
+    "worker/cli/setup.py": "a setting's value that was read (values) and written as JSON",
+    "worker/sealing/apart.py": "the answer of the process that it started",
+    "worker/sealing/apart_child.py": "the question of the process that started it",
     "worker/adapters/sqlite/reading.py": "text of a row, which sqlite_row then reads",
     "worker/app/repair/recover.py": "a name that it shows",
     "worker/telemetry/metrics/on_host.py": "the answer of a process of its own user",
@@ -96,7 +103,6 @@ OWN = {
     "worker/adapters/cognito/sign_in.py": "base64 that it makes",
     "worker/adapters/queues/sqs/producer.py": "bytes that the parser of requests wrote",
     "worker/app/observing.py": "a note that the ledger made of random bytes",
-    "worker/cli/setup.py": "settings that were read (values), as they are shown",
     "worker/core/activation.py": "what the worker sealed to itself",
     "worker/core/shell.py": "one byte of ASCII",
     "worker/handout/drawing.py": "the question of the process that started it",
@@ -104,8 +110,6 @@ OWN = {
     "worker/handout/hand_out.py": "the answer of the process that it started",
     "worker/handout/table.py": "a file that it wrote itself, and that has no name",
     "worker/report/page.py": "its own clock, base64 that it makes",
-    "worker/sealing/apart.py": "the answer of the process that it started",
-    "worker/sealing/apart_child.py": "the question of the process that started it",
     "worker/setup/checks/aws.py": "an address of the settings, which were read (values)",
     "worker/telemetry/logs.py": "text that it escaped itself",
     "worker/telemetry/otel/export.py": "an address of the settings, which were read (values)",

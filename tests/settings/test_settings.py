@@ -397,3 +397,16 @@ def test_the_example_names_every_setting_with_its_default(tmp_path: Path) -> Non
     examples = {row.key for row in shown if not row.value}
     values = [{row.key: row.value for row in rows if row.key not in examples} for rows in (shown, spelt)]
     assert values[0] == values[1]
+
+
+def test_of_very_many_mistakes_twenty_are_named_and_the_rest_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text("".join(f"key_{number} = 1\n" for number in range(5_000)))
+
+    with pytest.raises(UsageError) as caught:
+        load(path, [], {})
+
+    first, *named, rest = str(caught.value).splitlines()
+    assert "settings are wrong" in first
+    assert len(named) == 20
+    assert rest.strip().startswith("and 4,9")

@@ -153,7 +153,7 @@ def load(stored: Any) -> tuple[Event, ...]:
             if not 0 <= then < _LATEST:
                 return ()
             detail, times = more[0] if more else "", more[1] if len(more) > 1 else 1
-            events.append(Event(then / 1000, _WORDS.get(what, str(what)), str(detail), int(times)))
+            events.append(Event(then / 1000, _WORDS.get(what, str(what)), str(detail), max(1, int(times))))
         return tuple(events[-MOST:])
     except (ArithmeticError, TypeError, ValueError):
         return ()

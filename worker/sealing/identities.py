@@ -34,7 +34,7 @@ LARGEST = 1 << 20
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----")
 """The first line of a key in a form that other tools use."""
-_SCRYPT = re.compile(rb"age-encryption\.org/v1\n-> scrypt \S+ (\d+)\n")
+_SCRYPT = re.compile(rb"age-encryption\.org/v1\n-> scrypt \S+ (\d{1,9})\n")
 """How a file begins that is protected by a passphrase; the number is the work factor (age specification)."""
 MOST_WORK = 22
 """The highest work factor of a passphrase's file that is tried: age's own limit, which takes half a minute and 4 GB. It

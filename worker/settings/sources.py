@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from worker.core.errors import UsageError
 from worker.core.key_files import READ_BY_OTHERS, close_to_others
-from worker.core.text import escape
+from worker.core.text import SHOWN, escape, shortened
 from worker.settings.paths import STATE, folder_of, folder_of_defaults, is_path, moved, placed, without_a_path
 from worker.settings.text_file import NotText, read_text, read_toml
 
@@ -115,7 +115,7 @@ def complain(layers: Layers, cls: type[BaseSettings], error: ValidationError | N
     if problems:
         many = f"{len(problems)} settings are wrong" if len(problems) > 1 else "a setting is wrong"
         hint = LIST if layers.file else f"no settings file was read: {_which_file()}"
-        raise UsageError("\n  ".join([f"{many}:", *problems]), hint)
+        raise UsageError("\n  ".join([f"{many}:", *shortened(problems)]), hint)
 
 
 def _which_file() -> str:
@@ -261,6 +261,9 @@ def _exists(layers: Layers, known: Mapping[str, Any], key: str, source: str, spe
         layers.problems.append(
             f"{name}: is a section; give its keys one by one, such as {spelling(_first(key, known))}"
         )
+        return False
+    if len(layers.problems) >= SHOWN:  # the rest is counted; to look for what was meant takes a while
+        layers.problems.append(name)
         return False
     section, _, leaf = key.lower().rpartition(".")
     elsewhere = [each for each in known if each.endswith(f".{leaf}")]

@@ -41,7 +41,7 @@ _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+){1,3}-\d{1,2}")
 """How Regions of AWS are named; an emulator's pool may be anywhere."""
 
 _LONGEST_NAME = 256
-"""Characters of what may be the name of a file."""
+"""Bytes of what may be the name of a file."""
 WHERE = "it looks like eu-central-1_AbCdEfGhI: AWS console, Cognito, User pools; or aws cognito-idp list-user-pools"
 """Where somebody finds the id of the pool."""
 
@@ -92,7 +92,11 @@ def recipient(text: str) -> str:
     try:
         found = read_recipient(text)
     except NoRecipientError as error:
-        if len(text) < _LONGEST_NAME and "\0" not in text and Path(text.strip()).is_file():
+        if (
+            len(text.encode("utf-8", "surrogatepass")) < _LONGEST_NAME
+            and "\0" not in text
+            and Path(text.strip()).is_file()
+        ):
             cure = "give the public key that stands in it, such as what is behind 'public key:' in a file of keygen"
             raise UsageError("that names a file", cure) from None
         raise UsageError(f"that is {error}", error.cure) from None

@@ -119,6 +119,17 @@ async def test_a_plugin_that_hangs_is_ended_and_nobody_waits_for_it(plugin: Plug
     sealer.close()
 
 
+async def test_closing_ends_a_seal_that_waits_for_a_plugin_at_once(plugin: Plugin) -> None:
+    sealer = SealerInChildren([plugin.recipient], patience=60.0)
+    plugin.mood = Mood.HANGS
+    sealing = asyncio.create_task(sealer.aside(lambda: sealer.seal(b"x")))
+    await until(lambda: plugin.program.with_name(plugin.program.name + ".seen").exists())
+    sealer.close()
+    with pytest.raises(PersonMustAct, match="the process that seals has died"):
+        await asyncio.wait_for(sealing, 20.0)
+    assert not sealer._all
+
+
 def test_a_missing_program_is_said_with_the_line_that_cures_it(plugin: Plugin) -> None:
     plugin.program.unlink()
     with pytest.raises(UsageError, match=r"entry 2 of .*age-plugin-hardware is not on the PATH") as caught:

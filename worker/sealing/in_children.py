@@ -81,11 +81,14 @@ class SealerInChildren:
         return await asyncio.get_running_loop().run_in_executor(self._threads, do)
 
     def close(self) -> None:
-        """End the children, whatever they do."""
-        self._closed.set()
+        """End the children, whatever they do. The thread that waits for one hears that it died, and ends it."""
         with self._lock:
-            children = list(self._all)
-        for child in children:
+            self._closed.set()
+            for child in self._all:
+                child.kill()
+            idle, self._idle = self._idle, []
+            self._all.difference_update(idle)
+        for child in idle:
             child.end()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -96,6 +99,8 @@ class SealerInChildren:
             child = _Child([each.text for each in self.recipients], self._patience)
             with self._lock:
                 self._all.add(child)
+                if self._closed.is_set():
+                    child.kill()
         try:
             answer = child.answer(plaintext)
         except ChildError:
@@ -148,10 +153,14 @@ class _Child:
         self._send(plaintext)
         return self._received(until)
 
-    def end(self) -> None:
-        """End it and the plugin that it waits for."""
+    def kill(self) -> None:
+        """Kill it and the plugin that it waits for."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """The same, and close the pipes: not while a thread reads, which could read from another file then."""
+        self.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):

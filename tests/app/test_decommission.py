@@ -63,6 +63,7 @@ def reconciliation() -> dict[str, Any]:
 @rollouts("here", "secretsmanager on ministack")
 async def test_everything_goes_and_the_reconciliation_stays(settings: Settings, tmp_path: Path) -> None:
     await over.put(settings, *over.everybody())
+    foreign = await over.put_foreign_secret(settings)
     before = await over.kept(settings)
     plan = await ended(settings, act=False)
     assert not plan.in_the_way
@@ -85,6 +86,7 @@ async def test_everything_goes_and_the_reconciliation_stays(settings: Settings, 
     assert again.done == ["nothing of this rollout is left where these settings say"]
     assert reconciliation() == told
     assert over.names(tmp_path) <= {"work"}
+    assert await foreign(), "another application's secret is left"
 
 
 class Killed(BaseException):

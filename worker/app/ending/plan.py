@@ -10,8 +10,6 @@ from worker.core.words import several
 
 RUN = "mfa-worker run; or give up what waits: --even-unfinished"
 """What to do about users who are not finished, and about requests that wait."""
-REDRIVE = "mfa-worker redrive, then run; or give them up: --even-unfinished"
-"""What to do about dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def unfinished(holds: Holds, waiting: int, dead_letters: int | None) -> list[tup
         found.append(
             (
                 f"{_are(dead_letters, 'dead letter', 'waits', 'wait')}, and dead letters are requests too",
-                "mfa-worker redrive",
+                "mfa-worker redrive, then run; or give them up: --even-unfinished",
             )
         )
     return found

@@ -32,7 +32,7 @@ class AgeSealer:
     """Seals to all recipients at once, in age's binary format. Raises ``UsageError`` as ``keys`` does.
 
     A plugin is a child process, in which the library waits with the interpreter's lock: a worker with such recipients
-    uses ``apart``.
+    uses ``in_children``.
     """
 
     def __init__(self, recipients: Sequence[str], callbacks: Callbacks | None = None) -> None:

@@ -15,7 +15,7 @@ from worker.core.age_format import LONGEST_HEADER, stanzas
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.recipients import Kind, Recipient, recipients
 from worker.sealing.age import AgeSealer
-from worker.sealing.apart import ApartSealer
+from worker.sealing.in_children import SealerInChildren
 
 TRIAL = b'{"trial": true}'
 """What is sealed: nobody's secret."""
@@ -45,7 +45,7 @@ class Trial:
 
 
 @contextmanager
-def opened_sealer(texts: Sequence[str]) -> Iterator[AgeSealer | ApartSealer]:
+def opened_sealer(texts: Sequence[str]) -> Iterator[AgeSealer | SealerInChildren]:
     """Yield a sealer to these recipients that has sealed the canary. Raises ``UsageError``."""
     sealer = sealer_to(texts)
     try:
@@ -55,7 +55,7 @@ def opened_sealer(texts: Sequence[str]) -> Iterator[AgeSealer | ApartSealer]:
         sealer.close()
 
 
-def sealer_to(texts: Sequence[str]) -> AgeSealer | ApartSealer:
+def sealer_to(texts: Sequence[str]) -> AgeSealer | SealerInChildren:
     """Return what seals to these recipients: in this process, unless one of them needs a plugin. Raises
     ``UsageError``.
     """
@@ -63,10 +63,10 @@ def sealer_to(texts: Sequence[str]) -> AgeSealer | ApartSealer:
         needs_plugin = any(each.plugin for each in recipients(texts))
     except ValueError:
         needs_plugin = False  # the sealer says why
-    return ApartSealer(texts) if needs_plugin else AgeSealer(texts)
+    return SealerInChildren(texts) if needs_plugin else AgeSealer(texts)
 
 
-def try_out(sealer: AgeSealer | ApartSealer) -> Trial:
+def try_out(sealer: AgeSealer | SealerInChildren) -> Trial:
     """Seal the canary, and tell the sealer how large the stanzas of plugins are. Raises ``UsageError``."""
     started = time.perf_counter()
     try:
@@ -82,7 +82,7 @@ def try_out(sealer: AgeSealer | ApartSealer) -> Trial:
         ) from None
     seconds = time.perf_counter() - started
     of_plugins = refuse_missing_stanzas(sealed, sealer.recipients)
-    if isinstance(sealer, ApartSealer):
+    if isinstance(sealer, SealerInChildren):
         sealer.room = int(of_plugins * _MORE) + _MORE_STILL
     return Trial(sealed, seconds)
 

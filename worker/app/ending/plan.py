@@ -10,6 +10,8 @@ from worker.core.words import several
 
 RUN = "mfa-worker run; or give up what waits: --even-unfinished"
 """What to do about users who are not finished, and about requests that wait."""
+REDRIVE = "mfa-worker redrive, then run; or give them up: --even-unfinished"
+"""What to do about dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +52,8 @@ def unfinished(holds: Holds, waiting: int, dead_letters: int | None) -> list[tup
     if waiting:
         found.append((f"{_are(waiting, 'request', 'waits', 'wait')} on the queue", RUN))
     if dead_letters:
-        found.append(
-            (
-                f"{_are(dead_letters, 'dead letter', 'waits', 'wait')}, and dead letters are requests too",
-                "mfa-worker redrive, then run; or give them up: --even-unfinished",
-            )
-        )
+        said = f"{_are(dead_letters, 'dead letter', 'waits', 'wait')}, and dead letters are requests too"
+        found.append((said, REDRIVE))
     return found
 
 

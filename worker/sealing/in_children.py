@@ -42,7 +42,7 @@ _LENGTH = 4
 Result = TypeVar("Result")
 
 
-class ApartSealer:
+class SealerInChildren:
     """``ports.Sealer`` and ``ports.SlowSealer``, with children. Raises ``UsageError`` as ``readable`` does, and where
     the program of a plugin is missing.
 
@@ -131,7 +131,7 @@ class _Child:
 
     def __init__(self, recipients: Sequence[str], patience: float) -> None:
         self._patience = patience
-        command = [sys.executable, "-P", "-m", "worker.sealing.apart_child", str(int(patience) + 1)]
+        command = [sys.executable, "-P", "-m", "worker.sealing.child", str(int(patience) + 1)]
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             command,
             stdin=subprocess.PIPE,

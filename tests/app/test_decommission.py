@@ -68,6 +68,7 @@ async def test_everything_goes_and_the_reconciliation_stays(settings: Settings, 
     plan = await ended(settings, act=False)
     assert not plan.in_the_way
     assert plan.removes[-1].what.startswith("the ledger")
+    assert any(item.what in ("2 secrets", "the file of 2 sealed secrets") for item in plan.removes), plan.removes
     assert any("2 users delivered and not known to be active" in item.note for item in plan.removes)
     assert await over.kept(settings) == before, "a plan changes nothing"
 

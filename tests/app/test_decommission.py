@@ -310,3 +310,20 @@ async def test_what_a_stack_made_is_left_to_the_stack(
     assert "aws cloudformation delete-stack --stack-name theirs" in plan.left[0][1]
     assert await over.messages(ministack, settings.queue.url) == 0, "it is still there"
     assert len(await over.kept(settings)) == 4
+
+
+@rollouts("s3 on moto")
+async def test_dead_letters_are_in_the_way_also_where_the_queue_of_requests_is_gone(
+    settings: Settings, moto: Emulator
+) -> None:
+    await over.put(settings, *over.everybody()[:1])
+    async with moto.aws() as aws:
+        sqs = await aws.sqs()
+        await sqs.send_message(QueueUrl=settings.queue.dead_letter_url or "", MessageBody="{}")
+        await sqs.delete_queue(QueueUrl=settings.queue.url or "")
+
+    plan = await ended(settings)
+
+    assert [said.partition(",")[0] for said, _ in plan.in_the_way] == ["1 dead letter waits"]
+    assert not plan.done
+    assert await over.messages(moto, settings.queue.dead_letter_url) == 1

@@ -13,8 +13,8 @@ from tests.support.processes import until
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.ports import SlowSealer
 from worker.sealing.age import AgeOpener, AgeSealer, keygen
-from worker.sealing.canary import opened_sealer, sealer_to, try_out
 from worker.sealing.in_children import SealerInChildren
+from worker.sealing.trial import opened_sealer, sealer_to, try_out
 
 TEXT, RECIPIENT = keygen("today")
 
@@ -88,7 +88,7 @@ def test_a_message_of_the_plugin_stops_nothing(sealer: SealerInChildren, plugin:
         (Mood.IS_POST_QUANTUM, "with labels 'postquantum' alongside"),
     ],
 )
-def test_a_plugin_that_fails_is_found_by_the_canary_and_is_wrong_usage(
+def test_a_plugin_that_fails_is_found_by_the_trial_and_is_wrong_usage(
     sealer: SealerInChildren, plugin: Plugin, mood: Mood, said: str
 ) -> None:
     plugin.mood = mood

@@ -76,10 +76,13 @@ _TAGGED = {"tag": Kind.TAG, "tagpq": Kind.TAG_PQ}
 _STANZA = {Kind.X25519: 98, Kind.SSH_ED25519: 110, Kind.TAG: 150, Kind.TAG_PQ: 1609}
 """Bytes of a stanza: its name, its arguments in base64, and 43 characters for the file key (age specification)."""
 _SSH_RSA_LINE = len("-> ssh-rsa AAAAAA\n")
+"""Bytes of the first line of an RSA key's stanza: its name, and four bytes of a digest in base64."""
 _LINE = 64
 """Characters of a whole line of a stanza's body; a shorter one ends it (age specification)."""
-_FEWEST_BITS, _MOST_BITS = 2048, 4096
-"""How many bits an RSA key may have: age's own rule, and the most that the library takes (measured)."""
+_FEWEST_BITS = 2048
+"""Bits that an RSA key must have: age's own rule."""
+_MOST_BITS = 4096
+"""Bits that an RSA key may have: the most that the library takes (measured)."""
 _SSH = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]{20,}={0,2})(?=\s|$)")
 """An SSH public key in a line of ``authorized_keys``, ``known_hosts`` or a ``.pub`` file."""
 _FIXED_BY = "mfa-worker keygen -o FILE prints one that begins with age1"

@@ -38,7 +38,7 @@ class AgeSealer:
     def __init__(self, recipients: Sequence[str], callbacks: Callbacks | None = None) -> None:
         self.recipients = readable(recipients)
         self.room = _UNKNOWN * sum(not each.largest for each in self.recipients)
-        """Bytes that the stanzas of plugins may take; ``canary`` measures it."""
+        """Bytes that the stanzas of plugins may take; ``trial`` measures it."""
         self._keys = keys(self.recipients, callbacks or NoAnswers())
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class SealerInChildren:
         refuse_missing(self.recipients)
         AgeSealer([each.text for each in self.recipients])  # whether all of them are keys
         self.room = 0
-        """Bytes that the stanzas of plugins may take; ``canary`` measures it."""
+        """Bytes that the stanzas of plugins may take; ``trial`` measures it."""
         self._patience, self._pause = patience, pause
         self._threads = ThreadPoolExecutor(CHILDREN, "seal")
         self._idle: list[_Child] = []
@@ -178,8 +178,10 @@ class _Child:
         return got[_LENGTH:]
 
 
-SEALED, FAILED = b"s", b"f"
-"""How an answer of a child begins."""
+SEALED = b"s"
+"""How the answer of a child begins that has sealed; the age file follows."""
+FAILED = b"f"
+"""How the answer of a child begins that could not; why, in words, follows."""
 
 
 def environment(worker: Mapping[str, str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from worker.adapters.erased_files import being_erased
 from worker.app.beginning import CHANNEL, ENDS, ledger_name
 from worker.app.ending import here, reconciliation
 from worker.app.ending.plan import Item, Plan, unfinished, used
+from worker.app.ending.queues import look_at_sqs
 from worker.app.stores import StoredLedger, aws_target, open_ledger, stamp, waiting
 from worker.app.written_files import refuse_wrong_files
 from worker.core.errors import UsageError, WorkerError
@@ -212,8 +213,6 @@ class _Decommission:
             if files := here.are_there(here.queue_files(settings)):
                 steps.append(_files("the queue", files))
         else:
-            from worker.app.ending.purge import look_at_sqs
-
             try:
                 found = await look_at_sqs(settings, self._aws)
             except WorkerError as error:
@@ -350,8 +349,6 @@ async def _without_ledger(settings: Settings, aws: Aws, options: Options, show: 
         if ending is not None and (content := await ending.look(settings.channel, aws)).what:
             there.append(f"{content.what}: {content.where}")
         if settings.queue.kind == "sqs":
-            from worker.app.ending.purge import look_at_sqs
-
             there += [f"{what}: {queue.url}" for what, queue in (await look_at_sqs(settings, aws)).on_sqs]
         if there:
             said = f"there is no ledger at {ledger_name(settings)}, which alone says what belongs to this rollout"

@@ -1,4 +1,4 @@
-"""Whether somebody can open what the worker seals: the canary is sealed, and opened again, before anybody is called."""
+"""Whether somebody can open what the worker seals: a trial is sealed, and opened again, before anybody is called."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from worker.core.ports import Found
 from worker.core.recipients import Kind, Recipient
 from worker.core.text import shortened
 from worker.sealing.age import AgeOpener, PluginTroubleError, opened_with
-from worker.sealing.canary import TRIAL, opened_sealer, sealer_to, try_out
 from worker.sealing.identities import Identity
 from worker.sealing.in_children import CHILDREN, SealerInChildren
+from worker.sealing.trial import TRIAL, opened_sealer, sealer_to, try_out
 from worker.settings import Settings
 
 

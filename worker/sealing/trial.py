@@ -1,4 +1,4 @@
-"""The canary: a record that is nobody's is sealed to all recipients before the first call, and looked at from outside.
+"""The trial: a record that is nobody's is sealed to all recipients before the first call, and looked at from outside.
 
 So a plugin that is missing or broken, and a file that not everybody could open, are found before a secret is issued.
 """
@@ -31,8 +31,10 @@ _BESIDE = 512
 """Bytes of a header beside these stanzas, and those by which the next one may be longer: its random stanza."""
 _GREASE = "-grease"
 """How the name of a stanza ends that is for nobody (age specification)."""
-_MORE, _MORE_STILL = 1.25, 512
-"""Factor and bytes by which the stanzas of plugins may be larger later than those that were measured."""
+_LARGER = 1.25
+"""The factor by which the stanzas of plugins may be larger later than those that were measured."""
+_LARGER_BYTES = 512
+"""Bytes that are added to that, for a plugin whose stanzas are small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Trial:
 
 @contextmanager
 def opened_sealer(texts: Sequence[str]) -> Iterator[AgeSealer | SealerInChildren]:
-    """Yield a sealer to these recipients that has sealed the canary. Raises ``UsageError``."""
+    """Yield a sealer to these recipients that has sealed the trial. Raises ``UsageError``."""
     sealer = sealer_to(texts)
     try:
         try_out(sealer)
@@ -67,7 +69,7 @@ def sealer_to(texts: Sequence[str]) -> AgeSealer | SealerInChildren:
 
 
 def try_out(sealer: AgeSealer | SealerInChildren) -> Trial:
-    """Seal the canary, and tell the sealer how large the stanzas of plugins are. Raises ``UsageError``."""
+    """Seal the trial, and tell the sealer how large the stanzas of plugins are. Raises ``UsageError``."""
     started = time.perf_counter()
     try:
         sealed = sealer.seal(TRIAL)
@@ -83,7 +85,7 @@ def try_out(sealer: AgeSealer | SealerInChildren) -> Trial:
     seconds = time.perf_counter() - started
     of_plugins = refuse_missing_stanzas(sealed, sealer.recipients)
     if isinstance(sealer, SealerInChildren):
-        sealer.room = int(of_plugins * _MORE) + _MORE_STILL
+        sealer.room = int(of_plugins * _LARGER) + _LARGER_BYTES
     return Trial(sealed, seconds)
 
 

@@ -63,10 +63,12 @@ def reconciliation() -> dict[str, Any]:
 @rollouts("here", "secretsmanager on ministack")
 async def test_everything_goes_and_the_reconciliation_stays(settings: Settings, tmp_path: Path) -> None:
     await over.put(settings, *over.everybody())
+    foreign = await over.put_foreign_secret(settings)
     before = await over.kept(settings)
     plan = await ended(settings, act=False)
     assert not plan.in_the_way
     assert plan.removes[-1].what.startswith("the ledger")
+    assert any(item.what in ("2 secrets", "the file of 2 sealed secrets") for item in plan.removes), plan.removes
     assert any("2 users delivered and not known to be active" in item.note for item in plan.removes)
     assert await over.kept(settings) == before, "a plan changes nothing"
 
@@ -85,6 +87,7 @@ async def test_everything_goes_and_the_reconciliation_stays(settings: Settings, 
     assert again.done == ["nothing of this rollout is left where these settings say"]
     assert reconciliation() == told
     assert over.names(tmp_path) <= {"work"}
+    assert await foreign(), "another application's secret is left"
 
 
 class Killed(BaseException):

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from worker.adapters.batching import some_at_once
 from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.app.beginning import ledger_name
+from worker.app.ending import here
 from worker.app.ending.plan import Item, Plan, unfinished, used
 from worker.app.ending.queues import Queues, look_at_sqs
 from worker.app.repair.users import AT_ONCE, patiently, versions
@@ -51,6 +52,7 @@ async def purge(
             holds.add(row)
         queues = await _look_at_queues(settings, stores)
         plan = await _plan(settings, holds, queues, activations=activations)
+        plan.in_the_way += await here.not_the_queue(settings)
         if not even_unfinished:
             notes = (await stores.ledger.counts()).malformed if queues.dead else 0
             plan.in_the_way += unfinished(holds, queues.requests, max(0, queues.dead - notes))

@@ -138,8 +138,8 @@ def refuse_mixed(found: Sequence[Recipient]) -> None:
     if quantum and len(quantum) < len(found):
         others = [each.short for each in found if not each.is_post_quantum]
         raise NoRecipientError(
-            f"post-quantum keys ({', '.join(quantum)}) stand beside others ({', '.join(others)}): whoever records what is "
-            "sealed today, and can break one of the others some day, reads everything",
+            f"post-quantum keys ({', '.join(quantum)}) stand beside others ({', '.join(others)}): whoever records "
+            "what is sealed today, and can break one of the others some day, reads everything",
             "name post-quantum keys alone, or none",
         )
 

@@ -134,12 +134,12 @@ def recipients(texts: Iterable[str]) -> tuple[Recipient, ...]:
 
 def refuse_mixed(found: Sequence[Recipient]) -> None:
     """Raise ``NoRecipientError`` where post-quantum keys stand beside others."""
-    quantum = [number for number, each in enumerate(found, 1) if each.is_post_quantum]
+    quantum = [each.short for each in found if each.is_post_quantum]
     if quantum and len(quantum) < len(found):
-        others = [str(number) for number in range(1, len(found) + 1) if number not in quantum]
+        others = [each.short for each in found if not each.is_post_quantum]
         raise NoRecipientError(
-            f"entries {', '.join(map(str, quantum))} are post-quantum keys and {', '.join(others)} are not: whoever "
-            "records what is sealed today, and can break one of the latter some day, reads everything",
+            f"post-quantum keys ({', '.join(quantum)}) stand beside others ({', '.join(others)}): whoever records "
+            "what is sealed today, and can break one of the others some day, reads everything",
             "name post-quantum keys alone, or none",
         )
 

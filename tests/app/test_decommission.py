@@ -63,10 +63,12 @@ def reconciliation() -> dict[str, Any]:
 @rollouts("here", "secretsmanager on ministack")
 async def test_everything_goes_and_the_reconciliation_stays(settings: Settings, tmp_path: Path) -> None:
     await over.put(settings, *over.everybody())
+    foreign = await over.put_foreign_secret(settings)
     before = await over.kept(settings)
     plan = await ended(settings, act=False)
     assert not plan.in_the_way
     assert plan.removes[-1].what.startswith("the ledger")
+    assert any(item.what in ("2 secrets", "the file of 2 sealed secrets") for item in plan.removes), plan.removes
     assert any("2 users delivered and not known to be active" in item.note for item in plan.removes)
     assert await over.kept(settings) == before, "a plan changes nothing"
 
@@ -85,6 +87,7 @@ async def test_everything_goes_and_the_reconciliation_stays(settings: Settings, 
     assert again.done == ["nothing of this rollout is left where these settings say"]
     assert reconciliation() == told
     assert over.names(tmp_path) <= {"work"}
+    assert await foreign(), "another application's secret is left"
 
 
 class Killed(BaseException):
@@ -310,3 +313,20 @@ async def test_what_a_stack_made_is_left_to_the_stack(
     assert "aws cloudformation delete-stack --stack-name theirs" in plan.left[0][1]
     assert await over.messages(ministack, settings.queue.url) == 0, "it is still there"
     assert len(await over.kept(settings)) == 4
+
+
+@rollouts("s3 on moto")
+async def test_dead_letters_are_in_the_way_also_where_the_queue_of_requests_is_gone(
+    settings: Settings, moto: Emulator
+) -> None:
+    await over.put(settings, *over.everybody()[:1])
+    async with moto.aws() as aws:
+        sqs = await aws.sqs()
+        await sqs.send_message(QueueUrl=settings.queue.dead_letter_url or "", MessageBody="{}")
+        await sqs.delete_queue(QueueUrl=settings.queue.url or "")
+
+    plan = await ended(settings)
+
+    assert [said.partition(",")[0] for said, _ in plan.in_the_way] == ["1 dead letter waits"]
+    assert not plan.done
+    assert await over.messages(moto, settings.queue.dead_letter_url) == 1

@@ -11,12 +11,13 @@ from botocore.exceptions import ClientError
 from tests.support import ended_rollout as over
 from tests.support.emulators import Emulator
 from worker.adapters.aws import pool_ending, queue_ending, table_ending
-from worker.app.ending.plan import Plan
+from worker.app.ending.plan import Plan, unfinished
 from worker.app.ending.purge import purge
 from worker.app.standing import standing
 from worker.app.stores import Purpose, open_stores
 from worker.core.errors import DependencyUnavailable, ExitCode
 from worker.core.model import CredentialKind, Reason, State
+from worker.core.purging import Holds
 from worker.core.purging import purged as core_purged
 from worker.settings import Settings
 
@@ -249,3 +250,13 @@ async def test_a_protected_table_is_unprotected_waited_for_and_deleted_once() ->
     await table_ending.delete(going, "ledger")
     assert going.asked == [], "it is being deleted already"
     assert not await table_ending.is_there(going, "ledger")
+
+
+def test_whatever_waits_names_the_option_that_gives_it_up() -> None:
+    holds = Holds()
+    holds.add(over.unfinished())
+
+    found = unfinished(holds, 1, 2)
+
+    assert len(found) == 3
+    assert all("--even-unfinished" in cure for _, cure in found)

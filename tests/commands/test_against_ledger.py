@@ -121,7 +121,7 @@ async def test_a_replaced_secret_is_not_handed_out_by_an_older_ledger_beside_its
     rollout.channel.with_name(rollout.channel.name + ".mark").unlink()
     carried, found = await opened(rollout, "--set", f"ledger.path={older}")
     assert carried.code == 1, "where there is no mark, the channel tells: nobody could say who is right"
-    assert "where the ledger is a copy, take a new one" in carried.err
+    assert "where the ledger is a copy: discard what was opened of these users" in carried.err
     shutil.copy(older, rollout.ledger)  # so that what is looked at in the end fits together
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 from tests.support.rollout import POOL, Rollout
 
@@ -55,3 +56,39 @@ async def test_refusals_say_why_and_touch_nothing(rollout: Rollout) -> None:
     assert mine.read_text() == "{}"
     assert await rollout.states() == {"delivered": 1}
     assert (await rollout.command("decommission", "--yes", "--report", "no/folder.json")).code == 2
+
+
+async def test_a_file_that_is_more_than_the_queue_is_not_deleted_and_no_earlier_reconciliation_replaced(
+    rollout: Rollout,
+) -> None:
+    rollout.configure(ledger={"path": str(rollout.ledger)})
+    await finished(rollout)
+    another = rollout.folder / "another.db"
+    shutil.copy(rollout.ledger, another)  # ledger and queue of another rollout in one file, as is the default
+    rollout.configure(queue={"path": str(another)})
+
+    for command in ("decommission", "purge"):
+        refused = await rollout.command(command, "--yes")
+        assert refused.code == 2
+        assert "another.db holds more than a queue (tables: " in refused.out
+        assert "correct queue.path" in refused.out
+    rollout.configure(queue={"path": str(rollout.ledger)})
+    assert await rollout.states() == {"delivered": 2}
+    assert another.exists()
+
+    earlier = rollout.folder / f"decommissioned-{POOL}.json"
+    in_the_way = rollout.folder / f".mfa-worker-erasing-{rollout.channel.name}"
+    in_the_way.mkdir()
+    assert (await rollout.command("decommission", "--yes")).code == 1
+    checked = await rollout.command("check")
+    assert checked.code == 2
+    assert "is being taken away" in checked.out
+    in_the_way.rmdir()
+    assert (await rollout.command("decommission", "--yes")).code == 0
+    before = earlier.read_bytes()
+    await finished(rollout)  # the same pool once more
+    kept = await rollout.command("decommission", "--yes")
+    assert kept.code == 2
+    assert "no reconciliation of this rollout" in kept.err
+    assert (await rollout.command("decommission", "--yes", "--report", "second.json")).code == 0
+    assert earlier.read_bytes() == before

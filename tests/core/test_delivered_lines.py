@@ -29,6 +29,8 @@ def test_a_line_holds_the_name_or_its_digest() -> None:
         {"generation": "2"},
         {"generation": True},
         {"generation": 2.0},
+        {"generation": -1},
+        {"generation": 2**63},
         {"sealed": None},
         {"sealed": ["YWdl"]},
         {"username": ..., "username_sha256": DIGEST.hex().upper()},

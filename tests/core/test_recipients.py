@@ -121,10 +121,10 @@ def test_what_is_no_public_key_is_called_what_it_is_with_a_cure_and_never_repeat
 @pytest.mark.parametrize("other", [PUBLIC, ED25519, tagged(), PLUGIN], ids=["age", "ssh", "tag", "plugin"])
 @pytest.mark.parametrize("quantum", [tagged_pq(), AGES_OWN_POST_QUANTUM], ids=["tagpq", "pq"])
 def test_a_post_quantum_key_beside_another_is_refused_with_the_reason(quantum: str, other: str) -> None:
-    with pytest.raises(
-        NoRecipientError, match=r"entries 2 are post-quantum keys and 1 are not.*reads everything"
-    ) as caught:
-        recipients([other, quantum])
+    with pytest.raises(NoRecipientError, match=r"stand beside others .*reads everything") as caught:
+        recipients([other, other, quantum])
+    named, others = recipient(quantum).short, recipient(other).short
+    assert f"post-quantum keys ({named}) stand beside others ({others})" in str(caught.value)
     assert caught.value.cure == "name post-quantum keys alone, or none"
     assert len(recipients([tagged_pq(), AGES_OWN_POST_QUANTUM])) == 2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.crash.bit_rot import sweep
 from tests.support.rollout import rollout_in
 
-BITS = 60
+BITS = 30
 """Bits that are changed here; ``python -m tests.crash.bit_rot`` changes more."""
 
 

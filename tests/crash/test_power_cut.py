@@ -12,7 +12,7 @@ from tests.crash.power_cut import Recorded, recorded, try_honest, try_lying
 from tests.support import recorded_writes
 from tests.support.rollout import rollout_in
 
-HONEST, LYING = 40, 40
+HONEST, LYING = 20, 20
 """States that are tried here, always the same ones for the same recording; ``python -m tests.crash.power_cut`` tries
 more."""
 

@@ -177,7 +177,7 @@ async def test_a_run_in_which_nothing_moves_says_what_it_waits_for(rollout: Roll
     assert "waiting for" in cause
 
 
-@pytest.mark.parametrize("descriptors", [14, 24])
+@pytest.mark.parametrize("descriptors", [15, 24])
 async def test_running_out_of_descriptors_exits_with_75_and_loses_nobody(rollout: Rollout, descriptors: int) -> None:
     rollout.configure(
         run={"concurrency": 64, "grace": 1.0},

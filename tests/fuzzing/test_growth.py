@@ -11,7 +11,7 @@ import pytest
 from tests.fuzzing.harness import Target, examine
 from tests.fuzzing.targets import TARGETS
 
-SMALL, LESS, TIMES = 4_000, 1_000, 8
+SMALL, LESS, TIMES = 2_500, 1_000, 8
 """Bytes of the smaller input, for time and for memory, and how many times longer the other one is."""
 STEEPER = 3
 """So many times more than ``TIMES`` is too much: what grows with the square is ``TIMES`` times more, and a busy machine

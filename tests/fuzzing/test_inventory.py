@@ -85,12 +85,12 @@ TARGETS_OF = {
 }
 
 OWN = {
-    "worker/adapters/confirmed.py": "the note on what it confirmed, beside the file that it wrote",
+    "worker/adapters/confirmed_lines.py": "the note on what it confirmed, beside the file that it wrote",
     "worker/adapters/aws/pool_ending.py": "the pool's description, in a command that a person watches",
     "worker/app/ending/decommission.py": "a note that it made in the ledger",
     "worker/cli/setup.py": "a setting's value that was read (values) and written as JSON",
-    "worker/sealing/apart.py": "the answer of the process that it started",
-    "worker/sealing/apart_child.py": "the question of the process that started it",
+    "worker/sealing/in_children.py": "the answer of the process that it started",
+    "worker/sealing/child.py": "the question of the process that started it",
     "worker/adapters/sqlite/reading.py": "text of a row, which sqlite_row then reads",
     "worker/app/repair/recover.py": "a name that it shows",
     "worker/telemetry/metrics/on_host.py": "the answer of a process of its own user",

@@ -227,6 +227,13 @@ def test_what_is_no_record_is_named_as_ever(tmp_path: Path) -> None:
     assert "2 not opened:\n  0.jsonl:2: neither" in opened.said.replace(str(tmp_path) + "/", "")
 
 
+@pytest.mark.parametrize("generation", [-1, 2**63, 10**30])
+def test_a_generation_that_no_ledger_can_hold_hides_nobody(tmp_path: Path, generation: int) -> None:
+    opened = Opened(tmp_path, FakeLedger(has(GENUINE)), line(GENUINE, generation=generation) + line(GENUINE))
+    assert (opened.secrets, opened.code) == (MINE, ExitCode.SOME_LEFT_OUT)
+    assert "1 not opened:\n" in opened.said
+
+
 def test_only_those_who_are_named_are_compared(tmp_path: Path) -> None:
 
     other = made("ben")

@@ -19,9 +19,9 @@ from tests.support.age_keys import behind_passphrase, locked_ssh_key, ssh_key
 from tests.support.age_plugin import Mood, Plugin
 from worker.core.errors import UsageError
 from worker.sealing.age import MOST_TROUBLES, AgeOpener, AgeSealer, keygen
-from worker.sealing.canary import opened_sealer
 from worker.sealing.identities import Identities, read_identities
 from worker.sealing.person import Person
+from worker.sealing.trial import opened_sealer
 
 TEXT, RECIPIENT = keygen("now")
 KEY = TEXT.split()[-1]

@@ -13,7 +13,7 @@ from tests.support.age_plugin import Plugin
 from worker.core.age_format import stanzas
 from worker.core.errors import UsageError
 from worker.sealing.age import AgeOpener, AgeSealer, keygen
-from worker.sealing.canary import opened_sealer, refuse_missing_stanzas
+from worker.sealing.trial import opened_sealer, refuse_missing_stanzas
 
 TEXT, RECIPIENT = keygen("today")
 SSH_FILE, SSH = ssh_key()
@@ -74,7 +74,7 @@ def test_a_key_of_which_a_letter_is_wrong_is_said_by_its_number() -> None:
         assert wrong not in str(caught.value)
 
 
-def test_a_key_that_nobody_can_have_is_found_by_the_canary(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_key_that_nobody_can_have_is_found_by_the_trial(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UsageError, match="no key that anybody can have"), opened_sealer([bech32("age", bytes(32))]):
         pass
     capfd.readouterr()

@@ -8,13 +8,15 @@ from __future__ import annotations
 import io
 import json
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from tests.support import rows
 from tests.support.emulators import CREDENTIALS, SERVICES, Emulator, fresh
+from worker.adapters.aws.session import Aws
 from worker.app import commands
-from worker.app.stores import Purpose, open_channel, open_ledger, open_stores
+from worker.app.stores import Purpose, aws_target, open_channel, open_ledger, open_stores
 from worker.core.model import CredentialKind, Enrolment, Reason, State
 from worker.sealing import age
 from worker.settings import Settings, load
@@ -101,6 +103,23 @@ async def put(settings: Settings, *users: Enrolment, delivers: bool = True) -> N
                 if row.state is State.DELIVERED:
                     record = rows.sealed(blob=SECRET.encode(), attempt_id=str(uuid.uuid4()))
                     await channel.deliver(row.username, record)
+
+
+async def put_foreign_secret(settings: Settings) -> Callable[[], Awaitable[bool]]:
+    """Another application's secret beside those of the channel, where it is in Secrets Manager; whether it is there."""
+    kind = settings.channel.kind
+    name = f"{getattr(settings.channel, 'prefix', '')}/database"
+    if kind == "secretsmanager":
+        async with Aws(aws_target(settings)) as aws:
+            await (await aws.secretsmanager()).create_secret(Name=name, SecretString="theirs")
+
+    async def is_there() -> bool:
+        if kind != "secretsmanager":
+            return True
+        async with Aws(aws_target(settings)) as aws:
+            return not (await (await aws.secretsmanager()).describe_secret(SecretId=name)).get("DeletedDate")
+
+    return is_there
 
 
 async def push(settings: Settings, *usernames: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.adapters.confirmed import Confirmed, begun, further
+from worker.adapters.confirmed_lines import Confirmed, begun, further
 from worker.adapters.private_files import OTHERS_WRITE, open_private, sync_folder
 from worker.adapters.watched_file import WatchedFile
 

@@ -31,7 +31,7 @@ _KINDS = {
 """The words for what is no regular file, by the type in ``st_mode``."""
 
 
-_HIDDEN = ".mfa-worker-"
+HIDDEN = ".mfa-worker-"
 """How the hidden name of a file that is not in its place yet begins."""
 _OPEN_FILES = Path("/proc/self/fd")
 """Where a file without a name can be found, to give it one (open(2), ``O_TMPFILE``)."""
@@ -111,13 +111,13 @@ def _begun(folder: Path) -> tuple[int, Path | None]:
     if _OPEN_FILES.is_dir():
         with suppress(OSError):  # such as EOPNOTSUPP of NFS (open(2)); what else is wrong, the other way says too
             return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600), None
-    handle, name = tempfile.mkstemp(prefix=_HIDDEN, dir=folder)
+    handle, name = tempfile.mkstemp(prefix=HIDDEN, dir=folder)
     return handle, Path(name)
 
 
 def _named(handle: int, folder: Path) -> Path:
     """Give a file without a name a hidden one (open(2), ``O_TMPFILE``), which no other has. Raises ``OSError``."""
-    name = folder / f"{_HIDDEN}{uuid.uuid4().hex}"
+    name = folder / f"{HIDDEN}{uuid.uuid4().hex}"
     within = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.link(_OPEN_FILES / str(handle), name.name, dst_dir_fd=within, follow_symlinks=True)

@@ -1,4 +1,4 @@
-"""Looks for damage in the files on this host before anything is done with them: a disk may lie, and bits rot.
+"""Looks for damage in the files on this host before anything is done with them: a disk may lose or change them.
 
 SQLite reads only what it needs, so a run could go on for hours beside a damaged row, and nobody would know of it.
 """

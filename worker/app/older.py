@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from worker.adapters import channels
-from worker.adapters.confirmed import missing
+from worker.adapters.confirmed_lines import missing
 from worker.app.stores import StoredLedger, Stores
 from worker.core.age_format import AGE
 from worker.core.errors import PersonMustAct, RowUnreadable, WorkerError

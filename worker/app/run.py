@@ -41,7 +41,7 @@ from worker.engine.failure_rate import FailureRate
 from worker.engine.shutdown import Shutdown
 from worker.requests.refused import Refused
 from worker.requests.usernames import read_usernames
-from worker.sealing.canary import opened_sealer
+from worker.sealing.trial import opened_sealer
 from worker.settings import Settings
 from worker.telemetry import progress, report
 

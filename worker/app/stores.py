@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from worker.adapters import channels
 from worker.adapters.channels.kind import OpenableChannel
-from worker.adapters.confirmed import Confirmed
+from worker.adapters.confirmed_lines import Confirmed
 from worker.adapters.ledgers.found import RECIPIENT
 from worker.adapters.sqlite.database import Database
 from worker.adapters.sqlite.liveness import Liveness

@@ -30,7 +30,7 @@ from worker.engine.loop import WorkerLoop
 from worker.engine.shutdown import Shutdown
 from worker.engine.waves import Wave
 from worker.pacing.pacer import SharedPacer
-from worker.sealing.canary import opened_sealer
+from worker.sealing.trial import opened_sealer
 from worker.settings import Settings
 
 if TYPE_CHECKING:  # importing the SDK takes 0.25 s

@@ -9,7 +9,7 @@ READ_BY_OTHERS = 0o006
 """The bits of a mode that let every user of a host read a file, or put another key there."""
 
 
-def close_to_others(name: str) -> str:
+def how_to_close(name: str) -> str:
     """Return the line that closes the file; for one that is mounted, the line of the manifest. ``name``: as printed."""
     return (
         f"chmod 600 {name}   (mounted by Kubernetes: defaultMode: 0440 at the volume's secret, with an fsGroup; "

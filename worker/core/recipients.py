@@ -76,10 +76,13 @@ _TAGGED = {"tag": Kind.TAG, "tagpq": Kind.TAG_PQ}
 _STANZA = {Kind.X25519: 98, Kind.SSH_ED25519: 110, Kind.TAG: 150, Kind.TAG_PQ: 1609}
 """Bytes of a stanza: its name, its arguments in base64, and 43 characters for the file key (age specification)."""
 _SSH_RSA_LINE = len("-> ssh-rsa AAAAAA\n")
+"""Bytes of the first line of an RSA key's stanza: its name, and four bytes of a digest in base64."""
 _LINE = 64
 """Characters of a whole line of a stanza's body; a shorter one ends it (age specification)."""
-_FEWEST_BITS, _MOST_BITS = 2048, 4096
-"""How many bits an RSA key may have: age's own rule, and the most that the library takes (measured)."""
+_FEWEST_BITS = 2048
+"""Bits that an RSA key must have: age's own rule."""
+_MOST_BITS = 4096
+"""Bits that an RSA key may have: the most that the library takes (measured)."""
 _SSH = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]{20,}={0,2})(?=\s|$)")
 """An SSH public key in a line of ``authorized_keys``, ``known_hosts`` or a ``.pub`` file."""
 _FIXED_BY = "mfa-worker keygen -o FILE prints one that begins with age1"
@@ -131,12 +134,12 @@ def recipients(texts: Iterable[str]) -> tuple[Recipient, ...]:
 
 def refuse_mixed(found: Sequence[Recipient]) -> None:
     """Raise ``NoRecipientError`` where post-quantum keys stand beside others."""
-    quantum = [number for number, each in enumerate(found, 1) if each.is_post_quantum]
+    quantum = [each.short for each in found if each.is_post_quantum]
     if quantum and len(quantum) < len(found):
-        others = [str(number) for number in range(1, len(found) + 1) if number not in quantum]
+        others = [each.short for each in found if not each.is_post_quantum]
         raise NoRecipientError(
-            f"entries {', '.join(map(str, quantum))} are post-quantum keys and {', '.join(others)} are not: whoever "
-            "records what is sealed today, and can break one of the latter some day, reads everything",
+            f"post-quantum keys ({', '.join(quantum)}) stand beside others ({', '.join(others)}): whoever records "
+            "what is sealed today, and can break one of the others some day, reads everything",
             "name post-quantum keys alone, or none",
         )
 

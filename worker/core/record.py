@@ -23,6 +23,9 @@ from worker.core.key_uri import otpauth_uri
 from worker.core.model import Issued, Request, Sealed, digest_of
 from worker.core.ports import Sealer
 
+MOST_GENERATION = 2**63 - 1
+"""The highest generation: as a ledger keeps it, in 64 bits. Whoever may write to a channel can write any number."""
+
 
 @dataclass(frozen=True, slots=True)
 class RecordFormat:
@@ -138,7 +141,7 @@ def user_of(username: str) -> bytes:
 
 def _generation(record: Record) -> int:
     generation = record["generation"]
-    if type(generation) is not int:
+    if type(generation) is not int or not 0 <= generation <= MOST_GENERATION:
         raise TypeError("no generation")
     return generation
 

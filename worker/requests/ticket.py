@@ -19,7 +19,7 @@ from pathlib import Path
 
 from worker.core.errors import UsageError
 from worker.core.file_kinds import foreign
-from worker.core.key_files import READ_BY_OTHERS, close_to_others
+from worker.core.key_files import READ_BY_OTHERS, how_to_close
 from worker.core.model import NEVER
 from worker.core.text import escape
 from worker.requests.usernames import is_username
@@ -126,7 +126,7 @@ def _content(file: Path, name: str) -> bytes:
         raise UsageError(
             f"the ticket key {name} can be read or changed by every user of this host "
             f"(mode {stat.S_IMODE(found.st_mode):04o})",
-            close_to_others(name),
+            how_to_close(name),
         )
     return content
 

@@ -32,13 +32,13 @@ class AgeSealer:
     """Seals to all recipients at once, in age's binary format. Raises ``UsageError`` as ``keys`` does.
 
     A plugin is a child process, in which the library waits with the interpreter's lock: a worker with such recipients
-    uses ``apart``.
+    uses ``in_children``.
     """
 
     def __init__(self, recipients: Sequence[str], callbacks: Callbacks | None = None) -> None:
         self.recipients = readable(recipients)
         self.room = _UNKNOWN * sum(not each.largest for each in self.recipients)
-        """Bytes that the stanzas of plugins may take; ``canary`` measures it."""
+        """Bytes that the stanzas of plugins may take; ``trial`` measures it."""
         self._keys = keys(self.recipients, callbacks or NoAnswers())
 
     def close(self) -> None:

@@ -48,10 +48,13 @@ class Refused(Enum):
     NOT_VALID = "of users who have no valid secret now, by the ledger"
 
 
-_INTRUDER = "find out who may write to the channel; nobody should use these secrets"
+_INTRUDER = "find out who may write to the channel; nobody should use what these records hold"
 _TAKEN_AWAY = "mfa-worker redeliver where ledger.keep_sealed is true, else push a request with replace"
 CURES = {
-    Refused.NEWER: f"where the ledger is a copy, take a new one, when no worker runs, and open again; else {_INTRUDER}",
+    Refused.NEWER: (
+        "where the ledger is a copy: discard what was opened of these users, take a new copy when no worker runs, and "
+        f"open again; else {_INTRUDER}"
+    ),
     Refused.OTHER: _INTRUDER,
     Refused.UNKNOWN: f"name the ledger of the rollout that delivered them; else {_INTRUDER}",
     Refused.OLDER: (

@@ -22,7 +22,7 @@ import pyrage
 from worker.core.age_format import AGE, ARMOR_BEGINS, as_binary
 from worker.core.errors import UsageError
 from worker.core.file_kinds import foreign
-from worker.core.key_files import READ_BY_OTHERS, close_to_others
+from worker.core.key_files import READ_BY_OTHERS, how_to_close
 from worker.core.text import escape, shortened
 from worker.sealing.person import Person
 from worker.sealing.recipients import PREFIX, program
@@ -211,7 +211,7 @@ def _refuse_readable(found: os.stat_result, name: str, *, is_ssh: bool) -> None:
     if found.st_mode & READ_BY_OTHERS:
         raise UsageError(
             f"the identity file {name} can be read or changed by every user of this host {mode}",
-            close_to_others(name),
+            how_to_close(name),
         )
     if is_ssh and found.st_uid == os.geteuid() and found.st_mode & 0o077:
         raise UsageError(

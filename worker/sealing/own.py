@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyrage
 
-from worker.adapters.private_files import sync_folder
+from worker.adapters.private_files import HIDDEN, sync_folder
 from worker.core.errors import UsageError
 from worker.core.text import escape
 from worker.sealing.age import keygen, write_identity
@@ -78,7 +78,7 @@ def make_own(file: Path, created: str) -> None:
     text, _ = keygen(created)
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=".mfa-worker-", dir=file.parent)
+        handle, name = tempfile.mkstemp(prefix=HIDDEN, dir=file.parent)
         temporary = Path(name)
         with os.fdopen(handle, "w", encoding="ascii") as stream:
             stream.write(text)

@@ -22,7 +22,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from worker.core.errors import UsageError
-from worker.core.key_files import READ_BY_OTHERS, close_to_others
+from worker.core.key_files import READ_BY_OTHERS, how_to_close
 from worker.core.text import SHOWN, escape, shortened
 from worker.settings.paths import STATE, folder_of, folder_of_defaults, is_path, moved, placed, without_a_path
 from worker.settings.text_file import NotText, read_text, read_toml
@@ -196,7 +196,7 @@ def _note_open_to_others(layers: Layers, key: str, file: Path) -> None:
         name = _shown(str(file), 200)
         layers.exposed[key] = (
             f"{key} stands in {name}, which every user of this host can read or change (mode {stat.S_IMODE(mode):04o})",
-            close_to_others(name),
+            how_to_close(name),
         )
 
 

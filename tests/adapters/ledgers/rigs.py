@@ -40,6 +40,18 @@ def forget_the_tally(connection: sqlite3.Connection) -> None:
             connection.execute(f"DROP {kind} {name}")
 
 
+@asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SqliteLedger]:
+    """The embedded ledger in this file, for one worker."""
+    database = Database(path)
+    ledger = SqliteLedger(database, Liveness(path, "one"))
+    try:
+        await ledger.open(STAMP)
+        yield ledger
+    finally:
+        await database.close()
+
+
 class WholeLedger(Ledger, LedgerStats, LookedAt, Beginning, Roster, PaceStore, FigureStore, Protocol):
     """All that a ledger is asked for."""
 

@@ -6,18 +6,15 @@ import asyncio
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.adapters.ledgers.rigs import STAMP
+from tests.adapters.ledgers.rigs import opened
 from tests.support.processes import until
 from tests.support.rows import activation, row, sealed
 from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
-from worker.adapters.sqlite.database import Database
-from worker.adapters.sqlite.liveness import Liveness
 from worker.core.model import Enrolment, Reason, State
 
 NEEDED = b"never-to-be-found-again"
@@ -40,17 +37,6 @@ INSERT INTO users (username, version, state, since, generation, lease_until, dou
 VALUES ('ana', 'earlier:1', 'in_progress', 0, 1, 0, 0, 0, 'delivered', 'session', '[]');
 """
 """A ledger as an early version made it, with one row."""
-
-
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteLedger]:
-    database = Database(path)
-    ledger = SqliteLedger(database, Liveness(path, "one"))
-    try:
-        await ledger.open(STAMP)
-        yield ledger
-    finally:
-        await database.close()
 
 
 async def activate(ledger: SqliteLedger, outcome: Enrolment) -> None:

@@ -5,33 +5,20 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.adapters.ledgers.rigs import STAMP
+from tests.adapters.ledgers.rigs import opened
 from tests.support.rows import activation, row, sealed
-from worker.adapters.ledgers.sqlite.ledger import _CHECKSUM, _COLUMNS, SqliteLedger, _values
+from worker.adapters.ledgers.sqlite.ledger import _CHECKSUM, _COLUMNS, _values
 from worker.adapters.ledgers.sqlite.row_checksum import checksum, is_damaged
-from worker.adapters.sqlite.database import Database
-from worker.adapters.sqlite.liveness import Liveness
 from worker.core.errors import PersonMustAct, RowDamaged
 from worker.core.model import Enrolment, Reason, State, Written
 
 ANA = row("ana", State.NEEDS_SESSION, reason=Reason.SESSION_EXPIRED, sealed=sealed(), activation=activation())
-
-
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteLedger]:
-    database = Database(path)
-    ledger = SqliteLedger(database, Liveness(path, "one"))
-    try:
-        await ledger.open(STAMP)
-        yield ledger
-    finally:
-        await database.close()
 
 
 def changed(path: Path, statement: str, *parameters: object, keeps_checksum: bool = True) -> None:

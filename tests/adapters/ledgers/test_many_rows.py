@@ -5,36 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.adapters.ledgers.rigs import STAMP, forget_the_tally
+from tests.adapters.ledgers.rigs import forget_the_tally, opened
 from tests.support.dynamodb_wire import rollout_behind_a_wire
 from tests.support.emulators import Emulator
 from tests.support.rows import row
-from worker.adapters.ledgers.sqlite.ledger import SqliteLedger
 from worker.adapters.ledgers.sqlite.tally import EARLIER_ROWS, count
-from worker.adapters.sqlite.database import Database
-from worker.adapters.sqlite.liveness import Liveness
 from worker.core.clock import SystemClock
 from worker.core.model import UNFINISHED, Enrolment, Reason, State
 from worker.core.ports import Ledger
 from worker.engine.takeover import Takeover
-
-
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[SqliteLedger]:
-    database = Database(path)
-    ledger = SqliteLedger(database, Liveness(path, "one"))
-    try:
-        await ledger.open(STAMP)
-        yield ledger
-    finally:
-        await database.close()
-
 
 # --- the embedded ledger ----------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ _COUNTS: Final = (
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",
 )
+"""The attributes of a queue that together say how many messages are in it."""
 
 Pause = Callable[[float], Awaitable[object]]
 """Waits for so many seconds, and says what for."""

@@ -8,6 +8,7 @@ deleted. A step that fails keeps the ledger and lets the next steps go on, unles
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from worker.adapters.erased_files import being_erased
 from worker.app.beginning import CHANNEL, ENDS, ledger_name
 from worker.app.ending import here, reconciliation
 from worker.app.ending.plan import Item, Plan, unfinished, used
+from worker.app.ending.queues import look_at_sqs
 from worker.app.stores import StoredLedger, aws_target, open_ledger, stamp, waiting
 from worker.app.written_files import refuse_wrong_files
-from worker.core.errors import UsageError, WorkerError
+from worker.core.errors import PersonMustAct, UsageError, WorkerError
 from worker.core.ports import Found
 from worker.core.purging import Holds
+from worker.core.record import rfc3339
 from worker.core.words import several
 from worker.settings import Settings
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 
 Left = Sequence[tuple[str, str]]
 """What a step could not take away, each with the cure."""
+BEGAN = "decommission began"
+"""When it was begun first (RFC 3339), as ledger and reconciliation remember it."""
 LEDGER = "the ledger"
 """What the last step takes away."""
 
@@ -102,12 +107,13 @@ class _Decommission:
             found = await ledger.look()
             steps = await self._steps(ledger, found)
             whose = dict(found.stamp) or dict(stamp(settings))
+            whose[BEGAN] = _notes(found).get(BEGAN, "")  # a later rollout of the same pool writes another file
             reconciliation.refuse_other_files(self._path, whose)
             plan.stays.insert(0, Item("the reconciliation: each user's state, without secrets", str(self._path)))
             show(plan)
             if not self._options.act or plan.in_the_way:
                 return plan
-            await self._begin(ledger, found)
+            whose[BEGAN] = await self._begin(ledger, found)
             await reconciliation.write(self._path, ledger, whose, self._told())
             plan.done.append(f"wrote {self._path}")
             *before, last = steps
@@ -132,10 +138,17 @@ class _Decommission:
             "stays": [f"{item.what}: {item.where}" for item in plan.stays],
         }
 
-    async def _begin(self, ledger: StoredLedger, found: Found) -> None:
-        """Say in the ledger that it ends, so that no run begins any more, and what it ends with."""
-        if ENDS not in found.notes:
-            await ledger.note(ENDS, _places(self._settings), None)
+    async def _begin(self, ledger: StoredLedger, found: Found) -> str:
+        """Say in the ledger that it ends, so that no run begins any more, and with what; return when that began."""
+        if ENDS in found.notes:
+            return _notes(found).get(BEGAN, "")
+        began = rfc3339(time.time())
+        note = json.dumps({**_places(self._settings), BEGAN: began}, sort_keys=True)
+        if not await ledger.note(ENDS, note, None):
+            raise PersonMustAct(
+                "somebody else began this just now", "once that has ended: mfa-worker decommission --yes"
+            )
+        return began
 
     async def _do(self, step: Step) -> bool:
         """Whether the ledger may go, as far as this step is concerned."""
@@ -209,11 +222,10 @@ class _Decommission:
         if settings.queue.kind == "sqlite":
             async for page in waiting(settings):
                 requests += len(page)
+            plan.in_the_way += await here.not_the_queue(settings)
             if files := here.are_there(here.queue_files(settings)):
                 steps.append(_files("the queue", files))
         else:
-            from worker.app.ending.purge import look_at_sqs
-
             try:
                 found = await look_at_sqs(settings, self._aws)
             except WorkerError as error:
@@ -301,11 +313,17 @@ def _files(what: str, files: Sequence[Path], locks: Path | None = None) -> Step:
     return Step(Item(what, where, "overwritten, then deleted; a disk may keep old blocks (SSD)"), erase)
 
 
-def _places(settings: Settings) -> str:
+def _places(settings: Settings) -> dict[str, str | None]:
     """Where queue and channel are, as the ledger remembers it once the end has begun."""
     queue = settings.queue.url if settings.queue.kind == "sqs" else str(settings.queue.path)
     source = channels.kind_of(settings.channel).source(settings.channel)
-    return json.dumps({"queue": queue, "channel": source}, sort_keys=True)
+    return {"queue": queue, "channel": source}
+
+
+def _notes(found: Found) -> dict[str, str]:
+    """What the ledger remembers of the end that has begun; nothing where it has not."""
+    noted: dict[str, str] = json.loads(found.notes.get(ENDS, "{}"))
+    return noted
 
 
 def _channels(found: Found) -> set[str]:
@@ -319,8 +337,7 @@ def _not_ours(settings: Settings, found: Found) -> Sequence[tuple[str, str]]:
     if not found.has_users:
         said = f"no user has a row in {ledger}, so nothing shows that anything here belongs to a rollout"
         return [(said, "correct the settings; what was never used can be deleted by hand")]
-    if (begun := found.notes.get(ENDS)) and begun != _places(settings):
-        was = json.loads(begun)
+    if (was := _notes(found)) and not _places(settings).items() <= was.items():
         said = f"it began with the queue {was.get('queue')} and the channel {was.get('channel')}"
         return [(said, "these settings name others: put them back as they were until it is done")]
     if (used_ones := _channels(found)) and source not in used_ones:
@@ -350,8 +367,6 @@ async def _without_ledger(settings: Settings, aws: Aws, options: Options, show: 
         if ending is not None and (content := await ending.look(settings.channel, aws)).what:
             there.append(f"{content.what}: {content.where}")
         if settings.queue.kind == "sqs":
-            from worker.app.ending.purge import look_at_sqs
-
             there += [f"{what}: {queue.url}" for what, queue in (await look_at_sqs(settings, aws)).on_sqs]
         if there:
             said = f"there is no ledger at {ledger_name(settings)}, which alone says what belongs to this rollout"

@@ -12,13 +12,18 @@ from pathlib import Path
 
 from worker.adapters.erased_files import being_erased, erase
 from worker.adapters.ledgers.found import RECIPIENT
+from worker.adapters.queues.sqlite.ending import holds_more
 from worker.adapters.sqlite.files import beside
 from worker.adapters.sqlite.liveness import folder_of_locks
 from worker.app.stores import mark_path
 from worker.core.errors import DependencyUnavailable, UsageError
 from worker.core.ports import Found
+from worker.core.text import escape
 from worker.sealing.own import read_own
 from worker.settings import Settings
+
+NAMED = 3
+"""Tables that are named of a file that holds more than a queue."""
 
 
 def queue_files(settings: Settings) -> Sequence[Path]:
@@ -27,6 +32,17 @@ def queue_files(settings: Settings) -> Sequence[Path]:
     if queue.kind != "sqlite" or (ledger.kind == "sqlite" and ledger.path == queue.path):
         return ()
     return [*beside(queue.path), queue.path]
+
+
+async def not_the_queue(settings: Settings) -> list[tuple[str, str]]:
+    """What forbids to erase the file of an embedded queue, with the cure: it holds more than a queue.
+
+    Raises ``QueueUnavailable``, ``PersonMustAct``.
+    """
+    if not queue_files(settings) or not (more := await holds_more(settings.queue.path)):
+        return []
+    said = f"{settings.queue.path} holds more than a queue (tables: {escape(', '.join(more[:NAMED]))})"
+    return [(said, "correct queue.path; if that file once was a ledger too, move it away by hand")]
 
 
 def ledger_files(settings: Settings) -> Sequence[Path]:

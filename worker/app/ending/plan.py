@@ -52,12 +52,8 @@ def unfinished(holds: Holds, waiting: int, dead_letters: int | None) -> list[tup
     if waiting:
         found.append((f"{_are(waiting, 'request', 'waits', 'wait')} on the queue", RUN))
     if dead_letters:
-        found.append(
-            (
-                f"{_are(dead_letters, 'dead letter', 'waits', 'wait')}, and dead letters are requests too",
-                "mfa-worker redrive",
-            )
-        )
+        said = f"{_are(dead_letters, 'dead letter', 'waits', 'wait')}, and dead letters are requests too"
+        found.append((said, REDRIVE))
     return found
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from worker.adapters.batching import some_at_once
 from worker.adapters.queues.sqlite.queue import SqliteQueue
 from worker.app.beginning import ledger_name
+from worker.app.ending import here
 from worker.app.ending.plan import Item, Plan, unfinished, used
+from worker.app.ending.queues import Queues, look_at_sqs
 from worker.app.repair.users import AT_ONCE, patiently, versions
 from worker.app.stores import Purpose, Stores, aws_target, mark_path, open_stores
 from worker.core.errors import DependencyUnavailable, PersonMustAct, WorkerError
@@ -25,28 +25,8 @@ from worker.core.purging import Holds, purged
 from worker.core.words import several
 from worker.settings import Settings
 
-if TYPE_CHECKING:
-    from worker.adapters.aws.queue_ending import Waiting
-    from worker.adapters.aws.session import Aws
-
 BACKUPS = "backups, and copies that somebody made of it, still hold what is erased here, until they are deleted"
 """What no command can reach."""
-
-
-@dataclass(slots=True)
-class Queues:
-    """The queue of requests and those of dead letters, as they are found."""
-
-    requests: int
-    malformed: int
-    """Messages in the list of malformed ones, which an embedded queue has."""
-    on_sqs: list[tuple[str, Waiting]] = field(default_factory=list)
-    """Those on SQS, each with the words for it."""
-
-    @property
-    def dead(self) -> int:
-        """Messages in the dead-letter queues that are ours alone."""
-        return sum(each.messages for _, each in self.on_sqs[1:] if not each.shared_with)
 
 
 async def purge(
@@ -72,6 +52,7 @@ async def purge(
             holds.add(row)
         queues = await _look_at_queues(settings, stores)
         plan = await _plan(settings, holds, queues, activations=activations)
+        plan.in_the_way += await here.not_the_queue(settings)
         if not even_unfinished:
             notes = (await stores.ledger.counts()).malformed if queues.dead else 0
             plan.in_the_way += unfinished(holds, queues.requests, max(0, queues.dead - notes))
@@ -149,25 +130,6 @@ async def _look_at_queues(settings: Settings, stores: Stores) -> Queues:
 
     async with Aws(aws_target(settings)) as aws:
         return await look_at_sqs(settings, aws)
-
-
-async def look_at_sqs(settings: Settings, aws: Aws) -> Queues:
-    """Look at the queue of requests and its dead-letter queues; those that are gone are left out.
-
-    Raises ``QueueUnavailable``.
-    """
-    from worker.adapters.aws.queue import attributes_of
-    from worker.adapters.aws.queue_ending import look
-    from worker.adapters.queues.sqs.dead_letters import dead_letter_queues
-
-    sqs, url = await aws.sqs(), settings.queue.url or ""
-    ours = await look(sqs, url, "the queue of requests")
-    attributes = await attributes_of(sqs, url) if ours else {}
-    found = Queues(ours.messages if ours else 0, 0, [("the queue of requests", ours)] if ours else [])
-    for queue in dead_letter_queues(url, attributes, settings.queue.dead_letter_url):
-        if there := await look(sqs, queue.url, "the dead-letter queue", ours=url):
-            found.on_sqs.append(("the dead-letter queue", there))
-    return found
 
 
 async def _do(

@@ -1,4 +1,4 @@
-"""Whether somebody can open what the worker seals: the canary is sealed, and opened again, before anybody is called."""
+"""Whether somebody can open what the worker seals: a trial is sealed, and opened again, before anybody is called."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from worker.core.ports import Found
 from worker.core.recipients import Kind, Recipient
 from worker.core.text import shortened
 from worker.sealing.age import AgeOpener, PluginTroubleError, opened_with
-from worker.sealing.apart import CHILDREN, ApartSealer
-from worker.sealing.canary import TRIAL, opened_sealer, sealer_to, try_out
 from worker.sealing.identities import Identity
+from worker.sealing.in_children import CHILDREN, SealerInChildren
+from worker.sealing.trial import TRIAL, opened_sealer, sealer_to, try_out
 from worker.settings import Settings
 
 
@@ -36,7 +36,7 @@ def look(recipients: Sequence[str], identities: Sequence[Path], rate: float = 0.
     found = [ok("seal", f"{len(known)} recipients: {_listed(known)}")]
     if len(known) < 2:
         found = [advice("seal", f"one recipient: {_listed(known)}", "a lost identity loses every secret: seal to two")]
-    if isinstance(sealer, ApartSealer) and seconds * rate > CHILDREN / 2:
+    if isinstance(sealer, SealerInChildren) and seconds * rate > CHILDREN / 2:
         found.append(
             advice(
                 "seal",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from worker.adapters.append import SharedFile
 from worker.adapters.batching import ThreadBatcher
-from worker.adapters.confirmed import Confirmed
+from worker.adapters.confirmed_lines import Confirmed
 from worker.adapters.limits import room
 from worker.core.errors import ChannelUnavailable, PersonMustAct, UsageError
 from worker.core.model import Sealed

@@ -1,4 +1,4 @@
-"""The Secrets Manager channel at the end of a rollout: every secret of its prefix, and its sentinel."""
+"""The Secrets Manager channel at the end of a rollout: every secret that it made below its prefix, and its sentinel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from worker.adapters.aws.errors import code, faults
 from worker.adapters.batching import some_at_once
 from worker.adapters.channels.kind import ChannelEnding, Content
-from worker.adapters.channels.secretsmanager.channel import BEING_DELETED, WHAT
+from worker.adapters.channels.secretsmanager.channel import BEING_DELETED, GENERATION, WHAT
 from worker.adapters.channels.secretsmanager.settings import SecretsManagerSettings
 from worker.core.errors import ChannelUnavailable
 from worker.core.words import several
@@ -60,11 +60,17 @@ class SecretsManagerEnding(ChannelEnding[SecretsManagerSettings]):
 
 
 async def _names(client: SecretsManagerClient, prefix: str) -> AsyncIterator[str]:
-    """The names of this channel's secrets; another rollout's prefix may lie below this one."""
+    """The names of this channel's secrets: every version that it writes has a label of its generation.
+
+    Another rollout's prefix may lie below this one, and other applications' secrets beside ours. One without a version
+    is what a kill leaves between CreateSecret and the first version: nothing is in it.
+    """
     start = f"{prefix}/"
     pages = client.get_paginator("list_secrets").paginate(Filters=[{"Key": "name", "Values": [start]}])
     async for page in pages:
         for entry in page.get("SecretList", []):
             name = entry.get("Name", "")
             if name.startswith(start) and "/" not in name.removeprefix(start):
-                yield name
+                labels = {each for some in (entry.get("SecretVersionsToStages") or {}).values() for each in some}
+                if not labels or any(each.startswith(GENERATION) for each in labels):
+                    yield name

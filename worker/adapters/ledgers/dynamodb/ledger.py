@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING
 
-from worker.adapters.confirmed import Confirmed
+from worker.adapters.confirmed_lines import Confirmed
 from worker.adapters.ledgers.dynamodb.counters import DUPLICATES, EVERY, MALFORMED, Counters, counts
 from worker.adapters.ledgers.dynamodb.figures import DynamoFigures
 from worker.adapters.ledgers.dynamodb.identity import Identity

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from worker.adapters.confirmed import Confirmed
+from worker.adapters.confirmed_lines import Confirmed
 from worker.adapters.ledgers.found import refuse, refuse_another
 from worker.adapters.ledgers.guarded import before_of, kind_of, read_before, read_kind
 from worker.adapters.ledgers.reading import known_state, readable

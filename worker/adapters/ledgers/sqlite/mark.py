@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-from worker.adapters.confirmed import Confirmed, dumped, loaded
+from worker.adapters.confirmed_lines import Confirmed, dumped, loaded
 from worker.adapters.limits import NO_ROOM, room
 from worker.adapters.private_files import open_private, sync_folder, write_private
 from worker.core.errors import LedgerUnavailable, PersonMustAct, UsageError, WorkerError
@@ -36,7 +36,8 @@ from worker.core.older import note, unsure_up_to
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS mark (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;"
 """In the ledger: ``id``, ``number`` (of the last commit of users' rows), ``since`` (see ``Mark.since``), and while an
-older ledger is being recovered, ``recovering``; and ``channel``, how far its file goes (``adapters.confirmed``)."""
+older ledger is being recovered, ``recovering``; and ``channel``, how far the file of that goes
+(``adapters.confirmed_lines``)."""
 WHAT = "the mark"
 """What errors call the file."""
 _FIRST_LINE = re.compile(rb"(mfa-worker mark 1 ([0-9a-f]{32}) ([0-9]{19})) ([0-9a-f]{8})\n")

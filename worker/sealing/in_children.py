@@ -42,7 +42,7 @@ _LENGTH = 4
 Result = TypeVar("Result")
 
 
-class ApartSealer:
+class SealerInChildren:
     """``ports.Sealer`` and ``ports.SlowSealer``, with children. Raises ``UsageError`` as ``readable`` does, and where
     the program of a plugin is missing.
 
@@ -54,7 +54,7 @@ class ApartSealer:
         refuse_missing(self.recipients)
         AgeSealer([each.text for each in self.recipients])  # whether all of them are keys
         self.room = 0
-        """Bytes that the stanzas of plugins may take; ``canary`` measures it."""
+        """Bytes that the stanzas of plugins may take; ``trial`` measures it."""
         self._patience, self._pause = patience, pause
         self._threads = ThreadPoolExecutor(CHILDREN, "seal")
         self._idle: list[_Child] = []
@@ -81,11 +81,14 @@ class ApartSealer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, do)
 
     def close(self) -> None:
-        """End the children, whatever they do."""
-        self._closed.set()
+        """End the children, whatever they do. The thread that waits for one hears that it died, and ends it."""
         with self._lock:
-            children = list(self._all)
-        for child in children:
+            self._closed.set()
+            for child in self._all:
+                child.kill()
+            idle, self._idle = self._idle, []
+            self._all.difference_update(idle)
+        for child in idle:
             child.end()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -96,6 +99,8 @@ class ApartSealer:
             child = _Child([each.text for each in self.recipients], self._patience)
             with self._lock:
                 self._all.add(child)
+                if self._closed.is_set():
+                    child.kill()
         try:
             answer = child.answer(plaintext)
         except ChildError:
@@ -131,7 +136,7 @@ class _Child:
 
     def __init__(self, recipients: Sequence[str], patience: float) -> None:
         self._patience = patience
-        command = [sys.executable, "-P", "-m", "worker.sealing.apart_child", str(int(patience) + 1)]
+        command = [sys.executable, "-P", "-m", "worker.sealing.child", str(int(patience) + 1)]
         self._process = subprocess.Popen(  # noqa: S603 - our own module
             command,
             stdin=subprocess.PIPE,
@@ -148,10 +153,14 @@ class _Child:
         self._send(plaintext)
         return self._received(until)
 
-    def end(self) -> None:
-        """End it and the plugin that it waits for."""
+    def kill(self) -> None:
+        """Kill it and the plugin that it waits for."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """The same, and close the pipes: not while a thread reads, which could read from another file then."""
+        self.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
@@ -178,8 +187,10 @@ class _Child:
         return got[_LENGTH:]
 
 
-SEALED, FAILED = b"s", b"f"
-"""How an answer of a child begins."""
+SEALED = b"s"
+"""How the answer of a child begins that has sealed; the age file follows."""
+FAILED = b"f"
+"""How the answer of a child begins that could not; why, in words, follows."""
 
 
 def environment(worker: Mapping[str, str]) -> dict[str, str]:

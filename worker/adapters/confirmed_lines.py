@@ -19,6 +19,7 @@ and enough of what is sealed in the first one."""
 MOST = 1 << 26
 """Bytes after which a new checksum begins, so that comparing it takes some tenths of a second at most (64 MiB)."""
 _PIECE = 1 << 20
+"""Bytes that are read at a time."""
 
 
 class Confirmed(NamedTuple):

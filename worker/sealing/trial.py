@@ -1,4 +1,4 @@
-"""The canary: a record that is nobody's is sealed to all recipients before the first call, and looked at from outside.
+"""The trial: a record that is nobody's is sealed to all recipients before the first call, and looked at from outside.
 
 So a plugin that is missing or broken, and a file that not everybody could open, are found before a secret is issued.
 """
@@ -15,7 +15,7 @@ from worker.core.age_format import LONGEST_HEADER, stanzas
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.recipients import Kind, Recipient, recipients
 from worker.sealing.age import AgeSealer
-from worker.sealing.apart import ApartSealer
+from worker.sealing.in_children import SealerInChildren
 
 TRIAL = b'{"trial": true}'
 """What is sealed: nobody's secret."""
@@ -31,8 +31,10 @@ _BESIDE = 512
 """Bytes of a header beside these stanzas, and those by which the next one may be longer: its random stanza."""
 _GREASE = "-grease"
 """How the name of a stanza ends that is for nobody (age specification)."""
-_MORE, _MORE_STILL = 1.25, 512
-"""Factor and bytes by which the stanzas of plugins may be larger later than those that were measured."""
+_LARGER = 1.25
+"""The factor by which the stanzas of plugins may be larger later than those that were measured."""
+_LARGER_BYTES = 512
+"""Bytes that are added to that, for a plugin whose stanzas are small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class Trial:
 
 
 @contextmanager
-def opened_sealer(texts: Sequence[str]) -> Iterator[AgeSealer | ApartSealer]:
-    """Yield a sealer to these recipients that has sealed the canary. Raises ``UsageError``."""
+def opened_sealer(texts: Sequence[str]) -> Iterator[AgeSealer | SealerInChildren]:
+    """Yield a sealer to these recipients that has sealed the trial. Raises ``UsageError``."""
     sealer = sealer_to(texts)
     try:
         try_out(sealer)
@@ -55,7 +57,7 @@ def opened_sealer(texts: Sequence[str]) -> Iterator[AgeSealer | ApartSealer]:
         sealer.close()
 
 
-def sealer_to(texts: Sequence[str]) -> AgeSealer | ApartSealer:
+def sealer_to(texts: Sequence[str]) -> AgeSealer | SealerInChildren:
     """Return what seals to these recipients: in this process, unless one of them needs a plugin. Raises
     ``UsageError``.
     """
@@ -63,11 +65,11 @@ def sealer_to(texts: Sequence[str]) -> AgeSealer | ApartSealer:
         needs_plugin = any(each.plugin for each in recipients(texts))
     except ValueError:
         needs_plugin = False  # the sealer says why
-    return ApartSealer(texts) if needs_plugin else AgeSealer(texts)
+    return SealerInChildren(texts) if needs_plugin else AgeSealer(texts)
 
 
-def try_out(sealer: AgeSealer | ApartSealer) -> Trial:
-    """Seal the canary, and tell the sealer how large the stanzas of plugins are. Raises ``UsageError``."""
+def try_out(sealer: AgeSealer | SealerInChildren) -> Trial:
+    """Seal the trial, and tell the sealer how large the stanzas of plugins are. Raises ``UsageError``."""
     started = time.perf_counter()
     try:
         sealed = sealer.seal(TRIAL)
@@ -82,8 +84,8 @@ def try_out(sealer: AgeSealer | ApartSealer) -> Trial:
         ) from None
     seconds = time.perf_counter() - started
     of_plugins = refuse_missing_stanzas(sealed, sealer.recipients)
-    if isinstance(sealer, ApartSealer):
-        sealer.room = int(of_plugins * _MORE) + _MORE_STILL
+    if isinstance(sealer, SealerInChildren):
+        sealer.room = int(of_plugins * _LARGER) + _LARGER_BYTES
     return Trial(sealed, seconds)
 
 

@@ -1,4 +1,4 @@
-"""The process that seals for a worker whose recipients are of a plugin (see ``apart``)."""
+"""The process that seals for a worker whose recipients are of a plugin (see ``in_children``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 from worker.core.errors import WorkerError
 from worker.sealing.age import AgeSealer
-from worker.sealing.apart import SEALED, failure, receive, send
+from worker.sealing.in_children import SEALED, failure, receive, send
 from worker.sealing.recipients import NoAnswers
 
 

@@ -13,8 +13,8 @@ from tests.support.processes import until
 from worker.core.errors import PersonMustAct, UsageError
 from worker.core.ports import SlowSealer
 from worker.sealing.age import AgeOpener, AgeSealer, keygen
-from worker.sealing.apart import ApartSealer
-from worker.sealing.canary import opened_sealer, sealer_to, try_out
+from worker.sealing.in_children import SealerInChildren
+from worker.sealing.trial import opened_sealer, sealer_to, try_out
 
 TEXT, RECIPIENT = keygen("today")
 
@@ -26,8 +26,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plugin:
 
 
 @pytest.fixture
-def sealer(plugin: Plugin) -> Iterator[ApartSealer]:
-    made = ApartSealer([RECIPIENT, plugin.recipient], patience=30.0, pause=0.01)
+def sealer(plugin: Plugin) -> Iterator[SealerInChildren]:
+    made = SealerInChildren([RECIPIENT, plugin.recipient], patience=30.0, pause=0.01)
     yield made
     made.close()
 
@@ -60,7 +60,7 @@ def test_a_plugin_sees_no_credential_and_its_arguments_hold_nothing(
     assert "PATH" in seen["environment"]
 
 
-def test_what_it_takes_is_measured_so_that_the_size_is_known_before(sealer: ApartSealer) -> None:
+def test_what_it_takes_is_measured_so_that_the_size_is_known_before(sealer: SealerInChildren) -> None:
     try_out(sealer)
     for size in (0, 400, 65_537):
         said = sealer.sealed_size(size)
@@ -68,13 +68,13 @@ def test_what_it_takes_is_measured_so_that_the_size_is_known_before(sealer: Apar
     assert 200 < sealer.room < 2_000
 
 
-def test_a_question_of_the_plugin_is_answered_by_nobody(sealer: ApartSealer, plugin: Plugin) -> None:
+def test_a_question_of_the_plugin_is_answered_by_nobody(sealer: SealerInChildren, plugin: Plugin) -> None:
     plugin.mood = Mood.ASKS_FOR_PIN
     with pytest.raises(PersonMustAct, match=r"it asked 'PIN of the token', and nobody answers at a worker"):
         sealer.seal(b"x")
 
 
-def test_a_message_of_the_plugin_stops_nothing(sealer: ApartSealer, plugin: Plugin, opener: AgeOpener) -> None:
+def test_a_message_of_the_plugin_stops_nothing(sealer: SealerInChildren, plugin: Plugin, opener: AgeOpener) -> None:
     plugin.mood = Mood.TALKS
     assert opener.open(sealer.seal(b"x")) == b"x"
 
@@ -88,8 +88,8 @@ def test_a_message_of_the_plugin_stops_nothing(sealer: ApartSealer, plugin: Plug
         (Mood.IS_POST_QUANTUM, "with labels 'postquantum' alongside"),
     ],
 )
-def test_a_plugin_that_fails_is_found_by_the_canary_and_is_wrong_usage(
-    sealer: ApartSealer, plugin: Plugin, mood: Mood, said: str
+def test_a_plugin_that_fails_is_found_by_the_trial_and_is_wrong_usage(
+    sealer: SealerInChildren, plugin: Plugin, mood: Mood, said: str
 ) -> None:
     plugin.mood = mood
     with pytest.raises(UsageError, match=said) as caught:
@@ -101,14 +101,14 @@ def test_a_plugin_that_fails_is_found_by_the_canary_and_is_wrong_usage(
 
 
 async def test_a_plugin_that_hangs_is_ended_and_nobody_waits_for_it(plugin: Plugin) -> None:
-    sealer = ApartSealer([plugin.recipient], patience=0.5, pause=0.01)
+    sealer = SealerInChildren([plugin.recipient], patience=1.5, pause=0.01)
     plugin.mood = Mood.HANGS
     sealing = asyncio.create_task(sealer.aside(lambda: sealer.seal(b"x")))
     turns = 0
     while not sealing.done():
         await asyncio.sleep(0.01)
         turns += 1
-    with pytest.raises(PersonMustAct, match=r"it gave no answer within 0\.5 s"):
+    with pytest.raises(PersonMustAct, match=r"it gave no answer within 1\.5 s"):
         await sealing
     assert turns > 20
     process = plugin.seen["process"]
@@ -117,6 +117,17 @@ async def test_a_plugin_that_hangs_is_ended_and_nobody_waits_for_it(plugin: Plug
     plugin.mood, sealer._patience = Mood.WORKS, 30.0
     assert await sealer.aside(lambda: sealer.seal(b"x"))
     sealer.close()
+
+
+async def test_closing_ends_a_seal_that_waits_for_a_plugin_at_once(plugin: Plugin) -> None:
+    sealer = SealerInChildren([plugin.recipient], patience=60.0)
+    plugin.mood = Mood.HANGS
+    sealing = asyncio.create_task(sealer.aside(lambda: sealer.seal(b"x")))
+    await until(lambda: plugin.program.with_name(plugin.program.name + ".seen").exists())
+    sealer.close()
+    with pytest.raises(PersonMustAct, match="the process that seals has died"):
+        await asyncio.wait_for(sealing, 20.0)
+    assert not sealer._all
 
 
 def test_a_missing_program_is_said_with_the_line_that_cures_it(plugin: Plugin) -> None:
@@ -128,7 +139,7 @@ def test_a_missing_program_is_said_with_the_line_that_cures_it(plugin: Plugin) -
         AgeSealer([plugin.recipient])
 
 
-def test_a_program_that_is_taken_away_while_it_is_needed_is_named(sealer: ApartSealer, plugin: Plugin) -> None:
+def test_a_program_that_is_taken_away_while_it_is_needed_is_named(sealer: SealerInChildren, plugin: Plugin) -> None:
     try_out(sealer)
     plugin.program.unlink()
     with pytest.raises(PersonMustAct) as caught:

@@ -76,9 +76,21 @@ class Outcome:
     """From the first worker's start to the last one's end."""
 
     @property
+    def wrong(self) -> dict[str, object]:
+        """What is not as it must be, by name; nothing where everything is."""
+        found: dict[str, object] = {
+            "unaccounted": self.unaccounted,
+            "stale": self.stale,
+            "signed_in_at_once": self.signed_in_at_once,
+            "cannot_sign_in": self.cannot_sign_in,
+            "code": self.code,
+            "states": self.states if self.states != {"active": self.users} else None,
+        }
+        return {name: what for name, what in found.items() if what}
+
+    @property
     def holds(self) -> bool:
-        wrong = self.unaccounted or self.stale or self.signed_in_at_once or self.cannot_sign_in or self.code
-        return not wrong and self.states == {"active": self.users}
+        return not self.wrong
 
 
 async def activated(

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from worker.app import beginning, older, sealed_to
-from worker.app.damage import refuse_damaged
+from worker.app.damage import looking_at_all_rows, refuse_damaged
 from worker.app.looking import ONE_BY_ONE_IN_A_RUN, Looking, plan_of
 from worker.app.monitoring import Observe, monitored
 from worker.app.observing import observed, refuse_without_otel
@@ -118,14 +118,16 @@ async def run_worker(settings: Settings, options: RunOptions, *, until: asyncio.
             beginning.say_exposed(settings)
             beginning.say_surroundings(settings)
             sealed_to.say_recorded(stores.found)
-        await refuse_damaged(stores)
+        are_sound = await refuse_damaged(stores)
         if refusal := await older.refusal(settings, stores):
             raise refusal
         with _signals(shutdown, _interrupted(options)), _tuned_interpreter(), stores.alive:
+            looking = nullcontext() if are_sound else looking_at_all_rows(stores, shutdown)
             try:
-                counts, backlog = await _work(
-                    settings, options, stores, shutdown, stats, follow, wave, refused, observe
-                )
+                async with looking:
+                    counts, backlog = await _work(
+                        settings, options, stores, shutdown, stats, follow, wave, refused, observe
+                    )
             except (DependencyUnavailable, PersonMustAct) as unavailable:  # the states of the users are not known
                 shutdown.request(unavailable)
                 reason = shutdown.reason or unavailable

@@ -372,8 +372,10 @@ class Recoverable(Protocol):
         """
         ...
 
-    async def examine(self, seconds: float) -> bool:
+    async def examine(self, seconds: float, pause: float = 0.0) -> bool:
         """Compare every row with its checksum, for so many seconds at most; whether all were compared.
+
+        ``pause``: seconds between two pages of rows, for those who share this process.
 
         Raises ``RowDamaged`` for one that is damaged, and ``PersonMustAct`` where the counts are not those of the rows.
         """

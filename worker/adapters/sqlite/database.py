@@ -83,9 +83,6 @@ class Database:
         self._writing: sqlite3.Connection | None = None
         self._reading: sqlite3.Connection | None = None
         self._erasing: asyncio.Task[None] | None = None
-        log_beside, *_ = beside(path)
-        self.was_left_open = log_beside.is_file() and log_beside.stat().st_size > 0
-        """Whether the file is in use, or whoever used it last did not close it."""
         self._after_commit: dict[Work, AfterCommit] = {}
 
     def after_commit(self, work: Work, then: AfterCommit) -> None:

@@ -272,7 +272,7 @@ class DynamoLedger:
                     if (row := to_enrolment(item)) is not None:
                         yield row
 
-    async def examine(self, seconds: float) -> bool:  # noqa: ARG002
+    async def examine(self, seconds: float, pause: float = 0.0) -> bool:  # noqa: ARG002
         """See ``ports.Recoverable``: DynamoDB keeps checksums of its own."""
         return True
 

@@ -355,7 +355,7 @@ class SqliteLedger:
                     continue
                 yield found
 
-    async def examine(self, seconds: float) -> bool:
+    async def examine(self, seconds: float, pause: float = 0.0) -> bool:
         """See ``ports.Recoverable``."""
         end = time.monotonic() + seconds
         is_right = await self._database.read(
@@ -371,6 +371,7 @@ class SqliteLedger:
                 _refuse_damaged(row)
             if time.monotonic() > end:
                 return False
+            await asyncio.sleep(pause)
         return is_right is not None
 
     async def is_used(self) -> bool:

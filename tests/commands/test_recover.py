@@ -126,6 +126,31 @@ async def test_a_ledger_whose_rows_cannot_be_found_is_not_recovered_but_restored
     assert (await rollout.run()).code == 0
 
 
+async def test_without_a_backup_an_empty_ledger_gets_its_rows_from_the_channel(rollout: Rollout) -> None:
+    await enrolled(rollout, *USERS)
+    assert (await rollout.run()).code == 0
+    aside = rollout.folder / "aside"
+    aside.mkdir()
+    for file in (
+        rollout.ledger,
+        *(rollout.ledger.with_name(rollout.ledger.name + suffix) for suffix in ("-wal", "-shm")),
+    ):
+        if file.exists():
+            file.rename(aside / file.name)
+
+    await rollout.push([])
+    recovered = await rollout.command("recover", "--yes")
+    assert recovered.code == 0, recovered.err
+    await enrolled(rollout, *USERS, "late")
+    assert (await rollout.run()).code == 0
+
+    assert (await rollout.status())["states"]["delivered"] == len(USERS) + 1
+    audit = await rollout.audit()
+    assert not audit.stale
+    truth = await rollout.fake_cognito.truth()
+    assert {len(truth[user].secrets) for user in USERS} == {1}
+
+
 async def test_a_damaged_name_at_the_end_of_the_channel_is_damage_and_no_older_ledger(rollout: Rollout) -> None:
     await enrolled(rollout, *USERS)
     assert (await rollout.run()).code == 0

@@ -59,8 +59,8 @@ GONE_CURE = (
 )
 """What to do once a database in use was taken away."""
 DAMAGED_CURE = (
-    "stop all workers, look after the disk, and restore the newest backup of the file, then: mfa-worker recover. Do "
-    "not start over with an empty one, it knows who was delivered"
+    "stop all workers, look after the disk, and restore the newest backup of the file, then: mfa-worker recover. "
+    "Without a backup an empty ledger can be recovered from the channel, before any run: docs/operations.md says how"
 )
 """What to do about a file that is damaged."""
 

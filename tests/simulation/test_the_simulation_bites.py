@@ -115,7 +115,7 @@ CAUGHT_BY = {
     "does not tell of the delivery": "history",
     "forgets what happened when it takes over a secret": "history",
     "skips a user in doubt": "6",
-    "calls a user delivered whose record was refused": "2 4",
+    "calls a user delivered whose record was refused": "2 4 15",
     "calls for whoever dies first": "13",
     "never uses whom it passed over": "13",
     "acknowledges before it settles": "4",

@@ -74,11 +74,12 @@ class SharedFile:
             data = b"".join(lines)
             if data and _ends_within_a_line(descriptor):
                 data = b"\n" + data
+            end = os.fstat(descriptor).st_size + len(data)
             written = 0
             while written < len(data):
                 written += os.write(descriptor, data[written:])
             os.fdatasync(descriptor)
-            self._watched.least = end = os.fstat(descriptor).st_size
+            self._watched.least = end  # not what the file has now: it may have been cut meanwhile
             self._ours = (end, data[-_LAST_BYTES:]) if data else self._ours
             if self.confirmed is not None:
                 self.confirmed = further(self.confirmed, descriptor, end)

@@ -382,6 +382,20 @@ async def test_a_record_that_could_not_be_synced_is_no_delivery(
         await channel.deliver("ana", sealed())
 
 
+async def test_a_file_that_is_emptied_while_a_record_is_synced_is_no_delivery(
+    channel: FileChannel, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await channel.deliver("ana", sealed())
+
+    def emptied_before_it_is_durable(descriptor: int) -> None:
+        os.truncate(path, 0)
+        os.fsync(descriptor)
+
+    monkeypatch.setattr("worker.adapters.append.os.fdatasync", emptied_before_it_is_durable)
+    with pytest.raises(PersonMustAct, match="was cut to 0"):
+        await channel.deliver("ben", sealed())
+
+
 async def test_a_read_only_file_system_is_away(tmp_path: Path) -> None:
     with small_disk(tmp_path / "small", 64) as folder:
         channel = FileChannel(folder / "secrets.jsonl")

@@ -139,10 +139,12 @@ def _calls_of(command: list[str], table: Path) -> dict[str, int]:
 
 
 def _cpu_of(command: list[str]) -> float:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, f"the run ended with {process.returncode}"
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        assert process.returncode == 0, f"the run ended with {process.returncode}: {log.read()[-2_000:]}"
     return usage.ru_utime + usage.ru_stime
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.hooks import HierarchicalEmitter
 
 from tests.support import ended_rollout as over
 from tests.support.emulators import Emulator
@@ -118,6 +120,28 @@ async def test_a_pool_with_a_setting_that_this_sdk_does_not_know_is_left_as_it_i
             await pool_ending.read(await aws.client("cognito-idp"), pool)
 
     assert "attach.py" in refused.value.hint
+
+
+class DescribesAPool:
+    """Cognito, as far as it is asked: the answer as it is sent, and as an SDK that knows less of it reads it."""
+
+    def __init__(self, sent: Any, read: Any) -> None:
+        self.meta = SimpleNamespace(events=HierarchicalEmitter())
+        self._sent, self._read = sent, read
+
+    async def describe_user_pool(self, **_: Any) -> Any:
+        body = json.dumps({"UserPool": self._sent}).encode()
+        self.meta.events.emit("before-parse.cognito-idp.DescribeUserPool", response_dict={"body": body})
+        return {"UserPool": self._read}
+
+
+async def test_a_setting_within_a_list_that_this_sdk_does_not_know_is_not_sent_back_without_it() -> None:
+    sent = {"AccountRecoverySetting": {"RecoveryMechanisms": [{"Name": "email", "Later": 1}]}}
+    read = {"AccountRecoverySetting": {"RecoveryMechanisms": [{"Name": "email"}]}}
+
+    with pytest.raises(PersonMustAct, match="Later of the pool"):
+        await pool_ending.read(DescribesAPool(sent, read), "eu-central-1_Pool")
+    assert await pool_ending.read(DescribesAPool(read, read), "eu-central-1_Pool") == read
 
 
 class CloudFormation:

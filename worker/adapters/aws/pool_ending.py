@@ -63,6 +63,9 @@ def _unknown(raw: Any, parsed: Any, where: str = "") -> Iterator[str]:
                 yield f"{where}{key}"
             elif key in parsed:
                 yield from _unknown(value, parsed[key], f"{where}{key}.")
+    elif isinstance(raw, list) and isinstance(parsed, list):
+        for each, known in zip(raw, parsed, strict=False):
+            yield from _unknown(each, known, where)
 
 
 def triggers(pool: Pool) -> Mapping[str, str]:

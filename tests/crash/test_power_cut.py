@@ -12,9 +12,11 @@ from tests.crash.power_cut import Recorded, recorded, try_honest, try_lying
 from tests.support import recorded_writes
 from tests.support.rollout import rollout_in
 
-HONEST, LYING = 20, 20
-"""States that are tried here, always the same ones for the same recording; ``python -m tests.crash.power_cut`` tries
-more."""
+HONEST = 20
+"""States that a disk which kept its word may leave, as many as are tried here: always the same ones for the same
+recording; ``python -m tests.crash.power_cut`` tries more."""
+LYING = 20
+"""The same of a disk that reports syncs without doing them."""
 
 
 @pytest.fixture

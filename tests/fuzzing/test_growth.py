@@ -11,13 +11,19 @@ import pytest
 from tests.fuzzing.harness import Target, examine
 from tests.fuzzing.targets import TARGETS
 
-SMALL, LESS, TIMES = 2_500, 1_000, 8
-"""Bytes of the smaller input, for time and for memory, and how many times longer the other one is."""
+SMALL = 2_500
+"""Bytes of the smaller input whose time is measured."""
+LESS = 1_000
+"""Bytes of the smaller input whose memory is measured, which is slow."""
+TIMES = 8
+"""How many times longer the other input is."""
 STEEPER = 3
 """So many times more than ``TIMES`` is too much: what grows with the square is ``TIMES`` times more, and a busy machine
 makes a factor of two."""
-NOISE_SECONDS, NOISE_BYTES = 0.015, 1_000_000
-"""What is below says nothing, because of what costs the same for any input."""
+NOISE_SECONDS = 0.015
+"""Less time than this says nothing, because of what costs the same for any input."""
+NOISE_BYTES = 1_000_000
+"""Less memory than this says nothing, for the same reason."""
 
 CASES = [(name, shape) for name, target in TARGETS.items() for shape in target.shapes]
 

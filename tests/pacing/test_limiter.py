@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 
 import pytest
 from asyncio_throttle.throttler import Throttler
 
 from tests.support.pace_stores import Fleet, TickingTime
-from worker.pacing.limiter import AT_ONCE, CATCH_UP, GUARD, MEMORY, RateLimiter
+from worker.pacing.limiter import AT_ONCE, CATCH_UP, GUARD, RateLimiter
 from worker.pacing.schedule import MARGIN, SHARED_MARGIN
 
 
@@ -135,6 +136,12 @@ def test_requests_leave_evenly(rate: float, early: float) -> None:
     late = [moment - number * (1 + MARGIN) / rate for number, moment in enumerate(leaving(rate, 60))]
     assert min(late) >= -AT_ONCE - early
     assert max(late[1:]) == pytest.approx(-early, abs=0.0003)
+
+
+def test_at_a_high_rate_three_requests_share_a_timer() -> None:
+    moments = leaving(1000.0, 61)
+    timers = sum(later - earlier > 0.0005 for earlier, later in pairwise(moments))
+    assert timers <= 21
 
 
 @pytest.mark.parametrize(("rate", "together"), [(25.0, 1), (50.0, 1), (100.0, 2), (1000.0, 20)])

@@ -91,7 +91,8 @@ class _Limit:
         """Return the seconds until a request is possible."""
         if len(self._times) < self._throttler.rate_limit:
             return 0.0
-        return max(0.0, self._times[0] + self._throttler.period - time.monotonic())
+        left: float = self._times[0] + self._throttler.period - time.monotonic()
+        return max(0.0, left)
 
     async def acquire(self) -> None:
         """Wait until a request is possible; one caller at a time."""

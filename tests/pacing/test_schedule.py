@@ -22,8 +22,10 @@ from worker.pacing.schedule import (
     LOWEST_RATE,
     MARGIN,
     MAX_LAG,
+    NUDGE,
     RISE,
     ROUND,
+    SHRINK,
     SLICE,
     TooMany,
     cut,
@@ -128,8 +130,10 @@ def test_slices_grow_little_by_little_where_there_is_room_and_shrink_where_there
     assert shrinking[-1] == pytest.approx(SLICE * 0.1, rel=0.25)
 
 
-def test_where_many_have_just_joined_slices_shrink_at_once() -> None:
-    assert lengths(Pace(1000.0, 1000.0, 0.0, 1, SLICE), [3.0] * 10)[-1] < 0.1 * SLICE
+@pytest.mark.parametrize(("ahead", "part"), [(1.4, NUDGE), (1.6, SHRINK), (3.0, SHRINK)])
+def test_where_many_have_just_joined_slices_shrink_at_once(ahead: float, part: float) -> None:
+    shrinking = lengths(Pace(1000.0, 1000.0, 0.0, 1, SLICE), [ahead] * 10)
+    assert shrinking == pytest.approx([SLICE * (1 - part) ** (number + 1) for number in range(10)], abs=0.004)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 8, 16])
@@ -161,6 +165,7 @@ def test_at_a_low_rate_a_slice_is_one_send(rate: float) -> None:
     written, _ = plan(None, 1000.0, rate)
     _, mine = plan(written, 1000.01, rate)
     assert mine.sends == 1
+    assert -0.5 <= mine.owed < 0, "no more than half a send is taken from later ones"
     assert mine.end - mine.start == pytest.approx(1 / rate, rel=0.01)
 
 
@@ -201,6 +206,16 @@ def test_a_timeline_that_another_clock_reserved_is_not_waited_for() -> None:
     assert mine.start == 1000.0
     assert written.version == 8
     assert cut(written, too_many(1001.1), 25.0).rate < written.rate
+
+
+@pytest.mark.parametrize(
+    ("rate", "ahead", "waited_for"), [(25.0, 59, True), (25.0, 61, False), (0.5, 199, True), (0.5, 201, False)]
+)
+def test_at_most_a_minute_or_a_hundred_sends_that_are_reserved_are_waited_for(
+    rate: float, ahead: float, waited_for: bool
+) -> None:
+    _, mine = plan(Pace(1000.0 + ahead, rate, 900.0), 1000.0, rate)
+    assert mine.start == 1000.0 + (ahead if waited_for else 0)
 
 
 def test_a_low_rate_is_forgotten_after_a_long_silence_and_no_sooner() -> None:

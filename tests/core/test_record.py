@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import uuid
@@ -71,6 +72,7 @@ def test_a_record_holds_what_the_contract_says() -> None:
         "attributes": {"email": "ana@example.com", "locale": "de"},
     }
     assert (sealed.generation, sealed.associated_at) == (7, "2025-01-31T12:00:00.250Z")
+    assert sealed.digest == hashlib.sha256(sealed.blob).hexdigest()
     assert sealed.session_expires_at is None
 
 

@@ -581,7 +581,7 @@ def test_whom_another_worker_takes_over_during_a_sign_in_is_left_to_it(active: W
             await asyncio.sleep(one.config.lease)
             one.overtaken(State.ACTIVE)()
 
-        one.acquire = slow  # type: ignore[method-assign]
+        one.sign_in_pace.acquire = slow  # type: ignore[method-assign]
         request = one.request(TICKET)
         assert await one.enrol(request) == GiveBack(LOOK_AGAIN_AFTER), "that was not the outcome of this request"
         assert await one.enrol(request) == Duplicate()

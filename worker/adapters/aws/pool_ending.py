@@ -78,7 +78,7 @@ async def detach(cognito: Any, pool_id: str, before: Pool, functions: Mapping[st
     """Take these functions away, and nothing else. Raises ``DependencyUnavailable``, ``PersonMustAct``."""
     known = cognito.meta.service_model.operation_model("UpdateUserPool").input_shape.members
     request = {key: before[key] for key in known if before.get(key)}  # what is empty is the default
-    left = {name: value for name, value in before.get("LambdaConfig", {}).items() if name not in functions}
+    left = {name: value for name, value in before.get("LambdaConfig", {}).items() if functions.get(name) != value}
     request |= {"UserPoolId": pool_id, "LambdaConfig": left}
     if "PoolName" in known:
         request["PoolName"] = before["Name"]
@@ -90,7 +90,7 @@ async def detach(cognito: Any, pool_id: str, before: Pool, functions: Mapping[st
         await cognito.update_user_pool(**request)
     after = await read(cognito, pool_id) or {}
     changed = sorted(key for key in {*before, *after} - ALWAYS_DIFFERENT if before.get(key) != after.get(key))
-    if triggers(after).items() & functions.items():
+    if after.get("LambdaConfig", {}) != left:
         changed.append("LambdaConfig")
     if changed:
         raise PersonMustAct(

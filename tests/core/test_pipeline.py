@@ -223,7 +223,7 @@ def test_a_bug_counts_as_a_death_in_doubt_and_the_user_is_left_in_peace_for_a_ca
         await one.pipeline.crashed(one.scopes[-1])
         assert (one.row.state, one.row.worker) == (State.IN_PROGRESS, None)
         assert (one.row.crashes, one.row.doubt) == (1, True)
-        assert one.row.lease_until == pytest.approx(one.row.since + CALL_TIMEOUT)
+        assert one.row.lease_until - one.row.since == pytest.approx(CALL_TIMEOUT)
 
     play(one, story())
 
@@ -345,7 +345,7 @@ def test_whose_secret_cannot_be_recorded_any_more_must_sign_in_again_whatever_th
         assert (one.row.state, one.row.reason) == (State.NEEDS_SESSION, Reason.REPLY_LOST)
         assert one.row.settled == load(["r1"])
         most = one.config.lease + CALL_TIMEOUT
-        assert one.row.lease_until == pytest.approx(one.row.since + most), "in which the other worker may still call"
+        assert one.row.lease_until - one.row.since == pytest.approx(most), "in which the other worker may still call"
         assert one.stats.outcomes == {(State.NEEDS_SESSION, Reason.REPLY_LOST): 1}
 
     play(one, story())
@@ -410,6 +410,19 @@ def test_a_channel_that_a_person_must_mend_is_given_time_all_the_same(one: World
         forbidden.exit_code = ExitCode.PERSON_MUST_ACT
         one.failing = [forbidden] * 3
         assert await one.enrol(one.request(TOKEN)) == DELIVERED
+        assert one.stats.waiting_for == ""
+
+    play(one, story())
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_nobody_is_said_to_wait_for_the_channel_once_the_user_has_an_outcome(one: World, *, refused: bool) -> None:
+    async def story() -> None:
+        stands = sealed(1, session_expires_at=EPOCH + one.config.min_validity + 5.0)
+        one.rows["ana"] = row(state=State.SEALED, sealed=stands, request_id="r", kind=SESSION)
+        one.failing = [AWAY, RecordRefused("KeyTooLongError") if refused else AWAY, *[AWAY] * 99]
+        await one.finish()
+        assert one.row.reason is (Reason.DELIVERY_REFUSED if refused else Reason.VERIFY_WINDOW_LOST)
         assert one.stats.waiting_for == ""
 
     play(one, story())
@@ -535,8 +548,9 @@ def test_whoever_finishes_an_activation_claims_it_once(active: World) -> None:
         await one.refused_alone(TOKEN, "verify")
         one.steps.clear()
         await asyncio.sleep(5.0)
-        await one.finish()
+        way = await one.watched(lambda scope: one.pipeline.finish(one.row, scope))
         assert one.steps == ["[delivered: activation_pending]", "verify", "[active]"]
+        assert way == [("claim", ""), ("VerifySoftwareToken", "verified"), ("activate", "")]
 
     play(one, story())
 

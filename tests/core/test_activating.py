@@ -22,6 +22,7 @@ from worker.core.model import (
     Done,
     Duplicate,
     GiveBack,
+    Issued,
     NotEnrolled,
     PoolFault,
     Postpone,
@@ -34,6 +35,7 @@ from worker.core.model import (
     State,
     Trouble,
     TryAgain,
+    Verified,
     WrongCode,
 )
 
@@ -96,8 +98,12 @@ def test_the_code_is_that_of_the_delivered_secret_at_this_moment(one: OneUser, k
 
 
 @pytest.mark.parametrize("kind", [SESSION, TOKEN])
-def test_a_wrong_code_is_tried_once_more_in_the_next_time_step(one: OneUser, kind: CredentialKind) -> None:
+@pytest.mark.parametrize("before_its_end", [20.0, 0.8])
+def test_a_wrong_code_is_tried_once_more_in_the_next_time_step(
+    one: OneUser, kind: CredentialKind, before_its_end: float
+) -> None:
     async def story() -> None:
+        await asyncio.sleep(TIME_STEP - one.clock.utc() % TIME_STEP + TIME_STEP - before_its_end)
         one.answers["verify"] = [WrongCode(None, "CodeMismatchException")]
         assert await one.enrol(one.request(kind)) == ACTIVE
         (first, _), (second, _) = one.codes
@@ -129,6 +135,49 @@ def test_the_session_of_the_answer_is_recorded_before_it_is_used(one: OneUser) -
     play(one, story())
 
 
+def test_the_next_time_step_is_not_waited_for_by_whose_token_dies_before(one: OneUser) -> None:
+    async def story() -> None:
+        one.answers["verify"] = [WrongCode(None, "ERROR")]
+        assert await one.enrol(one.request(TOKEN, expires_at=EPOCH + 5.0)) == left(Reason.VERIFY_REFUSED)
+        assert one.virtual.now == pytest.approx(5.0, abs=0.1)
+
+    play(one, story())
+
+
+def test_a_claim_does_not_end_while_a_time_step_is_waited_for(one: OneUser) -> None:
+    async def story() -> None:
+        one.pace.waits = [0.0, 40.5]  # a step has just begun then, and the claim ends before the next one
+        one.answers["verify"] = [WrongCode(None, "ERROR")]
+        task = asyncio.create_task(one.enrol(one.request(TOKEN)))
+        await asyncio.sleep(0.5)
+        while not task.done():
+            assert one.row.lease_until - one.clock.utc() > CALL_TIMEOUT - 0.6
+            await asyncio.sleep(0.5)
+        assert await task == ACTIVE
+        assert one.virtual.now > 60.0
+
+    play(one, story())
+
+
+def test_two_wrong_codes_tell_of_a_tokens_secret_whatever_became_of_a_lost_verification(one: OneUser) -> None:
+    async def story() -> None:
+        one.answers["verify"] = [NO_ANSWER, WrongCode(None, "ERROR"), WrongCode(None, "ERROR")]
+        assert await one.enrol(one.request(TOKEN)) == left(Reason.VERIFY_REFUSED)
+
+    play(one, story())
+
+
+@pytest.mark.parametrize("kind", [SESSION, TOKEN])
+def test_a_secret_of_which_no_code_can_be_made_is_told_so(one: OneUser, kind: CredentialKind) -> None:
+    async def story() -> None:
+        one.answers["associate"] = [Issued(Secret("not base32!"), Secret("next"), "id")]
+        assert await one.enrol(one.request(kind)) == left(Reason.VERIFY_REFUSED)
+        assert "base32" in (one.row.detail or "")
+        assert "verify" not in one.calls
+
+    play(one, story())
+
+
 def test_a_lost_reply_is_asked_again_with_a_token_and_a_fresh_code(one: OneUser) -> None:
     async def story() -> None:
         one.answers["verify"] = [NO_ANSWER, NO_ANSWER]
@@ -140,14 +189,23 @@ def test_a_lost_reply_is_asked_again_with_a_token_and_a_fresh_code(one: OneUser)
     play(one, story())
 
 
-@pytest.mark.parametrize("answer", [SPENT, WrongCode(None), NO_ANSWER], ids=["spent", "wrong", "lost again"])
-def test_after_a_lost_reply_no_refusal_of_a_session_says_that_it_failed(one: OneUser, answer: object) -> None:
+@pytest.mark.parametrize(
+    ("answer", "verifications"),
+    [(SPENT, 2), (WrongCode(None), 3), (NO_ANSWER, 2)],
+    ids=["spent", "wrong", "lost again"],
+)
+def test_after_a_lost_reply_no_refusal_of_a_session_says_that_it_failed(
+    one: OneUser, answer: object, verifications: int
+) -> None:
     async def story() -> None:
         one.answers["verify"] = [NO_ANSWER, answer, answer]
         one.answers["prefer"] = [Refused(State.FAILED, Reason.INVALID_PARAMETER)]
         assert await one.enrol(one.request(SESSION)) == left(Reason.VERIFY_UNKNOWN)
         assert one.row.activation is None
         assert ("prefer" in one.calls) == (one.config.activation is ActivationMode.PREFER)
+        assert one.calls.count("verify") == verifications
+        may_still_act = answer is NO_ANSWER and one.config.activation is ActivationMode.VERIFY
+        assert one.row.lease_until == pytest.approx(one.clock.utc() + CALL_TIMEOUT if may_still_act else 0.0, abs=0.1)
 
     play(one, story())
 
@@ -203,12 +261,72 @@ def test_a_refused_preference_keeps_what_a_token_can_set_later(virtual: VirtualT
     one = OneUser(virtual, ActivationMode.PREFER)
 
     async def story() -> None:
-        one.answers["prefer"] = [Refused(State.FAILED, Reason.INVALID_PARAMETER, "InvalidParameterException")]
-        assert await one.enrol(one.request(TOKEN)) == left(Reason.PREFERENCE_REFUSED)
-        assert one.held.verified
-        assert one.row.detail == "InvalidParameterException"
+        one.answers["prefer"] = [Refused(State.FAILED, Reason.INVALID_PARAMETER, "InvalidParameterException")] * 2
+        for _ in range(2):
+            assert await one.enrol(one.request(TOKEN)) == left(Reason.PREFERENCE_REFUSED)
+            assert one.held.verified
+            assert one.row.detail == "InvalidParameterException"
         assert await one.enrol(one.request(TOKEN)) == ACTIVE
-        assert one.calls == ["associate", "verify", "prefer", "prefer"], "the secret is verified already"
+        assert one.calls == ["associate", "verify", "prefer", "prefer", "prefer"], "the secret is verified already"
+
+    play(one, story())
+
+
+@pytest.mark.parametrize(
+    ("operation", "answers", "reason", "detail"),
+    [
+        ("verify", [Refused(State.FAILED, Reason.INVALID_PARAMETER)], Reason.VERIFY_REFUSED, "invalid_parameter"),
+        ("verify", [Refused(State.FAILED, Reason.INVALID_PARAMETER, "Code")], Reason.VERIFY_REFUSED, "Code"),
+        ("prefer", [Refused(State.FAILED, Reason.INVALID_PARAMETER)], Reason.PREFERENCE_REFUSED, "invalid_parameter"),
+        ("prefer", [TryAgain(Trouble.CONFLICT, "Code")] * 4, Reason.PREFERENCE_REFUSED, "Code"),
+    ],
+)
+def test_a_refusal_is_told_with_its_code_and_nobody_is_signed_in_again_for_it(
+    virtual: VirtualTime, operation: str, answers: list[object], reason: Reason, detail: str
+) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+
+    async def story() -> None:
+        one.answers[operation] = answers
+        assert await one.enrol(one.request(TICKET)) == left(reason)
+        assert one.row.detail == detail
+        assert one.calls.count("begin") == 1
+
+    play(one, story())
+
+
+def test_a_preference_is_set_with_a_session_that_died_and_not_with_a_token(virtual: VirtualTime) -> None:
+    """With a Session the call needs no credential of the user's."""
+    one = OneUser(virtual, ActivationMode.PREFER)
+    late = [0.0, 0.0, 400.0]
+
+    async def story() -> None:
+        one.pace.waits = late.copy()
+        assert await one.enrol(one.request(SESSION)) == ACTIVE
+        one.seen.clear()
+        one.pace.waits = late.copy()
+        token = one.request(TOKEN, replace=True, expires_at=one.clock.utc() + 300.0)
+        assert await one.enrol(token) == left(Reason.PREFERENCE_REFUSED)
+        assert (one.row.detail, one.calls) == (Reason.TOKEN_EXPIRED, ["associate", "verify"])
+        one.pace.waits = late.copy()
+        one.answers["answer"] = [SignedIn(CredentialKind.ACCESS_TOKEN, Secret("dies soon"), 300.0)]
+        assert await one.enrol(one.request(TICKET, replace=True)) == ACTIVE, "by another sign-in"
+
+    play(one, story())
+
+
+@pytest.mark.parametrize("lost_reply", [False, True])
+def test_whose_preference_is_refused_as_for_everybody_is_tried_again(virtual: VirtualTime, *, lost_reply: bool) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+
+    async def story() -> None:
+        one.answers["verify"] = [NO_ANSWER, SPENT, SPENT] if lost_reply else []
+        one.answers["prefer"] = [PoolFault("ForbiddenException", "cure", may_pass=True)]
+        request = one.request(SESSION)
+        assert await one.enrol(request) == Postpone(1.0)
+        assert one.row.reason is Reason.ACTIVATION_PENDING
+        await asyncio.sleep(CALL_TIMEOUT)
+        assert await one.enrol(request) == ACTIVE
 
     play(one, story())
 
@@ -259,6 +377,34 @@ def test_a_hurry_during_a_verification_leaves_a_doubt(one: OneUser) -> None:
     play(one, story())
 
 
+def test_a_stop_after_a_preference_without_an_answer_leaves_the_doubt_of_the_verification(virtual: VirtualTime) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+
+    def unanswered(_: object) -> TryAgain:
+        asyncio.get_running_loop().call_later(1.0, one.stop)
+        return NO_ANSWER
+
+    async def story() -> None:
+        one.answers["verify"] = [NO_ANSWER, SPENT]
+        one.answers["prefer"] = [unanswered]
+        assert isinstance(await one.enrol(one.request(SESSION)), GiveBack)
+        assert one.held.doubt
+
+    play(one, story())
+
+
+def test_who_was_overtaken_during_the_verification_is_left_to_the_other_worker(virtual: VirtualTime) -> None:
+    one = OneUser(virtual, ActivationMode.PREFER)
+
+    async def story() -> None:
+        one.answers["verify"] = [lambda _: one.overtake() or Verified()]  # type: ignore[func-returns-value]
+        assert isinstance(await one.enrol(one.request(TOKEN)), GiveBack)
+        assert "prefer" not in one.calls
+        assert one.row.worker == "other"
+
+    play(one, story())
+
+
 @pytest.mark.parametrize("kind", [SESSION, TOKEN])
 def test_another_worker_goes_on_without_the_message(one: OneUser, kind: CredentialKind) -> None:
     async def story() -> None:
@@ -295,6 +441,29 @@ def test_what_was_taken_over_stays_in_doubt(one: OneUser) -> None:
         one.answers["prefer"] = [Refused(State.FAILED, Reason.INVALID_PARAMETER)]
         await one.finish()
         assert one.row.reason is Reason.VERIFY_UNKNOWN
+
+    play(one, story())
+
+
+def test_the_session_of_an_answer_takes_no_doubt_away(one: OneUser) -> None:
+    async def story() -> None:
+        await begun_by_the_dead(one, SESSION)
+        one.answers["verify"] = [WrongCode(Secret("newer"), "ERROR"), SPENT]
+        one.answers["prefer"] = [Refused(State.FAILED, Reason.INVALID_PARAMETER)]
+        await one.finish()
+        assert one.row.reason is Reason.VERIFY_UNKNOWN
+
+    play(one, story())
+
+
+def test_what_another_identity_sealed_is_left_to_a_person_who_is_told_whose_it_is(one: OneUser) -> None:
+    async def story() -> None:
+        await begun_by_the_dead(one, TOKEN)
+        one.rows["ana"] = one.row._replace(activation=one.held._replace(blob=b"other:{}"))
+        with pytest.raises(PersonMustAct, match="'ana'") as caught:
+            await one.finish()
+        assert "activation.identity" in caught.value.hint
+        assert one.calls == []
 
     play(one, story())
 
@@ -376,6 +545,28 @@ def test_a_living_ticket_signs_in_again(one: OneUser, answers: list[object]) -> 
         assert one.calls.count("associate") == 2
         assert one.row.sealed is not None
         assert one.row.sealed.attempt_id == one.records[-1].attempt_id
+
+    play(one, story())
+
+
+def test_whose_session_dies_before_the_verification_is_signed_in_again(one: OneUser) -> None:
+    async def story() -> None:
+        one.signs_in_to = SESSION
+        one.pace.waits = [0.0, 200.0]
+        assert await one.enrol(one.request(TICKET)) == ACTIVE
+        assert one.calls[:6] == ["begin", "answer", "associate", "begin", "answer", "associate"]
+
+    play(one, story())
+
+
+def test_who_is_overtaken_before_another_sign_in_is_left_to_the_other_worker(one: OneUser) -> None:
+    async def story() -> None:
+        one.signs_in_to = SESSION
+        one.pace.waits, one.takes = [0.0, 43.0], 2.0
+        one.answers["verify"] = [lambda _: one.overtake() or SPENT]  # type: ignore[func-returns-value]
+        assert await one.enrol(one.request(TICKET)) == GiveBack(1.0)
+        assert one.calls.count("begin") == 1
+        assert one.row.worker == "other"
 
     play(one, story())
 
@@ -530,8 +721,9 @@ def test_a_worker_that_does_not_activate_delivers_nothing_that_was_to_be_verifie
 
         one.deliver = leave_sealed  # type: ignore[method-assign]
         await one.enrol(request)
-        with pytest.raises(PersonMustAct, match="does not activate"):
+        with pytest.raises(PersonMustAct, match="does not activate") as raised:
             await (other.enrol(request) if with_message else other.finish())
+        assert "activation.mode" in raised.value.hint
         assert other.steps == []
         assert other.row.state is State.SEALED
 

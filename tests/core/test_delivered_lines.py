@@ -21,6 +21,11 @@ def test_a_line_holds_the_name_or_its_digest() -> None:
     assert is_line(json.dumps(by_digest))
 
 
+@pytest.mark.parametrize("generation", [0, 1, 2**63 - 1])
+def test_any_generation_that_a_ledger_can_keep_is_one(generation: int) -> None:
+    assert line_address({**LINE, "generation": generation}) == (DIGEST, generation)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import uuid
@@ -71,6 +72,7 @@ def test_a_record_holds_what_the_contract_says() -> None:
         "attributes": {"email": "ana@example.com", "locale": "de"},
     }
     assert (sealed.generation, sealed.associated_at) == (7, "2025-01-31T12:00:00.250Z")
+    assert sealed.digest == hashlib.sha256(sealed.blob).hexdigest()
     assert sealed.session_expires_at is None
 
 
@@ -160,6 +162,17 @@ def test_an_account_that_no_qr_code_can_hold_is_cut_after_a_character(account: s
 @pytest.mark.parametrize("secret", [CODE.lower(), f"{CODE}====", f"{CODE.lower()}="])
 def test_the_secret_is_upper_case_without_padding(secret: str) -> None:
     assert read(otpauth_uri("Acme", "ana", secret))[2]["secret"] == CODE
+
+
+@pytest.mark.parametrize("letter", "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+def test_whatever_letter_a_secret_ends_with_is_in_its_uri(letter: str) -> None:
+    assert read(otpauth_uri("Acme", "ana", f"{CODE}{letter}=="))[2]["secret"] == CODE + letter
+
+
+@pytest.mark.parametrize(("issuer", "fits"), [("a" * 1_300, True), ("a" * 1_301, False), (":" + "é" * 216, True)])
+def test_an_issuer_may_have_as_many_bytes_as_leave_room_for_a_username(issuer: str, fits: bool) -> None:
+    assert issuer_fits(issuer) is fits
+    assert (read(otpauth_uri(issuer, "u" * 128, "A" * 52))[1] == "u" * 128) or not fits
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from tests.support.rows import usernames
 from worker.core.model import CredentialKind, Issued, Request, Sealed, Secret
 from worker.core.record import RecordFormat, record_line, seal_record
-from worker.core.record_size import LONGEST_REQUEST_ID, LONGEST_SECRET, LONGEST_SESSION, RecordSize, most_in_line
+from worker.core.record_size import (
+    LONGEST_REQUEST_ID,
+    LONGEST_SECRET,
+    LONGEST_SESSION,
+    MOST_TO_ACTIVATE,
+    RecordSize,
+    most_in_line,
+)
 from worker.sealing import age
 from worker.sealing.age import AgeSealer
 
@@ -29,6 +36,16 @@ class Taker:
         return self.most
 
 
+class Glass:
+    """A sealer that everybody can see through."""
+
+    def seal(self, plaintext: bytes) -> bytes:
+        return plaintext
+
+    def sealed_size(self, plaintext: int) -> int:
+        return plaintext
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=300) | st.sampled_from(["\0" * 300, "😀" * 300])
 requests = st.builds(
     Request,
@@ -43,7 +60,7 @@ formats = st.builds(RecordFormat, issuer=texts.filter(bool), account=st.sampled_
 
 
 def issued(request: Request, secret: int, session: int, request_id: int) -> Issued:
-    brings = Secret("n" * session) if request.kind is CredentialKind.SESSION else None
+    brings = None if request.kind is CredentialKind.ACCESS_TOKEN else Secret("n" * session)
     return Issued(Secret("A" * secret), brings, "r" * request_id)
 
 
@@ -71,6 +88,50 @@ def test_the_bound_is_near_what_a_record_takes(text: str, session: int | None) -
     sealer, form = AgeSealer(RECIPIENTS[:1]), RecordFormat("Example")
     sealed = seal_record(request, issued(request, 52, session or 20, 36), 10**13, NOW, form, sealer)
     assert not RecordSize(form, sealer, [Taker(len(sealed.blob) + 700)]).is_too_large(request)
+
+
+@pytest.mark.parametrize("length", [20, 20_000])
+@pytest.mark.parametrize("kind", CredentialKind)
+def test_whoever_may_get_a_session_has_room_for_the_longest_and_a_request_fits_to_the_byte(
+    kind: CredentialKind, length: int
+) -> None:
+    request = Request("ana", kind, Secret("s" * length), "id", NOW + 100)
+    longest = issued(request, LONGEST_SECRET, max(LONGEST_SESSION, length), LONGEST_REQUEST_ID)
+    sealer, form = Glass(), RecordFormat("Example")
+    most = len(seal_record(request, longest, 10**18, NOW, form, sealer).blob)
+    assert not RecordSize(form, sealer, [Taker(most)]).is_too_large(request)
+    assert RecordSize(form, sealer, [Taker(most - 1)]).is_too_large(request)
+
+
+@pytest.mark.parametrize(
+    ("channel", "ledger", "activates", "fits"),
+    [
+        (0, 0, False, True),
+        (-1, 0, False, False),
+        (0, -1, False, False),
+        (0, MOST_TO_ACTIVATE, True, True),
+        (0, MOST_TO_ACTIVATE - 1, True, False),
+        (-1, MOST_TO_ACTIVATE, True, False),
+        (0, None, True, True),
+        (None, MOST_TO_ACTIVATE, True, True),
+        (None, MOST_TO_ACTIVATE - 1, True, False),
+    ],
+)
+def test_a_ledger_that_must_also_hold_what_verifies_the_secret_needs_room_for_that_and_the_channel_does_not(
+    channel: int | None, ledger: int | None, *, activates: bool, fits: bool
+) -> None:
+    sealer, form = Glass(), RecordFormat("Example")
+    large = Request("ana", CredentialKind.ACCESS_TOKEN, Secret("s" * 40), "id", NOW, {"address": "x" * 5_000})
+    small = Request("u", CredentialKind.ACCESS_TOKEN, Secret(""), "id", NOW)
+    needs = len(seal_record(large, issued(large, 128, 0, 128), 10**18, NOW, form, sealer).blob)
+    least = len(seal_record(small, issued(small, 52, 0, 36), 1, NOW, form, sealer).blob)
+
+    def size(base: int) -> RecordSize:
+        takers = [object() if more is None else Taker(base + more) for more in (channel, ledger)]
+        return RecordSize(form, sealer, takers, activates=activates)
+
+    assert size(needs).is_too_large(large) is not fits
+    assert size(least).nothing_fits() is not fits
 
 
 def test_the_smallest_limit_counts_and_whoever_has_none_takes_all() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.one_user import OneUser
+from tests.support.one_user import BASE32, OneUser
 from tests.support.rows import row, sealed
 from tests.support.virtual_time import EPOCH, VirtualTime
 from tests.support.worker_config import CALL_TIMEOUT
@@ -16,14 +16,18 @@ from worker.core.errors import PersonMustAct
 from worker.core.model import (
     AlreadyEnrolled,
     CredentialKind,
+    CustomChallenge,
     Done,
     Duplicate,
     GiveBack,
+    Issued,
+    NotEnrolled,
     PoolFault,
     Postpone,
     Reason,
     Refused,
     Sealed,
+    Secret,
     State,
     Trouble,
     TryAgain,
@@ -99,6 +103,7 @@ def test_a_replacement_that_needs_a_code_leaves_the_user_as_before(one: OneUser,
         request = one.request(PASSWORD, replace=True)
         assert await one.enrol(request) == Done(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
         assert (one.row.state, one.row.reason) == (state, None)
+        assert one.stats.outcomes == {(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE): 1}
         assert await one.enrol(request) == Duplicate()
         assert one.calls == ["begin"]
 
@@ -180,12 +185,13 @@ def test_who_has_totp_by_a_later_sign_in_needs_no_secret_whatever_was_lost_befor
     play(one, story())
 
 
-def test_a_replacement_in_doubt_stays_in_doubt(one: OneUser) -> None:
+@pytest.mark.parametrize("answers", [[], [NO_ANSWER]], ids=["answered", "with another reply lost"])
+def test_a_replacement_in_doubt_stays_in_doubt(one: OneUser, answers: list[Any]) -> None:
     async def story() -> None:
         one.signs_in_to = SESSION
         one.rows["ana"] = row(state=State.DELIVERED, sealed=sealed())
         one.answers["associate"] = [NO_ANSWER, SPENT]
-        one.answers["begin"] = [lambda _: one.signed_in(), AlreadyEnrolled()]
+        one.answers["begin"] = [lambda _: one.signed_in(), *answers, AlreadyEnrolled()]
         await one.enrol(one.request(PASSWORD, replace=True))
         assert (one.row.state, one.row.reason) == (State.NEEDS_SESSION, Reason.REPLY_LOST)
 
@@ -227,6 +233,44 @@ def test_a_trigger_that_fails_is_tried_again_and_then_counts_as_a_refusal_that_m
         await asyncio.sleep(20)
         assert await one.enrol(request) == DELIVERED
         assert not one.loop._breaker.doubts_pool, "a call closed it"
+
+    play(one, story())
+
+
+def test_while_the_pool_is_doubted_only_a_call_shows_that_it_serves_and_no_sign_in(one: OneUser) -> None:
+    async def story() -> None:
+        fault = PoolFault("UnexpectedLambdaException", "mend it", may_pass=True, may_be_own=True)
+        one.answers["begin"] = [TryAgain(Trouble.SERVER_ERROR, "UnexpectedLambdaException", fault)] * 4
+        await one.enrol(one.request(PASSWORD, username="bob"))
+        await asyncio.sleep(20)
+        doubted: list[tuple[str, bool]] = []
+
+        def then(operation: str, reply: object) -> Any:
+            return lambda _: doubted.append((operation, one.loop._breaker.doubts_pool)) or reply  # type: ignore[func-returns-value]
+
+        one.answers["begin"] = [then("begin", CustomChallenge(Secret("challenge")))]
+        one.answers["answer"] = [then("answer", one.signed_in())]
+        one.answers["look"] = [then("look", NotEnrolled())]
+        one.answers["associate"] = [then("associate", Issued(Secret(BASE32), None, "id"))]
+        assert await one.enrol(one.request(TICKET)) == DELIVERED
+        assert doubted == [("begin", True), ("answer", True), ("look", True), ("associate", True)]
+        assert not one.loop._breaker.doubts_pool
+
+    play(one, story())
+
+
+def test_the_sign_ins_before_a_call_that_is_tried_again_use_up_none_of_the_further_calls(one: OneUser) -> None:
+    async def story() -> None:
+        await one.enrol(one.request(TOKEN, username="somebody else"))
+        fault = PoolFault("NotAuthorizedException", "mend it", may_be_own=True)
+        one.answers["associate"] = [fault, fault]
+        request = one.request(TICKET)
+        assert await one.enrol(request) == Postpone(1.0)
+        await asyncio.sleep(1.1)
+        assert isinstance(await one.enrol(request), Postpone)
+        await one.enrol(one.request(TOKEN, username="bob"))  # so it is one user alone who is refused
+        await asyncio.sleep(10)
+        assert await one.enrol(request) == DELIVERED
 
     play(one, story())
 
@@ -312,10 +356,25 @@ def test_who_is_refused_is_settled_once_somebody_got_in_or_nobody_else_is_left(o
     play(one, story())
 
 
-def test_once_somebody_got_in_a_wrong_password_is_its_users_own(one: OneUser) -> None:
+@pytest.mark.parametrize(
+    ("kind", "answer", "is_in"),
+    [
+        (PASSWORD, None, True),
+        (PASSWORD, AlreadyEnrolled(), True),
+        (PASSWORD, Refused(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE, "SMS_MFA"), True),
+        (TICKET, Refused(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE, "SMS_MFA"), False),
+        (PASSWORD, Refused(State.FAILED, Reason.USER_NOT_FOUND), False),
+    ],
+)
+def test_once_somebody_got_in_a_wrong_password_is_its_users_own(
+    one: OneUser, kind: CredentialKind, answer: object, is_in: bool
+) -> None:
+    """A right password leads to a challenge; whoever has a ticket may be asked for something before it is looked at."""
+
     async def story() -> None:
-        await one.enrol(one.request(PASSWORD, username="bob"))
-        one.answers["begin"] = [WRONG]
-        assert await one.enrol(one.request(PASSWORD)) == Done(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED)
+        one.answers["begin"] = [answer or (lambda _: one.signed_in()), WRONG]
+        await one.enrol(one.request(kind, username="bob"))
+        verdict = await one.enrol(one.request(PASSWORD))
+        assert verdict == (Done(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED) if is_in else Postpone(1.0))
 
     play(one, story())

@@ -14,10 +14,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tests.support.rows import version
 from tests.support.virtual_time import EPOCH, VirtualTime
 from tests.support.worker_config import CALL_TIMEOUT, SESSION_VALIDITY, worker_config
 from worker.core.clock import EndpointClock
 from worker.core.config import ActivationMode
+from worker.core.errors import ChannelUnavailable
 from worker.core.model import (
     NEVER,
     Activation,
@@ -47,9 +49,9 @@ from worker.core.model import (
 )
 from worker.core.outlook import UNJUDGED, Outlook
 from worker.core.pipeline import Pipeline
-from worker.core.ports import Backlog, Deadlines, Lease, TimeAnswer
+from worker.core.ports import Backlog, Deadlines, Lease, TimeAnswer, Way
 from worker.core.resilience.call_attempts import RetryPolicy
-from worker.core.resilience.cancellation import CancellationScope
+from worker.core.resilience.cancellation import UNWATCHED, CancellationScope
 from worker.core.stats import RunStats
 from worker.engine.assembly import Ports, assemble
 from worker.engine.shutdown import Shutdown
@@ -69,6 +71,7 @@ class OneUser:
         signs_in_to: CredentialKind = CredentialKind.ACCESS_TOKEN,
         look_first: bool = True,
         worker: str = "me",
+        **config: Any,
     ) -> None:
         self.virtual = virtual
         self.signs_in_to = signs_in_to
@@ -84,7 +87,10 @@ class OneUser:
         self.dead: set[str] = set()
         """Workers that are known to be dead."""
         self.takes = 0.1
+        """Seconds until Cognito answers."""
+        self.channel_is_away = False
         self._numbers = itertools.count(1)
+        self.pace, self.sign_in_pace = Pace(), Pace()
         self.shutdown = Shutdown()
         self.clock = EndpointClock(virtual)
         self.stats = RunStats(virtual)
@@ -94,17 +100,18 @@ class OneUser:
             activation=mode,
             look_first=look_first,
             grace=5.0,
+            **config,
         )
         ports = Ports(
             queue=self,
             ledger=self,
             channel=self,
             provider=self,
-            pacer=self,
+            pacer=self.pace,
             sealer=self,
             clock=self.clock,
             sign_ins=self,
-            sign_in_pacer=self,
+            sign_in_pacer=self.sign_in_pace,
             own_sealer=Own(),
         )
         self.loop = assemble(ports, self.config, self.shutdown, self.stats)
@@ -119,8 +126,9 @@ class OneUser:
         made = Request("ana", kind, Secret(f"{kind} {number}"), f"r{number}", expires)
         return replace(made, **fields)
 
-    async def enrol(self, request: Request) -> Verdict:
+    async def enrol(self, request: Request, way: Way = UNWATCHED) -> Verdict:
         scope = CancellationScope()
+        scope.way = way
         self.scopes.append(scope)
         task = asyncio.ensure_future(self.pipeline.enrol(request, scope))
         scope.task = task  # type: ignore[assignment]
@@ -137,6 +145,10 @@ class OneUser:
         """A signal."""
         for scope in self.scopes:
             scope.stop(hurry=hurry)
+
+    def overtake(self) -> None:
+        """Another worker takes over."""
+        self.rows["ana"] = self.row._replace(worker="other", version=version())
 
     @property
     def row(self) -> Enrolment:
@@ -200,12 +212,6 @@ class OneUser:
     async def ask_time(self) -> TimeAnswer:
         return TimeAnswer(told=True)
 
-    async def acquire(self) -> None:
-        pass
-
-    def throttled(self, sent_at: float) -> None:
-        self.steps.append("slows down")
-
     # --- ledger, channel, seals ---------------------------------------------------------------------------------------
 
     async def put(self, row: Enrolment, replaces: str | None) -> WriteResult:
@@ -230,6 +236,8 @@ class OneUser:
         return worker in self.dead
 
     async def deliver(self, username: str, sealed: Sealed) -> None:
+        if self.channel_is_away:
+            raise ChannelUnavailable("away", "wait")
         self.steps.append("deliver")
         self.records.append(sealed)
 
@@ -286,6 +294,24 @@ class OneUser:
 
     async def close(self) -> None:
         raise NotImplementedError
+
+
+class Pace:
+    """A ``Pacer`` that lets everybody pass at once, unless a test says how long each has to wait."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        """Seconds that each turn takes next."""
+        self.turns = 0
+        self.cuts = 0
+
+    async def acquire(self) -> None:
+        self.turns += 1
+        if self.waits:
+            await asyncio.sleep(self.waits.pop(0))
+
+    def throttled(self, sent_at: float) -> None:
+        self.cuts += 1
 
 
 class Own:

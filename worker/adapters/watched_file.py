@@ -43,14 +43,15 @@ class WatchedFile:
         """See ``Watched``."""
         if self._known is None:
             return
+        least = self.least  # before the look: another thread that writes just now raises it
         try:
             found = os.lstat(self._name)
         except (FileNotFoundError, NotADirectoryError):
             raise self.gone("was removed or moved away") from None
         if (found.st_dev, found.st_ino) != self._known:
             raise self.gone("was replaced by another file")
-        if found.st_size < self.least:
-            raise self.gone(f"was cut to {found.st_size:,} of at least {self.least:,} bytes")
+        if found.st_size < least:
+            raise self.gone(f"was cut to {found.st_size:,} of at least {least:,} bytes")
 
     def gone(self, happened: str) -> PersonMustAct:
         """The error to raise once that has happened to the file."""

@@ -124,7 +124,7 @@ def _print(plan: Plan, *, is_shared: bool) -> None:
 
 def _why_in_doubt(plan: Plan) -> str:
     others = len(plan.in_doubt) - len(plan.damaged) - len(plan.missing)
-    whys = ["their delivered secret was being replaced"] if others else []
+    whys = ["a secret of theirs was being replaced, or was lost"] if others else []
     whys += [f"their row is damaged ({len(plan.damaged):,})"] if plan.damaged else []
     whys += [f"their record is gone from the channel's file ({len(plan.missing):,})"] if plan.missing else []
     return ", or ".join(whys)

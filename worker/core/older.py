@@ -64,15 +64,14 @@ def recovered(
 ) -> Enrolment | None:
     """The row that the user of an older ledger needs instead of ``row``; ``None``: it stays as it is.
 
-    ``unsure``: up to which generation the user is in question (see ``unsure_up_to``), from outside the ledger.
+    ``unsure``: up to which generation the user is in question (see ``unsure_up_to``), from outside the ledger. Whoever
+    is has a row afterwards that is not behind that: otherwise the ledger would still count as an older one.
     """
     newest = shown.generation if shown else 0
     if unsure is not None and newest <= unsure:
-        if row is None and shown is None:
-            return None  # nobody has a secret that could be stale
         if row is not None and row.state not in UNFINISHED | ENROLLED:
             # Has none by the ledger either, so a new request decides; but its secret must be known to be later.
-            return row._replace(generation=max(newest, unsure + 1)) if newest > row.generation else None
+            return row._replace(generation=unsure + 1) if unsure > row.generation else None
         base = row or _begun(username, now)
         base = base._replace(generation=max(base.generation, unsure + 1))
         return _told(base, rules.in_doubt(base, base.request_id, now, late_effect_for=0.0), now)
@@ -92,7 +91,7 @@ def damaged(username: str, shown: Shown | None, unsure: int | None, now: float) 
 
     Its generation is higher than any that the lost row can have had, as they follow the clock.
     """
-    generation = max(int(now * 1000), *(one + 1 for one in (shown and shown.generation, unsure) if one is not None), 1)
+    generation = max(int(now * 1000), (shown.generation if shown else 0) + 1, (unsure or 0) + 1)
     base = _begun(username, now)._replace(generation=generation)
     if shown is not None:
         base = base._replace(sealed=Sealed(shown.generation, shown.attempt_id, shown.associated_at, b""))

@@ -24,8 +24,8 @@ of a sign-in. Cognito names no limit for one; with many groups and claims they h
 in an HTTP header takes 8 to 16 KB."""
 _HIGHEST_GENERATION = 10**18
 _ROUGHLY = 8_192
-"""Bytes that no record needs for all that is neither text of the request nor a Session: a first look, which costs
-nothing, admits whoever has little text."""
+"""Bytes that no record needs for all that is neither text of the request nor a Session longer than ``LONGEST_SESSION``:
+a first look, which costs nothing, admits whoever has little text."""
 _MOST_A_CHARACTER = 18
 """Bytes that a character of the request can take in a record: 6 as JSON, and 12 percent-encoded as the account. The
 issuer stands percent-encoded twice."""
@@ -61,16 +61,14 @@ class RecordSize:
 
     def _rough(self, request: Request) -> int:
         """Bytes of the sealed record, at most and then some."""
-        attributes = request.attributes
         text = len(request.username) + 2 * len(self._format.issuer)
-        text += sum(len(name) + len(value) for name, value in attributes.items()) if attributes else 0
-        session = len(request.credential.reveal()) if request.kind is CredentialKind.SESSION else 0
-        return self._sealer.sealed_size(_ROUGHLY + _MOST_A_CHARACTER * text + session)
+        text += sum(len(name) + len(value) for name, value in request.attributes.items())
+        return self._sealer.sealed_size(_ROUGHLY + _MOST_A_CHARACTER * text + len(request.credential.reveal()))
 
     def _exact(self, request: Request) -> int:
         """Bytes of the record before it is sealed, at most."""
         session = None
-        if request.kind is CredentialKind.SESSION:
+        if request.kind is not CredentialKind.ACCESS_TOKEN:  # a sign-in may bring a Session, too
             session = Secret("s" * max(LONGEST_SESSION, len(request.credential.reveal())))
         issued = Issued(Secret("A" * LONGEST_SECRET), session, "r" * LONGEST_REQUEST_ID)
         return len(seal_record(request, issued, _HIGHEST_GENERATION, 0.0, self._format, _Unsealed()).blob)

@@ -268,6 +268,26 @@ async def test_a_cut_is_seen_by_who_saw_the_lines_of_another_worker(path: Path) 
     await two.close()
 
 
+async def test_a_look_during_which_a_line_is_written_sees_no_cut(
+    channel: FileChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await channel.deliver("ana", sealed())
+    loop, look, looks = asyncio.get_running_loop(), os.lstat, 0
+
+    def outdated(path: str) -> os.stat_result:
+        nonlocal looks
+        looks += 1
+        found = look(path)
+        if looks == 1:  # the next ones are those of whoever writes
+            asyncio.run_coroutine_threadsafe(channel.deliver("ben", sealed()), loop).result()
+        return found
+
+    monkeypatch.setattr("worker.adapters.watched_file.os.lstat", outdated)
+    await asyncio.to_thread(channel.check)
+
+    assert looks > 1
+
+
 @pytest.mark.parametrize("kind", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path.with_name("x"))])
 async def test_what_is_no_file_of_ours_is_not_opened(kind: Callable[[Path], object], path: Path) -> None:
     channel = FileChannel(path)

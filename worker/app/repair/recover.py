@@ -134,8 +134,7 @@ class _Comparison:
     ) -> None:
         self._ledger: StoredLedger = stores.ledger
         self._newest = newest
-        self._names = names
-        self._doubted = set(doubted)
+        self._names, self._doubted = dict(names), set(doubted)
         """Those who were not met yet."""
         self._plan = plan
         self._act = act
@@ -150,6 +149,8 @@ class _Comparison:
             await self._judge(row.username, row, self._take(row.username))
         for each in broken:
             await self._replace_damaged(each)
+        for name in [*self._names]:  # their rows are lost
+            await self._judge(name, None, self._take(name))
         for username, shown in self._newest.others():
             if username is None:
                 self._plan.without_name += 1
@@ -171,14 +172,14 @@ class _Comparison:
         self._plan.damaged.append(username)
         self._plan.in_doubt.append(username)
         self._doubted.discard(username)
-        after = damaged(username, self._take(username), self._names.get(username), self._now)
+        after = damaged(username, self._take(username), self._names.pop(username, None), self._now)
         await self._change(after, error.version)
 
     async def _judge(self, username: str, row: Enrolment | None, shown: Shown | None) -> None:
-        unsure = self._names.get(username)
+        unsure = self._names.pop(username, None)
         if username in self._doubted:
             self._doubted.remove(username)
-            unsure = max(row.generation if row else 0, shown.generation if shown else 0)
+            unsure = max(unsure or 0, row.generation if row else 0, shown.generation if shown else 0)
         if (after := recovered(username, row, shown, unsure, self._now)) is None:
             if row is None or not self._is_gone(row, shown):
                 return

@@ -16,10 +16,11 @@ import pytest
 
 from tests.pacing.test_pacer import pacer, until, working
 from tests.support.pace_stores import MemoryPaceStore, TickingTime
+from worker.core.clock import SystemClock
 from worker.core.errors import ExitCode, LedgerUnavailable
 from worker.pacing.pace import Pace
 from worker.pacing.pacer import FORGET, SharedPacer
-from worker.pacing.schedule import FIRST_SLICE, LAGS, MARGIN, SHARED_MARGIN
+from worker.pacing.schedule import CUT, FIRST_SLICE, LAGS, MARGIN, SHARED_MARGIN, SLICE
 
 Arguments = ParamSpec("Arguments")
 ALONE, BESIDE = (1 + MARGIN) / 50, (1 + SHARED_MARGIN) / 50
@@ -247,6 +248,41 @@ async def test_too_many_counts_although_another_slice_was_reserved_since_the_req
         await mine.acquire()
         mine.throttled(sent_at)
         assert mine.rate < 96
+
+
+@precisely
+async def test_too_many_while_a_slice_is_being_reserved_is_not_forgotten_when_it_is() -> None:
+    store = MemoryPaceStore()
+    told: list[float] = []
+    async with SharedPacer(store, 100, SystemClock(), told.append) as mine:
+        await mine.acquire()
+        await asyncio.sleep(1)
+        store.latency = 0.4
+        waiting = asyncio.create_task(mine.acquire())
+        await asyncio.sleep(0.3)
+        assert (store.writes, waiting.done()) == (2, False)
+        mine.throttled(time.monotonic())
+        await waiting
+        first, *since = told
+        assert first == 100
+        assert since == pytest.approx([CUT * 100] * len(since), rel=0.01)
+        assert store.pace
+        assert store.pace.rate == mine.rate == since[-1]
+
+
+@precisely
+async def test_slices_are_short_again_some_time_after_one_slow_answer() -> None:
+    store = MemoryPaceStore()
+    async with working(pacer(store, 25)):
+        await asyncio.sleep(5)
+        store.latency = 2.0
+        await asyncio.sleep(1)
+        store.latency = 0.0
+        await asyncio.sleep(3)
+        assert store.pace
+        assert store.pace.length > SLICE
+        await asyncio.sleep(30)
+        assert store.pace.length < SLICE
 
 
 @precisely

@@ -205,6 +205,7 @@ def test_a_timeline_that_another_clock_reserved_is_not_waited_for() -> None:
     written, mine = plan(absurd, 1000.0, 25.0)
     assert mine.start == 1000.0
     assert written.version == 8
+    assert written.changed_at == 1000.0
     assert cut(written, too_many(1001.1), 25.0).rate < written.rate
 
 

@@ -57,8 +57,9 @@ def test_what_is_counted_is_counted(stats: RunStats) -> None:
 
 
 def test_a_run_that_just_began_has_done_nothing(stats: RunStats) -> None:
-    assert (stats.in_flight, stats.quota_lost, stats.bugs, stats.take_longest()) == (0, 0, 0, 0)
-    assert (stats.allowed_per_second, stats.configured_per_second) == (0, 0)
+    assert (stats.in_flight, stats.quota_lost, stats.bugs, stats.to_expire, stats.take_longest()) == (0, 0, 0, 0, 0)
+    assert (stats.allowed_per_second, stats.configured_per_second, stats.requests_per_second) == (0, 0, 0)
+    assert stats.waiting_for == ""
 
 
 def test_the_longest_wait_is_told_once(stats: RunStats) -> None:

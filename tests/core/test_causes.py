@@ -73,6 +73,24 @@ def test_a_detail_that_tells_more_changes_what_is_said(reason: str, detail: str,
     assert cure in told.cure
 
 
+@pytest.mark.parametrize("reason", ["refused", "throttled_alone", "record_too_large", "preference_refused"])
+def test_a_code_that_completes_a_cause_stands_before_its_full_stop(reason: str) -> None:
+    plain, told = why(State.FAILED, reason), why(State.FAILED, reason, "SomeCode")
+    assert told == Why(plain.cause.removesuffix(".") + " (SomeCode).", plain.cure)
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail"), [("refused", "two words"), ("refused", "x" * 65), ("session_expired", "SomeCode")]
+)
+def test_a_detail_that_is_no_code_or_completes_nothing_is_left_out(reason: str, detail: str) -> None:
+    assert why(State.FAILED, reason, detail) == why(State.FAILED, reason)
+
+
+def test_what_a_later_version_wrote_is_named() -> None:
+    assert "the state of_later, " in why("of_later").cause
+    assert "the reason a_new_one, " in why("failed", "a_new_one").cause
+
+
 @pytest.mark.parametrize("detail", MISMATCHES)
 def test_what_does_not_fit_about_a_token_is_named(detail: str) -> None:
     assert why(State.FAILED, Reason.CREDENTIAL_MISMATCH, detail) != why(State.FAILED, Reason.CREDENTIAL_MISMATCH)

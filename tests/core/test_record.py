@@ -164,6 +164,17 @@ def test_the_secret_is_upper_case_without_padding(secret: str) -> None:
     assert read(otpauth_uri("Acme", "ana", secret))[2]["secret"] == CODE
 
 
+@pytest.mark.parametrize("letter", "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")
+def test_whatever_letter_a_secret_ends_with_is_in_its_uri(letter: str) -> None:
+    assert read(otpauth_uri("Acme", "ana", f"{CODE}{letter}=="))[2]["secret"] == CODE + letter
+
+
+@pytest.mark.parametrize(("issuer", "fits"), [("a" * 1_300, True), ("a" * 1_301, False), (":" + "é" * 216, True)])
+def test_an_issuer_may_have_as_many_bytes_as_leave_room_for_a_username(issuer: str, fits: bool) -> None:
+    assert issuer_fits(issuer) is fits
+    assert (read(otpauth_uri(issuer, "u" * 128, "A" * 52))[1] == "u" * 128) or not fits
+
+
 @pytest.mark.parametrize(
     ("text", "seen"),
     [

@@ -19,6 +19,7 @@ from worker.core.text import SHOWN, Named, escape, shortened
         ("a\u200bb", r"a\u200bb"),
         ("\ud800", r"\ud800"),
         ("", ""),
+        ("zoë's\n", r"zoë's\n"),
     ],
     ids=[
         "plain",
@@ -28,6 +29,7 @@ from worker.core.text import SHOWN, Named, escape, shortened
         "invisible",
         "half a character",
         "empty",
+        "plain beside a line's end",
     ],
 )
 def test_what_cannot_be_printed_is_escaped(text: str, shown: str) -> None:

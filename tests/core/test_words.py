@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from worker.core.model import State
-from worker.core.words import STATES, duration, several, time_left
+from worker.core.words import STATES, duration, several, time_left, time_of_day
 
 
 def test_every_state_has_a_word_of_its_own() -> None:
@@ -40,3 +42,11 @@ def test_a_duration_is_as_exact_as_it_is_read(seconds: float, words: str) -> Non
 @pytest.mark.parametrize(("seconds", "words"), [(-5.0, "1 s"), (0.0, "1 s"), (0.2, "1 s"), (90.0, "90 s")])
 def test_where_work_is_left_so_is_time(seconds: float, words: str) -> None:
     assert time_left(seconds) == words
+
+
+def test_a_moment_is_told_by_the_clock_on_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "UTC-05:30")
+        time.tzset()
+        assert time_of_day(1_738_324_869.9) == "17:31:09"
+    time.tzset()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.age_keys import bech32, ssh_key, tagged, tagged_pq
+from tests.support.age_keys import bech32, rsa_line, ssh_key, tagged, tagged_pq
 from tests.support.age_plugin import Plugin
 from worker.core.age_format import stanzas
 from worker.core.errors import UsageError
@@ -22,7 +22,9 @@ KINDS = {
     "age": RECIPIENT,
     "ed25519": SSH,
     "rsa": RSA,
-    "rsa of 3071 bits": ssh_key("rsa", bits=3071)[1],
+    "rsa of 2049 bits": rsa_line(2049),
+    "rsa of 3071 bits": rsa_line(3071),
+    "rsa of 4096 bits": rsa_line(4096),
     "tag": tagged(),
     "tagpq": tagged_pq(),
 }

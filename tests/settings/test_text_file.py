@@ -70,12 +70,15 @@ def test_a_file_may_be_a_pipe(path: Path) -> None:
         (b"---\n- cognito\n", "is not TOML, it looks like YAML"),
         (b'[otp]\nissuer = "a"\nissuer = "b"\n', "at line 3"),
         (b"[otp]\nissuer = Example\n", "is not TOML: Invalid value (at line 2"),
-        (b"a = " + b"[" * 100_000, "is not TOML"),
+        (b"a = " + b"[" * 100_000, "Lists or tables are nested too deeply"),
+        (b"a = " + b"9" * 5_000, "A number has too many digits"),
+        (b"\n[otp]\n" + b"a." * 50 + b"b = 1\n\n", "A key has more than 50 parts (at line 3)"),
+        (b"a." * 50 + b"b = 1\n", "A key has more than 50 parts (at line 1)"),
         (b"#" * (1 << 20) + b"\n", "is too large"),
         (b"", "cognito.user_pool_id is required"),
         (b"# all commented out\n", "cognito.user_pool_id is required"),
     ],
-    ids=range(14),
+    ids=range(17),
 )
 def test_what_is_something_else_is_called_what_it_is(path: Path, data: bytes, said: str) -> None:
     path.write_bytes(data)

@@ -66,6 +66,12 @@ def ssh_key(
     return private, f"{public.decode()} ada@example.org"
 
 
+def rsa_line(bits: int) -> str:
+    """Return the line of an RSA public key of so many bits. It takes no time to make, and has no private key."""
+    public = rsa.RSAPublicNumbers(65_537, 2**bits - 1).public_key()
+    return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
 def behind_passphrase(content: bytes, passphrase: bytes, work: int = 10) -> bytes:
     """Return an age file that a passphrase opens (age specification), with little work."""
     key, salt, nonce = (os.urandom(16) for _ in range(3))

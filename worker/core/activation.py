@@ -261,11 +261,10 @@ class Activator:
         self, verification: _Verification, usable: Request, claim: Claim, scope: CancellationScope
     ) -> VerifyReply | Prevented | _Unanswered:
         """One verification, with a code that no earlier one used up."""
-        wait = verification.seconds_until_fresh(self._clock.utc())
-        if wait > 0:
-            wait = min(wait, max(0.0, usable.expires_at - self._clock.utc()))
-            if not await self._caller.hold(wait, claim, scope):
-                return Overtaken()
+        now = self._clock.utc()
+        wait = min(verification.seconds_until_fresh(now), usable.expires_at - now)
+        if not await self._caller.hold(wait, claim, scope):
+            return Overtaken()
 
         async def send(request: Request) -> VerifyReply:
             return await self._provider.verify(request, Secret(verification.code(self._clock.utc())))

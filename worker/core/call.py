@@ -224,7 +224,7 @@ class Caller:
 
     def blame(self, fault: PoolFault, request: Request, claim: Claim) -> None:
         """What had to be tried again stayed so: the last request's answer counts as this fault."""
-        self._breaker.record_reply(request.username, fault, claim.number, signs_in=True)
+        self._breaker.record_reply(request.username, fault, claim.number)
 
     async def pause(self, seconds: float, scope: CancellationScope) -> None:
         """Wait; raises ``CancelledError`` where the task is stopped. The next request renews the claim."""
@@ -233,7 +233,7 @@ class Caller:
         scope.forbid_stop()
 
     async def hold(self, seconds: float, claim: Claim, scope: CancellationScope) -> bool:
-        """The same, with the claim renewed where that takes long; ``False`` where it is lost."""
+        """The same, with the claim renewed where that takes long; ``False`` where it is lost. 0 or less: no pause."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
             if not await self._claim_outlasts_call(claim, scope):

@@ -85,6 +85,10 @@ _MOST_BITS = 4096
 """Bits that an RSA key may have: the most that the library takes (measured)."""
 _SSH = re.compile(r"(?:^|\s)((?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+)[ \t]+([A-Za-z0-9+/]{20,}={0,2})(?=\s|$)")
 """An SSH public key in a line of ``authorized_keys``, ``known_hosts`` or a ``.pub`` file."""
+_KEY_BEHIND = re.compile(r"[\s,;](?:age1|ssh-(?:ed25519|rsa))", re.IGNORECASE)
+"""A public key behind another one. As a comment of that it would be sealed to nobody, and nobody would notice."""
+_BLOCK = ("-----begin", "---- begin")
+"""How public keys begin that take several lines."""
 _FIXED_BY = "mfa-worker keygen -o FILE prints one that begins with age1"
 _LOST = f"make a new pair, write its public key there, and throw the old key away: {_FIXED_BY}"
 _UNUSABLE_SSH = (
@@ -105,13 +109,13 @@ def recipient(text: str) -> Recipient:
     given = text.strip().lstrip("\ufeff").strip("\"', \t\r\n")
     if any(each in given.upper() for each in _PRIVATE):
         raise NoRecipientError("a private key, which everybody who reads the settings sees", _LOST)
-    if len(given.splitlines()) > 1:
+    if len(given.splitlines()) > 1 and not given.lower().startswith(_BLOCK):
         raise NoRecipientError("several lines", "write each public key as an entry of its own")
-    if _SSH.search(given):
+    if given.lower().startswith("age1"):
+        _refuse_another(given, 0)
+    elif _SSH.search(given):
         return _ssh(given)
-    first, _, comment = given.partition(" ")
-    if re.match(r"age1|ssh-", comment.strip(), re.IGNORECASE) or re.match(r"age1[^,;]*[,;]", first, re.IGNORECASE):
-        raise NoRecipientError("several keys", "write each public key as an entry of its own")
+    first = given.partition(" ")[0]
     first = first.lower() if first.isupper() else first
     if found := _BECH32.fullmatch(first):
         return _of_age(first, found[1])
@@ -154,6 +158,11 @@ def _of_age(text: str, name: str | None) -> Recipient:
     return Recipient(text, Kind.PLUGIN, plugin=name)
 
 
+def _refuse_another(line: str, at: int) -> None:
+    if _SSH.search(line, at) or _KEY_BEHIND.search(line, at):
+        raise NoRecipientError("several keys", "write each public key as an entry of its own")
+
+
 def _ssh(line: str) -> Recipient:
     found = _SSH.search(line)
     assert found is not None
@@ -167,16 +176,18 @@ def _ssh(line: str) -> Recipient:
             "known_hosts, whose key no person has",
             "write only the two words of the key, such as ssh-ed25519 AAAA…",
         )
-    if _SSH.search(line, found.end(2)):
-        raise NoRecipientError("several keys", "write each public key as an entry of its own")
+    _refuse_another(line, found.end(2))
     torn = NoRecipientError(
         "an SSH key that is cut off or mistyped", "copy the whole line of the .pub file, or of ssh-add -L"
     )
     try:
-        fields = _fields(base64.b64decode(data, validate=True))
+        blob = base64.b64decode(data)
+        fields = _fields(blob)
     except ValueError:
         raise torn from None
-    if fields[0] != name.encode() or len(fields) != {"ssh-ed25519": 2, "ssh-rsa": 3}.get(name):
+    if base64.b64encode(blob).decode() != data:  # such as with padding that is too long: the same key, written twice
+        raise torn
+    if len(fields) != {"ssh-ed25519": 2, "ssh-rsa": 3}.get(name) or fields[0] != name.encode():
         raise torn
     text = f"{name} {data}"
     if name == "ssh-ed25519":
@@ -202,8 +213,6 @@ def _fields(blob: bytes) -> list[bytes]:
             raise ValueError("it ends early")
         fields.append(field)
         at += 4 + length
-    if not fields:
-        raise ValueError("it is empty")
     return fields
 
 
@@ -217,7 +226,7 @@ def _what_else(given: str) -> tuple[str, str]:
             "an address, and keys are not fetched: whoever answers there could read everything",
             "look at what is there, be sure whose it is, and write each line ssh-ed25519 … or ssh-rsa … as an entry",
         )
-    if lower.startswith(("-----begin", "---- begin")):
+    if lower.startswith(_BLOCK):
         return (
             "a public key in a form that age does not read",
             "write it in one line: ssh-keygen -i -m PKCS8 -f FILE (or -m RFC4716) prints that for an SSH key",

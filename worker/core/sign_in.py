@@ -111,7 +111,7 @@ class SignIn:
         if isinstance(reply, TryAgain) and reply.trouble is Trouble.LOCKED:
             return Later(self.refused.locked(request.username))
         if isinstance(reply, Refused) and reply.reason in _CHALLENGE_DIED:
-            return TryAgain(Trouble.CONFLICT, reply.reason)
+            return TryAgain(Trouble.CONFLICT)
         return reply
 
     async def _looked(self, usable: Request, claim: Claim, scope: CancellationScope) -> SignInResult:

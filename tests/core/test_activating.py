@@ -721,8 +721,9 @@ def test_a_worker_that_does_not_activate_delivers_nothing_that_was_to_be_verifie
 
         one.deliver = leave_sealed  # type: ignore[method-assign]
         await one.enrol(request)
-        with pytest.raises(PersonMustAct, match="does not activate"):
+        with pytest.raises(PersonMustAct, match="does not activate") as raised:
             await (other.enrol(request) if with_message else other.finish())
+        assert "activation.mode" in raised.value.hint
         assert other.steps == []
         assert other.row.state is State.SEALED
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,7 @@ def test_jitter_is_a_share_of_the_pause(jitter: float, least: float) -> None:
 def test_an_outage_is_too_long_when_patience_has_passed_since_its_first_failure(virtual: VirtualTime) -> None:
     outage = Outage(60.0, virtual.monotonic)
     virtual.now = 1000.0
+    assert not outage.lasts_too_long(), "nothing failed yet"
     outage.failed(unavailable())
     virtual.now += 59.9
     outage.failed(unavailable("still away"))
@@ -153,9 +155,11 @@ def test_a_function_may_say_what_is_worth_another_attempt(virtual: VirtualTime) 
     assert service.attempts == 3
 
 
-@pytest.mark.parametrize(("stop_for_person", "attempts"), [(True, 2), (False, 4)])
+@pytest.mark.parametrize(
+    ("options", "attempts"), [({}, 2), ({"stop_for_person": True}, 2), ({"stop_for_person": False}, 4)]
+)
 def test_what_a_person_has_to_mend_is_not_waited_for_unless_asked(
-    virtual: VirtualTime, stop_for_person: bool, attempts: int
+    virtual: VirtualTime, options: dict[str, Any], attempts: int
 ) -> None:
     service = Service(unavailable(), for_a_person(), then=None)
     with pytest.raises(LedgerUnavailable, match="no permission"):
@@ -165,7 +169,7 @@ def test_what_a_person_has_to_mend_is_not_waited_for_unless_asked(
                 on=LedgerUnavailable,
                 backoff=TO_TWO_SECONDS,
                 attempts=4,
-                stop_for_person=stop_for_person,
+                **options,
             )
         )
     assert service.attempts == attempts

@@ -12,14 +12,15 @@ import pytest
 from tests.support.virtual_time import VirtualTime
 from worker.core.errors import EndpointUnavailable, PersonMustAct, WorkerError
 from worker.core.model import Issued, PoolFault, Reason, Refused, Reply, Secret, State, Trouble, TryAgain
-from worker.core.resilience.breaker import LATENCY_HALF_LIFE, UNCONFIRMED_AFTER, CircuitBreaker
-from worker.core.resilience.refusals import Refusals
+from worker.core.resilience.breaker import JUDGED_FOR, LATENCY_HALF_LIFE, UNCONFIRMED_AFTER, CircuitBreaker
+from worker.core.resilience.refusals import AGREEING_USERS, DOUBTED_USERS, LONGEST_POSTPONED, Concluded, Refusals
 
 ISSUED = Issued(Secret("JBSWY3DP"), None, "request-1")
 REFUSED = Refused(State.NEEDS_SESSION, Reason.SESSION_SPENT)
 TOTP_OFF = PoolFault("SoftwareTokenMFANotFoundException", "switch TOTP on")
 WAF = PoolFault("ForbiddenException", "look at the WAF", may_pass=True)
 UNSENT, NO_ANSWER = TryAgain(Trouble.UNSENT, "ConnectError"), TryAgain(Trouble.NO_ANSWER, "ReadTimeout")
+GONE = PoolFault("ResourceNotFoundException", "look at the client", may_be_own=True)
 THROTTLED, CONFLICT = TryAgain(Trouble.THROTTLED), TryAgain(Trouble.CONFLICT)
 SERVER_ERROR = TryAgain(Trouble.SERVER_ERROR)
 
@@ -36,6 +37,13 @@ class Bench:
     def hear(self, reply: Reply, *usernames: str) -> None:
         for username in usernames:
             self.breaker.record_reply(username, reply, self.refusals.sent(username))
+
+    def hear_elsewhere(self, reply: Reply, *usernames: str) -> None:
+        """The same of users from elsewhere in the queue."""
+        for username in usernames:
+            self.refusals.comes_from_elsewhere(username)
+            self.hear(reply, username)
+            self.refusals.ended(username)
 
     async def pass_through(self, answer: Reply | None = None, username: str = "ana", takes: float = 0.0) -> float:
         """When the attempt was let through."""
@@ -80,13 +88,14 @@ def test_after_the_first_fault_a_single_probe_goes_through_and_closes_the_breake
     assert bench.stopped == []
 
 
-def test_probes_come_at_growing_intervals_and_one_at_a_time(bench: Bench) -> None:
+@pytest.mark.parametrize("takes", [0.0, 0.25])
+def test_probes_come_at_growing_intervals_and_one_at_a_time(bench: Bench, takes: float) -> None:
     async def main() -> list[float]:
         bench.hear(UNSENT, "ana")
-        return sorted(await asyncio.gather(*(bench.pass_through(UNSENT, takes=0.25) for _ in range(8))))
+        return sorted(await asyncio.gather(*(bench.pass_through(UNSENT, takes=takes) for _ in range(8))))
 
     began = bench.virtual.run(main())
-    pauses = [later - earlier - 0.25 for earlier, later in itertools.pairwise(began)]
+    pauses = [later - earlier - takes for earlier, later in itertools.pairwise(began)]
     assert began[0] == 0.5
     assert pauses == pytest.approx([1, 2, 4, 8, 10, 10, 10])
 
@@ -124,6 +133,41 @@ def test_being_throttled_shows_that_the_endpoint_is_there_but_not_that_it_serves
     bench.hear(WAF, "ana")
     bench.hear(THROTTLED, "ana")
     assert not bench.breaker.admits(probe=False)
+    assert bench.breaker.waiting_for == "Cognito to stop refusing everybody (ForbiddenException)"
+
+
+def test_a_success_that_was_sent_before_the_refusals_does_not_show_that_they_are_over(bench: Bench) -> None:
+    earlier = bench.refusals.sent("ben")
+    bench.hear(WAF, "ana")
+    bench.breaker.record_reply("ben", ISSUED, earlier)
+    assert not bench.breaker.admits(probe=False)
+
+
+def test_a_sign_in_does_not_show_that_the_pool_serves(bench: Bench) -> None:
+    bench.hear(WAF, "ana")
+    bench.breaker.record_reply("ben", REFUSED, bench.refusals.sent("ben", signs_in=True), signs_in=True)
+    assert not bench.breaker.admits(probe=False)
+
+
+def test_whoever_was_held_up_is_remembered_by_the_moment_they_went_on(bench: Bench) -> None:
+    async def main() -> list[float]:
+        seen = []
+        await bench.pass_through()
+        seen.append(bench.breaker.held_up_until)
+        bench.hear(UNSENT, "ana")
+        await bench.pass_through(ISSUED)
+        return [*seen, bench.breaker.held_up_until]
+
+    before, after = bench.virtual.run(main())
+    assert before < 0.0
+    assert after == 0.5
+
+
+def test_once_the_breaker_is_closed_whoever_is_refused_alone_gets_an_outcome(bench: Bench) -> None:
+    bench.hear(GONE, "bad")
+    bench.hear(ISSUED, "good")
+    bench.virtual.now += LONGEST_POSTPONED
+    assert bench.refusals.next_step("bad", 1e4) == Concluded(Reason.REFUSED, GONE.code)
 
 
 def test_a_probe_that_is_given_up_makes_room_for_the_next(bench: Bench) -> None:
@@ -215,6 +259,101 @@ def test_users_from_elsewhere_are_probed_first_and_without_a_pause(bench: Bench)
     assert bench.virtual.run(main()) == {"ben": 0.25, "xan": 0.0}
 
 
+def test_once_three_users_from_elsewhere_were_refused_the_others_of_them_still_go_first(bench: Bench) -> None:
+    """At the pace of all probes; and whoever comes from the front of the queue is the next when none of them waits."""
+
+    async def main() -> dict[str, float]:
+        bench.hear_elsewhere(WAF, "xan", "yul", "zoe")
+        names = ("ben", "elsewhere", "gus")
+        bench.refusals.comes_from_elsewhere("elsewhere")
+        async with asyncio.timeout(60.0):
+            began = await asyncio.gather(*(bench.pass_through(WAF, name, takes=0.25) for name in names))
+        return dict(zip(names, began, strict=True))
+
+    began = bench.virtual.run(main())
+    assert began.pop("elsewhere") == 0.5
+    assert sorted(began.values()) == [1.75, 4.0]
+
+
+def test_three_users_from_elsewhere_are_wanted_as_probes_until_their_work_is_over(bench: Bench) -> None:
+    wanted = [bench.breaker.probes_wanted]
+    bench.hear(WAF, "ana")
+    wanted.append(bench.breaker.probes_wanted)
+    for number in range(AGREEING_USERS + 1):
+        bench.refusals.comes_from_elsewhere(f"user-{number}")
+        wanted.append(bench.breaker.probes_wanted)
+    for number in range(AGREEING_USERS + 1):
+        bench.refusals.ended(f"user-{number}")
+    wanted.append(bench.breaker.probes_wanted)
+    assert wanted == [0, 3, 2, 1, 0, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("fault", "users", "pauses"),
+    [(TOTP_OFF, 4, [0.5, 0.5, 0.5]), (TOTP_OFF, 1, [1.0, 2.0, 4.0]), (WAF, 4, [1.0, 2.0, 4.0])],
+    ids=["each another user", "one user", "what may pass by itself"],
+)
+def test_only_the_next_user_who_can_tell_something_new_is_asked_soon(
+    bench: Bench, fault: PoolFault, users: int, pauses: list[float]
+) -> None:
+    async def main() -> list[float]:
+        bench.hear(fault, "user-0")
+        return [await bench.pass_through(fault, f"user-{number % users}") for number in range(1, 5)]
+
+    began = bench.virtual.run(main())
+    assert [later - earlier for earlier, later in itertools.pairwise(began)] == pauses
+
+
+@pytest.mark.parametrize("between", [(), (REFUSED, UNSENT, ISSUED)], ids=["at once", "with the endpoint away between"])
+def test_refusals_of_everybody_that_are_over_count_against_nobody(bench: Bench, between: tuple[Reply, ...]) -> None:
+    bench.hear(ISSUED, "good")
+    names = [f"user-{number}" for number in range(DOUBTED_USERS)]
+    bench.hear(GONE, *names)
+    bench.hear_elsewhere(GONE, "elsewhere")
+    for reply in between[:-1]:
+        bench.hear(reply, "another")
+    bench.hear(ISSUED, "one more")
+    bench.virtual.now += LONGEST_POSTPONED
+    assert [bench.refusals.next_step(name, 1e4) for name in names] == [None] * DOUBTED_USERS
+
+
+def test_refusals_of_a_moment_end_no_run(bench: Bench) -> None:
+    bench.breaker.found_elsewhere(0)
+    bench.virtual.now = 1_000.0
+    bench.hear(TOTP_OFF, "ana", "ben", "cem")
+    bench.virtual.now += JUDGED_FOR / 2
+    bench.hear(TOTP_OFF, "ana")
+    assert bench.stopped == []
+    bench.virtual.now += JUDGED_FOR / 2
+    bench.hear(TOTP_OFF, "ana")
+    assert isinstance(bench.stopped[0], PersonMustAct)
+
+
+def test_a_users_own_answer_does_not_say_that_there_are_others_elsewhere(bench: Bench) -> None:
+    bench.breaker.found_elsewhere(0)
+    bench.hear(REFUSED, "own")
+    bench.virtual.now = 5.0
+    bench.hear(TOTP_OFF, "ana", "ben", "cem")
+    bench.virtual.now += JUDGED_FOR
+    bench.hear(TOTP_OFF, "ana")
+    assert isinstance(bench.stopped[0], PersonMustAct)
+
+
+@pytest.mark.parametrize(("fault", "closes"), [(GONE, True), (TOTP_OFF, False)])
+def test_once_nobody_is_found_elsewhere_those_left_are_judged_without_another_call(
+    bench: Bench, fault: PoolFault, closes: bool
+) -> None:
+    bench.hear(ISSUED, *(f"good-{number}" for number in range(2 * DOUBTED_USERS)))
+    bench.hear(fault, *(f"user-{number}" for number in range(DOUBTED_USERS)))
+    admitted = []
+    for moment in (0.0, 0.9, 1.0):
+        bench.virtual.now = moment
+        bench.breaker.found_elsewhere(0)
+        admitted.append(bench.breaker.admits(probe=False))
+    assert admitted == [False, False, closes]
+    assert bench.stopped == []
+
+
 def test_where_most_users_are_refused_it_is_known_within_seconds_whether_all_are(bench: Bench) -> None:
     """However many more are asked for, because so many are refused anyway: with growing pauses it took minutes."""
     for number in range(80):
@@ -254,12 +393,11 @@ def test_refusals_and_time_outs_in_turn_put_the_end_of_the_run_off_no_longer(ben
 
 
 def test_a_group_at_the_end_of_the_queue_is_not_the_pool_where_others_got_through_a_moment_ago(bench: Bench) -> None:
-    client_gone = PoolFault("ResourceNotFoundException", "look at the client", may_be_own=True)
     bench.hear(ISSUED, *(f"good-{number}" for number in range(9)))
-    bench.hear(client_gone, "ana", "ben", "cem")
+    bench.hear(GONE, "ana", "ben", "cem")
     bench.breaker.found_elsewhere(0)
     bench.virtual.now = 1.5
-    bench.hear(client_gone, "ana")
+    bench.hear(GONE, "ana")
     assert bench.stopped == []
     assert bench.breaker.admits(probe=False)
 
@@ -299,14 +437,28 @@ def test_a_refusal_that_passed_begins_anew(bench: Bench) -> None:
 
 
 def test_an_endpoint_that_cannot_be_reached_ends_the_run_when_patience_is_over(bench: Bench) -> None:
-    bench.hear(UNSENT, "ana")
-    bench.virtual.now = 59.0
-    bench.hear(UNSENT, "ana")
+    """Counted from the first failure since it was reached last."""
+    for began in (1_000.0, 2_000.0):
+        for seconds in (0.0, 59.0):
+            bench.virtual.now = began + seconds
+            bench.hear(UNSENT, "ana")
+        bench.hear(ISSUED, "ana")
     assert bench.stopped == []
-    bench.virtual.now = 60.0
-    bench.hear(UNSENT, "ana")
+    for moment in (3_000.0, 3_060.0):
+        bench.virtual.now = moment
+        bench.hear(UNSENT, "ana")
     assert isinstance(bench.stopped[0], EndpointUnavailable)
     assert "60 s (ConnectError)" in str(bench.stopped[0])
+    assert "cognito.endpoint_url" in bench.stopped[0].hint
+
+
+def test_six_calls_in_a_row_without_an_answer_are_an_endpoint_that_is_away_whoever_they_are_for(bench: Bench) -> None:
+    bench.hear(NO_ANSWER, *["ana"] * 5)
+    bench.hear(ISSUED, "ana")
+    bench.hear(NO_ANSWER, *["ana"] * 5)
+    assert bench.breaker.admits(probe=False)
+    bench.hear(NO_ANSWER, "ana")
+    assert not bench.breaker.admits(probe=False)
 
 
 def test_one_user_without_an_answer_is_no_endpoint_that_is_away(bench: Bench) -> None:

@@ -109,6 +109,9 @@ def test_attempts_and_their_pauses_are_bounded_in_time(virtual: VirtualTime) -> 
     assert run(virtual, calls, replace(POLICY, attempts=100)) is NO_ANSWER
     assert calls.made == 3
     assert virtual.now <= 60.0
+    calls = Calls([NO_ANSWER])
+    run(virtual, calls, replace(POLICY, attempts=100, total=2 * POLICY.call_timeout + 0.5))
+    assert calls.made == 3, "without any time for the calls their pauses fit in twice"
 
 
 @given(

@@ -81,6 +81,14 @@ def test_whoever_is_cancelled_knows_whether_a_request_was_on_the_wire() -> None:
     assert sent == [True]
 
 
+def test_a_hurry_stays_one_whatever_is_said_later() -> None:
+    scope = CancellationScope()
+    scope.stop(hurry=True)
+    scope.stop(hurry=False)
+    with pytest.raises(asyncio.CancelledError):
+        scope.call_begins()
+
+
 async def test_it_is_cancelled_once_and_then_left_to_tidy_up() -> None:
     scope = CancellationScope()
     tidied = asyncio.Event()

@@ -89,6 +89,21 @@ def test_whoever_gave_up_says_for_how_long_a_call_may_still_act(bench: Bench) ->
     assert bench.left(one) == 0
 
 
+def test_what_gave_up_before_this_worker_looked_ends_by_the_clock_and_its_skew(bench: Bench) -> None:
+    bench.virtual.now = 12.0
+    assert bench.left(claimed(worker=None, since=0.0, lease_until=10.0)) == pytest.approx(10.0 + 5.0 - 12.0)
+
+
+def test_a_claim_that_is_over_stays_so_for_as_long_again_whatever_is_forgotten(bench: Bench) -> None:
+    bench.skewed = -1e6
+    over = claimed()
+    bench.left(over)
+    bench.virtual.now = 139.0
+    for _ in range(MAX_REMEMBERED + 10):
+        bench.left(claimed())
+    assert bench.left(over) == 0
+
+
 def test_what_was_seen_is_forgotten_in_time_and_nothing_too_early(bench: Bench) -> None:
     bench.skewed = -1e6
     early = claimed()

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 
 import pytest
 
 from tests.support.virtual_time import VirtualTime
 from worker.core.errors import ChannelUnavailable, ExitCode
 from worker.core.model import CredentialKind
-from worker.core.resilience.deliveries import LATE, PROBES, REFUSED_IN_A_ROW, REFUSED_PATIENCE, Deliveries
+from worker.core.resilience.deliveries import (
+    LATE,
+    PROBES,
+    REFUSED_IN_A_ROW,
+    REFUSED_PATIENCE,
+    SLOW_HALF_LIFE,
+    Deliveries,
+)
 
 SESSION, TOKEN = CredentialKind.SESSION, CredentialKind.ACCESS_TOKEN
 AWAY = ChannelUnavailable("away", "wait")
@@ -22,6 +28,7 @@ class Bench:
 
     def __init__(self, virtual: VirtualTime, rate: float = 20.0) -> None:
         self.virtual = virtual
+        virtual.now = 1_000.0
         self.deliveries = Deliveries(virtual, rate=rate, window=WINDOW, patience=PATIENCE)
 
     def issue(self, username: str, kind: CredentialKind = SESSION) -> None:
@@ -36,6 +43,21 @@ class Bench:
         self.deliveries.begins(username)
         self.virtual.now += takes
         self.deliveries.delivered(username)
+
+    def probes(self, number: int) -> list[float]:
+        """The pauses before so many probes in a row, none of which gets its secret delivered."""
+        pauses = []
+        for _ in range(number):
+            began = self.virtual.now
+            while not self.deliveries.admits(SESSION):
+                self.virtual.now += 1.0
+            pauses.append(self.virtual.now - began)
+            self.issue("probe")
+            assert not self.deliveries.admits(SESSION)
+            self.fail("probe")
+            assert not self.deliveries.admits(SESSION)
+            self.deliveries.ends("probe")
+        return pauses
 
     @property
     def admitted(self) -> tuple[bool, bool]:
@@ -75,7 +97,9 @@ def test_once_a_delivery_is_late_what_is_under_way_counts_too(bench: Bench) -> N
     for number in range(19):
         bench.deliveries.call_leaves(f"user-{number}", TOKEN)
     assert bench.admitted == (True, True)
-    bench.virtual.now += LATE + 0.01
+    bench.virtual.now += LATE
+    assert bench.admitted == (True, True)
+    bench.virtual.now += 0.01
     assert bench.admitted == (False, False)
     bench.deliveries.call_ends("user-0", issued=False)
     assert bench.admitted == (True, True)
@@ -96,6 +120,15 @@ def test_while_deliveries_fail_no_session_is_called_and_tokens_up_to_the_bound(b
     assert bench.deliveries.waiting_for == "the channel: away"
     for number in range(19):
         bench.issue(f"user-{number}", TOKEN)
+    assert bench.admitted == (False, False)
+
+
+def test_while_deliveries_fail_what_is_under_way_counts_too(bench: Bench) -> None:
+    bench.issue("first")
+    bench.fail("first")
+    for number in range(19):
+        assert bench.admitted == (False, True)
+        bench.deliveries.call_leaves(f"user-{number}", TOKEN)
     assert bench.admitted == (False, False)
 
 
@@ -120,22 +153,16 @@ def test_one_record_that_never_gets_through_holds_up_nobody_once_others_did(benc
 def test_with_nothing_in_hand_one_call_at_a_time_probes_at_growing_intervals(bench: Bench) -> None:
     bench.issue("first")
     bench.fail("first")
-    left = []
     bench.deliveries.ends("first")  # its Session died
-    for number in range(5):
-        while not bench.deliveries.admits(SESSION):
-            bench.virtual.now += 1.0
-        left.append(bench.virtual.now)
-        bench.issue(f"user-{number}")
-        assert not bench.deliveries.admits(SESSION)
-        bench.fail(f"user-{number}")
-        assert not bench.deliveries.admits(SESSION)
-        bench.deliveries.ends(f"user-{number}")
-    pauses = [later - earlier for earlier, later in itertools.pairwise(left)]
-    assert pauses == [PROBES.pause(number) for number in (1, 2, 3, 4)]
+    assert bench.probes(5) == [0.0, *(PROBES.pause(number) for number in (1, 2, 3, 4))]
     bench.issue("last")
     bench.deliver("last")
     assert bench.admitted == (True, True)
+    bench.virtual.now += 3600.0
+    bench.issue("later")
+    bench.fail("later")
+    bench.deliveries.ends("later")
+    assert bench.probes(3) == [0.0, PROBES.pause(1), PROBES.pause(2)], "from the beginning"
 
 
 def test_a_slow_channel_is_not_down(bench: Bench) -> None:
@@ -151,6 +178,22 @@ def test_a_channel_that_takes_longer_than_a_session_leaves_is_tried_again_later(
     assert bench.admitted == (False, True)
     bench.virtual.now += 60.0
     assert bench.admitted == (True, True)
+
+
+def test_the_memory_of_a_slow_channel_halves_within_a_minute(bench: Bench) -> None:
+    bench.issue("slow")
+    bench.deliver("slow", takes=1.5 * WINDOW)
+    bench.virtual.now += 30.0
+    assert bench.admitted == (False, True)
+    bench.virtual.now += 30.0
+    assert bench.admitted == (True, True)
+
+
+def test_each_delivery_shows_how_slow_the_channel_is_also_beside_one_that_waits(bench: Bench) -> None:
+    for name in ("waits", "slow"):
+        bench.issue(name)
+    bench.deliver("slow", takes=WINDOW + 1)
+    assert bench.admitted == (False, True)
 
 
 def test_a_worker_that_was_stopped_for_hours_during_a_delivery_calls_for_sessions_again_within_a_minute(
@@ -190,9 +233,12 @@ def test_who_waits_goes_on_at_once_when_a_secret_is_delivered(virtual: VirtualTi
         await asyncio.sleep(7.0)
         bench.deliver("first")
         await waiting
-        return virtual.now
+        return virtual.now - 1_000.0
 
+    before = bench.deliveries.held_up_until
     assert virtual.run(main()) == 7.0
+    assert before < 0.0
+    assert bench.deliveries.held_up_until == 1_007.0
 
 
 def test_who_waits_looks_again_when_a_probe_is_due_or_their_time_is_over(bench: Bench) -> None:
@@ -203,12 +249,21 @@ def test_who_waits_looks_again_when_a_probe_is_due_or_their_time_is_over(bench: 
         bench.deliveries.ends("first")
         bench.issue("probe")
         bench.fail("probe")
-        for seconds in (2.0, 60.0):
+        for seconds in (2.0, PROBES.pause(1) - 2.5, 60.0, 7.0):
             await bench.deliveries.wait(seconds)
-            moments.append(bench.virtual.now)
+            moments.append(bench.virtual.now - 1_000.0)
         return moments
 
-    assert bench.virtual.run(main()) == [2.0, PROBES.pause(1)]
+    due = PROBES.pause(1)
+    assert bench.virtual.run(main()) == [2.0, due - 0.5, due, due + 7.0], "the probe that is due waits for one in hand"
+
+
+def test_who_waits_for_a_slow_channel_looks_again_when_its_memory_may_have_faded(bench: Bench) -> None:
+    async def main() -> float:
+        await bench.deliveries.wait(1e6)
+        return bench.virtual.now - 1_000.0
+
+    assert bench.virtual.run(main()) == SLOW_HALF_LIFE / 2
 
 
 # A channel that refuses: a person must act.
@@ -246,6 +301,15 @@ def test_a_refusal_is_one_users_own_while_others_get_through(bench: Bench) -> No
         bench.virtual.now += REFUSED_PATIENCE / 2
 
 
+def test_a_secret_that_was_not_tried_yet_may_still_be_taken(bench: Bench) -> None:
+    for name in ("refused", "not tried"):
+        bench.issue(name)
+    for _ in range(3):
+        refuse(bench, "refused")
+        bench.virtual.now += REFUSED_PATIENCE
+    assert bench.deliveries.waiting_for == "the channel: not permitted"
+
+
 def test_a_channel_that_is_away_for_some_is_not_taken_for_one_that_refuses(bench: Bench) -> None:
     for name in ("refused", "away"):
         bench.issue(name)
@@ -253,7 +317,7 @@ def test_a_channel_that_is_away_for_some_is_not_taken_for_one_that_refuses(bench
         refuse(bench, "refused")
         bench.fail("away")
         bench.virtual.now += REFUSED_PATIENCE
-    assert bench.virtual.now < PATIENCE
+    assert bench.virtual.now - 1_000.0 < PATIENCE
 
 
 def test_a_permission_that_is_repaired_in_time_lets_the_run_go_on(bench: Bench) -> None:
@@ -275,6 +339,7 @@ def test_a_channel_that_refuses_one_record_after_the_other_is_to_blame_itself(be
     with pytest.raises(ChannelUnavailable, match="KeyTooLongError") as caught:
         bench.deliveries.refused("one more", "KeyTooLongError")
     assert caught.value.exit_code is ExitCode.PERSON_MUST_ACT
+    assert "run again" in caught.value.hint
 
 
 def test_a_record_that_is_taken_shows_that_those_refused_were_to_blame(bench: Bench) -> None:

@@ -103,6 +103,7 @@ def test_a_replacement_that_needs_a_code_leaves_the_user_as_before(one: OneUser,
         request = one.request(PASSWORD, replace=True)
         assert await one.enrol(request) == Done(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE)
         assert (one.row.state, one.row.reason) == (state, None)
+        assert one.stats.outcomes == {(State.NEEDS_SESSION, Reason.CHALLENGE_UNANSWERABLE): 1}
         assert await one.enrol(request) == Duplicate()
         assert one.calls == ["begin"]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.support.virtual_time import VirtualTime
 from worker.core.model import Issued, Reason, Secret, Trouble, TryAgain
 from worker.core.resilience.refusals import LONGEST_POSTPONED, Concluded, Refusals
-from worker.core.resilience.throttling import Throttling
+from worker.core.resilience.throttling import RECOVERIES, REMEMBERED, WINDOW, Throttling
 
 ISSUED = Issued(Secret("JBSWY3DP"), None, "request-1")
 LIMIT = TryAgain(Trouble.THROTTLED, "LimitExceededException")
@@ -86,3 +86,50 @@ def test_while_many_are_throttled_nobody_is_taken_for_throttled_alone(bench: Ben
     before = len(bench.cuts)
     assert not bench.call("ana", LIMIT)
     assert len(bench.cuts) == before + 1
+
+
+@pytest.mark.parametrize(("recovered", "then_served", "is_alone"), [(1, 0, True), (2, 0, False), (2, WINDOW, True)])
+def test_two_who_recovered_lately_show_that_the_quota_is_exceeded(
+    bench: Bench, recovered: int, then_served: int, is_alone: bool
+) -> None:
+    assert RECOVERIES == 2
+    for number in range(recovered):
+        bench.call(f"user-{number}", LIMIT)
+        bench.call(f"user-{number}", ISSUED)
+    for number in range(then_served):
+        bench.call(f"other-{number}", ISSUED)
+    bench.call("bad", LIMIT)
+    bench.call("good", ISSUED)
+    assert bench.call("bad", LIMIT) is is_alone
+    assert len(bench.cuts) == recovered + (not is_alone)
+
+
+@pytest.mark.parametrize(
+    ("before", "others", "between", "is_alone"),
+    [
+        (True, True, True, True),
+        (True, True, False, False),
+        (True, False, False, True),
+        (False, True, True, True),
+        (False, False, False, False),
+    ],
+)
+def test_others_show_it_by_getting_through_meanwhile_or_before_where_none_is_left(
+    bench: Bench, before: bool, others: bool, between: bool, is_alone: bool
+) -> None:
+    if before:
+        bench.call("earlier", ISSUED)
+    if others:
+        bench.refusals.next_step("other", 1e4)
+    bench.call("bad", LIMIT)
+    if between:
+        bench.call("other", ISSUED)
+    assert bench.call("bad", LIMIT) is is_alone
+
+
+def test_of_too_many_who_wait_for_their_next_try_the_oldest_is_forgotten(bench: Bench) -> None:
+    for number in range(REMEMBERED + 1):
+        bench.call(f"user-{number}", LIMIT)
+    bench.call("good", ISSUED)
+    asked = (f"user-{REMEMBERED}", "user-1", "user-0")
+    assert [bench.call(name, LIMIT) for name in asked] == [True, True, False]

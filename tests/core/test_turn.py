@@ -28,7 +28,7 @@ class Queue:
 
 async def test_the_delivered_go_first_and_the_others_in_the_order_of_coming() -> None:
     queue = Queue()
-    await queue.turn.take()
+    await queue.turn.take(goes_first=False)
     tasks = [queue.comes(name) for name in ("new 1", "new 2", "delivered 1", "new 3", "delivered 2")]
     await asyncio.sleep(0)
     queue.turn.give()
@@ -38,18 +38,18 @@ async def test_the_delivered_go_first_and_the_others_in_the_order_of_coming() ->
 
 async def test_one_has_the_turn_at_a_time() -> None:
     queue = Queue()
-    await queue.turn.take()
+    await queue.turn.take(goes_first=False)
     task = queue.comes("new")
     await asyncio.sleep(0.01)
     assert queue.order == []
     queue.turn.give()
     await task
-    await queue.turn.take()
+    await queue.turn.take(goes_first=False)
 
 
 async def test_whoever_is_cancelled_while_waiting_blocks_nobody() -> None:
     queue = Queue()
-    await queue.turn.take()
+    await queue.turn.take(goes_first=False)
     cancelled, waiting = queue.comes("new 1"), queue.comes("new 2")
     await asyncio.sleep(0)
     cancelled.cancel()
@@ -62,7 +62,7 @@ async def test_whoever_is_cancelled_while_waiting_blocks_nobody() -> None:
 async def test_whoever_is_cancelled_just_when_the_turn_comes_hands_it_on() -> None:
     for cancels_first in (False, True):
         queue = Queue()
-        await queue.turn.take()
+        await queue.turn.take(goes_first=False)
         cancelled, waiting = queue.comes("new 1"), queue.comes("new 2")
         await asyncio.sleep(0)
         if cancels_first:
@@ -73,4 +73,4 @@ async def test_whoever_is_cancelled_just_when_the_turn_comes_hands_it_on() -> No
             cancelled.cancel()
         await asyncio.wait([cancelled, waiting])
         assert queue.order == ["new 2"]
-        await asyncio.wait_for(queue.turn.take(), 1)
+        await asyncio.wait_for(queue.turn.take(goes_first=False), 1)

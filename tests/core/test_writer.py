@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.rows import row
 from tests.support.virtual_time import VirtualTime
-from worker.core.errors import LedgerUnavailable, PersonMustAct
+from worker.core.errors import ExitCode, LedgerUnavailable, PersonMustAct
 from worker.core.model import Enrolment, Lost, WriteResult, Written
 from worker.core.resilience.breaker import CircuitBreaker
 from worker.core.resilience.refusals import Refusals
@@ -186,6 +186,41 @@ def test_what_a_person_must_repair_is_not_asked_again(bench: Bench) -> None:
         bench.put(row())
     assert len(bench.ledger.tries) == 1
     assert bench.open
+
+
+def test_a_ledger_that_a_person_must_repair_is_asked_again_all_the_same(bench: Bench) -> None:
+    """The write may have taken effect, and a permission may come back."""
+    error = LedgerUnavailable("not permitted")
+    error.exit_code = ExitCode.PERSON_MUST_ACT
+    bench.trouble.before, bench.trouble.error = 3, error
+    assert isinstance(bench.put(row()), Written)
+
+
+def test_each_of_several_operations_under_way_keeps_calls_from_starting(bench: Bench) -> None:
+    async def main() -> list[bool]:
+        seen = []
+
+        async def one(operation: Coroutine[Any, Any, Any], seconds: float) -> None:
+            bench.trouble.seconds = seconds
+            await operation
+
+        writer = bench.writer
+        operations = (
+            writer.put(row("ana"), None),
+            writer.read("ben"),
+            writer.put(row("cem"), None),
+            writer.read("dag"),
+        )
+        tasks = []
+        for operation, seconds in zip(operations, (3.0, 4.0, 5.0, 6.0), strict=True):
+            tasks.append(asyncio.ensure_future(one(operation, seconds)))
+            await asyncio.sleep(0)
+        for task in tasks:
+            seen.append(bench.open)
+            await task
+        return [*seen, bench.open]
+
+    assert bench.run(main()) == [True, False, False, False, True]
 
 
 def test_a_cancelled_write_stops_no_calls(bench: Bench) -> None:

@@ -71,6 +71,7 @@ class OneUser:
         signs_in_to: CredentialKind = CredentialKind.ACCESS_TOKEN,
         look_first: bool = True,
         worker: str = "me",
+        **config: Any,
     ) -> None:
         self.virtual = virtual
         self.signs_in_to = signs_in_to
@@ -99,6 +100,7 @@ class OneUser:
             activation=mode,
             look_first=look_first,
             grace=5.0,
+            **config,
         )
         ports = Ports(
             queue=self,

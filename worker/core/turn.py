@@ -19,7 +19,7 @@ class Turn:
         self._first: deque[asyncio.Future[None]] = deque()
         self._others: deque[asyncio.Future[None]] = deque()
 
-    async def take(self, *, goes_first: bool = False) -> None:
+    async def take(self, *, goes_first: bool) -> None:
         """Wait until it is the caller's turn, who must ``give`` it back. Whoever is cancelled here has no turn."""
         if not self._is_taken:
             self._is_taken = True

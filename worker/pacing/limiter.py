@@ -77,31 +77,29 @@ class _Limit:
 
     def __init__(self) -> None:
         self._throttler = Throttler(1)
-        self._sends = 1
-        self._period = 1.0
         self._times: deque[float] = deque()
         """When the latest requests left, as many as count (monotonic seconds). The throttle keeps the same times, but
         has no public way to read them."""
 
     def set(self, sends: int, period: float) -> None:
         """From now on allow at most ``sends`` in ``period`` seconds. Requests that left before still count."""
-        self._throttler.rate_limit = self._sends = sends
-        self._throttler.period = self._period = period
+        self._throttler.rate_limit, self._throttler.period = sends, period
         while len(self._times) > sends:
             self._times.popleft()
 
     def wait_time(self) -> float:
         """Return the seconds until a request is possible."""
-        if len(self._times) < self._sends:
+        if len(self._times) < self._throttler.rate_limit:
             return 0.0
-        return max(0.0, self._times[0] + self._period - time.monotonic())
+        left: float = self._times[0] + self._throttler.period - time.monotonic()
+        return max(0.0, left)
 
     async def acquire(self) -> None:
         """Wait until a request is possible; one caller at a time."""
         # 0.6 ms more than what is left: a timer that fires a little early would cost another timer
         self._throttler.retry_interval = self.wait_time() + 0.0006
         await self._throttler.acquire()  # type: ignore[no-untyped-call]
-        if len(self._times) == self._sends:
+        if len(self._times) == self._throttler.rate_limit:
             self._times.popleft()
         self._times.append(time.monotonic())
 
@@ -131,7 +129,7 @@ class RateLimiter:
         self._spread.set(together, CATCH_UP * together / rate)
 
     def begin(self, ago: float) -> None:
-        """Note that a slice began so many seconds ago: no request is late by more than that.
+        """Note that a slice began so many seconds ago: no request is late by more than that. It may be noted again.
 
         At high rates the first request counts as due a little before the slice began, so that the last one is in time.
         """

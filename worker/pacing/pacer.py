@@ -121,8 +121,7 @@ class SharedPacer:
         """Slow down, at most once a round trip: a request sent at that monotonic moment was answered "too many"."""
         if sent_at <= self._cut_learnt_at:
             return
-        now = self._store.shared_time()
-        one = TooMany(now - (self._clock.monotonic() - sent_at), now, self._pace.changed_at)
+        one = TooMany(self._store.shared_time(), self._pace.changed_at)
         self._cuts.append(one)
         self._adopt(cut(self._pace, one, self._configured))
         self._woken.set()
@@ -157,9 +156,7 @@ class SharedPacer:
                 await asyncio.sleep(early)
             else:
                 grant = self._grants[0]
-                if not grant.begun:
-                    self._limiter.begin(now - grant.start)
-                    grant.begun = True
+                self._limiter.begin(now - grant.start)
                 return grant
 
     def _end_grant(self, grant: Grant, since: float) -> None:
@@ -177,13 +174,7 @@ class SharedPacer:
                 async with asyncio.timeout(self._until_needed()):
                     await self._woken.wait()
             self._woken.clear()
-            await retry(
-                self._write,
-                on=LedgerUnavailable,
-                backoff=RESERVE_BACKOFF,
-                stop_for_person=False,
-                monotonic=self._clock.monotonic,
-            )
+            await retry(self._write, on=LedgerUnavailable, backoff=RESERVE_BACKOFF, stop_for_person=False)
 
     def _until_needed(self) -> float | None:
         """Return the seconds until a slice has to be reserved; ``None`` while nobody wants one."""

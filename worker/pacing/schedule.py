@@ -138,16 +138,12 @@ class Grant:
     """How many requests may be sent in it, in all."""
     left: int
     """How many of these are not sent yet."""
-    begun: bool = False
-    """Whether the limiter was told that it began."""
 
 
 @dataclass(frozen=True, slots=True)
 class TooMany:
-    """An answer of "too many requests"; all in seconds of the clock that the workers share."""
+    """An answer of "too many requests"; both in seconds of the clock that the workers share."""
 
-    sent_at: float
-    """When the request left."""
     now: float
     """When the answer came."""
     known: float
@@ -195,11 +191,8 @@ def _next_length(length: float, ahead: float, lag: float) -> float:
 
 
 def cut(pace: Pace, answer: TooMany, configured: float) -> Pace:
-    """Return the pace after a "too many".
-
-    It stays the same if the rate was cut after that request left, or by a cut that the sender did not know of.
-    """
-    if answer.sent_at <= pace.changed_at <= answer.now or pace.changed_at > answer.known:
+    """Return the pace after a "too many". It stays the same after a cut that the sender did not know of."""
+    if pace.changed_at > answer.known:
         return pace
     return replace(pace, rate=_bounded(pace.rate * CUT, configured), changed_at=answer.now)
 

@@ -126,13 +126,11 @@ class CircuitBreaker:
         elif self.doubts_pool and self._fault is not None and self._lasted() >= JUDGED_FOR:
             self._judge_those_left(self._fault)
 
-    def _judge_those_left(self, fault: PoolFault) -> bool:
+    def _judge_those_left(self, fault: PoolFault) -> None:
         """Close the breaker where nobody is left to ask, and those who are left are refused alone."""
         agree = self._is_nobody_elsewhere and self._refusals.enough_agree(nobody_elsewhere=True)
         if agree and self._refusals.concern_users(fault):
             self._close()
-            return True
-        return False
 
     def _lasted(self) -> float:
         """Seconds since the first of the refusals in a row."""

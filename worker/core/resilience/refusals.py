@@ -191,7 +191,6 @@ class Refusals:
                 self._served_by.popleft()
         self._users.pop(username, None)
         self._concluded.pop(username, None)
-        self.streak.users.discard(username)
         if username in self._elsewhere:
             self._sample.append(False)
         if number > self._last_served:

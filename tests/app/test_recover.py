@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,17 @@ async def test_whoever_was_in_question_since_the_copy_keeps_no_recovery_from_its
     ana = (await kept(settings))["ana"]
     assert (ana.state, ana.reason) == (State.NEEDS_SESSION, Reason.REPLY_LOST)
     assert ana.generation > LATER.generation
+
+
+async def test_the_damaged_row_of_somebody_who_is_in_question_is_replaced_once(tmp_path: Path) -> None:
+    settings = here(tmp_path)
+    await put(settings, IN_DOUBT, row("ben", State.FAILED), delivers=False)
+    with closing(sqlite3.connect(tmp_path / "rollout.db", isolation_level=None)) as connection:
+        connection.execute("DROP TRIGGER row_has_another_checksum")
+        connection.execute("UPDATE users SET generation = generation - 1 WHERE username = 'ana'")
+
+    plan = await recover(settings, act=True)
+
+    assert (plan.damaged, plan.in_doubt) == (["ana"], ["ana"])
+    assert await refusal(settings) is None
+    assert (await kept(settings))["ana"].generation > IN_DOUBT.generation

@@ -46,6 +46,7 @@ def test_before_any_answer_the_machines_clock_counts() -> None:
     assert clock.utc() == TRUTH + 5_000.0 + 7_200.0
     assert clock.skew is None
     assert clock.wrong() is None
+    assert not clock.is_doubted
 
 
 def test_a_clock_that_is_right_is_left_alone() -> None:
@@ -53,6 +54,15 @@ def test_a_clock_that_is_right_is_left_alone() -> None:
     clock = EndpointClock(machine)
     hear(clock, machine, 9)
     assert clock.skew == 0.0
+    assert not clock.is_doubted
+
+
+@pytest.mark.parametrize("off", [0.0, -1.0])
+def test_a_date_agrees_with_the_second_that_begins_there_from_end_to_end(off: float) -> None:
+    machine = Machine()
+    clock = EndpointClock(machine)
+    hear(clock, machine, off=off, took=0.0)
+    assert not clock.is_doubted
 
 
 @pytest.mark.parametrize("ahead", [-7_200.0, -61.5, -59.0, -40.0, -1.5, 1.5, 40.0, 58.0, 61.5, 7_200.0, 8e9, -1.7e9])
@@ -70,6 +80,7 @@ def test_after_three_answers_that_agree_the_clock_is_right_to_a_second_and_never
     if wrong is not None:
         assert wrong.exit_code is ExitCode.PERSON_MUST_ACT
         assert ("ahead of" if ahead > 0 else "behind") in str(wrong)
+        assert "set the clock (NTP)" in wrong.hint
 
 
 def test_one_answer_of_a_machine_whose_clock_is_wrong_moves_nothing() -> None:
@@ -150,7 +161,8 @@ def test_whatever_the_answers_take_the_time_is_right_as_far_as_they_can_tell(
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="only Linux has this clock")
-def test_the_monotonic_clock_also_counts_while_the_machine_is_suspended() -> None:
+def test_the_monotonic_clock_also_counts_while_the_machine_is_suspended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)  # it stands still then
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     now = SystemClock().monotonic()
     assert before <= now <= time.clock_gettime(time.CLOCK_BOOTTIME)

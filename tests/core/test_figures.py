@@ -65,6 +65,29 @@ def test_a_bound_belongs_to_its_bucket_and_what_is_beyond_all_has_one_of_its_own
     assert (histogram.total, histogram.sum) == (5, 103.5)
 
 
+@pytest.mark.parametrize(
+    ("counts", "share", "value"),
+    [
+        ([4, 0, 0, 0], 0.5, 0.5),
+        ([4, 0, 0, 0], 1.0, 1.0),
+        ([2, 0, 2, 0], 0.5, 1.0),
+        ([2, 0, 2, 0], 0.75, 3.0),
+        ([0, 4, 0, 0], 0.25, 1.25),
+        ([0, 0, 0, 4], 0.5, 4.0),
+    ],
+)
+def test_a_quantile_is_as_far_in_its_bucket_as_its_share_of_what_is_there(
+    counts: list[int], share: float, value: float
+) -> None:
+    assert Histogram((1.0, 2.0, 4.0), counts).quantile(share) == value
+
+
+def test_histograms_of_different_bounds_are_not_put_together() -> None:
+    for together in (Histogram.__add__, Histogram.__sub__):
+        with pytest.raises(ValueError, match="shorter"):
+            together(Histogram(CALL_SECONDS), Histogram(USER_SECONDS))
+
+
 def test_quantiles_lie_in_the_bucket_of_their_observation() -> None:
     histogram = Histogram(CALL_SECONDS)
     assert histogram.quantile(0.5) is histogram.mean is None
@@ -85,8 +108,11 @@ def test_whatever_was_observed_since_a_copy_is_the_difference(before: list[float
     for value in after:
         histogram.observe(value)
         alone.observe(value)
-    assert (histogram - earlier).counts == alone.counts
+    since = histogram - earlier
+    assert since.counts == alone.counts
+    assert since.sum == pytest.approx(alone.sum, abs=1e-6)
     assert (earlier + alone).counts == histogram.counts
+    assert (earlier + alone).sum == pytest.approx(histogram.sum)
 
 
 # --- answers ----------------------------------------------------------------------------------------------------------
@@ -122,7 +148,8 @@ def test_what_happened_before_a_full_minute_belongs_to_the_minute_before(stats: 
     clock.now += 55
     minutes.look()
     enrol(stats)
-    clock.now += minutes.until_next(10.0)
+    assert (minutes.until_next(10.0), minutes.until_next(2.0)) == (5.0, 2.0)
+    clock.now += 5
     written = list(minutes.look())
     enrol(stats, 2)
     clock.now += 10
@@ -202,6 +229,7 @@ def test_whatever_the_clock_does_everybody_is_counted_once(steps: list[tuple[int
     assert sum(each.settled.total() for each in everything) == stats.done
     assert sum(each.attempts.total() for each in everything) == stats.attempts.total()
     assert sum(each.latency.total for each in everything) == stats.latency_of(ENROLS).total
+    assert sum(each.lease_to_outcome.total for each in everything) == stats.lease_to_outcome.total
     assert all(number > 0 for each in everything for number in each.settled.values())
 
 
@@ -214,6 +242,18 @@ def test_the_longest_wait_is_that_of_its_minute(stats: RunStats, clock: Clock) -
     enrol(stats, seconds=2.0)
     clock.now += 5
     assert [each.longest for each in minutes.look()] == [80.0, 4.0]
+
+
+def test_a_minute_tells_outcomes_with_their_reasons_and_the_pace_at_its_end(stats: RunStats, clock: Clock) -> None:
+    minutes = Minutes(stats, clock)
+    stats.configured_per_second = 25.0
+    for rate in (25.0, 12.5):
+        stats.allows(rate)
+        stats.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED)
+    stats.settled(State.DELIVERED)
+    (minute,) = minutes.look()
+    assert minute.settled == {"needs_session:session_expired": 2, "delivered": 1}
+    assert (minute.allowed, minute.configured) == (12.5, 25.0)
 
 
 # --- as text ----------------------------------------------------------------------------------------------------------
@@ -241,6 +281,8 @@ def test_a_minute_is_a_few_hundred_bytes_and_reads_back() -> None:
     )
     assert found.latency.sum == pytest.approx(busy().latency.sum, rel=0.001)
     assert len(text) < 450
+    assert " " not in text
+    assert text.endswith('"m":1.7,"r":[24.85,25]}')
     assert found.dump() == text
 
 

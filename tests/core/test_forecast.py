@@ -31,8 +31,11 @@ def best(deadlines: list[float], rate: float) -> int:
         ([(-5.0, 7)], 25.0, 7),
     ],
 )
-def test_what_is_lost_follows_from_deadlines_and_rate(buckets: list[tuple[float, int]], rate: float, lost: int) -> None:
-    assert must_be_lost(buckets, 0.0, rate) == lost
+@pytest.mark.parametrize("now", [0.0, 1_700_000_000.0])
+def test_what_is_lost_follows_from_deadlines_and_rate(
+    buckets: list[tuple[float, int]], rate: float, lost: int, now: float
+) -> None:
+    assert must_be_lost([(now + deadline, number) for deadline, number in buckets], now, rate) == lost
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,7 @@ def test_what_is_lost_follows_from_deadlines_and_rate(buckets: list[tuple[float,
         (25.0, 2, ", 2 calls a user: 12.5 users/s"),
         (25.0, 3, ", 3 calls a user: 8.33 users/s"),
         (100.0, 3, ", 3 calls a user: 33.3 users/s"),
+        (31.0, 3, ", 3 calls a user: 10.3 users/s"),
         (0.1, 3, ", 3 calls a user: 0.03 users/s"),
         (100_000.0, 2, ", 2 calls a user: 50000 users/s"),
     ],

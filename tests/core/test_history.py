@@ -12,6 +12,7 @@ from tests.support.rows import happened, histories
 from worker.core import history
 from worker.core.history import LONGEST_DETAIL, MOST, and_then, dump, load, load_text
 from worker.core.model import Event
+from worker.core.record import rfc3339
 
 NOW = 1_790_000_000.123
 MOST_BYTES = 13_000
@@ -102,6 +103,7 @@ def test_what_is_stored_is_short_and_bounded() -> None:
     [
         *([7], [7, 8], [7, [1]], ["x", [1, "c"]], {"events": 1}, [7, [1, "c", "d", "often"]], 5),
         *([float("nan"), [0, "c"]], [7, [float("inf"), "c"]], [10**20, [0, "c"]], [-7, [0, "c"]]),
+        [253_402_300_799_999, [1, "c"]],
     ],
 )
 def test_a_history_that_cannot_be_read_counts_as_none(damaged: object) -> None:
@@ -111,6 +113,23 @@ def test_a_history_that_cannot_be_read_counts_as_none(damaged: object) -> None:
 @pytest.mark.parametrize("damaged", ["{", "[1, [0,", b"\xff\xfe", 7, "[" * 100_000])
 def test_nor_does_a_stored_text_that_is_damaged_keep_anybody_from_working_on_the_user(damaged: object) -> None:
     assert load_text(damaged) == ()
+
+
+@pytest.mark.parametrize("text", [None, "", "[]"])
+def test_a_row_without_a_history_has_no_events(text: str | None) -> None:
+    assert load_text(text) == ()
+
+
+def test_what_is_stored_is_what_other_versions_read_and_write() -> None:
+    events = (Event(1.5, "claimed"), Event(1.75, "answered", "conflict", 9), Event(1.75, "sealed", "7"))
+    text = '[1500,[0,"c"],[250,"a","conflict",9],[0,"s","7"]]'
+    assert dump(events) == text
+    assert load_text(text) == events
+
+
+def test_the_latest_time_that_is_read_can_be_shown() -> None:
+    (event,) = load([253_402_300_799_999, [0, "c"]])
+    assert rfc3339(event.at).startswith("9999-12-31T23:59:59.99")
 
 
 def test_a_word_of_a_later_version_is_shown_as_it_is() -> None:

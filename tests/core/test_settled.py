@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import tracemalloc
+import zlib
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +63,10 @@ def test_ids_added_one_by_one_are_remembered_like_those_that_were_stored_togethe
     assert one_by_one == of(3 * NEWEST)
 
 
+def test_an_id_that_is_no_text_of_unicode_is_an_id() -> None:
+    assert "\ud800" in NOTHING_SETTLED.add("\ud800")
+
+
 def test_adding_an_id_again_changes_nothing() -> None:
     settled = of(3)
     assert settled.add("request 0") is settled
@@ -70,9 +78,34 @@ def test_what_earlier_versions_stored_is_read_and_made_small() -> None:
     assert "ana's" in earlier
     assert "x" * 256 in earlier
     assert "another" not in earlier
-    both = load([*of(100).dump(), "ana's"])
-    assert "ana's" in both
-    assert all(f"request {each}" in both for each in range(100))
+    for parts in ([*of(100).dump(), "ana's"], ["ana's", *of(100).dump()]):
+        both = load(parts)
+        assert "ana's" in both
+        assert all(f"request {each}" in both for each in range(100))
+
+
+@pytest.mark.parametrize("newest", [["no digest"], ["A" * 23], [1]])
+@pytest.mark.parametrize("older", ["", of(100).older])
+def test_what_is_no_digest_is_damage(newest: list[object], older: str) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        load([{"newest": newest, "older": older}])
+
+
+@pytest.mark.parametrize("bits", [b"", bytes(8_191), bytes(8_193)])
+def test_a_filter_of_another_size_is_damage(bits: bytes) -> None:
+    with pytest.raises(ValueError, match="no ids"):
+        load([{"newest": of(1).newest, "older": base64.b64encode(zlib.compress(bits)).decode()}])
+
+
+def test_a_filter_without_an_end_takes_no_memory() -> None:
+    older = base64.b64encode(zlib.compress(bytes(10_000_000))).decode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="no ids"):
+            load([{"newest": of(1).newest, "older": older}])
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_id_that_looks_like_a_digest_is_an_id() -> None:

@@ -40,23 +40,88 @@ def counts(malformed: int = 0, reasons: dict[str, int] | None = None, **states: 
 
 def test_what_is_counted_is_counted(stats: RunStats) -> None:
     stats.settled(State.DELIVERED)
-    stats.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED)
-    stats.duplicate()
-    stats.given_back()
-    stats.sent()
-    stats.trouble(Trouble.THROTTLED)
+    for _ in range(2):
+        stats.settled(State.NEEDS_SESSION, Reason.SESSION_EXPIRED)
+        stats.duplicate()
+        stats.given_back()
+        stats.sent()
+        stats.looked()
+        stats.answered("AssociateSoftwareToken", "throttled", 0.1)
+        stats.trouble(Trouble.THROTTLED)
+    stats.duplicate(5)
     stats.trouble(Trouble.NO_ANSWER)
-    assert (stats.done, stats.duplicates, stats.returned) == (2, 1, 1)
-    assert (stats.requests, stats.throttles, stats.troubles[Trouble.NO_ANSWER]) == (1, 1, 1)
-    assert stats.reasons == {Reason.SESSION_EXPIRED: 1}
+    assert (stats.done, stats.duplicates, stats.returned, stats.looks) == (3, 7, 2, 2)
+    assert (stats.requests, stats.throttles, stats.troubles[Trouble.NO_ANSWER]) == (2, 2, 1)
+    assert stats.reasons == {Reason.SESSION_EXPIRED: 2}
+    assert stats.attempts == {("AssociateSoftwareToken", "throttled"): 2}
+
+
+def test_a_run_that_just_began_has_done_nothing(stats: RunStats) -> None:
+    assert (stats.in_flight, stats.quota_lost, stats.bugs, stats.to_expire, stats.take_longest()) == (0, 0, 0, 0, 0)
+    assert (stats.allowed_per_second, stats.configured_per_second, stats.requests_per_second) == (0, 0, 0)
+    assert stats.waiting_for == ""
+
+
+def test_the_longest_wait_is_told_once(stats: RunStats) -> None:
+    for seconds in (0.2, 0.5, 0.3):
+        stats.finished_after(seconds)
+    assert (stats.take_longest(), stats.take_longest()) == (0.5, 0)
+
+
+def test_who_is_tried_again_later_counts_once_and_from_the_first_try(stats: RunStats) -> None:
+    assert stats.postponed("ana", now=True, began=7.0) == 7.0
+    assert stats.postponed("ana", now=True, began=9.0) == 7.0
+    assert stats.tried_again_later == 1
+    assert stats.postponed("ana", now=False, began=11.0) == 7.0
+    assert stats.tried_again_later == 0
+    assert stats.postponed("ben", now=False) == 0.0
 
 
 def test_a_steady_rate_is_what_it_is(virtual: VirtualTime, stats: RunStats) -> None:
-    for _ in range(600):
+    for _ in range(610):
         virtual.now += 0.05
         stats.sent()
     assert stats.requests_per_second == pytest.approx(20, rel=0.01)
-    assert stats.elapsed == pytest.approx(30)
+    assert stats.elapsed == pytest.approx(30.5)
+
+
+@pytest.mark.parametrize(("events", "distance"), [(2, 5.0), (3, 4.0), (5, 2.0), (11, 0.5)])
+def test_a_rate_is_what_it_is_from_the_second_event_on_however_far_apart_they_are(
+    virtual: VirtualTime, stats: RunStats, events: int, distance: float
+) -> None:
+    virtual.now = 1_000.0
+    stats.sent()
+    for _ in range(events - 1):
+        virtual.now += distance
+        stats.sent()
+    assert stats.requests_per_second == pytest.approx(1 / distance)
+
+
+def test_after_a_single_event_the_rate_falls_and_is_not_nothing(virtual: VirtualTime, stats: RunStats) -> None:
+    stats.sent()
+    virtual.now += 5
+    assert stats.requests_per_second == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("events", [2, 3, 4])
+@pytest.mark.parametrize(("pause", "begins_anew"), [(7.9, False), (8.1, True)])
+def test_a_rate_begins_anew_after_a_pause_of_four_distances(
+    virtual: VirtualTime, stats: RunStats, events: int, pause: float, *, begins_anew: bool
+) -> None:
+    virtual.now = 1_000.0
+    for _ in range(events):
+        virtual.now += 2.0
+        stats.sent()
+    virtual.now += pause
+    stats.sent()
+    assert (stats.requests_per_second == 1.0) is begins_anew, "as of one event"
+
+
+def test_two_events_before_an_outage_say_nothing_about_the_rate_after_it(virtual: VirtualTime, stats: RunStats) -> None:
+    for seconds in (0.1, 0.1, 60.0, *[0.05] * 40):
+        virtual.now += seconds
+        stats.sent()
+    assert stats.requests_per_second == pytest.approx(20, rel=0.01)
 
 
 def test_the_rate_looks_back_ten_seconds_and_no_further(virtual: VirtualTime, stats: RunStats) -> None:

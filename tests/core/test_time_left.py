@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.virtual_time import VirtualTime
 from worker.core.model import State
 from worker.core.stats import RunStats
-from worker.core.time_left import LEAST, Rest, is_quiet, seconds_left
+from worker.core.time_left import LEAST, Rest, is_quiet, seconds_left, users_per_second
 
 amounts = st.floats(0, 1e7)
 speeds = st.floats(0, 5_000)
@@ -57,6 +57,27 @@ def test_who_is_waited_for_and_a_queue_that_is_watched_take_their_time(rest: Res
 def test_before_anybody_is_done_the_rate_and_what_a_user_costs_tell_it() -> None:
     assert seconds_left(Rest(users=1_500, possible=25)) == pytest.approx(60)
     assert seconds_left(Rest(users=1_500, possible=25 / 3)) == pytest.approx(180)
+
+
+@pytest.mark.parametrize("rest", [Rest(users=0, possible=25), Rest(users=0, possible=0, quiet=100)])
+def test_where_nobody_is_left_it_is_nothing(rest: Rest) -> None:
+    assert seconds_left(rest) == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "seen_for", "expected"),
+    [(20.0, 0.0, 10.0), (20.0, 4.0, 15.0), (20.0, 8.0, 20.0), (20.0, 9.0, 20.0), (0.5, 8.0, 5.25), (0.5, 16.0, 0.5)],
+)
+def test_what_was_seen_is_trusted_the_more_the_longer_it_was_and_the_more_users(
+    seen: float, seen_for: float, expected: float
+) -> None:
+    assert users_per_second(Rest(users=100, possible=10, seen=seen, seen_for=seen_for)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("possible", [0.0, 25.0])
+def test_it_is_quiet_once_nobody_was_finished_for_more_than_five_seconds(possible: float) -> None:
+    assert not is_quiet(Rest(users=1_500, possible=possible, quiet=5.0))
+    assert is_quiet(Rest(users=1_500, possible=possible, quiet=5.001))
 
 
 def test_nobody_knows_it_where_nobody_is_finished_for_long() -> None:

@@ -398,9 +398,13 @@ def a_refused_user_is_not_called_for_ever(world: World, call: Call) -> None:
 
 
 def no_false_alarm(world: World) -> None:
-    """14. Whenever a worker starts, the ledger is not behind its mark, unless it is an older copy."""
+    """14. Whenever a worker starts, neither the ledger nor a row is behind its mark, unless it is an older copy."""
     if world.ledger.number < world.mark.number:
         raise Violation(f"14: the ledger ends with commit {world.ledger.number}, its mark with {world.mark.number}")
+    for username, unsure in world.mark.names.items():
+        row = world.ledger.rows.get(username)
+        if row is None or row.generation < unsure:
+            raise Violation(f"14: the mark names {username} up to {unsure}, and the row is behind that: {row}")
 
 
 # --- 15 ---------------------------------------------------------------------------------------------------------------

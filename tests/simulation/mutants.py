@@ -277,17 +277,22 @@ def forgotten_with_the_outcome(names: dict[str, int], row: Enrolment) -> bool | 
     return note(names, row)
 
 
+def as_named(row: Enrolment | None, unsure: int | None) -> Enrolment | None:
+    """The row as it is, but not behind the name in the mark, which would show at once."""
+    return row._replace(generation=max(row.generation, unsure or 0)) if row else None
+
+
 def recovered_by_the_channel_alone(
     username: str, row: Enrolment | None, shown: Shown | None, unsure: int | None, now: float
 ) -> Enrolment | None:
-    return recovered(username, row, shown, None, now)
+    return as_named(recovered(username, row, shown, None, now) or row, unsure)
 
 
 def recovered_by_the_names_alone(
     username: str, row: Enrolment | None, shown: Shown | None, unsure: int | None, now: float
 ) -> Enrolment | None:
     after = recovered(username, row, shown, unsure, now)
-    return after if after and after.state is State.NEEDS_SESSION else None
+    return after if after and after.state is State.NEEDS_SESSION else as_named(row, unsure)
 
 
 def skipped_in_doubt(row: Enrolment, state: State, reason: Reason | None, now: float, **more: Any) -> Enrolment:

@@ -132,7 +132,7 @@ def dump(events: tuple[Event, ...]) -> str:
 def load_text(text: Any) -> tuple[Event, ...]:
     """The events in a stored text; ``None`` and a text that is damaged hold none, see ``load``."""
     try:
-        return load(json.loads(text)) if text else ()
+        return load(json.loads(text))
     except (TypeError, ValueError, RecursionError):
         return ()
 

@@ -112,7 +112,7 @@ def recipient(text: str) -> Recipient:
     if len(given.splitlines()) > 1 and not given.lower().startswith(_BLOCK):
         raise NoRecipientError("several lines", "write each public key as an entry of its own")
     if given.lower().startswith("age1"):
-        _refuse_another(given, 0)
+        _refuse_another(given)
     elif _SSH.search(given):
         return _ssh(given)
     first = given.partition(" ")[0]
@@ -158,8 +158,9 @@ def _of_age(text: str, name: str | None) -> Recipient:
     return Recipient(text, Kind.PLUGIN, plugin=name)
 
 
-def _refuse_another(line: str, at: int) -> None:
-    if _SSH.search(line, at) or _KEY_BEHIND.search(line, at):
+def _refuse_another(line: str) -> None:
+    """Raise ``NoRecipientError`` if another key stands behind the one that this line begins with."""
+    if _SSH.search(line, 1) or _KEY_BEHIND.search(line):
         raise NoRecipientError("several keys", "write each public key as an entry of its own")
 
 
@@ -176,7 +177,7 @@ def _ssh(line: str) -> Recipient:
             "known_hosts, whose key no person has",
             "write only the two words of the key, such as ssh-ed25519 AAAA…",
         )
-    _refuse_another(line, found.end(2))
+    _refuse_another(line)
     torn = NoRecipientError(
         "an SSH key that is cut off or mistyped", "copy the whole line of the .pub file, or of ssh-add -L"
     )

@@ -85,7 +85,7 @@ def load(stored: Iterable[Any]) -> Settled:
             older = part.get("older", "")
             if not all(map(_IS_DIGEST, digests)) or (older and len(_unpacked(older)) != _FILTER):
                 raise ValueError("no ids")
-    return _bounded(digests, older) if digests else NOTHING_SETTLED
+    return _bounded(digests, older)
 
 
 def _bounded(digests: Sequence[str], older: str) -> Settled:

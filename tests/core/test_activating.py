@@ -287,7 +287,7 @@ def test_a_refusal_is_told_with_its_code_and_nobody_is_signed_in_again_for_it(
     one = OneUser(virtual, ActivationMode.PREFER)
 
     async def story() -> None:
-        one.answers[operation] = answers
+        one.answers[operation] = list(answers)
         assert await one.enrol(one.request(TICKET)) == left(reason)
         assert one.row.detail == detail
         assert one.calls.count("begin") == 1

@@ -279,7 +279,7 @@ def test_a_lost_reply_to_a_call_spends_a_session_and_one_to_a_sign_in_none(
     one: OneUser, operation: str, answers: list[object], reason: Reason
 ) -> None:
     async def story() -> None:
-        one.answers[operation] = answers
+        one.answers[operation] = list(answers)
         verdict = await one.enrol(one.request(SESSION if operation == "associate" else PASSWORD))
         assert isinstance(verdict, Done)
         assert verdict.reason is reason

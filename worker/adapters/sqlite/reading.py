@@ -6,6 +6,7 @@ Python's ``sqlite3`` gives up the whole answer for one such text, and does not s
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
 _NO_UTF8 = "Could not decode to UTF-8"
@@ -17,7 +18,7 @@ def is_no_utf8(error: BaseException) -> bool:
     return isinstance(error, sqlite3.OperationalError) and str(error).startswith(_NO_UTF8)
 
 
-def fetched(connection: sqlite3.Connection, query: str, *parameters: object) -> list[Any]:
+def fetched(connection: sqlite3.Connection, query: str, parameters: Mapping[str, str]) -> list[Any]:
     """The rows; in text that is no UTF-8, each wrong byte is a lone surrogate, as Python writes such names of files."""
     try:
         return connection.execute(query, parameters).fetchall()

@@ -113,10 +113,10 @@ worker of an earlier version beside us leaves in them what stands there, but for
 _CHECKSUM = _COLUMNS.index("checksum")
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM users"  # noqa: S608 - our own names
 _UNFINISHED = f"""
-{_SELECT} INDEXED BY unfinished WHERE state IN ('in_progress', 'sealed') AND username > ?1
+{_SELECT} INDEXED BY unfinished WHERE state IN ('in_progress', 'sealed') AND username > :after
 UNION ALL
 {_SELECT} INDEXED BY activation_pending WHERE reason = 'activation_pending'
-    AND state NOT IN ('in_progress', 'sealed') AND username > ?1
+    AND state NOT IN ('in_progress', 'sealed') AND username > :after
 """
 """Whoever is unfinished, all of a page from one moment."""
 _GENERATION = 8
@@ -280,7 +280,7 @@ class SqliteLedger:
 
     async def listed(self, state: State) -> AsyncIterator[Sequence[Listed]]:
         """See ``ports.LedgerStats``."""
-        query = f"SELECT username, reason, since, detail FROM users WHERE state = '{state.value}' AND username > ?1"  # noqa: S608
+        query = f"SELECT username, reason, since, detail FROM users WHERE state = '{state.value}' AND username > :after"  # noqa: S608
         async for page in self._pages(query, _LONG_PAGE):
             yield list(map(Listed._make, page))
 
@@ -297,7 +297,8 @@ class SqliteLedger:
 
     async def unrequested(self) -> AsyncIterator[str]:
         """See ``ports.Roster``."""
-        async for page in self._pages(f"SELECT username FROM roster WHERE {_HAS_NO_ROW} AND username > ?1", _LONG_PAGE):  # noqa: S608
+        query = f"SELECT username FROM roster WHERE {_HAS_NO_ROW} AND username > :after"  # noqa: S608
+        async for page in self._pages(query, _LONG_PAGE):
             for (username,) in page:
                 yield username
 
@@ -344,7 +345,7 @@ class SqliteLedger:
 
     async def every_row(self, damaged: list[RowDamaged] | None = None) -> AsyncIterator[Enrolment]:
         """See ``ports.Recoverable``."""
-        async for page in self._pages(f"{_SELECT} WHERE username > ?1", _PAGE):
+        async for page in self._pages(f"{_SELECT} WHERE username > :after", _PAGE):
             for row in page:
                 try:
                     found = _enrolment(row)
@@ -366,7 +367,7 @@ class SqliteLedger:
                 f"{self._database.path} is damaged: its counts of users are not those of its rows",
                 "stop all workers, look after the disk, then: mfa-worker recover --yes, which counts them again",
             )
-        async for page in self._pages(f"{_SELECT} WHERE username > ?1", _PAGE):
+        async for page in self._pages(f"{_SELECT} WHERE username > :after", _PAGE):
             for row in page:
                 _refuse_damaged(row)
             if time.monotonic() > end:
@@ -419,7 +420,7 @@ class SqliteLedger:
     async def _pages(self, select: str, length: int) -> AsyncIterator[Sequence[Any]]:
         """The rows that ``select`` finds, in pages of that length.
 
-        Its first column must be the username, of which it finds those behind its parameter.
+        Its first column must be the username, of which it finds those behind ``:after``.
         """
         after = ""
         query = f"{select} ORDER BY username LIMIT {length}"
@@ -517,11 +518,11 @@ def _upsert_statement(rows: int) -> str:
 
 
 def _page(connection: sqlite3.Connection, *, query: str, after: str) -> Sequence[Sequence[Any]]:
-    return fetched(connection, query, after)
+    return fetched(connection, query, {"after": after})
 
 
 def _read(connection: sqlite3.Connection, username: str) -> Enrolment | None:
-    rows = fetched(connection, f"{_SELECT} WHERE username = ?", username)
+    rows = fetched(connection, f"{_SELECT} WHERE username = :username", {"username": username})
     return _enrolment(rows[0]) if rows else None
 
 
@@ -585,8 +586,8 @@ def _forget(connection: sqlite3.Connection, names: Sequence[str]) -> Sequence[No
 
 
 def _restamp(connection: sqlite3.Connection, changes: Sequence[tuple[str, str, str]]) -> Sequence[bool]:
-    change = "UPDATE stamp SET value = ?2 WHERE name = ?1 AND value = ?3"
-    return [connection.execute(change, each).rowcount == 1 for each in changes]
+    change = "UPDATE stamp SET value = ? WHERE name = ? AND value = ?"
+    return [connection.execute(change, (after, name, before)).rowcount == 1 for name, after, before in changes]
 
 
 def _note(connection: sqlite3.Connection, notes: Sequence[tuple[str, str | None, str | None]]) -> Sequence[bool]:

@@ -71,20 +71,6 @@ async def test_an_option_that_names_another_file_is_refused_and_nothing_is_touch
     assert contents(*files) == before
 
 
-async def test_a_channel_in_a_folder_that_is_not_there_is_refused_before_anybody_is_called(rollout: Rollout) -> None:
-    missing = rollout.folder / "letters" / "enrolments.jsonl"
-    rollout.configure(channel={"path": str(missing)})
-    requests = rollout.file(await rollout.sign_in("ana"))
-
-    ended = await rollout.run("--input", requests)
-
-    assert (ended.code, ended.out) == (2, "")
-    assert f"channel.path is {missing}: there is no folder {missing.parent}\n  → create it, or correct" in ended.err
-    assert (await rollout.fake_cognito.stats()).wire_requests == 0
-    missing.parent.mkdir()
-    assert (await rollout.run("--input", requests)).code == 0
-
-
 async def test_a_report_is_written_again_and_nothing_of_it_stays_half_done(done: Rollout) -> None:
     report = done.folder / "report.json"
     for _ in range(2):

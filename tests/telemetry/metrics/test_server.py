@@ -111,6 +111,31 @@ async def test_what_is_no_request_is_refused_without_a_word_in_the_log(
     assert (await ask(port, "/healthz")).status == 200
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /\xce?%s HTTP/1.1\r\n\r\n",
+        b"%s\x01 / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/%s\r\n\r\n",
+        b"GET / HTTP/1.1\r\nAuthorization: \0%s\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: %s\r\n\r\n",
+        b"GET /%s" + b"a" * 2_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_a_refusal_repeats_nothing_of_what_was_sent_and_does_not_tell_of_the_software(
+    port: int, data: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data % b"pr1v4te")
+    answer = await reader.read()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.0 400 Bad Request\r\n")
+    assert answer.endswith(b"\r\n\r\nthis is no HTTP request\n")
+    assert b"pr1v4te" not in answer
+    assert b"Server: mfa-worker\r\n" in answer
+
+
 async def test_a_client_that_never_ends_its_request_is_dropped(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "CONNECTION_LIVES", 0.1)
     assert await sent(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nA: ") == b""

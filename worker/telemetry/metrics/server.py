@@ -66,12 +66,9 @@ class _Pages:
         self._made: dict[bool, tuple[float, bytes]] = {}
         """The last page in either format, and when it was made (monotonic seconds)."""
 
-    async def answer(self, request: web.BaseRequest) -> web.Response:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer GET and HEAD; whatever comes, the connection ends with it."""
-        response = self._page(request)
-        response.headers.update({"Cache-Control": "no-store", "Server": "mfa-worker"})
-        response.force_close()
-        return response
+        return _last(self._page(request))
 
     def _page(self, request: web.BaseRequest) -> web.Response:
         if request.method not in ("GET", "HEAD"):
@@ -108,23 +105,46 @@ def _text(text: str, status: int, **headers: str) -> web.Response:
     return web.Response(text=text, status=status, headers=headers)
 
 
+def _last(response: web.StreamResponse) -> web.StreamResponse:
+    """The answer with which its connection ends."""
+    response.headers.update({"Cache-Control": "no-store", "Server": "mfa-worker"})
+    response.force_close()
+    return response
+
+
+class _Connection(web.RequestHandler):
+    """One client's. What is no request is refused without repeating any of it: aiohttp would show the line."""
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """See ``web.RequestHandler``."""
+        del message
+        return _last(super().handle_error(request, status, exc, "this is no HTTP request\n"))
+
+
 class _Server(web.Server):
     """Drops connections that are too many or take too long."""
 
     def __init__(self, handler: Any) -> None:
-        silent = logging.getLogger("worker.metrics.server")  # what strangers send is none of the run's business
-        silent.disabled = True
-        super().__init__(
-            handler,
-            logger=silent,
-            access_log=None,
+        super().__init__(handler)
+        self._silent = logging.getLogger("worker.metrics.server")  # what strangers send is none of the run's business
+        self._silent.disabled = True
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+
+    def __call__(self) -> web.RequestHandler:
+        """Return what answers a new connection."""
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            logger=self._silent,
+            access_log=self._silent,
             keepalive_timeout=CONNECTION_LIVES,
             lingering_time=0.0,
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
             max_headers=MOST_HEADERS,
         )
-        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """A client connected."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from worker.adapters.channels.file.settings import FileSettings
 from worker.adapters.channels.kind import ChannelKind
-from worker.adapters.checks.files import writable
 from worker.adapters.sealed_lines import refuse_other_files
 from worker.core.errors import UsageError
 
@@ -47,8 +46,6 @@ class FileKind(ChannelKind[FileSettings]):
             raise UsageError(
                 f"channel.path is {channel.path}: {error.strerror}", "make the file readable and writable for this user"
             ) from None
-        if (found := writable("channel", channel.path)).fails:  # or a user is called before the first line is refused
-            raise UsageError(f"channel.path is {channel.path}: {found.said}", found.cure)
 
     def checks(self) -> FileChecks:
         """See ``ChannelKind``."""

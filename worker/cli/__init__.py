@@ -69,10 +69,10 @@ for command in (
 def main() -> NoReturn:
     """Run a command and end the process with its exit code."""
     try:
+        _complete_streams()  # before all that may open a file, such as ctypes, whose library keeps itself open
         end_by_signals_as_by_ctrl_c()
         forbid_core_dumps()
         os.umask(PRIVATE)
-        _complete_streams()
         code = cli.main(standalone_mode=False)
         sys.stdout.flush()
     except (click.exceptions.Abort, KeyboardInterrupt):

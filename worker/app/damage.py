@@ -15,8 +15,8 @@ from worker.core.errors import DependencyUnavailable, PersonMustAct
 from worker.engine.shutdown import Shutdown
 
 FILES = 10.0
-"""Seconds for which the files are looked at when a run begins: a million users take one. A damaged index could hide
-somebody's row, so nobody is called before that."""
+"""Seconds for which the files are looked at when a run begins: a million users and as many messages take two. A damaged
+index could hide somebody's row, so nobody is called before that."""
 ROWS = 0.5
 """Seconds for which rows are, as well: some fifty thousand of them. No row that is damaged is ever worked on, so the
 others are looked at while the work goes on."""

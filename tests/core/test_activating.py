@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine
-from typing import Any
 
 import pyotp
 import pytest
 
-from tests.support.one_user import OneUser
+from tests.support.one_user import OneUser, play
 from tests.support.virtual_time import EPOCH, VirtualTime
 from tests.support.worker_config import CALL_TIMEOUT
 from worker.core.activation import TIME_STEP
@@ -50,10 +48,6 @@ ACTIVE = Done(State.ACTIVE)
 @pytest.fixture(params=[ActivationMode.VERIFY, ActivationMode.PREFER], ids=str)
 def one(request: pytest.FixtureRequest, virtual: VirtualTime) -> OneUser:
     return OneUser(virtual, request.param)
-
-
-def play(one: OneUser, story: Coroutine[Any, Any, None]) -> None:
-    one.virtual.run(story)
 
 
 def left(reason: Reason) -> Done:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
-from typing import Any
 
 import pytest
 
-from tests.support.one_user import BASE32, OneUser
+from tests.support.one_user import BASE32, OneUser, WatchedWay, play
 from tests.support.virtual_time import EPOCH, VirtualTime
 from tests.support.worker_config import CALL_TIMEOUT
 from worker.core.config import ActivationMode
@@ -41,10 +39,6 @@ REFUSED = Refused(State.FAILED, Reason.INVALID_PARAMETER)
 @pytest.fixture
 def one(virtual: VirtualTime) -> OneUser:
     return OneUser(virtual)
-
-
-def play(one: OneUser, story: Coroutine[Any, Any, None]) -> None:
-    one.virtual.run(story)
 
 
 async def channel_goes_away(one: OneUser) -> None:
@@ -290,23 +284,10 @@ def test_a_lost_reply_to_a_call_spends_a_session_and_one_to_a_sign_in_none(
 # --- what is noted ----------------------------------------------------------------------------------------------------
 
 
-class Watched:
-    """A ``Way``, and the answers to requests on it."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[str, str]] = []
-
-    def passed(self, step: str, began: float, answer: str = "") -> None:
-        self.answers.append((step, answer))
-
-    def ended(self, outcome: str) -> None:
-        pass
-
-
 def test_an_answer_is_told_with_its_request_and_how_long_it_took(one: OneUser) -> None:
     async def story() -> None:
         await asyncio.sleep(10.0)
-        one.takes, way = 0.5, Watched()
+        one.takes, way = 0.5, WatchedWay()
         one.answers["begin"] = [CONFLICT, CONFLICT]
         one.answers["associate"] = [CONFLICT]
         await one.enrol(one.request(PASSWORD), way)
@@ -314,8 +295,8 @@ def test_an_answer_is_told_with_its_request_and_how_long_it_took(one: OneUser) -
         assert seconds == pytest.approx({"InitiateAuth": 1.5, "GetUser": 0.5, "AssociateSoftwareToken": 1.0})
         told = [(event.detail, event.times) for event in one.row.events if event.what == "answered"]
         assert told == [("conflict to InitiateAuth", 2), ("conflict", 1), ("issued", 1)]
-        assert ("InitiateAuth", "conflict") in way.answers
-        assert ("AssociateSoftwareToken", "issued") in way.answers
+        assert ("InitiateAuth", "conflict") in way.steps
+        assert ("AssociateSoftwareToken", "issued") in way.steps
 
     play(one, story())
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from tests.support.one_user import OneUser
+from tests.support.one_user import OneUser, WatchedWay, play
 from tests.support.rows import row, sealed
 from tests.support.virtual_time import EPOCH, VirtualTime
 from tests.support.worker_config import CALL_TIMEOUT
@@ -79,20 +79,11 @@ class World(OneUser):
 
     async def watched(self, work: Callable[[CancellationScope], Coroutine[Any, Any, object]]) -> list[tuple[str, str]]:
         """The steps of that work, as whoever watches the user's way is told of them."""
-        seen: list[tuple[str, str]] = []
-
-        class Watch:
-            def passed(self, step: str, began: float, answer: str = "") -> None:
-                seen.append((step, answer))
-
-            def ended(self, outcome: str) -> None:
-                pass
-
-        scope = CancellationScope()
-        scope.way = Watch()
+        scope, way = CancellationScope(), WatchedWay()
+        scope.way = way
         with suppress(ChannelUnavailable):
             await work(scope)
-        return seen
+        return way.steps
 
     async def refused_alone(self, kind: CredentialKind, operation: str, **fields: Any) -> Request:
         """The user is refused while others get through."""
@@ -108,10 +99,6 @@ class World(OneUser):
 @pytest.fixture
 def one(virtual: VirtualTime) -> World:
     return World(virtual)
-
-
-def play(one: OneUser, story: Coroutine[Any, Any, None]) -> None:
-    one.virtual.run(story)
 
 
 # --- claimed ----------------------------------------------------------------------------------------------------------

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
-from tests.support.one_user import BASE32, OneUser
+from tests.support.one_user import BASE32, OneUser, play
 from tests.support.rows import row, sealed
 from tests.support.virtual_time import EPOCH, VirtualTime
 from tests.support.worker_config import CALL_TIMEOUT
@@ -45,10 +44,6 @@ WRONG = Refused(State.NEEDS_SESSION, Reason.SIGN_IN_REFUSED, "NotAuthorizedExcep
 @pytest.fixture
 def one(virtual: VirtualTime) -> OneUser:
     return OneUser(virtual)
-
-
-def play(one: OneUser, story: Coroutine[Any, Any, None]) -> None:
-    one.virtual.run(story)
 
 
 def test_the_claim_is_written_before_anybody_is_signed_in(one: OneUser) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,6 +58,19 @@ from worker.engine.shutdown import Shutdown
 
 TOKEN_LIVES = 3_600.0
 BASE32 = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXPAAAA"
+
+
+class WatchedWay:
+    """``Way`` that keeps the steps of a user with what came of each."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, str]] = []
+
+    def passed(self, step: str, began: float, answer: str = "") -> None:
+        self.steps.append((step, answer))
+
+    def ended(self, outcome: str) -> None:
+        pass
 
 
 class OneUser:
@@ -324,3 +337,8 @@ class Own:
         if not blob.startswith(b"own:"):
             raise ValueError("another identity's")
         return blob[4:]
+
+
+def play(one: OneUser, story: Coroutine[Any, Any, None]) -> None:
+    """Run the story to its end, in virtual time."""
+    one.virtual.run(story)
